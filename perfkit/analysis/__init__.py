@@ -1,0 +1,1 @@
+"""Segments and statistics: frame in, frame out; needs no machine, no network."""

@@ -1,0 +1,1 @@
+"""Configuring hosts over SSH: guarded Fabric connections, configurer threads, recipes, PKI."""

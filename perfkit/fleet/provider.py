@@ -1,0 +1,153 @@
+"""What a provider of hosts must do, what it says about itself, and how one is found by name.
+
+A provider is any object with the methods of `Provider`. Third parties register a factory under
+the entry-point group ``perfkit.providers``; the built-in ones use the same door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import entry_points
+from typing import Any, Protocol, cast, runtime_checkable
+
+from perfkit.errors import ConfigError, did_you_mean
+from perfkit.model import Host, Role
+
+ENTRY_POINT_GROUP = "perfkit.providers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a provider's hosts are like; the other rooms ask this, never the provider's class.
+
+    Attributes:
+        costs_money: Launching is paid for; caps and confirmation apply.
+        needs_root: The controller needs root, or passwordless sudo.
+        shared_clock: All hosts and the controller read the same clock.
+        shared_cpu: All hosts run on the same processors, so a host's CPU is the machine's.
+        can_tunnel: Hosts may open /dev/net/tun.
+        max_hosts: More than these cannot be had in one run.
+    """
+
+    costs_money: bool
+    needs_root: bool
+    shared_clock: bool
+    shared_cpu: bool
+    can_tunnel: bool
+    max_hosts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRequest:
+    """One host to make. Its SSH host key is made by the controller, so it is known beforehand."""
+
+    name: str
+    role: Role
+    host_key: str  # public, "ssh-ed25519 AAAA…"
+    host_key_private: str = field(repr=False)  # OpenSSH PEM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """A batch of hosts. The same token again makes nothing twice and returns the same hosts.
+
+    Attributes:
+        token: Unique to this batch; journalled before the first call.
+        run_id: Goes into the tag of everything that is made.
+        expires_utc: Hosts end by themselves at this moment, whoever is still alive.
+        authorized_key: Public key of the run; the only one that may log in.
+    """
+
+    token: str
+    run_id: str
+    owner: str
+    expires_utc: datetime
+    authorized_key: str
+    hosts: tuple[HostRequest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedHost:
+    """A host as the provider's own listing shows it, by tag, with no local state."""
+
+    run_id: str
+    name: str
+    role: Role
+    address: str
+    expires_utc: datetime
+    owner: str
+    identity: str  # what the provider calls it: "pid 1234", "i-0abc"
+    port: int = 22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseReport:
+    """What a release did. What it could not release comes first."""
+
+    leaked: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"STILL THERE: {what}" for what in self.leaked]
+        return "\n".join([*lines, f"released {len(self.released)}"])
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """Makes hosts and takes them away again. One contract test runs against every provider."""
+
+    name: str
+    traits: Traits
+
+    def preflight(self, n_hosts: int) -> None:
+        """Refuse now, before anything is made, what cannot work: privileges, tools, memory.
+
+        Raises:
+            ProviderError, ConfigError: what is missing and the command that mends it.
+        """
+
+    def launch(self, request: LaunchRequest) -> Sequence[Host]:
+        """Make the hosts of one batch, in parallel; return when they run.
+
+        Idempotent by `request.token`; everything made carries the run's tag from its creation.
+        A partial result is a normal outcome: the hosts that could be made are returned.
+
+        Raises:
+            LaunchError: none could be made.
+        """
+
+    def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
+        """List what is really there, by tag, for one run or for all; reads no local state."""
+
+    def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
+        """End some hosts of a run; unknown names are fine: they are gone already."""
+
+    def release(self, run_id: str) -> ReleaseReport:
+        """End all that carries the run's tag; safe to call twice and after any failure."""
+
+    def residue(self, run_id: str | None = None) -> Sequence[str]:
+        """Name everything else that carries the tag (bridges, keys, groups), one line each."""
+
+
+ProviderFactory = Callable[..., Provider]
+
+
+def provider_names() -> list[str]:
+    """Names of the registered providers, sorted."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def get_provider(name: str, **options: Any) -> Provider:
+    """Make the provider registered under `name`; its module is imported only now.
+
+    Raises:
+        ConfigError: no such provider.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name == name:
+            return cast(ProviderFactory, point.load())(**options)
+    raise ConfigError(
+        "parameters", "provider", name, "no such provider", did_you_mean(name, provider_names())
+    )

@@ -1,0 +1,1 @@
+"""Measuring: the timetable, clocks, starters, the runner, and bringing the logs home."""

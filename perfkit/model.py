@@ -1,0 +1,217 @@
+"""The frozen dataclasses handed between rooms; no behaviour beyond what they derive from themselves.
+
+Times: `*_utc` is an aware UTC `datetime`; `*_s` is in seconds, from the run's T0 where it is a
+moment. Intervals are half-open, [start, end).
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Role(StrEnum):
+    """What a host is in the run."""
+
+    SERVER = "server"
+    CLIENT = "client"
+
+
+class HostState(StrEnum):
+    """How far a host has come; only `perfkit.fleet.inventory` moves it on."""
+
+    REQUESTED = "requested"
+    RUNNING = "running"
+    REACHABLE = "reachable"
+    CONFIGURED = "configured"
+    ARMED = "armed"
+    DONE = "done"
+    RELEASED = "released"
+    FAILED = "failed"
+
+
+class NetworkPath(StrEnum):
+    """Which way a test's traffic goes to the server."""
+
+    DIRECT = "direct"  # out-of-tunnel: the server's own address
+    TUNNEL = "tunnel"  # in-tunnel: the server's address inside the VPN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine that can be reached over SSH.
+
+    Attributes:
+        name: Unique in the run: `server`, `client-001`, …
+        address: Where SSH and out-of-tunnel traffic go.
+        host_key: Public host key, `ssh-ed25519 AAAA…`, pinned before the first connection.
+        workdir: Absolute folder on the host that perfkit owns; everything it puts there lives in it.
+        can_tunnel: The host may open /dev/net/tun.
+    """
+
+    name: str
+    role: Role
+    address: str
+    host_key: str
+    port: int = 22
+    user: str = "root"
+    workdir: str = "/var/lib/perfkit"
+    can_tunnel: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestSpec:
+    """One section of tests.conf: a script, when it starts, and how long it runs.
+
+    Attributes:
+        script: Runs on every client as `<script> <remote> <peer>`.
+        server_script: `<script>.server` beside it, if there is one; runs on the run's own server
+            around the slot, with the same arguments.
+        time_min: Minutes from T0; None = as soon as the test before it is over.
+        server: Address of a server that exists already; None = the run's own.
+        path: Which address carries the traffic; `tunnel` tests need hosts that can tunnel.
+    """
+
+    __test__ = False  # not a pytest class, whatever its name says
+
+    name: str
+    script: Path
+    server_script: Path | None
+    duration_s: float
+    time_min: float | None = None
+    server: str | None = None
+    path: NetworkPath = NetworkPath.DIRECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A test in the timetable: [start_s, start_s + duration_s) from T0."""
+
+    name: str  # "01-direct-tcp": position and test
+    test: TestSpec
+    start_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Planned length in seconds."""
+        return self.test.duration_s
+
+    @property
+    def end_s(self) -> float:
+        """Planned end in seconds from T0."""
+        return self.start_s + self.test.duration_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostResult:
+    """What one host made of one phase; workers return it and never raise."""
+
+    host: str
+    ok: bool
+    elapsed_s: float = 0.0
+    reason: str = ""  # the error's class and first line, empty when ok
+    log: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """What a fleet made of one phase: one `HostResult` a host, failed ones first in its table."""
+
+    stage: str
+    results: Sequence[HostResult] = field(default_factory=tuple)
+    elapsed_s: float = 0.0
+
+    @property
+    def ok(self) -> tuple[HostResult, ...]:
+        """The hosts that made it."""
+        return tuple(r for r in self.results if r.ok)
+
+    @property
+    def failed(self) -> tuple[HostResult, ...]:
+        """The hosts that did not."""
+        return tuple(r for r in self.results if not r.ok)
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.stage}: {len(self.ok)} of {len(self.results)} hosts in {self.elapsed_s:.1f} s"
+        )
+        return "\n".join([head, *(f"  FAILED {r.host}: {r.reason}" for r in self.failed)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(r.host)}</td><td>{html.escape(r.reason)}</td>"
+            f"<td>{html.escape(str(r.log or ''))}</td></tr>"
+            for r in self.failed
+        )
+        head = html.escape(str(self).splitlines()[0])
+        if not rows:
+            return f"<p>{head}</p>"
+        names = "<tr><th>failed host</th><th>reason</th><th>log</th></tr>"
+        return f"<p>{head}</p><table>{names}{rows}</table>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One collected file: where it lies, and that it is the file the host had."""
+
+    host: str
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A half-open interval [start_s, end_s) in seconds from T0."""
+
+    start_s: float
+    end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Seconds, negative when the borders are the wrong way round."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The window of a slot that counts.
+
+    Attributes:
+        outer: Any client active.
+        steady: All counted clients active; None when they never were at the same time.
+        chosen_by: `events`, `change-points`, or a person's name.
+        confidence: 0..1; 1 for recorded events.
+        log_sha256: Hash of the log the window was chosen on; a window of another log is stale.
+    """
+
+    slot: str
+    test: str
+    outer: Window
+    steady: Window | None
+    chosen_by: str
+    confidence: float = 1.0
+    log_sha256: str = ""
+    chosen_utc: datetime | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As written to segments.json."""
+        return {
+            "slot": self.slot,
+            "test": self.test,
+            "outer_s": [self.outer.start_s, self.outer.end_s],
+            "steady_s": [self.steady.start_s, self.steady.end_s] if self.steady else None,
+            "chosen_by": self.chosen_by,
+            "confidence": self.confidence,
+            "log_sha256": self.log_sha256,
+            "chosen_utc": self.chosen_utc.isoformat() if self.chosen_utc else None,
+            "notes": list(self.notes),
+        }

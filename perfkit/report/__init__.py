@@ -1,0 +1,1 @@
+"""Tables, their exports, plots and the report page."""

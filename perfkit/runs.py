@@ -1,0 +1,276 @@
+"""The layout of a run folder; the only code that knows its paths.
+
+::
+
+    runs/<utc>-<name>/            0700; everything in it 0600
+      manifest.json               resolved parameters, versions, kernel, tools on the hosts
+      journal.jsonl               what happened (`perfkit.journal`)
+      hosts.json                  the hosts: name, role, address, tunnel_address, state, reason, log
+      timetable.json              T0 and the planned slots
+      config/                     copies of the settings as resolved
+      keys/                       run key, known_hosts, the OpenVPN CA
+      hosts/<host>/               configure.log and the files made for that host
+      raw/<host>/<slot>.log       what the test script printed, on client and server
+      raw/<host>/<slot>.server.log     what the test's server script printed
+      raw/<host>/<slot>.events.json    planned and actual start and end, exit status
+      raw/<host>/monitor.csv      dool, one row a second, epoch first
+      raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes of the OpenVPN server process
+      raw/<host>/openvpn.log      and openvpn-status.log
+      raw/<host>/facts.json       kernel, ncpu, memory, tool versions
+      raw/controller/clocks.json  clock offsets and bounds, before and after the tests
+      raw/SHA256SUMS              of all the above; read-only once collected
+      tables/*.parquet            tidy frames
+      segments.json               the windows that count, who chose them
+      report/                     index.html, tables in every format, plots
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from perfkit.errors import RunError, did_you_mean
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+MANIFEST_FORMAT = 1
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old or the new content, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, two spaces deep, keys in the order given."""
+    write_atomic(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run folder. Knows where things are; opens nothing, connects to nothing."""
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name; also the tag on everything the run makes."""
+        return self.root.name
+
+    @property
+    def manifest_path(self) -> Path:
+        """Resolved parameters and versions."""
+        return self.root / "manifest.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """The event log."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def hosts_path(self) -> Path:
+        """The hosts as the last phase left them."""
+        return self.root / "hosts.json"
+
+    @property
+    def timetable_path(self) -> Path:
+        """T0 and the planned slots."""
+        return self.root / "timetable.json"
+
+    @property
+    def segments_path(self) -> Path:
+        """The windows that count."""
+        return self.root / "segments.json"
+
+    @property
+    def config_dir(self) -> Path:
+        """Copies of the settings as resolved."""
+        return self.root / "config"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Secrets of the run, 0700."""
+        return self.root / "keys"
+
+    @property
+    def key_path(self) -> Path:
+        """The run's SSH key."""
+        return self.keys_dir / "id_ed25519"
+
+    @property
+    def known_hosts_path(self) -> Path:
+        """Every host key, pinned before the first connection."""
+        return self.keys_dir / "known_hosts"
+
+    @property
+    def raw_dir(self) -> Path:
+        """Collected logs, never rewritten."""
+        return self.root / "raw"
+
+    @property
+    def sums_path(self) -> Path:
+        """Checksums of the collected logs."""
+        return self.raw_dir / "SHA256SUMS"
+
+    @property
+    def clocks_path(self) -> Path:
+        """Clock offsets, measured by the controller."""
+        return self.raw_dir / "controller" / "clocks.json"
+
+    @property
+    def tables_dir(self) -> Path:
+        """Tidy frames."""
+        return self.root / "tables"
+
+    @property
+    def report_dir(self) -> Path:
+        """What is published."""
+        return self.root / "report"
+
+    def host_dir(self, host: str) -> Path:
+        """What the controller keeps about one host."""
+        return self.root / "hosts" / host
+
+    def host_raw_dir(self, host: str) -> Path:
+        """What was collected from one host."""
+        return self.raw_dir / host
+
+    def load_json(self, path: Path) -> Any:
+        """Read one of the run's JSON files.
+
+        Raises:
+            RunError: it is not there or not JSON; the message says which phase writes it.
+        """
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError as exc:
+            raise RunError(
+                f"{path}: not there; the phase that writes it has not run (perfkit status {self.id})"
+            ) from exc
+        except ValueError as exc:
+            raise RunError(f"{path}: not JSON: {exc}") from exc
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dictionary."""
+        return dict(self.load_json(self.manifest_path))
+
+    def update_manifest(self, values: Mapping[str, Any]) -> None:
+        """Add to the manifest, atomically."""
+        write_json(self.manifest_path, {**self.manifest(), **values})
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the one writer of this run.
+
+        Raises:
+            RunError: another process is; the message names it.
+        """
+        path = self.root / ".lock"
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                file.seek(0)
+                raise RunError(
+                    f"run {self.id} is open in another process ({file.read().strip()})"
+                ) from exc
+            file.truncate(0)
+            file.write(f"pid {os.getpid()}")
+            file.flush()
+            yield
+
+
+def create(runs_dir: Path, name: str, parameters: Mapping[str, Any]) -> Run:
+    """Make a new run folder with its manifest.
+
+    Raises:
+        RunError: `runs_dir` cannot be written.
+    """
+    created = datetime.now(UTC)
+    stamp = created.strftime("%Y%m%dT%H%M%SZ")
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        root = _fresh_folder(runs_dir, f"{stamp}-{name}")
+        run = Run(root)
+        for folder in (run.keys_dir, run.config_dir, run.raw_dir):
+            folder.mkdir(mode=0o700)
+        write_json(
+            run.manifest_path,
+            {
+                "format": MANIFEST_FORMAT,
+                "run": run.id,
+                "name": name,
+                "created_utc": created.isoformat(),
+                "parameters": dict(parameters),
+            },
+        )
+    except OSError as exc:
+        raise RunError(
+            f"{runs_dir}: no run folder can be made there ({exc.strerror}); "
+            "mend its permissions or set runs_dir"
+        ) from exc
+    return run
+
+
+def _fresh_folder(runs_dir: Path, name: str) -> Path:
+    for attempt in range(100):
+        root = runs_dir / (name if attempt == 0 else f"{name}-{attempt + 1}")
+        try:
+            root.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return root
+    raise RunError(f"{runs_dir}: a hundred runs are called {name}; choose another name")
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """All runs, oldest first."""
+    if not runs_dir.is_dir():
+        return []
+    return [Run(p) for p in sorted(runs_dir.iterdir()) if (p / "manifest.json").is_file()]
+
+
+def open_run(runs_dir: Path, run: str) -> Run:
+    """Open a run by id, by name (the newest of that name), by path, or `latest`.
+
+    Raises:
+        RunError: no such run; the message names the nearest one.
+    """
+    path = Path(run)
+    if path.is_dir() and (path / "manifest.json").is_file():
+        return Run(path.resolve())
+    known = list_runs(runs_dir)
+    if run == "latest" and known:
+        return known[-1]
+    for candidate in reversed(known):
+        if run in (candidate.id, candidate.manifest().get("name")):
+            return candidate
+    hint = did_you_mean(run, [r.id for r in known]) if known else "there are no runs yet"
+    raise RunError(f"{runs_dir}: no run {run!r}; {hint}")

@@ -1,0 +1,79 @@
+"""Every conversion and every formatter of a figure; nobody else multiplies by 8, 1000 or 1024.
+
+Rates of networks are SI: 1 Mbit/s = 10^6 bit/s. Sizes printed by iperf's text are binary:
+1 MByte = 2^20 bytes.
+"""
+
+from __future__ import annotations
+
+import math
+
+BITS_PER_BYTE = 8
+SI_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+BINARY_PREFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+NS_PER_S = 10**9
+
+
+def bytes_to_bits(value: float) -> float:
+    """Bytes (or bytes/s) to bits (or bit/s)."""
+    return value * BITS_PER_BYTE
+
+
+def bits_to_bytes(value: float) -> float:
+    """Bits (or bit/s) to bytes (or bytes/s)."""
+    return value / BITS_PER_BYTE
+
+
+def bps_to_mbps(value: float) -> float:
+    """bit/s to Mbit/s, SI."""
+    return value / SI_PREFIXES["M"]
+
+
+def bits_to_gbit(value: float) -> float:
+    """Bits to Gbit, SI."""
+    return value / SI_PREFIXES["G"]
+
+
+def minutes_to_s(value: float) -> float:
+    """Minutes to seconds."""
+    return value * 60.0
+
+
+def s_to_ms(value: float) -> float:
+    """Seconds to milliseconds."""
+    return value * 1000.0
+
+
+def format_rate(bps: float) -> str:
+    """A rate with the prefix that leaves three digits: `1.23 Gbit/s`; `n/a` for NaN."""
+    return _scaled(bps, "bit/s", SI_PREFIXES)
+
+
+def format_size(size_bytes: float) -> str:
+    """A size with a binary prefix: `1.50 MiB`; `n/a` for NaN."""
+    return _scaled(size_bytes, "B", BINARY_PREFIXES, infix="i")
+
+
+def format_duration(seconds: float) -> str:
+    """`850 ms`, `12.3 s`, `4 min 10 s`, `2 h 05 min`; `n/a` for NaN."""
+    if math.isnan(seconds):
+        return "n/a"
+    if abs(seconds) < 1:
+        return f"{s_to_ms(seconds):.0f} ms"
+    if abs(seconds) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _scaled(value: float, unit: str, prefixes: dict[str, int], infix: str = "") -> str:
+    if math.isnan(value):
+        return "n/a"
+    prefix, factor = "", 1
+    for name, size in prefixes.items():
+        if abs(value) >= size:
+            prefix, factor = name, size
+    digits = 0 if factor == 1 else 2
+    return f"{value / factor:.{digits}f} {prefix}{infix if prefix else ''}{unit}"
