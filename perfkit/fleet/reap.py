@@ -1,0 +1,93 @@
+"""Find and release what runs have left behind, by tag, from a fresh process with no local state.
+
+A reap lists first and asks afterwards: what a provider's own listing shows is the truth. It
+repeats until a listing stays empty, since a launch that was under way can still bring a host.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from perfkit.fleet.provider import ListedHost, Provider, ReleaseReport
+
+MAX_ROUNDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFleet:
+    """What carries one run's tag at one provider."""
+
+    provider: str
+    run_id: str
+    hosts: tuple[ListedHost, ...]
+    residue: tuple[str, ...]
+
+    @property
+    def expired(self) -> bool:
+        """All its hosts should have ended by themselves already."""
+        now = datetime.now(UTC)
+        return all(host.expires_utc < now for host in self.hosts)
+
+    def __str__(self) -> str:
+        if not self.hosts:
+            return f"{self.run_id}: no hosts at {self.provider}, but {', '.join(self.residue)}"
+        until = max(host.expires_utc for host in self.hosts)
+        return (
+            f"{self.run_id}: {len(self.hosts)} hosts at {self.provider}, owner "
+            f"{self.hosts[0].owner}, end by themselves at {until:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
+
+def survey(provider: Provider, run_ids: Iterable[str] = ()) -> list[FoundFleet]:
+    """All fleets a provider lists, hosts and other tagged things, by run.
+
+    Args:
+        run_ids: Runs to ask about beyond those that have hosts: they may have left other things.
+    """
+    by_run: dict[str, list[ListedHost]] = {run_id: [] for run_id in run_ids}
+    for host in provider.hosts():
+        by_run.setdefault(host.run_id, []).append(host)
+    found = [
+        FoundFleet(
+            provider=provider.name,
+            run_id=run_id,
+            hosts=tuple(hosts),
+            residue=tuple(provider.residue(run_id)),
+        )
+        for run_id, hosts in sorted(by_run.items())
+    ]
+    return [fleet for fleet in found if fleet.hosts or fleet.residue]
+
+
+def release_until_quiet(
+    provider: Provider,
+    run_id: str,
+    *,
+    quiet_s: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ReleaseReport:
+    """Release a run, again and again, until its listing is empty twice in a row.
+
+    Args:
+        quiet_s: Seconds between the two empty listings: longer than a host that was asked for
+            may take to appear (0 for a provider whose calls end when the host is there).
+    """
+    released: list[str] = []
+    report = provider.release(run_id)
+    for _ in range(MAX_ROUNDS):
+        released += report.released
+        if not _left(provider, run_id):
+            sleep(quiet_s)
+            if not _left(provider, run_id):
+                return ReleaseReport(released=tuple(released))
+        report = provider.release(run_id)
+    leaked = tuple(dict.fromkeys([*report.leaked, *_left(provider, run_id)]))
+    return ReleaseReport(leaked=leaked, released=tuple(released))
+
+
+def _left(provider: Provider, run_id: str) -> Sequence[str]:
+    hosts = [f"{host.name} ({host.identity})" for host in provider.hosts(run_id)]
+    return [*hosts, *provider.residue(run_id)]

@@ -1,0 +1,314 @@
+"""config/*.conf and parameters in, validated settings out; the only reader of config/.
+
+A campaign is described by `Parameters` (what the notebook's parameters cell and the command
+line's options are made of) and four INI files. A file `x.conf` wins over its committed
+`x.conf.sample`. Whatever is wrong is a `ConfigError` that names file, key, value and remedy, and
+is found before anything is launched.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from perfkit import runs
+from perfkit.errors import ConfigError, did_you_mean
+from perfkit.model import NetworkPath, TestSpec
+
+MAX_CLIENTS = 1000
+
+
+def _plain_bool(value: object) -> object:
+    """Papermill passes `-p keep_fleet no` as text."""
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Flag = Annotated[bool, BeforeValidator(_plain_bool)]
+
+
+class Parameters(BaseModel):
+    """What a person chooses for one run; each field is a notebook parameter and an option."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clients: int = Field(10, ge=1, le=MAX_CLIENTS, description="number of clients, 1 to 1000")
+    provider: str = Field("local", description="where the hosts come from")
+    tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
+    duration_s: float = Field(
+        0, ge=0, le=86_400, description="seconds a test runs; 0 = as tests.conf says"
+    )
+    name: str = Field(
+        "campaign",
+        pattern=rf"^{runs.NAME_PATTERN.pattern}$",
+        description="name of the run: lower-case letters, digits, - and _",
+    )
+    run: str = Field("", description="go on with this run (id, name or latest); empty = a new one")
+    starter: Literal["epoch", "cron"] = Field("epoch", description="what starts the tests on hosts")
+    monitor: Literal["server", "all"] = Field("server", description="hosts that dool watches")
+    on_shortfall: Literal["fail", "quorum", "go"] = Field(
+        "quorum", description="when clients fail: stop, go on above the quorum, or go on"
+    )
+    quorum: float = Field(0.5, gt=0, le=1, description="share of the clients that is enough")
+    threads: int = Field(0, ge=0, le=512, description="configurer threads; 0 = as ssh.conf says")
+    expires_min: float = Field(
+        120, ge=1, le=10_080, description="minutes until hosts end by themselves"
+    )
+    isolation: Literal["auto", "namespaces", "loopback"] = Field(
+        "auto", description="how local hosts are kept apart"
+    )
+    keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
+    runs_dir: str = Field("", description="where run folders go; empty = the project's runs/")
+    config_dir: str = Field("", description="where *.conf is read; empty = the project's config/")
+
+
+class SshConf(BaseModel):
+    """config/ssh.conf, section [ssh]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user: str = Field("root", validation_alias=AliasChoices("user", "username"), min_length=1)
+    key_file: str = Field("", validation_alias=AliasChoices("key_file", "keyfile"))
+    connect_timeout_s: float = Field(10, gt=0, le=600)
+    command_timeout_s: float = Field(60, gt=0, le=86_400)
+    host_deadline_s: float = Field(300, gt=0, le=86_400)
+    threads: int = Field(32, ge=1, le=512)
+
+
+class CronConf(BaseModel):
+    """config/cron.conf, section [cron]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shell: str = Field("/bin/sh", pattern=r"^/[A-Za-z0-9/_.-]+$")
+    path: str = Field(
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        pattern=r"^/[A-Za-z0-9/_.:-]+$",
+    )
+
+
+class TestConf(BaseModel):
+    """One section of config/tests.conf."""
+
+    __test__ = False
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: float | None = Field(None, ge=0, le=10_080)
+    duration: float = Field(gt=0, le=86_400)
+    server: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,253}$")
+    path: NetworkPath = NetworkPath.DIRECT
+
+
+Conf = TypeVar("Conf", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that is decided before a host exists."""
+
+    parameters: Parameters
+    ssh: SshConf
+    cron: CronConf
+    tests: tuple[TestSpec, ...]
+    runs_dir: Path
+    config_dir: Path
+    resources_dir: Path
+
+    @property
+    def threads(self) -> int:
+        """Configurer threads: the parameter, else ssh.conf's."""
+        return self.parameters.threads or self.ssh.threads
+
+    def to_dict(self) -> dict[str, Any]:
+        """As kept in the manifest: every value, defaults included."""
+        return {
+            **self.parameters.model_dump(mode="json"),
+            "threads": self.threads,
+            "runs_dir": str(self.runs_dir),
+            "config_dir": str(self.config_dir),
+        }
+
+
+def project_dir() -> Path:
+    """The project's folder: $PERFKIT_HOME, the checkout this package lies in, or above the cwd.
+
+    Raises:
+        ConfigError: none of them holds resources/fabfile.py.
+    """
+    told = os.environ.get("PERFKIT_HOME")
+    here = Path.cwd()
+    places = [Path(told)] if told else [Path(__file__).parents[1], here, *here.parents]
+    for place in places:
+        if (place / "resources" / "fabfile.py").is_file():
+            return place.resolve()
+    raise ConfigError(
+        "environment",
+        "PERFKIT_HOME",
+        told,
+        "no project folder (with resources/fabfile.py) found",
+        "set it to the folder where you cloned perfkit",
+    )
+
+
+def load(parameters: Mapping[str, Any] | None = None) -> Settings:
+    """Validate parameters and read config/.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with its remedy.
+    """
+    chosen = _validate(Parameters, dict(parameters or {}), source="parameters")
+    project = project_dir()
+    config_dir = Path(chosen.config_dir).resolve() if chosen.config_dir else project / "config"
+    resources_dir = project / "resources"
+    if chosen.config_dir and not config_dir.is_dir():
+        raise ConfigError(
+            "parameters", "config_dir", chosen.config_dir, "no such folder", "give one that exists"
+        )
+    return Settings(
+        parameters=chosen,
+        ssh=_single_section(config_dir, "ssh", SshConf),
+        cron=_single_section(config_dir, "cron", CronConf),
+        tests=_select(load_tests(config_dir, resources_dir), chosen),
+        runs_dir=Path(chosen.runs_dir).resolve() if chosen.runs_dir else project / "runs",
+        config_dir=config_dir,
+        resources_dir=resources_dir,
+    )
+
+
+def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
+    """Read tests.conf, in the order of its sections.
+
+    Raises:
+        ConfigError: a bad section, or a test without an executable script.
+    """
+    path, parser = _read_ini(config_dir, "tests")
+    if not parser.sections():
+        raise ConfigError(
+            path.name, "sections", [], "no test in it", "add a section named like a script"
+        )
+    return tuple(
+        _test_spec(path.name, name, dict(parser[name]), resources_dir / "tests")
+        for name in parser.sections()
+    )
+
+
+def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) -> TestSpec:
+    where = f"{source} [{name}]"
+    if not runs.NAME_PATTERN.fullmatch(name):
+        raise ConfigError(
+            where, "name", name, "not a test name", "use lower-case letters, digits, - and _"
+        )
+    conf = _validate(TestConf, keys, source=where)
+    script = scripts_dir / name
+    if not (script.is_file() and os.access(script, os.X_OK)):
+        there = (
+            [p.name for p in scripts_dir.glob("*") if not p.suffix] if scripts_dir.is_dir() else []
+        )
+        raise ConfigError(
+            where,
+            "script",
+            f"resources/tests/{name}",
+            "not there" if not script.is_file() else "not executable",
+            f"write it (chmod +x); {did_you_mean(name, there)}",
+        )
+    server_script = scripts_dir / f"{name}.server"
+    return TestSpec(
+        name=name,
+        script=script,
+        server_script=server_script if server_script.is_file() else None,
+        duration_s=conf.duration,
+        time_min=conf.time,
+        server=conf.server,
+        path=conf.path,
+    )
+
+
+def _select(tests: tuple[TestSpec, ...], chosen: Parameters) -> tuple[TestSpec, ...]:
+    """The tests asked for, in tests.conf's order, with the duration asked for."""
+    by_name = {test.name: test for test in tests}
+    wanted = [word.strip() for word in chosen.tests.split(",") if word.strip()]
+    if wanted == ["all"]:
+        wanted = list(by_name)
+    for name in wanted:
+        if name not in by_name:
+            raise ConfigError(
+                "parameters", "tests", name, "not in tests.conf", did_you_mean(name, by_name)
+            )
+    if not wanted:
+        raise ConfigError(
+            "parameters", "tests", chosen.tests, "names no test", f"known are: {', '.join(by_name)}"
+        )
+    selected = (test for test in tests if test.name in wanted)
+    if not chosen.duration_s:
+        return tuple(selected)
+    return tuple(replace(test, duration_s=chosen.duration_s) for test in selected)
+
+
+def _single_section(config_dir: Path, name: str, model: type[Conf]) -> Conf:
+    path, parser = _read_ini(config_dir, name)
+    for section in parser.sections():
+        if section != name:
+            raise ConfigError(
+                path.name, "section", section, "unknown section", did_you_mean(section, [name])
+            )
+    keys = dict(parser[name]) if parser.has_section(name) else {}
+    if "password" in keys:
+        raise ConfigError(
+            f"{path.name} [{name}]",
+            "password",
+            "***",
+            "passwords are not used",
+            "remove it; perfkit logs in with a key made for each run, or with key_file",
+        )
+    return _validate(model, keys, source=f"{path.name} [{name}]")
+
+
+def _read_ini(config_dir: Path, name: str) -> tuple[Path, configparser.ConfigParser]:
+    """`name.conf`, else its sample; a missing pair is an empty file."""
+    path = config_dir / f"{name}.conf"
+    if not path.exists():
+        path = config_dir / f"{name}.conf.sample"
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=("#",), default_section="\0none"
+    )
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except FileNotFoundError:
+        pass  # all keys have defaults; tests.conf is refused as empty
+    except (configparser.Error, UnicodeDecodeError) as exc:
+        problem = str(exc).splitlines()[0]
+        raise ConfigError(
+            path.name, "syntax", str(path), problem, f"compare it with {name}.conf.sample"
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(
+            path.name, "file", str(path), exc.strerror or str(exc), "make it readable"
+        ) from exc
+    return path, parser
+
+
+def _validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Conf:
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        key = str(error["loc"][0]) if error["loc"] else "?"
+        known = list(model.model_fields)
+        if error["type"] == "extra_forbidden":
+            raise ConfigError(
+                source, key, values[key], "unknown key", did_you_mean(key, known)
+            ) from exc
+        remedy = model.model_fields[key].description if key in model.model_fields else None
+        raise ConfigError(
+            source,
+            key,
+            values.get(key),
+            error["msg"].lower(),
+            f"give {remedy}" if remedy else "compare it with the sample file",
+        ) from exc
