@@ -16,7 +16,9 @@ import threading
 import time
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
+
+from IPython.display import DisplayHandle
 
 from perfkit.fleet.inventory import EVENT_KIND, HostRecord, Inventory, failed_lines
 from perfkit.journal import Event, Journal
@@ -56,15 +58,14 @@ class FleetView:
         self._started = time.monotonic()
         self._note = ""
         self._last_line = ""
-        self._display: Any = None
+        self._display: DisplayHandle | None = None
         self._thread = threading.Thread(target=self._draw_on_change, name="fleet-view", daemon=True)
 
     def __enter__(self) -> FleetView:
         self._forget = self._journal.observe(self._on_event)
         if is_interactive():
-            from IPython.display import HTML, display
-
-            self._display = display(HTML(self._html()), display_id=True)  # type: ignore[no-untyped-call]
+            self._display = DisplayHandle()
+            self._display.display(self._bundle(), raw=True)
         self._thread.start()
         return self
 
@@ -98,15 +99,13 @@ class FleetView:
 
     def _draw(self, *, final: bool = False) -> None:
         if self._display is not None:
-            from IPython.display import HTML
-
-            self._display.update(HTML(self._html()))
+            self._display.update(self._bundle(), raw=True)
             return
         line = self._line()
         if line != self._last_line or final:
             self._last_line = line
             clock = datetime.now(UTC).strftime("%H:%M:%S")
-            print(  # noqa: T201 - headless progress is plain lines on stdout
+            print(
                 f"{clock} {self._stage}: {line} ({self._elapsed()})",
                 file=self._out or sys.stdout,
                 flush=True,
@@ -119,6 +118,9 @@ class FleetView:
         counts = self._inventory.counts()
         parts = [f"{counts[state]} {state}" for state in HostState if state in counts]
         return ", ".join(parts or ["no hosts"]) + (f"; {self._note}" if self._note else "")
+
+    def _bundle(self) -> dict[str, str]:
+        return {"text/html": self._html(), "text/plain": f"{self._stage}: {self._line()}"}
 
     def _html(self) -> str:
         records = self._inventory.records()

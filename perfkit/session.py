@@ -1,0 +1,227 @@
+"""A run that this process has open: its folder, journal, inventory, provider and connections.
+
+`open_new` makes a run; `attach` opens one that exists, also after the process that made it was
+killed: the inventory comes back from the journal and is held against the provider's own listing.
+One process writes a run at a time; a second one is told which.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.metadata
+import os
+import platform
+import pwd
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from time import monotonic
+
+from perfkit import journal, runs, settings
+from perfkit.configure.pki import make_ssh_key
+from perfkit.configure.remote import Access, RemotePool
+from perfkit.errors import ConfigError
+from perfkit.fleet.inventory import Inventory
+from perfkit.fleet.launch import Fleet, LaunchPlan
+from perfkit.fleet.provider import Provider, get_provider
+from perfkit.measure.plan import plan
+from perfkit.model import HostState, NetworkPath, Role, Slot
+from perfkit.runs import Run
+from perfkit.settings import Settings
+
+RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
+
+
+class Session:
+    """One open run. Close it, or leave its `with` block, to let another process have it."""
+
+    def __init__(self, run: Run, chosen: Settings, provider: Provider) -> None:
+        self.run, self.settings, self.provider = run, chosen, provider
+        self.slots: tuple[Slot, ...] = plan(chosen.tests)
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(run.locked())
+        events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
+        self.journal = journal.Journal(run.journal_path)
+        self._stack.callback(self.journal.close)
+        self.inventory = Inventory.from_events(events, self.journal)
+        self.pool = RemotePool(
+            Access(
+                key_path=Path(chosen.ssh.key_file) if chosen.ssh.key_file else run.key_path,
+                known_hosts_path=run.known_hosts_path,
+                connect_timeout_s=chosen.ssh.connect_timeout_s,
+                command_timeout_s=chosen.ssh.command_timeout_s,
+            ),
+            log_dir=run.root / "hosts",
+        )
+        self._stack.callback(self.pool.close)
+        self.fleet = self._make_fleet()
+        if events:
+            self._check_against_listing()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.run.id}: {len(self.inventory.records())} hosts>"
+
+    def close(self) -> None:
+        """Close connections and journal and give the run free; hosts go on. Safe to call twice."""
+        self._stack.close()
+
+    def release_at_exit(self) -> None:
+        """Release the fleet when this process ends, however a cell or the script failed."""
+        atexit.register(self._release_if_up)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Journal that a phase began and how it ended, with its seconds."""
+        self.journal.append("phase-started", phase=name)
+        started = monotonic()
+        try:
+            yield
+        except BaseException as exc:
+            reason = f"{type(exc).__name__}: {exc}"
+            self.journal.append(
+                "phase-failed", phase=name, elapsed_s=monotonic() - started, reason=reason
+            )
+            raise
+        else:
+            self.journal.append("phase-done", phase=name, elapsed_s=monotonic() - started)
+        finally:
+            self.write_hosts()
+
+    def write_hosts(self) -> None:
+        """Bring hosts.json up to date with the inventory."""
+        rows = [record.to_dict() for record in self.inventory.records()]
+        runs.write_json(self.run.hosts_path, rows)
+
+    def _make_fleet(self) -> Fleet:
+        chosen = self.settings.parameters
+        created = datetime.fromisoformat(self.run.manifest()["created_utc"])
+        return Fleet(
+            self.run.id,
+            self.provider,
+            self.inventory,
+            self.journal,
+            LaunchPlan(
+                owner=_owner(),
+                expires_utc=created + timedelta(minutes=chosen.expires_min),
+                authorized_key=self.run.key_path.with_suffix(".pub").read_text().strip(),
+            ),
+            keep=chosen.keep_fleet,
+        )
+
+    def _check_against_listing(self) -> None:
+        """Hosts that the journal knows and the provider does not have are gone: say so."""
+        there = {host.name for host in self.provider.hosts(self.run.id)}
+        for record in self.inventory.records():
+            ended = record.state in {HostState.FAILED, HostState.RELEASED}
+            if not ended and record.name not in there:
+                reason = f"gone: {self.provider.name} no longer lists it"
+                self.inventory.move(record.name, HostState.FAILED, reason=reason)
+
+    def _release_if_up(self) -> None:
+        if self.inventory.hosts():
+            self.fleet.release()
+
+
+def open_new(chosen: Settings) -> Session:
+    """Make a run folder for validated settings, once the provider has nothing against them.
+
+    Raises:
+        ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
+    """
+    plan(chosen.tests)  # an impossible timetable is refused before a folder is made
+    provider = provider_for(chosen)
+    chosen, notices = _fitted(chosen, provider)
+    provider.preflight(chosen.parameters.clients + 1)
+    run = runs.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict())
+    _copy_config(chosen, run)
+    key = make_ssh_key()
+    runs.write_atomic(run.key_path, key.private_openssh.encode())
+    runs.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
+    run.update_manifest(
+        {
+            "notices": notices,
+            "provider_traits": asdict(provider.traits),
+            "controller": {
+                "kernel": platform.release(),
+                "python": platform.python_version(),
+                "ncpu": os.cpu_count(),
+                **{name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+            },
+        }
+    )
+    return Session(run, chosen, provider)
+
+
+def attach(runs_dir: Path, run_id: str) -> Session:
+    """Open a run that exists, with the settings it was made with."""
+    run = runs.open_run(runs_dir, run_id)
+    chosen = settings_of(run)
+    return Session(run, chosen, provider_for(chosen))
+
+
+def settings_of(run: Run) -> Settings:
+    """The settings a run was made with, from its manifest and its own copies of config/."""
+    kept = {**run.manifest()["parameters"], "runs_dir": str(run.root.parent), "run": ""}
+    return settings.load({**kept, "config_dir": str(run.config_dir)})
+
+
+def provider_for(chosen: Settings) -> Provider:
+    """The provider that the settings name, with the options meant for it."""
+    parameters = chosen.parameters
+    options = {"isolation": parameters.isolation} if parameters.provider == "local" else {}
+    return get_provider(parameters.provider, **options)
+
+
+def _fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
+    """The settings as far as the provider can serve them, and what was left out."""
+    n_hosts = chosen.parameters.clients + 1
+    if n_hosts > provider.traits.max_hosts:
+        raise ConfigError(
+            "parameters",
+            "clients",
+            chosen.parameters.clients,
+            f"provider {provider.name} makes at most {provider.traits.max_hosts} hosts",
+            f"give at most {provider.traits.max_hosts - 1}",
+        )
+    outside = tuple(test for test in chosen.tests if test.path is not NetworkPath.TUNNEL)
+    if len(outside) == len(chosen.tests) or provider.traits.can_tunnel:
+        return chosen, []
+    in_tunnel = ",".join(test.name for test in chosen.tests if test not in outside)
+    if chosen.parameters.tests != "all" or not outside:
+        raise ConfigError(
+            "parameters",
+            "tests",
+            in_tunnel,
+            f"needs a tunnel, and hosts of provider {provider.name} cannot have one here",
+            "run as root or with passwordless sudo, or choose tests with path = direct",
+        )
+    return replace(chosen, tests=outside), [f"left out, hosts cannot have a tunnel: {in_tunnel}"]
+
+
+def _copy_config(chosen: Settings, run: Run) -> None:
+    for name in ("tests", "cron", "ssh"):
+        source = chosen.config_dir / f"{name}.conf"
+        if not source.exists():
+            source = chosen.config_dir / f"{name}.conf.sample"
+        if source.exists():
+            shutil.copyfile(source, run.config_dir / f"{name}.conf")
+
+
+def _owner() -> str:
+    return f"{pwd.getpwuid(os.getuid()).pw_name}@{platform.node()}"
+
+
+def host_names(clients: int) -> list[tuple[str, Role]]:
+    """The server, and the clients with as many digits as the last one needs (at least three)."""
+    digits = max(3, len(str(clients)))
+    names = [(f"client-{n:0{digits}d}", Role.CLIENT) for n in range(1, clients + 1)]
+    return [("server", Role.SERVER), *names]

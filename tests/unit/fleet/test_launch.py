@@ -1,0 +1,183 @@
+"""The provider thread and the release, against a provider that lives in memory."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perfkit.errors import LaunchError, UnreachableError
+from perfkit.fleet.inventory import Inventory
+from perfkit.fleet.launch import Fleet, LaunchPlan, batch_token
+from perfkit.fleet.provider import (
+    HostRequest,
+    LaunchRequest,
+    ListedHost,
+    ReleaseReport,
+    Traits,
+)
+from perfkit.fleet.reap import release_until_quiet, survey
+from perfkit.journal import Journal, read
+from perfkit.model import Host, HostState, Role
+
+EXPIRES = datetime.now(UTC) + timedelta(hours=1)
+
+
+class MemoryProvider:
+    """Keeps hosts in a list; can refuse a batch, lose a host, and be slow to let go."""
+
+    name = "memory"
+    traits = Traits(
+        costs_money=False,
+        needs_root=False,
+        shared_clock=True,
+        shared_cpu=True,
+        can_tunnel=False,
+        max_hosts=100,
+    )
+
+    def __init__(self, *, refuse: str = "", forget: str = "", late: int = 0) -> None:
+        self.there: dict[str, ListedHost] = {}
+        self.refuse, self.forget, self.late = refuse, forget, late
+
+    def preflight(self, n_hosts: int) -> None:
+        pass
+
+    def launch(self, request: LaunchRequest) -> Sequence[Host]:
+        names = [h.name for h in request.hosts]
+        if self.refuse in names:
+            raise LaunchError("quota")
+        made = [h for h in request.hosts if h.name != self.forget]
+        for h in made:
+            self.there[h.name] = listed(request.run_id, h.name)
+        return [
+            Host(name=h.name, role=h.role, address="198.18.0.9", host_key=h.host_key) for h in made
+        ]
+
+    def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
+        return [h for h in self.there.values() if run_id in (None, h.run_id)]
+
+    def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
+        return ReleaseReport(released=tuple(n for n in names if self.there.pop(n, None)))
+
+    def release(self, run_id: str) -> ReleaseReport:
+        report = self.terminate(run_id, [h.name for h in self.hosts(run_id)])
+        if self.late:  # a launch that was under way brings one more host after the release
+            self.late -= 1
+            self.there["late"] = listed(run_id, "late")
+        return report
+
+    def residue(self, run_id: str | None = None) -> Sequence[str]:
+        return []
+
+
+def listed(run_id: str, name: str) -> ListedHost:
+    return ListedHost(
+        run_id=run_id,
+        name=name,
+        role=Role.CLIENT,
+        address="198.18.0.9",
+        expires_utc=EXPIRES,
+        owner="me",
+        identity=f"memory {name}",
+    )
+
+
+def requests(n: int) -> list[HostRequest]:
+    return [
+        HostRequest(name=f"client-{i}", role=Role.CLIENT, host_key="k", host_key_private="p")
+        for i in range(n)
+    ]
+
+
+def a_fleet(provider: MemoryProvider, tmp_path: Path, *, sick: str = "") -> Fleet:
+    def probe(host: Host, timeout_s: float) -> None:
+        if host.name == sick:
+            raise UnreachableError(host.name, "refused")
+
+    journal = Journal(tmp_path / "journal.jsonl")
+    plan = LaunchPlan(owner="me", expires_utc=EXPIRES, authorized_key="k", batch_size=2)
+    return Fleet("run-1", provider, Inventory(journal), journal, plan, probe=probe)
+
+
+def test_a_block_launches_hands_hosts_on_and_releases_all(tmp_path: Path) -> None:
+    provider = MemoryProvider()
+    with a_fleet(provider, tmp_path) as fleet:
+        fleet.launch(requests(5))
+        assert {h.name for h in fleet.reachable()} == {f"client-{i}" for i in range(5)}
+        assert len(provider.there) == 5
+    assert provider.there == {}
+    assert fleet.inventory.counts() == {HostState.RELEASED: 5}
+
+
+def test_an_error_in_the_block_releases_all_the_same(tmp_path: Path) -> None:
+    provider = MemoryProvider()
+
+    def a_failing_cell() -> None:
+        with a_fleet(provider, tmp_path) as fleet:
+            fleet.launch(requests(3))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        a_failing_cell()
+    assert provider.there == {}
+
+
+def test_the_intent_is_journalled_before_each_call(tmp_path: Path) -> None:
+    with a_fleet(MemoryProvider(), tmp_path) as fleet:
+        fleet.launch(requests(3))
+        fleet.wait()
+    kinds = [e.kind for e in read(tmp_path / "journal.jsonl").events if e.kind.startswith("launch")]
+    assert kinds == ["launch-intent", "launch-result"] * 2
+
+
+@pytest.mark.parametrize(
+    ("provider", "sick", "name", "reason"),
+    [
+        (MemoryProvider(refuse="client-1"), "", "client-1", "LaunchError: quota"),
+        (MemoryProvider(forget="client-2"), "", "client-2", "the provider did not make it"),
+        (MemoryProvider(), "client-0", "client-0", "UnreachableError: client-0: refused"),
+    ],
+)
+def test_a_host_that_did_not_come_is_failed_with_its_reason_and_the_others_go_on(
+    provider: MemoryProvider, sick: str, name: str, reason: str, tmp_path: Path
+) -> None:
+    with a_fleet(provider, tmp_path, sick=sick) as fleet:
+        fleet.launch(requests(6))
+        reachable = {h.name for h in fleet.reachable()}
+        assert fleet.inventory.get_record(name).reason == reason
+        assert name not in reachable
+        assert len(reachable) >= 4
+
+
+def test_the_token_depends_on_run_and_names_only() -> None:
+    assert batch_token("r", ["a", "b"]) == batch_token("r", ["a", "b"])
+    assert len({batch_token("r", ["a"]), batch_token("r", ["b"]), batch_token("s", ["a"])}) == 3
+
+
+def test_a_release_goes_on_until_the_listing_stays_empty() -> None:
+    provider = MemoryProvider(late=3)
+    provider.there["a"] = listed("run-1", "a")
+    pauses: list[float] = []
+    report = release_until_quiet(provider, "run-1", quiet_s=5, sleep=pauses.append)
+    assert report.leaked == ()
+    assert provider.there == {}
+    assert set(report.released) == {"a", "late"}
+    assert pauses == [5]
+
+
+def test_what_cannot_be_released_is_named() -> None:
+    provider = MemoryProvider(late=1000)
+    report = release_until_quiet(provider, "run-1")
+    assert report.leaked == ("late (memory late)",)
+    assert str(report).startswith("STILL THERE: late (memory late)")
+
+
+def test_a_survey_groups_what_is_there_by_run() -> None:
+    provider = MemoryProvider()
+    provider.there = {"a": listed("run-1", "a"), "b": listed("run-2", "b")}
+    found = survey(provider)
+    assert [(f.run_id, len(f.hosts), f.expired) for f in found] == [
+        ("run-1", 1, False),
+        ("run-2", 1, False),
+    ]
