@@ -297,7 +297,8 @@ def _validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> C
     try:
         return model.model_validate(dict(values))
     except ValidationError as exc:
-        error = exc.errors()[0]
+        # A mistyped key also leaves its right name missing: the mistyping is what to tell.
+        error = min(exc.errors(), key=lambda e: e["type"] != "extra_forbidden")
         key = str(error["loc"][0]) if error["loc"] else "?"
         known = list(model.model_fields)
         if error["type"] == "extra_forbidden":

@@ -1,0 +1,175 @@
+"""The shell's way to the phases: the same functions as in the notebooks, one command each."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from perfkit import __version__
+from perfkit.errors import PerfkitError, ReleaseError
+from perfkit.settings import Parameters
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+HELP = """Network performance campaigns with many temporary machines.
+
+\b
+  perfkit doctor                  is this machine ready? what is missing, and the remedy
+  perfkit run --clients 10        all phases at once: launch to report, on this machine
+\b
+  perfkit launch --clients 10     or one by one: make hosts (they outlive this command)
+  perfkit configure               set them up over SSH (on the latest run, or name one)
+  perfkit measure                 start the tests on all of them at the same instant
+  perfkit collect                 bring the logs home, checksummed
+  perfkit segment; perfkit report    windows that count; tables and plots
+  perfkit status; perfkit reap --yes    what is running; end all of it
+"""
+
+
+class Tutorial(click.Group):
+    """A group whose errors are one line, and whose exit status says that something failed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; perfkit's own errors are for people, not tracebacks."""
+        try:
+            return super().invoke(ctx)
+        except PerfkitError as exc:
+            click.echo(f"perfkit: {type(exc).__name__}: {exc}", err=True)
+            raise SystemExit(1) from exc
+
+
+@click.group(cls=Tutorial, help=HELP)
+@click.version_option(__version__)
+def main() -> None:
+    """Entry point of the `perfkit` command; a terminated command ends like an interrupted one."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parameter_options(command: Command) -> Command:
+    """One option for each field of `Parameters`; unset ones keep the declared default."""
+    for name, field in reversed(Parameters.model_fields.items()):
+        flag = f"--{name.replace('_', '-')}"
+        text = f"{field.description} [{field.default if field.default != '' else 'empty'}]"
+        if name == "keep_fleet":
+            command = click.option(flag, name, is_flag=True, default=None, help=text)(command)
+        else:
+            command = click.option(flag, name, default=None, metavar="VALUE", help=text)(command)
+    return command
+
+
+def _run_argument(command: Command) -> Command:
+    command = click.option(
+        "--runs-dir", default="", metavar="DIR", help="where run folders are [the project's runs/]"
+    )(command)
+    return click.argument("run", default="latest")(command)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+@main.command()
+@_parameter_options
+def run(**options: Any) -> None:
+    """All phases at once; the hosts are released at the end, also after an error."""
+    from perfkit import phases
+
+    with phases.start(**_given(options)) as session:
+        click.echo(phases.run_all(session).to_text())
+
+
+@main.command()
+@_parameter_options
+def launch(**options: Any) -> None:
+    """Make the hosts of a new run; they go on when this command ends, until they expire."""
+    from perfkit import phases
+
+    with phases.start(**_given(options)) as session:
+        click.echo(phases.launch(session, wait=True))
+        click.echo(f"run {session.run.id}: next is perfkit configure")
+
+
+def _phase_command(name: str, text: str) -> None:
+    @main.command(name, help=text)
+    @_run_argument
+    def command(run: str, runs_dir: str) -> None:
+        from perfkit import phases
+
+        with phases.attach(run, runs_dir=runs_dir) as session:
+            click.echo(getattr(phases, name)(session))
+
+
+_phase_command("configure", "Set up every reachable host over SSH, and check the tunnels.")
+_phase_command("measure", "Start every test on all clients at the same instant, and wait.")
+_phase_command("collect", "Bring the logs home; a second call fetches only what is missing.")
+_phase_command("release", "End the hosts of a run.")
+
+
+@main.command()
+@_run_argument
+def segment(run: str, runs_dir: str) -> None:
+    """Find the windows that count, from the recorded starts and ends."""
+    from perfkit import phases
+
+    for window in phases.segment(phases.find_run(run, runs_dir=runs_dir)):
+        click.echo(window)
+
+
+@main.command()
+@_run_argument
+def report(run: str, runs_dir: str) -> None:
+    """Write tables, plots and index.html, and print the tables."""
+    from perfkit import phases
+
+    click.echo(phases.report(phases.find_run(run, runs_dir=runs_dir)).to_text())
+
+
+@main.command()
+@click.argument("run", default="")
+@click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
+def status(run: str, runs_dir: str) -> None:
+    """What is running now, as the providers list it; with RUN, also how far it has come."""
+    from perfkit import phases
+
+    click.echo(phases.status(run, runs_dir=runs_dir))
+
+
+@main.command()
+@click.argument("runs", nargs=-1)
+@click.option("--yes", is_flag=True, help="do it; without, only say what would be ended")
+@click.option("--expired", is_flag=True, help="only fleets that should have ended by themselves")
+@click.option("--force", is_flag=True, help="also runs that a living process has open")
+@click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
+def reap(*, runs: tuple[str, ...], yes: bool, expired: bool, force: bool, runs_dir: str) -> None:
+    """End what runs have left behind (all, or the named RUNS), found by tag alone."""
+    from perfkit import phases
+
+    outcome = phases.reap(runs, yes=yes, expired=expired, force=force, runs_dir=runs_dir)
+    click.echo(outcome)
+    if outcome.leaked:
+        raise ReleaseError("not everything could be released", outcome.leaked)
+
+
+@main.command()
+def doctor() -> None:
+    """Is this machine ready? Each need, whether it was found, and what mends it."""
+    from perfkit import doctor as examiner
+
+    examination = examiner.examine()
+    click.echo(examination)
+    if not examination.ok:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name=Path(sys.argv[0]).name)
