@@ -42,30 +42,34 @@ class Parameters(BaseModel):
     provider: str = Field("local", description="where the hosts come from")
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
     duration_s: float = Field(
-        0, ge=0, le=86_400, description="seconds a test runs; 0 = as tests.conf says"
+        0, ge=0, le=86_400, description="seconds a test runs; 0: as tests.conf says"
     )
     name: str = Field(
         "campaign",
         pattern=rf"^{runs.NAME_PATTERN.pattern}$",
         description="name of the run: lower-case letters, digits, - and _",
     )
-    run: str = Field("", description="go on with this run (id, name or latest); empty = a new one")
-    starter: Literal["epoch", "cron"] = Field("epoch", description="what starts the tests on hosts")
-    monitor: Literal["server", "all"] = Field("server", description="hosts that dool watches")
+    run: str = Field("", description="go on with this run (id, name or latest); empty: a new one")
+    starter: Literal["epoch", "cron"] = Field(
+        "epoch", description="what starts the tests on hosts: epoch or cron"
+    )
+    monitor: Literal["server", "all"] = Field(
+        "server", description="hosts that dool watches: server or all"
+    )
     on_shortfall: Literal["fail", "quorum", "go"] = Field(
-        "quorum", description="when clients fail: stop, go on above the quorum, or go on"
+        "quorum", description="when clients fail: fail, quorum or go"
     )
     quorum: float = Field(0.5, gt=0, le=1, description="share of the clients that is enough")
-    threads: int = Field(0, ge=0, le=512, description="configurer threads; 0 = as ssh.conf says")
+    threads: int = Field(0, ge=0, le=512, description="configurer threads; 0: as ssh.conf says")
     expires_min: float = Field(
         120, ge=1, le=10_080, description="minutes until hosts end by themselves"
     )
     isolation: Literal["auto", "namespaces", "loopback"] = Field(
-        "auto", description="how local hosts are kept apart"
+        "auto", description="how local hosts are kept apart: auto, namespaces or loopback"
     )
     keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
-    runs_dir: str = Field("", description="where run folders go; empty = the project's runs/")
-    config_dir: str = Field("", description="where *.conf is read; empty = the project's config/")
+    runs_dir: str = Field("", description="where run folders go; empty: the project's runs/")
+    config_dir: str = Field("", description="where *.conf is read; empty: the project's config/")
 
 
 class SshConf(BaseModel):
