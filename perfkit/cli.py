@@ -139,9 +139,9 @@ def report(run: str, runs_dir: str) -> None:
 @click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
 def status(run: str, runs_dir: str) -> None:
     """What is running now, as the providers list it; with RUN, also how far it has come."""
-    from perfkit import phases
+    from perfkit import upkeep
 
-    click.echo(phases.status(run, runs_dir=runs_dir))
+    click.echo(upkeep.status(run, runs_dir=runs_dir))
 
 
 @main.command()
@@ -152,9 +152,9 @@ def status(run: str, runs_dir: str) -> None:
 @click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
 def reap(*, runs: tuple[str, ...], yes: bool, expired: bool, force: bool, runs_dir: str) -> None:
     """End what runs have left behind (all, or the named RUNS), found by tag alone."""
-    from perfkit import phases
+    from perfkit import upkeep
 
-    outcome = phases.reap(runs, yes=yes, expired=expired, force=force, runs_dir=runs_dir)
+    outcome = upkeep.reap(runs, yes=yes, expired=expired, force=force, runs_dir=runs_dir)
     click.echo(outcome)
     if outcome.leaked:
         raise ReleaseError("not everything could be released", outcome.leaked)

@@ -118,6 +118,9 @@ class Provider(Protocol):
             LaunchError: none could be made.
         """
 
+    def runs(self) -> Sequence[str]:
+        """Ids of all runs that have anything here, hosts or other things; reads no local state."""
+
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         """List what is really there, by tag, for one run or for all; reads no local state."""
 
@@ -127,8 +130,8 @@ class Provider(Protocol):
     def release(self, run_id: str) -> ReleaseReport:
         """End all that carries the run's tag; safe to call twice and after any failure."""
 
-    def residue(self, run_id: str | None = None) -> Sequence[str]:
-        """Name everything else that carries the tag (bridges, keys, groups), one line each."""
+    def residue(self, run_id: str) -> Sequence[str]:
+        """Name everything but hosts that carries the run's tag (bridges, keys, groups)."""
 
 
 ProviderFactory = Callable[..., Provider]

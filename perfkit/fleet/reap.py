@@ -7,7 +7,7 @@ repeats until a listing stays empty, since a launch that was under way can still
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -41,16 +41,12 @@ class FoundFleet:
         )
 
 
-def survey(provider: Provider, run_ids: Iterable[str] = ()) -> list[FoundFleet]:
-    """All fleets a provider lists, hosts and other tagged things, by run.
-
-    Args:
-        run_ids: Runs to ask about beyond those that have hosts: they may have left other things.
-    """
-    by_run: dict[str, list[ListedHost]] = {run_id: [] for run_id in run_ids}
+def survey(provider: Provider) -> list[FoundFleet]:
+    """All fleets a provider lists, by run: hosts, and whatever else carries the tag."""
+    by_run: dict[str, list[ListedHost]] = {run_id: [] for run_id in provider.runs()}
     for host in provider.hosts():
         by_run.setdefault(host.run_id, []).append(host)
-    found = [
+    return [
         FoundFleet(
             provider=provider.name,
             run_id=run_id,
@@ -59,7 +55,6 @@ def survey(provider: Provider, run_ids: Iterable[str] = ()) -> list[FoundFleet]:
         )
         for run_id, hosts in sorted(by_run.items())
     ]
-    return [fleet for fleet in found if fleet.hosts or fleet.residue]
 
 
 def release_until_quiet(

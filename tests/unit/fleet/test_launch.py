@@ -67,7 +67,10 @@ class MemoryProvider:
             self.there["late"] = listed(run_id, "late")
         return report
 
-    def residue(self, run_id: str | None = None) -> Sequence[str]:
+    def runs(self) -> Sequence[str]:
+        return sorted({h.run_id for h in self.there.values()})
+
+    def residue(self, run_id: str) -> Sequence[str]:
         return []
 
 

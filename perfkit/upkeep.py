@@ -1,0 +1,157 @@
+"""What is running, and how to end it: `perfkit status` and `perfkit reap`.
+
+Both ask the providers what is really there, by tag; a run folder is not needed, and a damaged one
+does not get in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perfkit import journal, runs, settings
+from perfkit.errors import PerfkitError, RunError, did_you_mean
+from perfkit.fleet.inventory import Inventory, failed_lines
+from perfkit.fleet.provider import Provider, get_provider, provider_names
+from perfkit.fleet.reap import FoundFleet, release_until_quiet, survey
+from perfkit.runs import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Fleets that are there, how far the asked-for run has come, and who could not be asked."""
+
+    fleets: tuple[FoundFleet, ...] = ()
+    progress: tuple[str, ...] = ()
+    unasked: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        fleets = [str(fleet) for fleet in self.fleets] or ["no hosts are running"]
+        return "\n".join([*self.unasked, *fleets, *self.progress])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """What a reap found and did; what is still there comes first."""
+
+    leaked: tuple[str, ...] = ()
+    lines: tuple[str, ...] = field(default_factory=tuple)
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"STILL THERE: {what}" for what in self.leaked), *self.lines])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def status(run: str = "", *, runs_dir: str = "") -> Status:
+    """List every fleet by tag; with `run` (id, name, `latest`) also that run's progress."""
+    fleets, unasked = _survey_all()
+    folder = _runs_dir(runs_dir)
+    known = runs.list_runs(folder)
+    if run:
+        return Status(
+            fleets=tuple(fleet for _, fleet in fleets),
+            progress=tuple(_progress(runs.open_run(folder, run))),
+            unasked=unasked,
+        )
+    progress = _progress(known[-1]) if known else []
+    return Status(
+        fleets=tuple(fleet for _, fleet in fleets), progress=tuple(progress), unasked=unasked
+    )
+
+
+def reap(
+    run_ids: Sequence[str] = (),
+    *,
+    yes: bool = False,
+    expired: bool = False,
+    force: bool = False,
+    runs_dir: str = "",
+) -> Reaped:
+    """End what carries a run's tag: all of it, or the named runs'. Without `yes` only say what.
+
+    A run that a living process has open is left alone unless `force` is given.
+
+    Raises:
+        RunError: a named run has nothing anywhere; the message names the nearest one that has.
+    """
+    fleets, unasked = _survey_all()
+    there = [fleet.run_id for _, fleet in fleets]
+    folder = _runs_dir(runs_dir)
+    wanted = {_resolve(run_id, there, folder) for run_id in run_ids}
+    lines, leaked = list(unasked), []
+    for provider, fleet in fleets:
+        if (wanted and fleet.run_id not in wanted) or (expired and not fleet.expired):
+            continue
+        if not force and _is_open(folder, fleet.run_id):
+            lines.append(f"left alone, a living process has it open (--force ends it): {fleet}")
+        elif not yes:
+            lines.append(f"would end {fleet}")
+        else:
+            report = release_until_quiet(provider, fleet.run_id)
+            leaked += [f"{fleet.run_id}: {what}" for what in report.leaked]
+            lines.append(f"ended {len(report.released)} of {fleet}")
+    if any(line.startswith("would end") for line in lines):
+        lines.append("nothing was done; add --yes to do it")
+    return Reaped(leaked=tuple(leaked), lines=tuple(lines or ["nothing to end"]))
+
+
+def _survey_all() -> tuple[list[tuple[Provider, FoundFleet]], tuple[str, ...]]:
+    """Every registered provider's fleets; one that cannot be asked is named, not skipped."""
+    fleets: list[tuple[Provider, FoundFleet]] = []
+    unasked = []
+    for name in provider_names():
+        try:
+            provider = get_provider(name)
+            fleets += [(provider, fleet) for fleet in survey(provider)]
+        except (PerfkitError, ImportError) as exc:
+            unasked.append(f"NOT ASKED: provider {name}: {exc}")
+    return fleets, tuple(unasked)
+
+
+def _resolve(run_id: str, there: Sequence[str], folder: Path) -> str:
+    if run_id in there:
+        return run_id
+    with contextlib.suppress(RunError):
+        return runs.open_run(folder, run_id).id
+    hint = did_you_mean(run_id, there) if there else "nothing is running"
+    raise RunError(f"nothing carries the tag of a run {run_id!r}; {hint}")
+
+
+def _is_open(folder: Path, run_id: str) -> bool:
+    run = Run(folder / run_id)
+    if not run.root.is_dir():
+        return False
+    try:
+        with run.locked():
+            return False
+    except (RunError, OSError):
+        return True
+
+
+def _progress(run: Run) -> Iterator[str]:
+    """The run's phases and hosts, from its journal."""
+    yield f"run {run.id}:"
+    if not run.journal_path.exists():
+        yield "  nothing has happened yet"
+        return
+    events = journal.read(run.journal_path).events
+    for event in events:
+        if event.kind in {"phase-done", "phase-failed"}:
+            how = event.kind.removeprefix("phase-")
+            yield f"  {event.fields['phase']} {how} after {event.fields['elapsed_s']:.1f} s"
+    table = Inventory.from_events(events)
+    counts = ", ".join(f"{n} {state}" for state, n in table.counts().items())
+    yield f"  hosts: {counts or 'none'}"
+    yield from (f"  {line}" for line in failed_lines(table.records()))
+
+
+def _runs_dir(runs_dir: str) -> Path:
+    return Path(runs_dir).resolve() if runs_dir else settings.project_dir() / "runs"
