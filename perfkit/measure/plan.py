@@ -1,0 +1,211 @@
+"""Tests in, timetable out: when each test runs, on which addresses, and the crontab that says so.
+
+A slot is [start_s, end_s) from T0. Between two slots lies a gap, because a test is more than its
+traffic: its server script starts `SERVER_LEAD_S` before the slot, and stragglers have
+`CLIENT_GRACE_S` after it, the server script `SERVER_GRACE_S`, before they are ended.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from perfkit.errors import ScheduleError
+from perfkit.model import Host, Role, Slot, TestSpec
+from perfkit.units import NS_PER_S, format_duration, minutes_to_s
+
+SERVER_LEAD_S = 2.0
+CLIENT_GRACE_S = 3.0
+SERVER_GRACE_S = 3.5
+DEFAULT_GAP_S = 6.0  # lead and grace, and half a second for the server to leave its port
+
+CRONTAB_BEGIN = "# perfkit: begin"
+CRONTAB_END = "# perfkit: end"
+
+_PLAIN = re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:%-]*")
+
+
+def plan(tests: Sequence[TestSpec], *, gap_s: float = DEFAULT_GAP_S) -> tuple[Slot, ...]:
+    """Give every test its place after T0.
+
+    A test with `time_min` starts then; one without starts `gap_s` after the one before it in
+    `tests`. The slots come back in the order of their starts, numbered from 01.
+
+    Args:
+        tests: As they stand in tests.conf.
+        gap_s: Least time between the end of a slot and the start of the next, seconds.
+
+    Raises:
+        ScheduleError: two tests are nearer than `gap_s`, or a start lies before T0.
+    """
+    placed: list[tuple[float, TestSpec]] = []
+    follows_s = 0.0
+    for test in tests:
+        start_s = follows_s if test.time_min is None else minutes_to_s(test.time_min)
+        if start_s < 0:
+            raise ScheduleError(
+                f"test {test.name!r}: time = {test.time_min:g} min lies before T0; "
+                "times count from the run's start: give 0 or more"
+            )
+        placed.append((start_s, test))
+        follows_s = start_s + test.duration_s + gap_s
+    placed.sort(key=lambda place: place[0])
+    for (start_s, test), (next_s, following) in itertools.pairwise(placed):
+        _check_gap(test, start_s, following, next_s, gap_s)
+    return tuple(
+        Slot(name=f"{number:02d}-{test.name}", test=test, start_s=start_s)
+        for number, (start_s, test) in enumerate(placed, start=1)
+    )
+
+
+def _check_gap(
+    test: TestSpec, start_s: float, following: TestSpec, next_s: float, gap_s: float
+) -> None:
+    end_s = start_s + test.duration_s
+    # Minutes are decimal fractions: 0.1 + 0.2 style noise must not make a test overlap.
+    if next_s - end_s >= gap_s - 1e-6:
+        return
+    earliest_min = (end_s + gap_s) / 60
+    how = "overlap" if next_s < end_s else f"are only {format_duration(next_s - end_s)} apart"
+    raise ScheduleError(
+        f"tests {test.name!r} (T+{start_s:g} s to T+{end_s:g} s) and {following.name!r} "
+        f"(from T+{next_s:g} s) {how}; {gap_s:g} s between them are needed for servers to stop "
+        f"and start: set [{following.name}] time to {earliest_min:.3f} (minutes) or more, "
+        f"leave it out to follow the test before it, or shorten [{test.name}] duration"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the run's own server is: `remote` out-of-tunnel, `peer` in-tunnel (None: no VPN)."""
+
+    remote: str
+    peer: str | None = None
+
+    def of(self, slot: Slot) -> tuple[str, str]:
+        """The two arguments of a slot's script; a server that exists already is given as both."""
+        if slot.test.server is not None:
+            return slot.test.server, slot.test.server
+        return self.remote, self.peer or self.remote
+
+
+def timetable_dict(
+    slots: Sequence[Slot], *, t0_utc_s: float, starter: str, addresses: Addresses
+) -> dict[str, Any]:
+    """The timetable as written to timetable.json; `t0_utc_s` in seconds since the epoch."""
+    rows = []
+    for slot in slots:
+        remote, peer = addresses.of(slot)
+        rows.append(
+            {
+                "name": slot.name,
+                "test": slot.test.name,
+                "start_s": slot.start_s,
+                "duration_s": slot.duration_s,
+                "path": slot.test.path.value,
+                "server": slot.test.server,
+                "remote_address": remote,
+                "peer_address": peer,
+            }
+        )
+    return {"t0_utc_s": t0_utc_s, "starter": starter, "slots": rows}
+
+
+def runs_on(slot: Slot, role: Role) -> bool:
+    """Whether a host of this role has something to run in the slot."""
+    if role is Role.CLIENT:
+        return True
+    return slot.test.server_script is not None and slot.test.server is None
+
+
+def order(
+    slot: Slot, host: Host, *, t0_utc_s: float, starter: str, addresses: Addresses
+) -> Mapping[str, str]:
+    """What `run-slot` on one host must know about one slot: the lines of its .order file.
+
+    Times are integer nanoseconds since the epoch, because a POSIX shell has no fractions. The
+    server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_GRACE_S` late.
+
+    Raises:
+        ScheduleError: a value is not the plain word it must be to go into a file of key=value.
+    """
+    remote, peer = addresses.of(slot)
+    start_s, end_s = t0_utc_s + slot.start_s, t0_utc_s + slot.end_s
+    if host.role is Role.SERVER:
+        start_s -= SERVER_LEAD_S
+        limit_s = end_s + SERVER_GRACE_S
+    else:
+        limit_s = end_s + CLIENT_GRACE_S
+    lines = {
+        "host": host.name,
+        "role": host.role.value,
+        "slot": slot.name,
+        "test": slot.test.name,
+        "starter": starter,
+        "start_ns": str(_ns(start_s)),
+        "end_ns": str(_ns(end_s)),
+        "limit_ns": str(_ns(limit_s)),
+        "duration_s": f"{slot.duration_s:g}",
+        "remote": remote,
+        "peer": peer,
+    }
+    for key, value in lines.items():
+        if not _PLAIN.fullmatch(value):
+            raise ScheduleError(
+                f"{host.name}, slot {slot.name}: {key} = {value!r} is not a plain word; "
+                "letters, digits and . _ : % - are allowed"
+            )
+    return lines
+
+
+def _ns(moment_s: float) -> int:
+    # Whole microseconds first: a float of today's epoch resolves 0.2 us, the rest is noise.
+    return round(moment_s * 1e6) * (NS_PER_S // 10**6)
+
+
+def crontab(slots: Sequence[Slot], t0_utc: datetime, *, shell: str, path: str, workdir: str) -> str:
+    """Write the crontab of one host: one line a slot, in UTC, one minute early.
+
+    cron knows minutes only and no year. Each line therefore starts `run-slot` in the minute
+    before the slot's own (the slot's exact second is 60 to 120 s later), which waits for the
+    exact second, and which refuses a line that fires again a year later. A line holds nothing a
+    user wrote but the names of tests, which are plain words.
+
+    Args:
+        slots: The slots this host has something to run in.
+        t0_utc: Aware.
+        shell: For SHELL=, an absolute path.
+        path: For PATH=.
+        workdir: The host's work folder.
+
+    Raises:
+        ScheduleError: `shell`, `path` or `workdir` would break the line they stand in.
+    """
+    for name, value in (("shell", shell), ("path", path), ("workdir", workdir)):
+        if not value.startswith("/") or not value.isprintable():
+            raise ScheduleError(
+                f"crontab: {name} = {value!r}; expected an absolute path on one line"
+            )
+    lines = [CRONTAB_BEGIN, f"SHELL={shell}", f"PATH={path}", 'MAILTO=""']
+    for slot in slots:
+        fires = fires_utc(t0_utc, slot)
+        command = (
+            f"{shlex.quote(f'{workdir}/bin/run-slot')} "
+            f"{shlex.quote(f'{workdir}/slots/{slot.name}.order')} >/dev/null 2>&1"
+        )
+        # cron turns an unescaped % into a newline, also between quotes.
+        escaped = command.replace("%", r"\%")
+        lines.append(f"{fires.minute} {fires.hour} {fires.day} {fires.month} * {escaped}")
+    # cron ignores a last line without its newline.
+    return "\n".join([*lines, CRONTAB_END]) + "\n"
+
+
+def fires_utc(t0_utc: datetime, slot: Slot) -> datetime:
+    """The full minute before the minute of the slot's start; cron fires its line then."""
+    start = t0_utc.astimezone(UTC) + timedelta(seconds=slot.start_s)
+    return start.replace(second=0, microsecond=0) - timedelta(minutes=1)

@@ -1,0 +1,360 @@
+"""run-slot, the test scripts and the monitor, run directly on this machine over loopback.
+
+Each test makes a work folder like the one on a host. Starts are fractions of a second ahead, and
+what a test waits for is always the end of a process it started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESOURCES = Path(__file__).parents[2] / "resources"
+NS = 10**9
+TICK_S = 0.005  # the mark's time stamp has the kernel's tick as its resolution
+
+
+class Workdir:
+    """A host's work folder, and the processes started in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.started: list[subprocess.Popen[str]] = []
+        for folder in ("tests", "slots", "logs"):
+            (root / folder).mkdir(parents=True)
+        shutil.copytree(RESOURCES / "bin", root / "bin")
+
+    def script(self, name: str, text: str) -> None:
+        path = self.root / "tests" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def order(
+        self,
+        slot: str,
+        test: str,
+        *,
+        in_s: float,
+        duration_s: float = 1,
+        grace_s: float = 2,
+        **more: str,
+    ) -> tuple[Path, int]:
+        """Write an order that starts `in_s` from now; returns it and its start, ns."""
+        start_ns = time.time_ns() + round(in_s * NS)
+        end_ns = start_ns + round(duration_s * NS)
+        lines = {
+            "host": "client-001",
+            "role": "client",
+            "slot": slot,
+            "test": test,
+            "starter": "epoch",
+            "start_ns": start_ns,
+            "end_ns": end_ns,
+            "limit_ns": end_ns + round(grace_s * NS),
+            "duration_s": duration_s,
+            "remote": "127.0.0.1",
+            "peer": "127.0.0.1",
+        } | more
+        path = self.root / "slots" / f"{slot}.{lines['role']}.order"
+        path.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
+        return path, start_ns
+
+    def start(self, *argv: str | Path) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [self.root / "bin" / argv[0], *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *argv: str | Path) -> tuple[int, str]:
+        process = self.start(*argv)
+        output, _ = process.communicate(timeout=30)
+        return process.returncode, output
+
+    def events(self, slot: str) -> dict[str, Any]:
+        return dict(json.loads((self.root / "logs" / f"{slot}.events.json").read_text()))
+
+    def log(self, slot: str) -> str:
+        return (self.root / "logs" / f"{slot}.log").read_text()
+
+    def end(self) -> None:
+        """End what a failed test left behind, by session."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Iterator[Workdir]:
+    made = Workdir(tmp_path / "work dir")  # a blank in the path must not matter
+    yield made
+    made.end()
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 10) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workdir) -> None:
+    workdir.script("hello", 'echo "$1 $2 $PERFKIT_DURATION_S"; date +%s.%N >began; exit 3')
+    order, start_ns = workdir.order("01-hello", "hello", in_s=0.4, peer="10.8.0.1")
+    status, output = workdir.run("run-slot", order)
+    events = workdir.events("01-hello")
+    start_s = start_ns / NS
+    assert (status, output) == (0, "")
+    assert workdir.log("01-hello") == "127.0.0.1 10.8.0.1 1\n"
+    assert start_s - TICK_S < events["start_utc_s"] < start_s + 0.25
+    assert float((workdir.root / "began").read_text()) > start_s
+    assert events["end_utc_s"] > events["start_utc_s"]
+    assert events["planned_start_utc_s"] == pytest.approx(start_s, abs=1e-6)
+    assert events["planned_end_utc_s"] == pytest.approx(start_s + 1, abs=1e-6)
+    assert {
+        key: events[key] for key in ("slot", "host", "starter", "exit_status", "timed_out")
+    } == {
+        "slot": "01-hello",
+        "host": "client-001",
+        "starter": "epoch",
+        "exit_status": 3,
+        "timed_out": False,
+    }
+
+
+def test_one_waiter_runs_several_orders_one_after_the_other(workdir: Workdir) -> None:
+    workdir.script("a", "echo first")
+    workdir.script("b", "echo second")
+    orders = [workdir.order("01-a", "a", in_s=0.2)[0], workdir.order("02-b", "b", in_s=0.6)[0]]
+    assert workdir.run("run-slot", *orders) == (0, "")
+    assert (workdir.log("01-a"), workdir.log("02-b")) == ("first\n", "second\n")
+    assert workdir.events("02-b")["start_utc_s"] - workdir.events("01-a")["start_utc_s"] > 0.3
+
+
+def test_a_start_that_is_past_is_recorded_as_missed_and_never_run_late(workdir: Workdir) -> None:
+    workdir.script("hello", "echo must not run")
+    order, _ = workdir.order("01-hello", "hello", in_s=-1)
+    status, _output = workdir.run("run-slot", order)
+    events = workdir.events("01-hello")
+    assert status == 1
+    assert [events[key] for key in ("start_utc_s", "end_utc_s", "exit_status")] == [None] * 3
+    assert "missed" in workdir.log("01-hello")
+
+
+def test_a_crontab_line_that_fires_a_year_later_does_nothing(workdir: Workdir) -> None:
+    workdir.script("hello", "echo must not run")
+    order, _ = workdir.order("01-hello", "hello", in_s=-365 * 86_400, starter="cron")
+    status, output = workdir.run("run-slot", order)
+    assert status == 1
+    assert "planned long ago" in output
+    assert list((workdir.root / "logs").iterdir()) == []
+
+
+def test_a_crontab_line_that_fires_long_before_its_time_does_nothing(workdir: Workdir) -> None:
+    order, _ = workdir.order("01-hello", "hello", in_s=3600, starter="cron")
+    status, output = workdir.run("run-slot", order)
+    assert status == 1
+    assert "not due yet" in output
+
+
+def test_an_order_that_has_run_is_not_run_again(workdir: Workdir) -> None:
+    workdir.script("hello", "echo once")
+    order, _ = workdir.order("01-hello", "hello", in_s=0.1)
+    workdir.run("run-slot", order)
+    before = workdir.events("01-hello")
+    status, output = workdir.run("run-slot", order)
+    assert status == 0
+    assert "has run already" in output
+    assert workdir.events("01-hello") == before
+
+
+def test_a_test_that_hangs_dies_with_its_children_at_its_limit(workdir: Workdir) -> None:
+    workdir.script("hang", "echo $$ >pids; sleep 60 & echo $! >>pids; sleep 60")
+    order, start_ns = workdir.order("01-hang", "hang", in_s=0.1, duration_s=0.3, grace_s=0.3)
+    workdir.run("run-slot", order)
+    events = workdir.events("01-hang")
+    assert events["timed_out"] is True
+    assert events["exit_status"] == 124
+    assert events["end_utc_s"] == pytest.approx(start_ns / NS + 0.6, abs=0.3)
+    pids = (workdir.root / "pids").read_text().split()
+    assert len(pids) == 2
+    wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
+
+
+def is_gone(pid: int) -> bool:
+    """Ended; a zombie that its parent has not collected counts as ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def test_stop_ends_a_waiter_at_once_and_the_test_it_runs(workdir: Workdir) -> None:
+    workdir.script("hang", "echo $$ >pid; exec sleep 60")
+    running, _ = workdir.order("01-hang", "hang", in_s=0.05, duration_s=30)
+    waiting, _ = workdir.order("02-hang", "hang", in_s=25, duration_s=30)
+    waiters = [workdir.start("run-slot", order) for order in (running, waiting)]
+    pid_file = workdir.root / "pid"
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
+    wait_until(lambda: len(list((workdir.root / "slots").glob("*.pid"))) == 2)
+    assert workdir.run("run-slot", "stop") == (0, "")
+    assert [waiter.wait(timeout=5) for waiter in waiters] == [143, 143]
+    wait_until(lambda: is_gone(int(pid_file.read_text())))
+    assert list((workdir.root / "slots").glob("*.pid")) == []
+    assert list((workdir.root / "logs").glob("*.events.json")) == []
+
+
+def test_stop_leaves_a_process_alone_that_only_has_the_waiters_number(workdir: Workdir) -> None:
+    other = subprocess.Popen(["sleep", "30"])
+    try:
+        (workdir.root / "slots" / f"{other.pid}.pid").touch()
+        assert workdir.run("run-slot", "stop") == (0, "")
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("evil=1\n", "unknown key evil"), ("host=a\n", "incomplete"), (None, "cannot open")],
+)
+def test_a_damaged_order_is_refused_by_name(workdir: Workdir, text: str | None, said: str) -> None:
+    order = workdir.root / "slots" / "x.order"
+    if text is not None:
+        order.write_text(text)
+    status, output = workdir.run("run-slot", order)
+    assert status != 0
+    assert said in output
+    assert "x.order" in output
+
+
+def test_a_value_in_an_order_is_never_evaluated(workdir: Workdir) -> None:
+    workdir.script("hello", 'echo "$1"')
+    order, _ = workdir.order("01-hello", "hello", in_s=0.1, remote="$(touch evaluated)`id`")
+    workdir.run("run-slot", order)
+    assert workdir.log("01-hello") == "$(touch evaluated)`id`\n"
+    assert not (workdir.root / "evaluated").exists()
+
+
+def use_port(workdir: Workdir, *scripts: str) -> None:
+    """Install shipped test scripts, on a port of their own: others may test beside us."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name in scripts:
+        text = (RESOURCES / "tests" / name).read_text()
+        assert "iperf " in text
+        text = text.replace("#!/bin/sh\n", "").replace("iperf ", f"iperf -p {port} ", 1)
+        workdir.script(name, text if "iperf -p" in text else "exit 99")
+
+
+@pytest.mark.parametrize("test", ["direct-tcp", "tunnel-tcp"])
+def test_the_shipped_tests_measure_between_client_and_server(
+    workdir: Workdir, needs_tools: Callable[..., None], test: str
+) -> None:
+    needs_tools("iperf")
+    use_port(workdir, test, f"{test}.server")
+    unused = {"direct-tcp": "peer", "tunnel-tcp": "remote"}[test]
+    served, _ = workdir.order(f"01-{test}", test, in_s=0.1, duration_s=2, role="server", grace_s=0)
+    order, _ = workdir.order(f"01-{test}", test, in_s=0.8, **{unused: "192.0.2.1"})
+    server = workdir.start("run-slot", served)
+    assert workdir.run("run-slot", order)[0] == 0
+    server.communicate(timeout=10)
+    seen, made = workdir.events(f"01-{test}.server"), workdir.events(f"01-{test}")
+    assert (made["exit_status"], made["timed_out"]) == (0, False)
+    assert (seen["exit_status"], seen["timed_out"]) == (0, False)
+    assert seen["start_utc_s"] < made["start_utc_s"] < made["end_utc_s"] < seen["end_utc_s"]
+    assert "0.0000-1.0" in workdir.log(f"01-{test}")
+    assert workdir.log(f"01-{test}.server").count("bits/sec") >= 2
+
+
+def test_a_client_without_its_server_ends_at_once_with_a_status(
+    workdir: Workdir, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("iperf")
+    use_port(workdir, "direct-tcp")
+    order, _ = workdir.order("01-direct-tcp", "direct-tcp", in_s=0.1, duration_s=20)
+    workdir.run("run-slot", order)
+    events = workdir.events("01-direct-tcp")
+    assert events["exit_status"] == 1
+    assert events["end_utc_s"] - events["start_utc_s"] < 5
+    assert "Connection refused" in workdir.log("01-direct-tcp")
+
+
+def test_a_server_that_ignores_int_is_killed_after_its_slot(workdir: Workdir) -> None:
+    workdir.script("deaf.server", "trap '' INT; sleep 60 & echo $! >pid; while :; do wait; done")
+    order, _ = workdir.order(
+        "01-deaf", "deaf", in_s=0.1, duration_s=0.2, grace_s=0.1, role="server"
+    )
+    workdir.run("run-slot", order)
+    assert workdir.events("01-deaf.server")["exit_status"] == 137
+    wait_until(lambda: is_gone(int((workdir.root / "pid").read_text())))
+
+
+def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workdir) -> None:
+    carried = pytest.importorskip("dool.__main__").__file__
+    shutil.copy(carried, workdir.root / "bin" / "dool")
+    pid_file = workdir.root / "watched.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    monitor = workdir.start("monitor", "30", pid_file, "lo", "no-such-if")
+    csv, stat = (workdir.root / "logs" / name for name in ("monitor.csv", "procstat.csv"))
+    wait_until(lambda: csv.exists() and len(data_rows(csv)) >= 1)
+    first = child_named(monitor.pid, "dool")
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: len(data_rows(csv)) >= 3 and csv.read_text().count('"Cmdline:"') == 2)
+    wait_until(lambda: stat.exists() and len(data_rows(stat)) >= 2)
+    assert workdir.run("monitor", "stop") == (0, "")
+    assert monitor.wait(timeout=5) != 0
+    wait_until(lambda: child_named(monitor.pid, "dool") == 0)
+    assert '"net/lo"' in csv.read_text()
+    header, *rows = stat.read_text().splitlines()
+    assert header == "epoch,pid,cpu_s,rss_bytes"
+    epoch_s, pid, cpu_s, rss_bytes = (float(cell) for cell in rows[0].split(","))
+    assert abs(epoch_s - round(epoch_s)) < 0.2
+    assert pid == os.getpid()
+    assert cpu_s > 0
+    assert rss_bytes > 1e6
+
+
+def data_rows(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line[:1].isdigit()]
+
+
+def child_named(session: int, program: str) -> int:
+    """A living process of a session whose command line holds `program`; 0 when there is none."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if os.getsid(pid) == session and any(w.endswith(program.encode()) for w in words):
+                return pid
+        except OSError:
+            continue
+    return 0
+
+
+def test_the_monitor_ends_by_itself_at_its_limit(workdir: Workdir) -> None:
+    (workdir.root / "bin" / "dool").write_text("import time\ntime.sleep(60)\n")
+    monitor = workdir.start("monitor", "1", workdir.root / "no.pid", "lo")
+    assert monitor.wait(timeout=10) in (124, -signal.SIGKILL, 137)
+    wait_until(lambda: child_named(monitor.pid, "dool") == 0)

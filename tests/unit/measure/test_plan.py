@@ -1,0 +1,273 @@
+"""The timetable and the crontab, without any host."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfkit.errors import ScheduleError
+from perfkit.measure.plan import (
+    CLIENT_GRACE_S,
+    DEFAULT_GAP_S,
+    SERVER_GRACE_S,
+    SERVER_LEAD_S,
+    Addresses,
+    crontab,
+    fires_utc,
+    order,
+    plan,
+    runs_on,
+    timetable_dict,
+)
+from perfkit.model import Host, NetworkPath, Role, Slot, TestSpec
+
+CLIENT = Host(name="client-001", role=Role.CLIENT, address="10.0.0.2", host_key="k")
+SERVER = Host(name="server", role=Role.SERVER, address="10.0.0.1", host_key="k")
+ADDRESSES = Addresses(remote="10.0.0.1", peer="10.8.0.1")
+
+
+def spec(
+    name: str = "direct-tcp",
+    *,
+    time_min: float | None = None,
+    duration_s: float = 10,
+    server: str | None = None,
+    serves: bool = True,
+) -> TestSpec:
+    return TestSpec(
+        name=name,
+        script=Path("resources/tests") / name,
+        server_script=Path("resources/tests") / f"{name}.server" if serves else None,
+        duration_s=duration_s,
+        time_min=time_min,
+        server=server,
+        path=NetworkPath.TUNNEL if name.startswith("tunnel") else NetworkPath.DIRECT,
+    )
+
+
+def test_tests_without_a_time_follow_each_other_after_the_gap() -> None:
+    slots = plan([spec("a"), spec("b", duration_s=20), spec("c")], gap_s=5)
+    assert [(s.name, s.start_s, s.end_s) for s in slots] == [
+        ("01-a", 0, 10),
+        ("02-b", 15, 35),
+        ("03-c", 40, 50),
+    ]
+
+
+def test_a_test_with_a_time_starts_then_and_the_next_one_follows_it() -> None:
+    slots = plan([spec("a", time_min=0.5), spec("b")], gap_s=7)
+    assert [(s.name, s.start_s) for s in slots] == [("01-a", 30), ("02-b", 47)]
+
+
+def test_slots_are_numbered_in_the_order_of_their_starts() -> None:
+    slots = plan([spec("late", time_min=2), spec("early", time_min=0)])
+    assert [s.name for s in slots] == ["01-early", "02-late"]
+
+
+def test_the_default_gap_holds_a_server_that_stops_and_one_that_starts() -> None:
+    assert DEFAULT_GAP_S > SERVER_GRACE_S + SERVER_LEAD_S
+    assert SERVER_GRACE_S > CLIENT_GRACE_S
+
+
+@pytest.mark.parametrize(
+    ("next_min", "how"), [(0.1, "overlap"), (10.5 / 60, "only 500 ms apart"), (0, "overlap")]
+)
+def test_tests_too_near_each_other_are_refused_with_both_names_and_a_remedy(
+    next_min: float, how: str
+) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        plan([spec("a", time_min=0), spec("b", time_min=next_min)], gap_s=5)
+    message = str(caught.value)
+    assert "'a'" in message
+    assert "'b'" in message
+    assert how in message
+    assert "set [b] time to 0.25" in message
+
+
+def test_following_the_remedy_mends_an_overlap() -> None:
+    tests = [spec("a", time_min=0), spec("b", time_min=0.1)]
+    with pytest.raises(ScheduleError) as caught:
+        plan(tests)
+    remedy_min = float(re.findall(r"time to ([0-9.]+)", str(caught.value))[0])
+    assert len(plan([tests[0], spec("b", time_min=remedy_min)])) == 2
+
+
+def test_a_start_before_t0_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="before T0"):
+        plan([spec(time_min=-1)])
+
+
+@given(
+    times=st.lists(st.none() | st.floats(0, 500, allow_nan=False), min_size=1, max_size=8),
+    durations=st.lists(st.floats(0.1, 3600), min_size=8, max_size=8),
+    gap_s=st.floats(0, 60),
+)
+def test_a_plan_that_is_accepted_never_lets_two_slots_meet(
+    times: list[float | None], durations: list[float], gap_s: float
+) -> None:
+    tests = [
+        spec(f"t{n}", time_min=t, duration_s=d)
+        for n, (t, d) in enumerate(zip(times, durations, strict=False))
+    ]
+    try:
+        slots = plan(tests, gap_s=gap_s)
+    except ScheduleError:
+        return
+    assert sorted(s.test.name for s in slots) == sorted(t.name for t in tests)
+    for before, after in itertools.pairwise(slots):
+        assert after.start_s - before.end_s >= gap_s - 1e-5
+
+
+def test_the_timetable_names_addresses_path_and_starter() -> None:
+    slots = plan([spec("direct-tcp"), spec("tunnel-tcp", server="192.0.2.7")])
+    table = timetable_dict(slots, t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES)
+    assert table["t0_utc_s"] == 1e9
+    assert table["starter"] == "epoch"
+    assert table["slots"][0] == {
+        "name": "01-direct-tcp",
+        "test": "direct-tcp",
+        "start_s": 0.0,
+        "duration_s": 10,
+        "path": "direct",
+        "server": None,
+        "remote_address": "10.0.0.1",
+        "peer_address": "10.8.0.1",
+    }
+    other = table["slots"][1]
+    assert (other["path"], other["server"]) == ("tunnel", "192.0.2.7")
+    assert (other["remote_address"], other["peer_address"]) == ("192.0.2.7", "192.0.2.7")
+
+
+def test_without_a_vpn_the_peer_is_the_servers_own_address() -> None:
+    (slot,) = plan([spec()])
+    assert Addresses(remote="10.0.0.1").of(slot) == ("10.0.0.1", "10.0.0.1")
+
+
+def test_a_server_that_exists_already_gets_no_server_script() -> None:
+    own, foreign, serverless = plan([spec("a"), spec("b", server="x"), spec("c", serves=False)])
+    assert [runs_on(s, Role.SERVER) for s in (own, foreign, serverless)] == [True, False, False]
+    assert runs_on(foreign, Role.CLIENT)
+
+
+def test_the_server_is_ordered_around_the_clients() -> None:
+    (slot,) = plan([spec(time_min=0.5)])
+    to_client, to_server = (
+        order(slot, host, t0_utc_s=1_795_000_000.25, starter="epoch", addresses=ADDRESSES)
+        for host in (CLIENT, SERVER)
+    )
+    assert to_client["start_ns"] == "1795000030250000000"
+    assert to_client["end_ns"] == "1795000040250000000"
+    assert to_client["limit_ns"] == "1795000043250000000"
+    assert to_server["start_ns"] == "1795000028250000000"
+    assert to_server["limit_ns"] == "1795000043750000000"
+    assert (to_client["remote"], to_client["peer"]) == ("10.0.0.1", "10.8.0.1")
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1\nrole=server", "$(reboot)", "", "a b", "-rf"])
+def test_an_address_that_is_not_a_plain_word_never_reaches_a_host(address: str) -> None:
+    (slot,) = plan([spec()])
+    with pytest.raises(ScheduleError, match="not a plain word"):
+        order(slot, CLIENT, t0_utc_s=1e9, starter="epoch", addresses=Addresses(remote=address))
+
+
+def crontab_of(slots: tuple[Slot, ...], t0: datetime, workdir: str = "/var/lib/perfkit") -> str:
+    return crontab(slots, t0, shell="/bin/sh", path="/usr/bin:/bin", workdir=workdir)
+
+
+def test_a_crontab_says_shell_path_and_one_line_a_test_a_minute_early() -> None:
+    slots = plan([spec("a"), spec("b", time_min=1.9)])
+    text = crontab_of(slots, datetime(2026, 11, 22, 12, 34, 5, tzinfo=UTC))
+    assert text.splitlines() == [
+        "# perfkit: begin",
+        "SHELL=/bin/sh",
+        "PATH=/usr/bin:/bin",
+        'MAILTO=""',
+        "33 12 22 11 * /var/lib/perfkit/bin/run-slot "
+        "/var/lib/perfkit/slots/01-a.order >/dev/null 2>&1",
+        "34 12 22 11 * /var/lib/perfkit/bin/run-slot "  # T0 + 114 s is 12:35:59
+        "/var/lib/perfkit/slots/02-b.order >/dev/null 2>&1",
+        "# perfkit: end",
+    ]
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("t0", "fields"),
+    [
+        (datetime(2026, 11, 23, 0, 0, 0, tzinfo=UTC), "59 23 22 11 *"),  # midnight
+        (datetime(2026, 12, 1, 0, 0, 59, tzinfo=UTC), "59 23 30 11 *"),  # month
+        (datetime(2027, 1, 1, 0, 0, 30, tzinfo=UTC), "59 23 31 12 *"),  # year
+        (datetime(2028, 3, 1, 0, 0, 0, tzinfo=UTC), "59 23 29 2 *"),  # leap day
+        (datetime(2026, 7, 1, 1, 30, tzinfo=timezone(timedelta(hours=2))), "29 23 30 6 *"),
+    ],
+)
+def test_a_crontab_line_is_right_over_every_border_of_the_calendar(
+    t0: datetime, fields: str
+) -> None:
+    lines = crontab_of(plan([spec()]), t0).splitlines()
+    assert lines[4].startswith(f"{fields} /var/lib/perfkit/bin/run-slot")
+
+
+@given(
+    t0=st.datetimes(datetime(2024, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),
+    start_s=st.floats(0, 1e6),
+)
+def test_cron_fires_between_one_and_two_minutes_before_the_start(
+    t0: datetime, start_s: float
+) -> None:
+    slot = Slot(name="01-a", test=spec("a"), start_s=start_s)
+    start = t0 + timedelta(seconds=start_s)
+    ahead_s = (start - fires_utc(t0, slot)).total_seconds()
+    assert 60 <= ahead_s < 120
+
+
+def test_percent_signs_and_blanks_in_a_path_survive_cron() -> None:
+    text = crontab_of(plan([spec()]), datetime(2026, 1, 2, tzinfo=UTC), workdir="/tmp/50% off")
+    assert r"'/tmp/50\% off/bin/run-slot' '/tmp/50\% off/slots/01-direct-tcp.order'" in text
+    assert "%" not in text.replace(r"\%", "")
+
+
+@pytest.mark.parametrize("broken", ["relative", "/bin/sh\n* * * * * reboot", "", "/a\tb\0"])
+@pytest.mark.parametrize("argument", ["shell", "path", "workdir"])
+def test_a_value_that_would_break_its_crontab_line_is_refused(argument: str, broken: str) -> None:
+    values = {"shell": "/bin/sh", "path": "/bin", "workdir": "/var/lib/perfkit"} | {
+        argument: broken
+    }
+    with pytest.raises(ScheduleError, match=argument):
+        crontab(plan([spec()]), datetime(2026, 1, 2, tzinfo=UTC), **values)
+
+
+@given(t0=st.datetimes(datetime(2024, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)))
+def test_every_line_of_a_crontab_is_a_comment_a_setting_or_an_entry(t0: datetime) -> None:
+    entry = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) \* /var/lib/perfkit/bin/run-slot .+")
+    for line in crontab_of(plan([spec("a"), spec("b")]), t0).splitlines():
+        fields = entry.fullmatch(line)
+        assert fields or re.fullmatch(r"# .*|[A-Z]+=.*", line)
+        if fields:
+            minute, hour, day, month = map(int, fields.groups())
+            assert minute < 60
+            assert hour < 24
+            assert 1 <= day <= 31
+            assert 1 <= month <= 12
+
+
+def test_the_machines_own_crontab_accepts_it(
+    tmp_path: Path, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("crontab")
+    crontab_program = shutil.which("crontab") or "/usr/bin/crontab"
+    file = tmp_path / "crontab"
+    file.write_text(crontab_of(plan([spec("a"), spec("b")]), datetime.now(UTC), "/tmp/50% off"))
+    dry_run = [crontab_program, "-n", str(file)]  # checks the syntax, installs nothing
+    assert subprocess.run(dry_run, capture_output=True, text=True, check=False).returncode == 0
+    file.write_text("99 99 99 99 * x\n")
+    assert subprocess.run(dry_run, capture_output=True, text=True, check=False).returncode != 0
