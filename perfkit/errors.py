@@ -128,6 +128,8 @@ class CommandError(HostError):
 
     def __str__(self) -> str:
         lines = [f"{self.host}: {self.message}", f"  command: {self.command}"]
+        if self.exit_status is not None:
+            lines.append(f"  exit status: {self.exit_status}")
         for title, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             tail = text.rstrip().splitlines()[-10:]
             lines += [f"  {title}: {line}" for line in tail]

@@ -7,6 +7,7 @@ on a file opened with O_APPEND, so two records never mix and a crash can damage 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 from perfkit.errors import JournalError
 
 Observer = Callable[["Event"], None]
+RESERVED = frozenset({"seq", "t_utc"})  # written by the journal itself, beside the fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +79,38 @@ class Journal:
         return lambda: self._observers.remove(observer)
 
     def append(self, kind: str, *, sync: bool = True, **fields: Any) -> Event:
-        """Write one record; with `sync` it is on the disk when this returns (about 0.5 ms)."""
+        """Write one record; with `sync` it is on the disk when this returns (about 0.5 ms).
+
+        Raises:
+            JournalError: the disk is full or the journal closed; no part of the record is left.
+            ValueError: a field is called like one of the journal's own (`RESERVED`).
+        """
+        if taken := RESERVED & fields.keys():
+            raise ValueError(
+                f"the journal writes {', '.join(sorted(taken))} itself; rename the field"
+            )
         with self._lock:
             event = Event(seq=self._seq, t_utc=self._now(), kind=kind, fields=fields)
-            data = _encode(event)
-            written = os.write(self._fd, data)
-            if written != len(data):
-                raise JournalError(f"{self.path}: only {written} of {len(data)} bytes written")
-            if sync:
-                os.fdatasync(self._fd)
+            self._write(_encode(event), sync=sync)
             self._seq += 1
         for observer in list(self._observers):
             observer(event)
         return event
+
+    def _write(self, data: bytes, *, sync: bool) -> None:
+        if self._fd < 0:
+            raise JournalError(f"{self.path}: closed; open the run again to go on")
+        size = os.fstat(self._fd).st_size
+        try:
+            _write_whole(self._fd, data)
+            if sync:
+                os.fdatasync(self._fd)
+        except OSError as exc:
+            os.ftruncate(self._fd, size)  # half a record must not stand before the next one
+            raise JournalError(
+                f"{self.path}: nothing can be written ({exc.strerror}); make room, then run the "
+                "same command again: what is done is not done twice"
+            ) from exc
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -99,20 +120,32 @@ class Journal:
                 self._fd = -1
 
 
+def _write_whole(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):  # a full disk takes a part and says nothing
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def read(path: Path) -> Reading:
     """Read a journal.
 
     Raises:
-        JournalError: a record before the last one is damaged; the message names its line.
+        JournalError: it cannot be read, or a record before the last one is damaged; the message
+            names its line.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise JournalError(f"{path}: no journal can be read ({exc.strerror})") from exc
     events: list[Event] = []
     offset = 0
     for line_no, line in enumerate(_lines(data), start=1):
         event = _decode(line)
         if event is None or event.seq != len(events):
             if offset + len(line) < len(data):
-                raise JournalError(f"{path}:{line_no}: damaged record; the run cannot be resumed")
+                raise JournalError(
+                    f"{path}:{line_no}: damaged record, not at the end: what happened after it is "
+                    "not known; the run cannot be resumed, perfkit reap releases its hosts"
+                )
             return Reading(events=tuple(events), damaged_at=offset)
         events.append(event)
         offset += len(line)

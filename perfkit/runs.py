@@ -176,10 +176,23 @@ class Run:
             ) from exc
         except ValueError as exc:
             raise RunError(f"{path}: not JSON: {exc}") from exc
+        except OSError as exc:
+            raise RunError(f"{path}: cannot be read ({exc.strerror})") from exc
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as a dictionary."""
-        return dict(self.load_json(self.manifest_path))
+        """The manifest as a dictionary.
+
+        Raises:
+            RunError: it is missing, damaged, or of a version this perfkit does not know.
+        """
+        manifest = self.load_json(self.manifest_path)
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != MANIFEST_FORMAT:
+            raise RunError(
+                f"{self.manifest_path}: format {MANIFEST_FORMAT} expected, {found} found; "
+                "use the perfkit that made the run"
+            )
+        return dict(manifest)
 
     def update_manifest(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest, atomically."""
@@ -190,10 +203,16 @@ class Run:
         """Be the one writer of this run.
 
         Raises:
-            RunError: another process is; the message names it.
+            RunError: another process is, and the message names it; or the folder is read-only.
         """
         path = self.root / ".lock"
-        with path.open("a+") as file:
+        try:
+            file = path.open("a+")
+        except OSError as exc:
+            raise RunError(
+                f"{self.root}: cannot be written ({exc.strerror}); work on a copy you own"
+            ) from exc
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:
@@ -270,7 +289,14 @@ def open_run(runs_dir: Path, run: str) -> Run:
     if run == "latest" and known:
         return known[-1]
     for candidate in reversed(known):
-        if run in (candidate.id, candidate.manifest().get("name")):
+        if run in (candidate.id, _name_of(candidate)):
             return candidate
     hint = did_you_mean(run, [r.id for r in known]) if known else "there are no runs yet"
     raise RunError(f"{runs_dir}: no run {run!r}; {hint}")
+
+
+def _name_of(run: Run) -> str | None:
+    try:
+        return str(run.manifest().get("name"))
+    except RunError:  # one damaged run must not hide the others; it is still found by its id
+        return None

@@ -10,7 +10,10 @@ import math
 
 BITS_PER_BYTE = 8
 SI_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_PRINTED_SI_PREFIXES = {"k" if name == "K" else name: size for name, size in SI_PREFIXES.items()}
 BINARY_PREFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+MS_PER_S = 10**3
+US_PER_S = 10**6
 NS_PER_S = 10**9
 
 
@@ -45,8 +48,8 @@ def s_to_ms(value: float) -> float:
 
 
 def format_rate(bps: float) -> str:
-    """A rate with the prefix that leaves three digits: `1.23 Gbit/s`; `n/a` for NaN."""
-    return _scaled(bps, "bit/s", SI_PREFIXES)
+    """A rate with its SI prefix: `1.23 Gbit/s`, `850.00 kbit/s`; `n/a` for NaN."""
+    return _scaled(bps, "bit/s", _PRINTED_SI_PREFIXES)
 
 
 def format_size(size_bytes: float) -> str:
@@ -55,25 +58,27 @@ def format_size(size_bytes: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """`850 ms`, `12.3 s`, `4 min 10 s`, `2 h 05 min`; `n/a` for NaN."""
-    if math.isnan(seconds):
+    """`850 ms`, `12.3 s`, `4 min 10 s`, `2 h 05 min`; `n/a` for NaN and infinities."""
+    if not math.isfinite(seconds):
         return "n/a"
-    if abs(seconds) < 1:
+    if seconds < 0:
+        return f"-{format_duration(-seconds)}"
+    if round(s_to_ms(seconds)) < 1000:
         return f"{s_to_ms(seconds):.0f} ms"
-    if abs(seconds) < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min"
 
 
 def _scaled(value: float, unit: str, prefixes: dict[str, int], infix: str = "") -> str:
-    if math.isnan(value):
+    if not math.isfinite(value):
         return "n/a"
-    prefix, factor = "", 1
+    prefix, factor, digits = "", 1, 0
     for name, size in prefixes.items():
-        if abs(value) >= size:
-            prefix, factor = name, size
-    digits = 0 if factor == 1 else 2
+        if abs(value) >= size * (1 - 5e-6):  # as printed: 999,999 is 1.00 M, not 1000.00 k
+            prefix, factor, digits = name, size, 2 if name else 0
     return f"{value / factor:.{digits}f} {prefix}{infix if prefix else ''}{unit}"
