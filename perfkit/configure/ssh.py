@@ -1,0 +1,389 @@
+"""An SSH connection that cannot hang, trust a stranger, or mistake a lost line for a result.
+
+The only importer of paramiko; its errors end here, in `translated`. Only the run's own key is
+offered and only the pinned host key is accepted: no agent, no keys of the user, no ssh_config,
+no trust on first use. Every wait has a limit, and a host that falls silent is asked for a sign of
+life. `perfkit.configure.remote` is what the other rooms use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+
+import paramiko
+import paramiko.buffered_pipe
+import paramiko.hostkeys
+import paramiko.sftp
+
+from perfkit.configure.commands import Capture, CommandResult, out_of_time, shorten, wrap
+from perfkit.configure.pki import find_pin, pin_name
+from perfkit.configure.sockets import open_socket, shut
+from perfkit.configure.transcript import OutputLog, Transcript
+from perfkit.errors import (
+    HostError,
+    LostError,
+    TransferError,
+    UnreachableError,
+)
+from perfkit.model import Host
+
+GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
+LINGER_S = 1.0  # for output still on its way after the exit status
+WAKE_S = 5.0  # paramiko's reader wakes this often; its 0.1 s costs a core with 1,000 hosts
+BACKOFF_S = (0.2, 5.0)  # first and longest pause between attempts to connect
+NO_EXIT_STATUS = -1
+READS_AT_ONCE = 64
+
+# Where a run has no logging set up, Python prints a library's errors to stderr: ours are raised.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+NO_SSH_CONFIG = paramiko.SSHConfig()  # given to Fabric, so that it reads no file
+_chance = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How hosts are logged in to, and how long is waited for them.
+
+    Attributes:
+        key_path: The run's private key, the only one that is offered.
+        known_hosts_path: The pins; a host without one is not connected to.
+        connect_timeout_s: For each step of a connection (TCP, banner, authentication, channel)
+            and for each answer during a transfer.
+        command_timeout_s: For a command that brings no limit of its own.
+        patience_s: For all attempts together to open a connection.
+        silence_s: A command quiet for this long makes us ask the host for a sign of life.
+    """
+
+    key_path: Path
+    known_hosts_path: Path
+    connect_timeout_s: float = 10.0
+    command_timeout_s: float = 60.0
+    patience_s: float = 20.0
+    silence_s: float = 10.0
+
+
+# Most specific first; the first match decides.
+_UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
+    (paramiko.BadHostKeyException, "its host key is not the pinned one"),
+    (paramiko.PasswordRequiredException, "the run's key file needs a passphrase"),
+    (paramiko.AuthenticationException, "it refused the run's key"),
+    (ConnectionRefusedError, "connection refused"),
+    (TimeoutError, "no answer in time"),
+    (socket.gaierror, "its name is not known"),
+    (EOFError, "it closed the connection before the login"),
+    (paramiko.SSHException, "no SSH session"),
+    (OSError, "no connection"),
+)
+_FATAL = (paramiko.BadHostKeyException, paramiko.AuthenticationException)  # trying again is no use
+_LOST = (
+    paramiko.SSHException,
+    paramiko.buffered_pipe.PipeTimeout,
+    EOFError,
+    ConnectionError,
+    TimeoutError,
+)
+_TRANSFER = (paramiko.sftp.SFTPError, OSError)
+FOREIGN = (*_LOST, *_TRANSFER)
+
+
+def unreachable(host: Host, exc: BaseException, attempts: int) -> UnreachableError:
+    """Our error for an attempt to connect that failed."""
+    cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
+    where = pin_name(host.address, host.port)
+    tries = f" after {attempts} attempts" if attempts > 1 else ""
+    detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
+    return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
+
+
+def translate(host: str, exc: BaseException, doing: str) -> HostError:
+    """Our error for one that came out of an open connection."""
+    detail = str(exc) or type(exc).__name__
+    if isinstance(exc, _LOST):
+        return LostError(host, f"{doing}: connection lost ({detail}); its outcome is not known")
+    return TransferError(host, f"{doing}: {detail}")
+
+
+@lru_cache(maxsize=8)
+def _load_key(path: Path, _mtime_ns: int) -> paramiko.Ed25519Key:
+    return paramiko.Ed25519Key(filename=str(path))
+
+
+class Link:
+    """One SSH connection to one host; commands on it may run at the same time.
+
+    `abort` may be called from any thread: whoever waits on the link gets a LostError, and the
+    link never opens again.
+    """
+
+    def __init__(self, host: Host, access: Access, transcript: Transcript) -> None:
+        self.host, self.access, self.transcript = host, access, transcript
+        self.client: paramiko.SSHClient | None = None
+        self._socket: socket.socket | None = None
+        self._sftp: paramiko.SFTPClient | None = None
+        self._aborted = threading.Event()
+        self._reason = "the connection is closed"
+
+    @property
+    def is_open(self) -> bool:
+        """The connection is up, as far as this side knows."""
+        transport = self.client.get_transport() if self.client else None
+        return transport is not None and transport.is_active()
+
+    # -- opening and closing -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect and log in; does nothing when that is done.
+
+        What fails before the login is tried again, with growing random pauses, until
+        `Access.patience_s` is over. A wrong pin, no pin and a refused key are final.
+
+        Raises:
+            UnreachableError: with the cause.
+            LostError: the link was aborted.
+        """
+        if self.is_open:
+            return
+        pin = self._get_pin()
+        give_up = monotonic() + self.access.patience_s
+        pause_s, attempts = BACKOFF_S[0], 0
+        while True:
+            attempts += 1
+            try:
+                self._connect(pin, max(0.1, give_up - monotonic()))
+            except FOREIGN as exc:
+                error = unreachable(self.host, exc, attempts)
+                wait_s = _chance.uniform(pause_s / 2, pause_s)
+                if self._aborted.is_set():
+                    raise LostError(self.host.name, self._reason) from exc
+                if isinstance(exc, _FATAL) or monotonic() + wait_s > give_up:
+                    self.transcript.write(f"! {error}")
+                    raise error from exc
+                self._aborted.wait(wait_s)
+                pause_s = min(2 * pause_s, BACKOFF_S[1])
+            else:
+                self.transcript.write(f"connected to {self.host.address}:{self.host.port}")
+                return
+
+    def _get_pin(self) -> paramiko.hostkeys.HostKeyEntry:
+        where = pin_name(self.host.address, self.host.port)
+        pin = find_pin(self.access.known_hosts_path, self.host.address, self.host.port)
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{where} {pin}") if pin else None
+        if entry is None:
+            raise UnreachableError(
+                self.host.name,
+                f"{where}: no host key is pinned in {self.access.known_hosts_path}; "
+                "hosts are pinned when they are launched, and a stranger is not trusted",
+            )
+        return entry
+
+    def _connect(self, pin: paramiko.hostkeys.HostKeyEntry, left_s: float) -> None:
+        timeout_s = min(self.access.connect_timeout_s, left_s)
+        key_path = self.access.key_path
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        client.get_host_keys().add(pin.hostnames[0], pin.key.get_name(), pin.key)
+        address = (self.host.address, self.host.port)
+        with contextlib.ExitStack() as on_failure:
+            key = _load_key(key_path, key_path.stat().st_mtime_ns)
+            sock = open_socket(address, timeout_s)
+            on_failure.callback(sock.close)
+            on_failure.callback(client.close)
+            on_failure.callback(shut, sock)
+            self._socket = sock
+            client.connect(
+                hostname=self.host.address,
+                port=self.host.port,
+                username=self.host.user,
+                pkey=key,
+                sock=sock,
+                timeout=timeout_s,
+                banner_timeout=timeout_s,
+                auth_timeout=timeout_s,
+                channel_timeout=timeout_s,
+                allow_agent=False,
+                look_for_keys=False,
+            )
+            if self._aborted.is_set():
+                raise EOFError(self._reason)
+            on_failure.pop_all()
+        sock.settimeout(WAKE_S)
+        self.client = client
+
+    def close(self) -> None:
+        """End the connection; safe to call twice, and with a host that no longer answers."""
+        if self._socket is not None:
+            shut(self._socket)  # wakes paramiko's reader, so `close` need not wait for it
+        if self.client is not None:
+            self.client.close()
+        self._sftp = None
+
+    def abort(self, reason: str) -> None:
+        """End the connection from outside, for good; whoever waits on it learns the reason."""
+        if not self._aborted.is_set():
+            self._reason = reason
+            self._aborted.set()
+            self.transcript.write(f"! {reason}")
+        if self._socket is not None:
+            shut(self._socket)
+
+    # -- work ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def translated(self, doing: str) -> Iterator[None]:
+        """Turn what paramiko and sockets raise in the block into our errors."""
+        try:
+            yield
+        except FOREIGN as exc:
+            if self._aborted.is_set():
+                error: HostError = LostError(self.host.name, f"{doing}: {self._reason}")
+            else:
+                error = translate(self.host.name, exc, doing)
+            if isinstance(error, LostError):
+                self.abort(error.message)
+            self.transcript.write(f"! {error.message}")
+            raise error from exc
+
+    def start(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
+        """Open a channel and begin something in it; both are answered in time or the link ends."""
+        transport = self.client.get_transport() if self.client else None
+        if transport is None or not transport.is_active():
+            raise EOFError(self._reason)
+        limit_s = self.access.connect_timeout_s
+        # paramiko waits without a limit for the answer to exec and subsystem requests
+        reason = f"no answer to a request within {2 * limit_s:g} s"
+        guard = threading.Timer(2 * limit_s, self.abort, [reason])
+        guard.daemon = True
+        guard.start()
+        try:
+            channel = transport.open_session(timeout=limit_s)
+            channel.settimeout(limit_s)
+            begin(channel)
+        finally:
+            guard.cancel()
+        return channel
+
+    def execute(
+        self, script: str, *, limit_s: float, env: Mapping[str, str] | None = None
+    ) -> CommandResult:
+        """Run a POSIX sh script to its end and return what it did, whatever its exit status.
+
+        Raises:
+            LostError: the connection went away, or the host did not answer.
+            PromptError: it was still running at its limit, with a question as its last line.
+            CommandTimeoutError: it was still running at its limit; it has been killed.
+        """
+        command = wrap(script, limit_s=limit_s, env=env)
+        doing = f"running {shorten(script)!r}"
+        self.transcript.write(*(f"$ {line}" for line in script.strip().splitlines()))
+        started = monotonic()
+        with self.translated(doing):
+            channel = self.start(lambda it: it.exec_command(command))
+            with contextlib.closing(channel):
+                channel.shutdown_write()
+                exchange = _Exchange(channel, self.transcript, self.access.silence_s)
+                exit_status = exchange.run(limit_s + GRACE_S, self._ask_for_life)
+            elapsed_s = monotonic() - started
+            if exit_status is None:
+                raise TimeoutError(f"no answer {GRACE_S:g} s after its limit of {limit_s:g} s")
+            if exit_status == NO_EXIT_STATUS:
+                raise EOFError("the connection ended before the command did")
+        result = CommandResult(
+            host=self.host.name,
+            command=script,
+            exit_status=exit_status,
+            stdout=exchange.out.text(),
+            stderr=exchange.err.text(),
+            elapsed_s=elapsed_s,
+        )
+        self.transcript.write(f"= exit status {exit_status} after {elapsed_s:.2f} s")
+        if exit_status in {124, 137} and elapsed_s >= limit_s:
+            raise out_of_time(result, limit_s)
+        return result
+
+    def _ask_for_life(self) -> None:
+        """Ask for another channel: a host that refuses is alive, one that is stopped is silent."""
+        transport = self.client.get_transport() if self.client else None
+        if transport is None:
+            raise EOFError(self._reason)
+        with contextlib.suppress(paramiko.ChannelException):
+            transport.open_session(timeout=self.access.connect_timeout_s).close()
+
+    def sftp(self) -> paramiko.SFTPClient:
+        """The file channel of this link, opened on first use; every answer on it has a limit.
+
+        Call it, and use what it returns, inside `translated`.
+        """
+        if self._sftp is None:
+            channel = self.start(lambda it: it.invoke_subsystem("sftp"))
+            self._sftp = paramiko.SFTPClient(channel)
+        return self._sftp
+
+
+class _Exchange:
+    """Reads both streams of a running command until it is over."""
+
+    def __init__(self, channel: paramiko.Channel, transcript: Transcript, silence_s: float) -> None:
+        self.out, self.err = Capture(), Capture()
+        self._logs = OutputLog(transcript, "1>"), OutputLog(transcript, "2>")
+        self._channel, self._silence_s = channel, silence_s
+
+    def run(self, limit_s: float, ask_for_life: Callable[[], None]) -> int | None:
+        """The exit status; NO_EXIT_STATUS without one; None when the limit came first."""
+        channel = self._channel
+        poller = select.poll()
+        poller.register(channel.fileno(), select.POLLIN)
+        give_up = monotonic() + limit_s
+        heard = monotonic()
+        while not self._is_over(heard):
+            now = monotonic()
+            if now >= give_up:
+                return None
+            if now - heard >= self._silence_s:
+                ask_for_life()
+                heard = monotonic()
+            wait_s = min(give_up - now, LINGER_S, self._silence_s)
+            if channel.eof_received:  # nothing more to poll for: only the status is to come
+                channel.status_event.wait(wait_s)
+            else:
+                poller.poll(wait_s * 1000)
+            if self._drain():
+                heard = monotonic()
+        self._drain()
+        for log in self._logs:
+            log.end()
+        return channel.recv_exit_status() if channel.exit_status_ready() else NO_EXIT_STATUS
+
+    def _is_over(self, heard: float) -> bool:
+        """Closed, or the status and all output are here, or a child left behind holds the line."""
+        channel = self._channel
+        if channel.closed:
+            return True
+        if not channel.exit_status_ready():
+            return False
+        return bool(channel.eof_received) or monotonic() - heard >= LINGER_S
+
+    def _drain(self) -> bool:
+        """Read what is there, but never for ever: a command may print faster than it is read."""
+        channel, heard = self._channel, False
+        for ready, receive, capture, log in (
+            (channel.recv_ready, channel.recv, self.out, self._logs[0]),
+            (channel.recv_stderr_ready, channel.recv_stderr, self.err, self._logs[1]),
+        ):
+            for _ in range(READS_AT_ONCE):
+                if not ready():
+                    break
+                data = receive(1 << 16)
+                capture.add(data)
+                log.add(data)
+                heard = True
+        return heard
