@@ -66,6 +66,7 @@ class Inventory:
     def __init__(self, journal: Journal | None = None) -> None:
         self._journal = journal
         self._records: dict[str, HostRecord] = {}
+        self._been: dict[HostState, set[str]] = {state: set() for state in HostState}
         self._changed = threading.Condition()
 
     @classmethod
@@ -75,7 +76,7 @@ class Inventory:
         for event in events:
             if event.kind == EVENT_KIND:
                 record = _from_fields(event.fields)
-                table._records[record.name] = record
+                table._remember(record)
         return table
 
     def add(self, name: str, role: Role) -> None:
@@ -144,6 +145,10 @@ class Inventory:
             if r.usable and r.host and (not states or r.state in states)
         ]
 
+    def have_been(self, state: HostState) -> list[Host]:
+        """Hosts that reached a state at some time, failed ones included, the server first."""
+        return [r.host for r in self.records() if r.host and r.name in self._been[state]]
+
     def counts(self) -> dict[HostState, int]:
         """How many hosts are in each state, empty states left out."""
         return dict(Counter(record.state for record in self.records()))
@@ -182,10 +187,14 @@ class Inventory:
 
     def _store(self, record: HostRecord) -> None:
         """Write the row and its journal record; the caller holds the lock."""
-        self._records[record.name] = record
+        self._remember(record)
         if self._journal is not None:
             self._journal.append(EVENT_KIND, **_to_fields(record))
         self._changed.notify_all()
+
+    def _remember(self, record: HostRecord) -> None:
+        self._records[record.name] = record
+        self._been[record.state].add(record.name)
 
 
 def _check_step(record: HostRecord, state: HostState, reason: str) -> None:

@@ -12,7 +12,6 @@ The intent to make a batch is in the journal, on the disk, before the provider i
 from __future__ import annotations
 
 import hashlib
-
 import socket
 import threading
 import time

@@ -30,6 +30,7 @@ def test_every_change_is_journalled_and_the_table_comes_back_from_the_journal(
     again = Inventory.from_events(read(tmp_path / "journal.jsonl").events)
 
     assert again.records() == table.records()
+    assert again.have_been(HostState.RUNNING) == [a_host("client-001")]
     assert again.get_record("client-001").host == a_host("client-001")
     assert again.get_record("server").reason == "LaunchError: no memory"
 
@@ -45,6 +46,8 @@ def test_a_state_never_goes_back_and_a_failed_host_stays_failed() -> None:
         table.move("client-001", HostState.CONFIGURED)
     table.move("client-001", HostState.RELEASED)
     assert table.get_record("client-001").reason == "LostError: gone"
+    assert table.have_been(HostState.REACHABLE) == [a_host("client-001")]
+    assert table.have_been(HostState.CONFIGURED) == []
 
 
 def test_a_host_does_not_fail_without_a_reason() -> None:
