@@ -1,0 +1,129 @@
+"""Make one host: from the fork into new namespaces to the exec of its PID 1.
+
+A host is: PID 1 (`tini`, which reaps orphans, with a `sleep` that ends with the host's life), its
+sshd and its cron. Whatever else runs in it dies with PID 1, because the kernel ends a PID
+namespace with its first process. sshd may die; the host lives on.
+
+This code runs as root in the keeper.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfkit.fleet.local import linux, network, rootfs, tags
+from perfkit.fleet.local.tools import HostTools
+
+# In the keeper's own mount namespace; /dev/shm exists everywhere and holds no program.
+STAGE = Path("/dev/shm")  # noqa: S108  shadowed by the keeper's private tmpfs
+STORE_OPTIONS = "size=512m,nr_inodes=200k,mode=0755"
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "HOME": "/root",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """All that is needed to make one host.
+
+    Attributes:
+        fields: Its tag.
+        expires_s: End of its life, epoch seconds.
+    """
+
+    fields: Mapping[str, str]
+    address: str
+    expires_s: float
+    host_key: str
+    host_key_private: str
+    authorized_key: str
+
+    @property
+    def name(self) -> str:
+        """The host's name, unique in the run."""
+        return self.fields["name"]
+
+
+def start(plan: HostPlan, tools: HostTools, trees: tuple[str, ...]) -> tuple[int, socket.socket]:
+    """Fork a process that becomes the host.
+
+    It waits for one byte on the returned socket before it touches its `eth0`, and closes the
+    socket by becoming the host; text on the socket before is the reason why it could not.
+
+    Returns:
+        PID 1 of the host as seen here, and our end of the socket.
+    """
+    ours, its = socket.socketpair()
+    pid = linux.clone_with_namespaces(linux.HOST_NAMESPACES)
+    if pid:
+        its.close()
+        return pid, ours
+    try:
+        ours.close()
+        _become(plan, tools, trees, its)
+    except BaseException as exc:  # noqa: BLE001  the child must end here, whatever happens
+        its.sendall(f"{type(exc).__name__}: {exc}".encode())
+    finally:
+        os._exit(1)
+
+
+def _become(plan: HostPlan, tools: HostTools, trees: tuple[str, ...], ready: socket.socket) -> None:
+    linux.reset_signals()
+    os.setsid()
+    os.umask(0o022)
+    linux.make_mounts_private()
+    socket.sethostname(plan.name)
+    _enter_root(plan, trees)
+    if ready.recv(1) != b"1":
+        raise ConnectionAbortedError("the keeper gave up")
+    network.configure_host(plan.address)
+    linux.limit_capabilities(linux.HOST_CAPABILITIES.values())
+    _redirect_stdio()
+    for command in (
+        [tools.sshd, "-D", "-E", "/var/log/sshd.log", "-f", "/etc/ssh/sshd_config"],
+        [tools.cron, "-f"],
+    ):
+        os.posix_spawn(command[0], command, _ENVIRONMENT, setsid=True)
+    life_s = max(1, round(plan.expires_s - time.time()))
+    title = tags.format_tag(tags.HOST, plan.fields)
+    os.execve(tools.tini, [title, "--", tools.sleep, str(life_s)], _ENVIRONMENT)  # noqa: S606
+
+
+def _enter_root(plan: HostPlan, trees: tuple[str, ...]) -> None:
+    """Build the host's tree on a tmpfs of its own and make it `/`."""
+    place = STAGE / "host"
+    linux.mount("tmpfs", str(place), "tmpfs", linux.MS_NOSUID, STORE_OPTIONS)
+    root = place / "root"
+    root.mkdir()
+    linux.bind(str(root), str(root))
+    rootfs.build(root, place / "store", STAGE / "mask", trees)
+    rootfs.mount_kernel_views(root)
+    _write_identity(root, plan)
+    linux.pivot_into(str(root))
+
+
+def _write_identity(root: Path, plan: HostPlan) -> None:
+    hosts = f"127.0.0.1 localhost\n{plan.address} {plan.name}\n"
+    files = {
+        "hostname": (f"{plan.name}\n", 0o644),
+        "hosts": (hosts, 0o644),
+        "ssh/authorized_keys": (f"{plan.authorized_key}\n", 0o600),
+        "ssh/ssh_host_ed25519_key": (plan.host_key_private.rstrip("\n") + "\n", 0o600),
+        "ssh/ssh_host_ed25519_key.pub": (f"{plan.host_key}\n", 0o644),
+    }
+    for name, (text, mode) in files.items():
+        rootfs.write_file(root / "etc" / name, text, mode)
+
+
+def _redirect_stdio() -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)

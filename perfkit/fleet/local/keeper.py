@@ -1,0 +1,171 @@
+"""The one process of a run that needs root: it makes the run's network and its hosts.
+
+::
+
+    python -m perfkit.fleet.local.keeper keep "perfkit-keeper run=… expires=… uid=…" [hidden path …]
+    python -m perfkit.fleet.local.keeper end RUN [host …]
+    python -m perfkit.fleet.local.keeper probe
+
+Started as root, directly or by `sudo -n`. `keep` serves launch requests until the run expires, is
+ended, or the process is killed; the run's network lives exactly as long as it does. `end` ends
+hosts, or the whole run, by tag. `probe` tries once what a host needs. Keys come in over the socket
+and go to the hosts' own tmpfs; nothing is written to the machine's disk.
+
+Wire format: one JSON line in, one JSON line out, on an abstract unix socket named after the run;
+the peer must be root or the user who started the run (SO_PEERCRED).
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from perfkit.errors import PerfkitError
+from perfkit.fleet.local import sweep, tags
+
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+REQUEST_TIMEOUT_S = 10.0
+READY = "ready"
+EXISTS = "exists"
+
+
+class Ended(BaseException):
+    """The run is being ended: SIGTERM arrived."""
+
+
+def socket_name(run_id: str) -> str:
+    """Abstract unix socket (no file) of the run's keeper."""
+    return f"\0perfkit-keeper/{run_id}"
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """User who holds the other end of a unix socket."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the three commands of the module's docstring."""
+    match list(arguments):
+        case ["keep", tag, *hidden]:
+            return _keep(tag, [Path(path) for path in hidden])
+        case ["end", run_id, *names]:
+            print(json.dumps(sweep.end_here(run_id, names or None)))  # noqa: T201
+            return 0
+        case ["probe"]:
+            return _probe()
+    print(__doc__, file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _keep(tag: str, hidden: Sequence[Path]) -> int:
+    parsed = tags.parse_tag(tag)
+    if parsed is None or not tags.RUN_ID_PATTERN.fullmatch(parsed[1]["run"]):
+        print(f"not a keeper's tag: {tag}", file=sys.stderr)  # noqa: T201
+        return 2
+    fields = parsed[1]
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(socket_name(fields["run"]))
+    except OSError as exc:
+        if exc.errno != errno.EADDRINUSE:
+            raise
+        print(EXISTS)  # noqa: T201
+        return 0
+    listener.listen(16)
+    os.chdir("/")
+    signal.signal(signal.SIGTERM, _end)
+    # Ignored children leave no zombies: the kernel reaps hosts and whatever they leave behind.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        keeper = Keeper(fields, hidden)
+    except (PerfkitError, OSError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201
+        return 1
+    print(READY, flush=True)  # noqa: T201
+    _close_stdio()
+    try:
+        keeper.serve(listener)
+    except Ended:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        listener.close()
+        sweep.end_hosts(fields["run"])
+    return 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise Ended
+
+
+def _close_stdio() -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+
+
+class Keeper:
+    """The run's network and the maker of its hosts; moves this process into their namespaces."""
+
+    def __init__(self, fields: dict[str, str], hidden: Sequence[Path]) -> None:
+        from perfkit.fleet.local.workshop import Workshop  # noqa: PLC0415  slow; `end` does without
+
+        self._uid = int(fields["uid"])
+        self._expires_s = float(fields["expires"])
+        self._workshop = Workshop(fields["run"], hidden)
+        gc.freeze()  # hosts are forks of this process; do not touch its pages in them
+
+    def serve(self, listener: socket.socket) -> None:
+        """Answer requests, one after the other, until the run expires."""
+        while (left_s := self._expires_s - time.time()) > 0:
+            listener.settimeout(min(left_s, 60.0))  # the clock may be set while we wait
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.settimeout(REQUEST_TIMEOUT_S)
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        if peer_uid(connection) not in (0, self._uid):
+            return
+        try:
+            with connection.makefile("rb") as lines:
+                request = json.loads(lines.readline(MAX_REQUEST_BYTES))
+            self._expires_s = max(self._expires_s, float(request["expires"]))
+            answer: dict[str, Any] = self._workshop.launch(request)
+        except (PerfkitError, OSError, ValueError, KeyError) as exc:
+            answer = {"error": f"{type(exc).__name__}: {exc}"}
+        try:
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+        except OSError:
+            return  # whoever asked is gone; the hosts are found by their tags
+
+
+def _probe() -> int:
+    """Do once, in a child that ends at once, what making a host takes; print what fails."""
+    from perfkit.fleet.local.workshop import probe  # noqa: PLC0415
+
+    try:
+        probe()
+    except (PerfkitError, OSError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,238 @@
+"""Hosts in namespaces, seen from the unprivileged side: start the keeper, ask it, sweep.
+
+Keeps no state: what there is, is found by tag. The keeper is a child of the process that
+launches first, and goes on without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import perfkit
+from perfkit.errors import LaunchError, ProviderError, ReleaseError
+from perfkit.fleet.local import keeper, sweep, tags
+from perfkit.fleet.provider import LaunchRequest, ReleaseReport
+from perfkit.model import Host, Role
+
+ANSWER_TIMEOUT_S = 120.0
+SWEEP_TIMEOUT_S = 90.0
+PROBE_TIMEOUT_S = 30.0
+KEEPER_START_TIMEOUT_S = 20.0
+
+_SOURCE = Path(perfkit.__file__).resolve().parents[1]
+
+
+def privileged(*arguments: str) -> list[str] | None:
+    """Command line of the keeper with root's rights; None when we have no way to them."""
+    command = [sys.executable, "-m", "perfkit.fleet.local.keeper", *arguments]
+    if os.geteuid() == 0:
+        return command
+    sudo = shutil.which("sudo")
+    if sudo is None:
+        return None
+    asked = subprocess.run(
+        [sudo, "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return [sudo, "-n", *command] if asked.returncode == 0 else None
+
+
+def why_not() -> str | None:
+    """The reason why hosts in namespaces cannot be had here, without trying; None when they can."""
+    if not sys.platform.startswith("linux"):
+        return f"namespaces are Linux's, this is {sys.platform}"
+    if privileged() is None:
+        return "neither root nor passwordless sudo"
+    return None
+
+
+def probe() -> None:
+    """Try once, for real, what making a host takes.
+
+    Raises:
+        ProviderError: it does not work here; the message is the kernel's reason.
+    """
+    done = _run(["probe"], PROBE_TIMEOUT_S)
+    if done.returncode:
+        raise ProviderError(
+            f"{done.stderr.strip() or 'the probe failed'}; "
+            "inside a container give it --privileged, or set isolation=loopback"
+        )
+
+
+def launch(request: LaunchRequest, hidden: Sequence[Path], *, can_tunnel: bool) -> list[Host]:
+    """Have the run's keeper make the hosts; starts the keeper when there is none.
+
+    Raises:
+        LaunchError: not one could be made.
+    """
+    connection = _connect(request.run_id) or _start_keeper(request, hidden)
+    with connection:
+        answer = _ask(connection, request)
+    if "error" in answer:
+        raise LaunchError(f"run {request.run_id}: {answer['error']}")
+    running = {fields["name"]: fields for fields in answer["hosts"]}
+    if not running:
+        reasons = "; ".join(f"{name}: {why}" for name, why in answer["failed"].items())
+        raise LaunchError(
+            f"run {request.run_id}: none of {len(request.hosts)} hosts could be made: "
+            f"{reasons or 'those of this token were ended already'}"
+        )
+    return [
+        Host(
+            name=wanted.name,
+            role=Role(wanted.role),
+            address=running[wanted.name]["address"],
+            host_key=wanted.host_key,
+            can_tunnel=can_tunnel,
+        )
+        for wanted in request.hosts
+        if wanted.name in running
+    ]
+
+
+def end(run_id: str, names: Sequence[str] | None = None) -> ReleaseReport:
+    """End a run or some of its hosts, by tag.
+
+    Raises:
+        ReleaseError: there is no way to root's rights, or the sweep itself failed.
+    """
+    there = [tagged for tagged in tags.scan(run_id) if tagged.isolation == tags.NAMESPACES]
+    if not there and not sweep.uplinks(run_id):
+        return ReleaseReport()
+    if os.geteuid() == 0:
+        result = sweep.end_here(run_id, names)
+    else:
+        done = _run(["end", run_id, *(names or ())], SWEEP_TIMEOUT_S)
+        try:
+            result = json.loads(done.stdout)
+        except ValueError as exc:
+            raise ReleaseError(
+                f"run {run_id}: {done.stderr.strip()}", [str(tagged) for tagged in there]
+            ) from exc
+    for tagged in there:
+        tags.reap(tagged.pid)  # the keeper, or sudo, may be a child of this process
+    return ReleaseReport(leaked=tuple(result["leaked"]), released=tuple(result["released"]))
+
+
+def _run(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    command = privileged(*arguments)
+    if command is None:
+        raise ProviderError("local hosts in namespaces need root or passwordless sudo")
+    return subprocess.run(
+        command,
+        cwd=_SOURCE,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def _connect(run_id: str) -> socket.socket | None:
+    """Connect to the run's keeper; None when there is none.
+
+    Raises:
+        LaunchError: somebody who is not root sits on its socket.
+    """
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(keeper.socket_name(run_id))
+    except ConnectionRefusedError:
+        connection.close()
+        return None
+    if keeper.peer_uid(connection) != 0:
+        connection.close()
+        raise LaunchError(f"run {run_id}: the keeper's socket is held by a user who is not root")
+    return connection
+
+
+def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.socket:
+    tag = tags.format_tag(
+        tags.KEEPER,
+        {
+            "run": request.run_id,
+            "expires": f"{request.expires_utc.timestamp():.0f}",
+            "owner": request.owner,
+            "uid": os.getuid(),
+        },
+    )
+    command = privileged("keep", tag, *(str(path) for path in hidden))
+    if command is None:
+        raise LaunchError("local hosts in namespaces need root or passwordless sudo")
+    words = _spawn_detached(command)
+    if words and words[-1] in (keeper.READY, keeper.EXISTS):
+        deadline_s = time.monotonic() + KEEPER_START_TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            connection = _connect(request.run_id)
+            if connection:
+                return connection
+            time.sleep(0.02)  # another process has bound the name and does not listen yet
+    raise LaunchError(f"run {request.run_id}: the keeper did not start: {' '.join(words)}")
+
+
+def _spawn_detached(command: Sequence[str]) -> list[str]:
+    """Start the keeper in a session of its own; the lines it printed until it was ready or ended.
+
+    Not `subprocess`: the process outlives us, and nothing here may hold on to it.
+    """
+    reader, writer = os.pipe()
+    null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    pid = os.posix_spawn(
+        "/bin/sh",
+        ["sh", "-c", 'cd "$0" && exec "$@"', str(_SOURCE), *command],
+        os.environ,
+        file_actions=[
+            null,
+            (os.POSIX_SPAWN_DUP2, writer, 1),
+            (os.POSIX_SPAWN_DUP2, writer, 2),
+        ],
+        setsid=True,
+    )
+    os.close(writer)
+    words = []
+    with open(reader) as lines:  # noqa: PTH123  a pipe has no path
+        for line in lines:
+            words.append(line.strip())
+            if words[-1] == keeper.READY:
+                return words
+    os.waitpid(pid, 0)
+    return words
+
+
+def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
+    message = {
+        "token": request.token,
+        "owner": request.owner,
+        "expires": request.expires_utc.timestamp(),
+        "authorized_key": request.authorized_key,
+        "hosts": [
+            {
+                "name": host.name,
+                "role": str(host.role),
+                "host_key": host.host_key,
+                "host_key_private": host.host_key_private,
+            }
+            for host in request.hosts
+        ],
+    }
+    connection.settimeout(ANSWER_TIMEOUT_S)
+    try:
+        connection.sendall(json.dumps(message).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            answer: dict[str, Any] = json.loads(lines.readline())
+    except (OSError, ValueError) as exc:
+        raise LaunchError(
+            f"run {request.run_id}: the keeper did not answer ({exc}), so what was made is not "
+            "known; `perfkit status` lists what is there"
+        ) from exc
+    return answer

@@ -1,0 +1,238 @@
+"""The local provider: hosts on this one machine, with root in namespaces, without on loopback.
+
+`isolation` says which: `namespaces` are real hosts to everyone who connects (own network, root,
+processes, sshd, cron); `loopback` is one sshd per host on 127.0.0.1 as the current user, for
+machines where there is neither root nor passwordless sudo; `auto` takes the first where it can be
+had. Listing and ending work on both, whatever was chosen, by the tags of `perfkit.fleet.local.tags`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import perfkit
+from perfkit.errors import ConfigError, LaunchError, ProviderError, did_you_mean
+from perfkit.fleet.local import loopback, namespaces, sweep, tags, tools
+from perfkit.fleet.provider import (
+    LaunchRequest,
+    ListedHost,
+    ReleaseReport,
+    Traits,
+)
+from perfkit.model import Host, Role
+
+ISOLATIONS = ("auto", tags.NAMESPACES, tags.LOOPBACK)
+MAX_HOSTS = 1000  # ports of one bridge: perfkit.fleet.local.network
+MEMORY_PER_HOST_BYTES = 6_000_000  # measured by tests/benchmarks/bench_launch.py, with reserve
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
+
+_NAMESPACE_PROGRAMS = ("sshd", "cron", "tini", "sleep")
+_LOOPBACK_PROGRAMS = ("sshd", "sleep")
+
+
+class LocalProvider:
+    """Makes hosts on this machine; see the module's docstring.
+
+    Args:
+        isolation: One of `ISOLATIONS`.
+        hidden: Folders that hosts must not see, beyond homes and the project: where runs are kept.
+
+    Attributes:
+        isolation: What was chosen, never `auto`.
+        notice: One plain sentence about the hosts, for people; says what `loopback` cannot do.
+    """
+
+    name = "local"
+
+    def __init__(self, isolation: str = "auto", hidden: Sequence[str | Path] = ()) -> None:
+        if isolation not in ISOLATIONS:
+            raise ConfigError(
+                "parameters",
+                "isolation",
+                isolation,
+                "no such isolation",
+                did_you_mean(isolation, ISOLATIONS),
+            )
+        obstacle = namespaces.why_not() if isolation == "auto" else None
+        self.isolation = (
+            isolation if isolation != "auto" else (tags.LOOPBACK if obstacle else tags.NAMESPACES)
+        )
+        self._hidden = _hidden_folders(hidden)
+        in_namespaces = self.isolation == tags.NAMESPACES
+        self.notice = _notice(self.isolation, obstacle)
+        self.traits = Traits(
+            costs_money=False,
+            needs_root=in_namespaces,
+            shared_clock=True,
+            shared_cpu=True,
+            can_tunnel=in_namespaces,
+            max_hosts=MAX_HOSTS,
+        )
+
+    def preflight(self, n_hosts: int) -> None:
+        """Refuse now what cannot work: number, programs, privileges, kernel, memory, disk.
+
+        Raises:
+            ConfigError: more hosts than a run can have.
+            ProviderError: something is missing; the message says how to mend it.
+        """
+        if not 1 <= n_hosts <= self.traits.max_hosts:
+            raise ConfigError(
+                "parameters",
+                "clients",
+                n_hosts,
+                f"a local run has 1 to {self.traits.max_hosts} hosts, the server among them",
+                "ask for fewer",
+            )
+        in_namespaces = self.isolation == tags.NAMESPACES
+        _require_programs(_NAMESPACE_PROGRAMS if in_namespaces else _LOOPBACK_PROGRAMS)
+        if in_namespaces:
+            obstacle = namespaces.why_not()
+            if obstacle:
+                raise ProviderError(
+                    f"isolation=namespaces cannot be had: {obstacle}; run as root, allow sudo "
+                    "without password, or set isolation=loopback (no tunnels)"
+                )
+            namespaces.probe()
+        else:
+            loopback.check_folder(n_hosts)
+        _require_memory(n_hosts)
+
+    def launch(self, request: LaunchRequest) -> Sequence[Host]:
+        """Make the hosts of one batch; see `perfkit.fleet.provider.Provider.launch`.
+
+        Side effects: starts processes and, in namespaces, makes one network interface, all of
+        which end at `request.expires_utc`.
+
+        Raises:
+            LaunchError: none could be made, or the request is not one.
+        """
+        _check(request)
+        if self.isolation == tags.NAMESPACES:
+            return namespaces.launch(request, self._hidden, can_tunnel=self.traits.can_tunnel)
+        return loopback.launch(request)
+
+    def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
+        """List the hosts of one run, or of all, of either isolation, from the process table."""
+        return [
+            ListedHost(
+                run_id=tagged.run_id,
+                name=tagged.fields["name"],
+                role=Role(tagged.fields["role"]),
+                address=tagged.fields["address"],
+                expires_utc=datetime.fromtimestamp(float(tagged.fields["expires"]), UTC),
+                owner=tagged.fields["owner"],
+                identity=f"pid {tagged.pid}",
+                port=int(tagged.fields.get("port", "22")),
+            )
+            for tagged in tags.scan(run_id)
+            if tagged.kind == tags.HOST
+        ]
+
+    def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
+        """End some hosts of a run; names that are not there are gone already."""
+        if not names:
+            return ReleaseReport()
+        return _join(namespaces.end(run_id, names), loopback.end(run_id, names))
+
+    def release(self, run_id: str) -> ReleaseReport:
+        """End all of a run, its network included; safe to repeat and after any crash.
+
+        Raises:
+            ReleaseError: no rights to end root's processes.
+        """
+        return _join(namespaces.end(run_id), loopback.end(run_id))
+
+    def residue(self, run_id: str | None = None) -> Sequence[str]:
+        """Name what else carries the tag: keepers, interfaces, folders of loopback hosts."""
+        keepers = [
+            f"keeper of {tagged.run_id} (pid {tagged.pid})"
+            for tagged in tags.scan(run_id)
+            if tagged.kind == tags.KEEPER
+        ]
+        return [*keepers, *sweep.uplinks(run_id), *loopback.folders(run_id)]
+
+
+def _join(first: ReleaseReport, second: ReleaseReport) -> ReleaseReport:
+    return ReleaseReport(
+        leaked=first.leaked + second.leaked, released=first.released + second.released
+    )
+
+
+def _notice(isolation: str, obstacle: str | None) -> str:
+    if isolation == tags.NAMESPACES:
+        return (
+            "Local hosts are namespaces of this machine, each with its own network, root, sshd "
+            "and cron; processor and clock are the machine's."
+        )
+    because = f" ({obstacle})" if obstacle else ""
+    return (
+        f"Local hosts are only sshd processes on 127.0.0.1{because}: they share this machine's "
+        "network, files and user, and cannot run tunnel tests."
+    )
+
+
+def _check(request: LaunchRequest) -> None:
+    """Refuse what must not go into command lines, host names and paths.
+
+    Raises:
+        LaunchError: the run's id, a name, or the expiry is wrong.
+    """
+    names = [host.name for host in request.hosts]
+    if not tags.RUN_ID_PATTERN.fullmatch(request.run_id):
+        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
+    wrong = [name for name in names if not NAME_PATTERN.fullmatch(name)]
+    if wrong or len(set(names)) != len(names) or not names:
+        raise LaunchError(
+            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
+            f"digits and '-', got {wrong or names}"
+        )
+    if request.expires_utc <= datetime.now(UTC):
+        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")
+
+
+def _require_programs(names: tuple[str, ...]) -> None:
+    missing = tools.missing(names)
+    if missing:
+        raise ProviderError(
+            f"local hosts need {', '.join(missing)}, not installed here; "
+            f"run: {tools.install_command(missing)}"
+        )
+
+
+def _require_memory(n_hosts: int) -> None:
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    available_bytes = int(fields["MemAvailable"].split()[0]) * 1024
+    needed_bytes = n_hosts * MEMORY_PER_HOST_BYTES
+    if needed_bytes > available_bytes:
+        fitting = available_bytes // MEMORY_PER_HOST_BYTES
+        raise ProviderError(
+            f"{n_hosts} local hosts need about {math.ceil(needed_bytes / 1e6)} MB of memory, "
+            f"{available_bytes // 1_000_000} MB are free; ask for at most {fitting}"
+        )
+
+
+def _hidden_folders(more: Sequence[str | Path]) -> list[Path]:
+    """Homes of people, the project if we run from a clone, its environment, and `more`."""
+    source = Path(perfkit.__file__).resolve().parents[1]
+    folders = [Path(folder).resolve() for folder in more]
+    if (source / "pyproject.toml").exists():
+        folders.append(source)
+    if sys.prefix != sys.base_prefix:
+        folders.append(Path(sys.prefix).resolve())
+    folders += [
+        Path(user.pw_dir)
+        for user in pwd.getpwall()
+        if user.pw_uid == 0 or 1000 <= user.pw_uid < 65534 or user.pw_uid == os.getuid()
+    ]
+    return sorted(set(folders))

@@ -1,0 +1,185 @@
+"""The tag of everything a run has on this machine: one argument in a process's command line.
+
+::
+
+    perfkit-keeper run=20260101T120000Z-demo expires=1767270000 uid=1000
+    perfkit-host run=20260101T120000Z-demo name=client-001 role=client address=198.18.0.3 …
+
+All of a run hangs on processes: namespaces, mounts, interfaces and temporary files go when the
+last process that holds them goes. So a scan of the process table finds everything there is, with
+no local state, and a tag is there from the first instant, because `execve` sets it.
+
+A process is believed only if it is root's or our own, and if its place in the PID namespaces
+fits: a host may well run something that *says* it is a host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import select
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+KEEPER = "perfkit-keeper"
+HOST = "perfkit-host"
+NAMESPACES = "namespaces"
+LOOPBACK = "loopback"
+UPLINK_PATTERN = r"pk[0-9a-f]{10}"
+RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+
+_PROC = Path("/proc")
+_OPEN_AT_ONCE = 256  # pidfds; well under the usual limit of 1,024 open files
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A process that carries a tag.
+
+    Attributes:
+        kind: `KEEPER` or `HOST`.
+        making: It is a child of a keeper that is still on its way to becoming a host.
+    """
+
+    pid: int
+    kind: str
+    fields: Mapping[str, str]
+    making: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """The run it belongs to."""
+        return self.fields["run"]
+
+    @property
+    def isolation(self) -> str:
+        """`NAMESPACES` or `LOOPBACK`."""
+        return self.fields.get("isolation", NAMESPACES)
+
+    def __str__(self) -> str:
+        what = self.fields.get("name") or ("host in the making" if self.making else "keeper")
+        return f"{what} (pid {self.pid})"
+
+
+def uplink_name(run_id: str) -> str:
+    """Name of the run's interface in the machine's namespace; Linux allows 15 characters."""
+    return "pk" + hashlib.sha256(run_id.encode()).hexdigest()[:10]
+
+
+def format_tag(kind: str, fields: Mapping[str, object]) -> str:
+    """Render a tag; values are percent-encoded, so they hold no space."""
+    return " ".join([kind, *(f"{key}={quote(str(value))}" for key, value in fields.items())])
+
+
+def parse_tag(argument: str) -> tuple[str, dict[str, str]] | None:
+    """Read one argument as a tag; None when it is none."""
+    kind, *words = argument.split(" ")
+    if kind not in (KEEPER, HOST):
+        return None
+    pairs = [word.partition("=") for word in words]
+    fields = {key: unquote(value) for key, _, value in pairs}
+    return (kind, fields) if "run" in fields else None
+
+
+def scan(run_id: str | None = None) -> list[Tagged]:
+    """All tagged processes of one run, or of all runs, that can be believed; by PID."""
+    own_depth = len(_namespace_pids("self"))
+    found = []
+    for pid in pids():
+        tagged = _read(pid, own_depth)
+        if tagged and run_id in (None, tagged.run_id):
+            found.append(tagged)
+    return sorted(found, key=lambda tagged: tagged.pid)
+
+
+def pids() -> Iterator[int]:
+    """Every process there is."""
+    for entry in os.listdir(_PROC):  # noqa: PTH208  a Path for each of 10,000 processes is slow
+        if entry.isdigit():
+            yield int(entry)
+
+
+def _read(pid: int, own_depth: int) -> Tagged | None:
+    try:
+        command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"perfkit-" not in command_line:
+            return None
+        parsed = _tag_in(command_line)
+        if parsed is None or os.stat(f"/proc/{pid}").st_uid not in (0, os.getuid()):
+            return None
+        inner = _namespace_pids(str(pid))[own_depth:]
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # it ended while we looked
+    kind, fields = parsed
+    is_first_process = inner == ["1"]
+    if kind == KEEPER and inner and not is_first_process:
+        return None
+    if kind == HOST and is_first_process != (fields.get("isolation") == NAMESPACES):
+        return None
+    return Tagged(pid, kind, fields, making=kind == KEEPER and is_first_process)
+
+
+def _tag_in(command_line: bytes) -> tuple[str, dict[str, str]] | None:
+    for argument in command_line.decode(errors="replace").split("\0"):
+        parsed = parse_tag(argument)
+        if parsed:
+            return parsed
+    return None
+
+
+def _namespace_pids(pid: str) -> list[str]:
+    """The process's PID in each PID namespace it is in, outermost that we see first."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return line.split()[1:]
+    return []
+
+
+def end(processes: Sequence[Tagged], number: int, timeout_s: float) -> None:
+    """Send a signal to each process and wait until all are gone or the time is over.
+
+    The PID is pinned by a pidfd and the tag read again before the signal, so a PID that was
+    given to another process meanwhile is never hit.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    for start in range(0, len(processes), _OPEN_AT_ONCE):
+        signalled = [
+            (process.pid, fd)
+            for process in processes[start : start + _OPEN_AT_ONCE]
+            if (fd := _signal_if_same(process, number)) is not None
+        ]
+        for pid, fd in signalled:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000)
+            os.close(fd)
+            reap(pid)
+
+
+def _signal_if_same(process: Tagged, number: int) -> int | None:
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return None
+    try:
+        current = _read(process.pid, len(_namespace_pids("self")))
+        if current is None or current.run_id != process.run_id:
+            raise ProcessLookupError  # noqa: TRY301  the same as a process that is gone
+        signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def reap(pid: int) -> None:
+    """Collect the exit status if the process was a child of ours, so that no zombie stays."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return

@@ -1,0 +1,76 @@
+"""The programs hosts run, where they are, and how to get the ones that are missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from perfkit.errors import ProviderError
+
+# Users' PATH on Debian lacks the sbin folders, where sshd and cron are.
+SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+PACKAGES = {"sshd": "openssh-server", "cron": "cron", "tini": "tini", "sleep": "coreutils"}
+
+
+@dataclass(frozen=True, slots=True)
+class HostTools:
+    """Absolute paths of the programs every namespaced host runs."""
+
+    sshd: str
+    cron: str
+    tini: str
+    sleep: str
+
+
+def missing(names: tuple[str, ...]) -> list[str]:
+    """Those of the programs that are not installed."""
+    return [name for name in names if shutil.which(name, path=SEARCH_PATH) is None]
+
+
+def install_command(names: list[str]) -> str:
+    """The command that installs the programs on Debian and Ubuntu."""
+    return "apt-get install -y " + " ".join(sorted(PACKAGES[name] for name in names))
+
+
+def find(name: str) -> str:
+    """Absolute path of a program.
+
+    Raises:
+        ProviderError: it is not installed; the message says how to install it.
+    """
+    path = shutil.which(name, path=SEARCH_PATH)
+    if path is None:
+        raise ProviderError(
+            f"local hosts need {name}, which is not installed; run: {install_command([name])}"
+        )
+    return os.path.realpath(path)
+
+
+def find_host_tools() -> HostTools:
+    """All programs of a namespaced host.
+
+    Raises:
+        ProviderError: one is not installed.
+    """
+    return HostTools(**{name: find(name) for name in ("sshd", "cron", "tini", "sleep")})
+
+
+def sshd_version() -> tuple[int, int]:
+    """Version of the machine's OpenSSH, (0, 0) when it does not say."""
+    answer = subprocess.run(
+        [find("sshd"), "-V"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    match = re.search(r"OpenSSH_(\d+)\.(\d+)", answer.stderr + answer.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def sshd_extra_lines() -> list[str]:
+    """Settings that only this machine's version of sshd knows.
+
+    Since 9.8 sshd shuts out addresses that connect without logging in, which is what waiting for
+    its greeting looks like.
+    """
+    return ["PerSourcePenalties no"] if sshd_version() >= (9, 8) else []
