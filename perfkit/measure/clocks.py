@@ -1,0 +1,82 @@
+"""How far a host's clock is from the controller's, and how sure that is.
+
+Tests start by each host's own clock, so an offset *is* an error of the start, and it moves the
+borders of windows on the server's log. It is measured like NTP does, by questions and answers on
+one open channel: the host's time lies somewhere within the round trip, so the shortest round
+trip bounds it best. Nothing is corrected here; offset and bound are kept with the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perfkit.configure.remote import Answer, Remote
+from perfkit.errors import HostError
+from perfkit.units import NS_PER_S
+
+_ANSWER_WITH_TIME = "while read -r question; do date +%s%N; done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSample:
+    """A host's clock against the controller's.
+
+    Attributes:
+        offset_s: Host clock minus controller clock.
+        bound_s: The true offset lies within `offset_s` +- `bound_s`: half the round trip.
+        measured_utc_s: When, by the controller's clock, seconds since the epoch.
+    """
+
+    host: str
+    offset_s: float
+    bound_s: float
+    measured_utc_s: float
+
+    def to_dict(self, when: str) -> dict[str, Any]:
+        """As written to clocks.json; `when` is `before` or `after` the tests."""
+        return {
+            "host": self.host,
+            "when": when,
+            "measured_utc_s": self.measured_utc_s,
+            "offset_s": self.offset_s,
+            "bound_s": self.bound_s,
+        }
+
+
+def measure_clock(remote: Remote, n: int = 10) -> ClockSample:
+    """Ask a host for its time `n` times on one channel and keep the best answer.
+
+    Raises:
+        HostError: the host cannot say the time in nanoseconds, or is lost.
+    """
+    return choose_best(remote.host.name, remote.converse(_ANSWER_WITH_TIME, ["time"] * n))
+
+
+def choose_best(host: str, answers: Sequence[Answer]) -> ClockSample:
+    """The sample of the shortest round trip; `answers` is not empty.
+
+    Source: RFC 5905 sections 8 and 10 (offset, delay, and the clock filter: least delay wins);
+    here the host reads its clock once, so its two time stamps are one.
+
+    Raises:
+        HostError: an answer is not a time in nanoseconds.
+    """
+    return min((_sample(host, answer) for answer in answers), key=lambda sample: sample.bound_s)
+
+
+def _sample(host: str, answer: Answer) -> ClockSample:
+    if not (answer.line.isascii() and answer.line.isdigit()):
+        raise HostError(
+            host,
+            f"`date +%s%N` answered {answer.line[:40]!r}; expected nanoseconds since the epoch: "
+            "install GNU coreutils there",
+        )
+    middle_s = (answer.sent_utc_s + answer.received_utc_s) / 2
+    return ClockSample(
+        host=host,
+        offset_s=int(answer.line) / NS_PER_S - middle_s,
+        bound_s=(answer.received_utc_s - answer.sent_utc_s) / 2,
+        measured_utc_s=middle_s,
+    )

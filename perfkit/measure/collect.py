@@ -1,0 +1,257 @@
+"""Logs of all hosts into raw/, whole, checksummed and read-only.
+
+One command on a host takes a snapshot of its logs (some are still being written) and prints size
+and SHA-256 of each file; what is not here yet is fetched and held against that. A file that is
+collected is never written again, so a second call does only what is missing. What a host says is
+data from a stranger: names outside a narrow pattern are left there, and sizes have limits.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+
+from perfkit.configure.remote import Remote, RemotePool
+from perfkit.configure.workers import run_on_hosts
+from perfkit.errors import CollectError, TransferError
+from perfkit.measure.outcome import record_names
+from perfkit.measure.plan import runs_on
+from perfkit.model import Artifact, Host, HostResult, Role, Slot, StageResult
+from perfkit.runs import Run, sha256_of, write_atomic
+from perfkit.units import format_size
+
+FILE_LIMIT_BYTES = 256 * 2**20
+HOST_LIMIT_BYTES = 2**30
+READ_ONLY = 0o444
+SNAPSHOT = "collected"
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+_DIGEST = re.compile(r"([0-9a-f]{64})  \./(.*)")
+_SIZE = re.compile(r"size ([0-9]{1,15}) (.*)")
+
+
+def expected_files(host: Host, slots: Sequence[Slot], *, watched: bool) -> tuple[str, ...]:
+    """Names a host must deliver: log and record of each slot, and the monitor's CSV."""
+    names = record_names([slot for slot in slots if runs_on(slot, host.role)], host.role)
+    files = [f"{name}{suffix}" for name in names for suffix in (".log", ".events.json")]
+    return (*files, "monitor.csv") if watched else tuple(files)
+
+
+def collect(
+    run: Run,
+    hosts: Sequence[Host],
+    slots: Sequence[Slot],
+    *,
+    pool: RemotePool,
+    threads: int = 16,
+    monitor: str = "server",
+    deadline_s: float = 300.0,
+    on_result: Callable[[HostResult], None] | None = None,
+) -> StageResult:
+    """Fetch what is missing of `<workdir>/logs/` into raw/<host>/ and write raw/SHA256SUMS.
+
+    Args:
+        hosts: All whose logs are wanted, also those that failed a test.
+        monitor: `server` or `all`: which hosts ran the monitor.
+        deadline_s: For one host.
+
+    Returns:
+        One result a host; one that did not deliver all it must names what is missing. What it
+        did deliver is kept.
+
+    Raises:
+        CollectError: a file of raw/ is not what it was when it was collected.
+    """
+    started_s = time.monotonic()
+    archive = _Archive.open(run)
+
+    def collect_host(host: Host) -> None:
+        watched = monitor == "all" or host.role is Role.SERVER
+        expected = expected_files(host, slots, watched=watched)
+        if not archive.lacking(host.name, expected):
+            return
+        skipped = _fetch(pool.get(host), archive)
+        lacking = archive.lacking(host.name, expected)
+        if lacking:
+            raise CollectError("missing on the host", [*lacking, *skipped])
+        if skipped:
+            raise CollectError("left on the host", skipped)
+
+    try:
+        stage = run_on_hosts(
+            "collect",
+            hosts,
+            collect_host,
+            threads=threads,
+            deadline_s=deadline_s,
+            on_result=on_result,
+            on_expired=pool.drop,
+            log_path=pool.log_path,
+        )
+    finally:
+        archive.add_controller_files()
+        archive.save()
+    return StageResult(
+        stage="collect", results=stage.results, elapsed_s=time.monotonic() - started_s
+    )
+
+
+@dataclass(slots=True)
+class _Archive:
+    """raw/ and its checksums; `sums` maps `<host>/<name>` to SHA-256. Thread-safe."""
+
+    run: Run
+    sums: dict[str, str]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, run: Run) -> _Archive:
+        """Read SHA256SUMS and check every file it names.
+
+        Raises:
+            CollectError: a file is gone or changed.
+        """
+        sums = {}
+        if run.sums_path.exists():
+            for line in run.sums_path.read_text(encoding="ascii").splitlines():
+                digest, _, name = line.partition("  ")
+                sums[name] = digest
+        changed = [
+            name
+            for name, digest in sums.items()
+            if not (run.raw_dir / name).is_file() or sha256_of(run.raw_dir / name) != digest
+        ]
+        if changed:
+            raise CollectError(
+                f"{run.raw_dir}: files are not what they were when they were collected (put them "
+                "back from a copy, or remove their lines from SHA256SUMS to fetch them anew)",
+                changed,
+            )
+        return cls(run, sums)
+
+    def has(self, host: str, name: str) -> bool:
+        with self.lock:
+            return f"{host}/{name}" in self.sums
+
+    def lacking(self, host: str, names: Iterable[str]) -> list[str]:
+        return [name for name in names if not self.has(host, name)]
+
+    def keep(self, artifact: Artifact) -> None:
+        """Make a verified file read-only and remember it."""
+        artifact.path.chmod(READ_ONLY)
+        with self.lock:
+            self.sums[f"{artifact.host}/{artifact.name}"] = artifact.sha256
+
+    def add_controller_files(self) -> None:
+        """The clocks are measured here, so they are collected here."""
+        path = self.run.clocks_path
+        if path.is_file() and not self.has(path.parent.name, path.name):
+            self.keep(_artifact(path.parent.name, path))
+
+    def save(self) -> None:
+        """Write SHA256SUMS as `sha256sum -c` reads it; nothing is written when nothing is new."""
+        with self.lock:
+            text = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.sums.items()))
+        path = self.run.sums_path
+        if text and not (path.exists() and path.read_text(encoding="ascii") == text):
+            write_atomic(path, text.encode("ascii"), READ_ONLY)
+
+
+def _artifact(host: str, path: Path) -> Artifact:
+    return Artifact(
+        host=host,
+        name=path.name,
+        path=path,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a host says about one of its files."""
+
+    sha256: str
+    size_bytes: int
+
+
+def _fetch(remote: Remote, archive: _Archive) -> list[str]:
+    """Fetch what the archive lacks of one host; returns what was left there, with the reason."""
+    host = remote.host
+    listed, skipped = parse_listing(remote.run_script(_listing_script(host)).stdout)
+    wanted = {name: file for name, file in listed.items() if not archive.has(host.name, name)}
+    _check_space(archive.run.raw_dir, wanted)
+    left_bytes = HOST_LIMIT_BYTES
+    for name, file in wanted.items():
+        if file.size_bytes > min(FILE_LIMIT_BYTES, left_bytes):
+            skipped.append(f"{name} (too large: {format_size(file.size_bytes)})")
+            continue
+        left_bytes -= file.size_bytes
+        path = archive.run.host_raw_dir(host.name) / name
+        source = f"{host.workdir}/{SNAPSHOT}/{name}"
+        remote.get(source, path, limit_bytes=file.size_bytes)
+        artifact = _artifact(host.name, path)
+        if artifact.sha256 != file.sha256:
+            path.unlink()
+            raise TransferError(
+                host.name,
+                f"{name}: SHA-256 {artifact.sha256[:12]}…, the host has {file.sha256[:12]}…",
+            )
+        archive.keep(artifact)
+    return skipped
+
+
+def _listing_script(host: Host) -> str:
+    """Copy the logs aside; print `<sha256>  ./<name>` and then `size <bytes> <name>` of each copy."""
+    return f"""
+set -eu
+cd {quote(host.workdir)}
+rm -rf {SNAPSHOT}
+mkdir {SNAPSHOT}
+[ -d logs ] || exit 0
+find logs -maxdepth 1 -type f ! -name '.*' ! -name '*.part' -exec cp -p -t {SNAPSHOT} -- {{}} +
+cd {SNAPSHOT}
+find . -type f -exec sha256sum -- {{}} +
+find . -type f -printf 'size %s %f\\n'
+"""
+
+
+def parse_listing(text: str) -> tuple[Mapping[str, _Listed], list[str]]:
+    """Files a host offers, and the names that are refused, printable.
+
+    A name outside the pattern (with a slash, a leading dot, a blank, a control character) never
+    becomes a path here.
+    """
+    digests: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    refused = []
+    for line in text.splitlines():
+        digest, size = _DIGEST.fullmatch(line), _SIZE.fullmatch(line)
+        if size:
+            sizes[size[2]] = int(size[1])
+        elif digest and _FILE_NAME.fullmatch(digest[2]):
+            digests[digest[2]] = digest[1]
+        else:
+            refused.append(f"{line[-100:]!r} (not a name of a log)")
+    # A size without a digest belongs to a refused name.
+    listed = {
+        name: _Listed(digest, sizes[name]) for name, digest in digests.items() if name in sizes
+    }
+    return listed, refused
+
+
+def _check_space(folder: Path, wanted: Mapping[str, _Listed]) -> None:
+    needed = 2 * sum(file.size_bytes for file in wanted.values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise CollectError(
+            f"{folder}: {format_size(free)} free, {format_size(needed)} wanted for safety; make "
+            "room and collect again; not fetched",
+            sorted(wanted),
+        )

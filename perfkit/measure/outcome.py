@@ -1,0 +1,101 @@
+"""What the hosts recorded about their slots, and whether it is what was planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from shlex import quote
+from typing import Any
+
+from perfkit.model import Host, Role, Slot
+
+LATE_S = 0.5  # a start later than this is a failure, not a spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One host's records by name; what each script said last; the records not there yet."""
+
+    records: Mapping[str, Mapping[str, Any]]
+    said: Mapping[str, str]
+    pending: tuple[str, ...]
+
+
+def record_names(slots: Sequence[Slot], role: Role) -> tuple[str, ...]:
+    """Names of the records in logs/ a host of this role makes, without `.events.json`."""
+    suffix = ".server" if role is Role.SERVER else ""
+    return tuple(f"{slot.name}{suffix}" for slot in slots)
+
+
+def outcome_script(host: Host, names: Sequence[str], when_done: str) -> str:
+    """Shell text that prints a host's records, one line each, and when all are there tidies up.
+
+    Args:
+        when_done: Shell text that takes the starter back; the monitor is stopped as well.
+    """
+    return f"""
+cd {quote(host.workdir)} || exit
+pending=
+for name in {" ".join(names)}; do
+    if [ -e "logs/$name.events.json" ]; then
+        echo "record $name $(tr -d '\\n' <"logs/$name.events.json")"
+        echo "said $name $(tail -n 1 "logs/$name.log" | tr -cd '[:print:]' | cut -c 1-200)"
+    else
+        echo "pending $name"
+        pending=yes
+    fi
+done
+[ -z "$pending" ] || exit 0
+[ ! -x bin/monitor ] || bin/monitor stop
+({when_done})
+"""
+
+
+def parse_outcome(text: str) -> Outcome:
+    """Read what `outcome_script` printed; a record that is not JSON counts as pending."""
+    records: dict[str, Mapping[str, Any]] = {}
+    said: dict[str, str] = {}
+    pending = []
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        name, _, value = rest.partition(" ")
+        if kind == "pending":
+            pending.append(name)
+        elif kind == "said":
+            said[name] = value
+        elif kind == "record":
+            try:
+                records[name] = dict(json.loads(value))
+            except (ValueError, TypeError):
+                pending.append(name)
+    return Outcome(records=records, said=said, pending=tuple(pending))
+
+
+def judge(role: Role, names: Sequence[str], outcome: Outcome) -> list[str]:
+    """What went otherwise than planned, one phrase a slot; empty when nothing did."""
+    problems = []
+    for name in names:
+        record = outcome.records.get(name)
+        problem = "has no record: it did not run, or did not end" if record is None else None
+        if record is not None:
+            problem = _problem(role, record)
+        if problem:
+            said = outcome.said.get(name, "")
+            problems.append(f"{name} {problem}" + (f" (last said: {said})" if said else ""))
+    return problems
+
+
+def _problem(role: Role, record: Mapping[str, Any]) -> str | None:
+    if record.get("start_utc_s") is None:
+        return "was not started: its time was past"
+    late_s = record["start_utc_s"] - record["planned_start_utc_s"]
+    if late_s > LATE_S:
+        return f"started {late_s:.1f} s late"
+    if record.get("timed_out"):
+        return "was ended at its time limit"
+    if record.get("exit_status") != 0:
+        return f"ended with exit status {record.get('exit_status')}"
+    if role is Role.SERVER and record["end_utc_s"] < record["planned_end_utc_s"]:
+        return "ended before its slot was over"
+    return None

@@ -1,0 +1,344 @@
+"""The tests, started on all hosts at the same instant, watched until they are over.
+
+Three passes over the hosts, each through the bounded pool: *ready* (files, tools, clock; the
+monitor starts), *arm* (each host gets its orders and confirms them before T0), *finish* (each
+host's records are there; clock again; the monitor stops). T0 is chosen between the first two,
+when it is known who is ready and how long a pass takes. A host that fails a pass is named and
+left out of the next; nothing ever runs late.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any, Literal
+
+from perfkit.configure.remote import RemotePool
+from perfkit.configure.workers import run_on_hosts
+from perfkit.errors import HostError, StageError
+from perfkit.measure.clocks import ClockSample, measure_clock
+from perfkit.measure.equip import equip, files_for
+from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
+from perfkit.measure.plan import (
+    CLIENT_GRACE_S,
+    SERVER_GRACE_S,
+    SERVER_LEAD_S,
+    Addresses,
+    timetable_dict,
+)
+from perfkit.measure.starters import Starter, Timetable
+from perfkit.model import Host, HostResult, Role, Slot, StageResult
+from perfkit.runs import Run, write_json
+from perfkit.units import NS_PER_S
+
+ARM_MARGIN_S = 0.5  # between the last confirmation and the first program that runs
+POLL_S = 0.5
+STOP_DEADLINE_S = 20.0
+MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the tests are; `t_s` from T0, negative before it."""
+
+    t_s: float
+    end_s: float
+    slot: str | None
+
+    def __str__(self) -> str:
+        if self.t_s < 0:
+            return f"T0 in {-self.t_s:.0f} s"
+        left_s = max(0.0, self.end_s - self.t_s)
+        return f"T+{self.t_s:.0f} s: {self.slot or 'between tests'}, {left_s:.0f} s to go"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to measure, beyond what is measured.
+
+    Attributes:
+        bin_dir: The folder with run-slot, monitor and procstat (resources/bin).
+        monitor: Which hosts dool watches.
+        interfaces: Those it watches, as far as they exist on the host.
+        pid_file: Below the work folder, of the process procstat watches.
+        max_clock_error_s: A host whose clock is certainly further off is not armed.
+        pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
+    """
+
+    bin_dir: Path
+    threads: int = 16
+    monitor: Literal["server", "all"] = "server"
+    interfaces: tuple[str, ...] = ("eth0", "tun0")
+    pid_file: str = "openvpn/server.pid"
+    max_clock_error_s: float = 0.1
+    pass_deadline_s: float = 120.0
+
+    def watches(self, host: Host) -> bool:
+        """Whether the monitor runs on this host."""
+        return self.monitor == "all" or host.role is Role.SERVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What the caller hears, and the clock (tests bring their own).
+
+    Attributes:
+        on_progress: About once a second while the tests run.
+        on_result: Pass (`ready`, `arm`, `finish`) and result, as each host ends a pass.
+        check: Told who is armed and who failed, before T0; what it raises ends the measurement.
+    """
+
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_result: Callable[[str, HostResult], None] = lambda _pass, _result: None
+    check: Callable[[StageResult], None] = lambda _result: None
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+
+def measure(
+    run: Run,
+    hosts: Sequence[Host],
+    slots: Sequence[Slot],
+    *,
+    pool: RemotePool,
+    starter: Starter,
+    addresses: Addresses,
+    options: Options,
+    hooks: Hooks | None = None,
+) -> StageResult:
+    """Run all slots on all hosts.
+
+    Writes timetable.json and raw/controller/clocks.json; on the hosts it leaves the logs. When
+    it is interrupted, or `hooks.check` raises, all that waits or runs on the hosts is stopped.
+
+    Args:
+        hosts: Clients and the run's own server; configured.
+        addresses: Of the run's own server.
+
+    Returns:
+        One result a host; a failed one says in which slot, and what its script said last.
+
+    Raises:
+        StageError: no client, or not the server that a slot needs, could be armed.
+    """
+    started_s = time.monotonic()
+    work = _Measurement(run, hosts, slots, pool, starter, addresses, options, hooks or Hooks())
+    try:
+        work.make_ready()
+        timetable = work.arm()
+        work.wait(timetable)
+        work.finish(timetable)
+    except BaseException:
+        work.stop()
+        raise
+    finally:
+        work.save_clocks()
+    return work.result(time.monotonic() - started_s)
+
+
+@dataclass(slots=True)
+class _Measurement:
+    """One call of `measure`: the hosts' results so far, and who is still in."""
+
+    run: Run
+    hosts: Sequence[Host]
+    slots: Sequence[Slot]
+    pool: RemotePool
+    starter: Starter
+    addresses: Addresses
+    options: Options
+    hooks: Hooks
+    results: dict[str, HostResult] = field(default_factory=dict)
+    clocks: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def alive(self) -> list[Host]:
+        """Hosts that have not failed, the server first: all others need it."""
+        alive = [h for h in self.hosts if h.name not in self.results or self.results[h.name].ok]
+        return sorted(alive, key=lambda host: host.role is not Role.SERVER)
+
+    @property
+    def last_end_s(self) -> float:
+        return max((slot.end_s for slot in self.slots), default=0.0)
+
+    def result(self, elapsed_s: float) -> StageResult:
+        results = tuple(self.results[h.name] for h in self.hosts if h.name in self.results)
+        return StageResult(stage="measure", results=results, elapsed_s=elapsed_s)
+
+    def make_ready(self) -> None:
+        """Files, tools, clock, monitor."""
+        self._pass("ready", self.alive, self._make_host_ready, self.options.pass_deadline_s)
+        self._insist("ready")
+
+    def _make_host_ready(self, host: Host) -> None:
+        remote = self.pool.get(host)
+        watched = self.options.watches(host)
+        files = files_for(host, self.slots, self.options.bin_dir, watched=watched)
+        equip(remote, files, more_checks=self.starter.ready_script(), watched=watched)
+        self._check_clock(self._take_clock(host, "before"))
+        if watched:
+            limit_s = round(self.last_end_s) + MONITOR_SPARE_S
+            pid_file = f"{host.workdir}/{self.options.pid_file}"
+            program = f"{host.workdir}/bin/monitor"
+            remote.start_detached([program, str(limit_s), pid_file, *self.options.interfaces])
+
+    def _take_clock(self, host: Host, when: str) -> ClockSample:
+        sample = measure_clock(self.pool.get(host))
+        with self.lock:
+            self.clocks.append(sample.to_dict(when))
+        return sample
+
+    def _check_clock(self, sample: ClockSample) -> None:
+        if abs(sample.offset_s) - sample.bound_s > self.options.max_clock_error_s:
+            raise HostError(
+                sample.host,
+                f"its clock is {sample.offset_s:+.3f} s off the controller's "
+                f"(+- {sample.bound_s:.3f} s; at most {self.options.max_clock_error_s:g} s is "
+                "accepted), so its tests would start at another moment: synchronise it, for "
+                "example with chrony",
+            )
+
+    def arm(self) -> Timetable:
+        """Choose T0, write the timetable, and have every host confirm its orders before T0."""
+        timetable = Timetable(
+            slots=self.slots, t0_utc_s=self._choose_t0(), addresses=self.addresses
+        )
+        write_json(
+            self.run.timetable_path,
+            timetable_dict(
+                self.slots,
+                t0_utc_s=timetable.t0_utc_s,
+                starter=self.starter.name,
+                addresses=self.addresses,
+            ),
+        )
+        first_s = timetable.t0_utc_s + min((slot.start_s for slot in self.slots), default=0.0)
+        confirm_by_s = first_s - SERVER_LEAD_S - ARM_MARGIN_S
+
+        def arm_host(host: Host) -> None:
+            if self.hooks.now() > confirm_by_s:
+                raise HostError(host.name, "its turn to be armed came too late; give more threads")
+            script = self.starter.arm_script(host, timetable)
+            host_time_s = int(self.pool.get(host).run_script(script).stdout) / NS_PER_S
+            if host_time_s > confirm_by_s:
+                raise HostError(
+                    host.name,
+                    f"armed {host_time_s - confirm_by_s:.1f} s too late by its own clock; "
+                    "give fewer hosts or more threads",
+                )
+
+        ready = self.alive
+        self._pass("arm", ready, arm_host, max(0.1, confirm_by_s - self.hooks.now()))
+        dropped = [host for host in ready if not self.results[host.name].ok]
+        self._stop_hosts(dropped, deadline_s=5.0)
+        self._insist("armed")
+        self.hooks.check(self.result(0.0))
+        return timetable
+
+    def _choose_t0(self) -> float:
+        """As soon as all can be armed: arming is one round trip, making ready was several.
+
+        The time of that pass is reckoned from the hosts that made it, because one that hung
+        until its time limit says nothing about the others.
+        """
+        busy_s = sum(self.results[host.name].elapsed_s for host in self.alive)
+        lead_s = SERVER_LEAD_S + ARM_MARGIN_S + 1.5 + 0.75 * busy_s / self.options.threads
+        return self.starter.first_t0_s(self.hooks.now() + lead_s)
+
+    def wait(self, timetable: Timetable) -> None:
+        """Report progress until the last slot is over."""
+        while True:
+            t_s = self.hooks.now() - timetable.t0_utc_s
+            current = [slot.name for slot in self.slots if slot.start_s <= t_s < slot.end_s]
+            slot = current[0] if current else None
+            self.hooks.on_progress(Progress(t_s=t_s, end_s=self.last_end_s, slot=slot))
+            left_s = self.last_end_s - t_s
+            if left_s <= 0:
+                return
+            self.hooks.sleep(min(1.0, left_s))
+
+    def finish(self, timetable: Timetable) -> None:
+        """Wait for every host's records, judge them, and leave nothing running there."""
+        grace_s = max(CLIENT_GRACE_S, SERVER_GRACE_S)
+        give_up_s = timetable.t0_utc_s + self.last_end_s + grace_s + 5.0
+
+        def finish_host(host: Host) -> None:
+            remote = self.pool.get(host)
+            names = record_names(timetable.slots_of(host.role), host.role)
+            script = outcome_script(host, names, self.starter.disarm_script(host))
+            outcome = parse_outcome(remote.run_script(script).stdout)
+            while outcome.pending and self.hooks.now() < give_up_s:
+                self.hooks.sleep(POLL_S)
+                outcome = parse_outcome(remote.run_script(script).stdout)
+            self._take_clock(host, "after")
+            if outcome.pending:
+                remote.run_script(self.starter.disarm_script(host))
+            problems = judge(host.role, names, outcome)
+            if problems:
+                raise HostError(host.name, "; ".join(problems))
+
+        left_s = max(0.0, give_up_s - self.hooks.now())
+        self._pass("finish", self.alive, finish_host, left_s + self.options.pass_deadline_s)
+
+    def stop(self) -> None:
+        """End all that waits or runs on the hosts, failed ones included."""
+        self._stop_hosts(self.hosts, deadline_s=STOP_DEADLINE_S)
+
+    def _stop_hosts(self, hosts: Iterable[Host], *, deadline_s: float) -> None:
+        def stop_host(host: Host) -> None:
+            script = self.starter.disarm_script(host)
+            self.pool.get(host).run_script(
+                f"({script})\ncd {quote(host.workdir)} && bin/monitor stop\n:",
+                timeout_s=deadline_s,
+            )
+
+        hosts = list(hosts)
+        if hosts:
+            run_on_hosts(
+                "stop",
+                hosts,
+                stop_host,
+                threads=self.options.threads,
+                deadline_s=deadline_s,
+                on_expired=self.pool.drop,
+            )
+
+    def save_clocks(self) -> None:
+        """Write what is known of the clocks, also after a failure."""
+        with self.lock:
+            rows = sorted(self.clocks, key=lambda row: (row["when"] != "before", row["host"]))
+        if rows:
+            write_json(self.run.clocks_path, rows)
+
+    def _pass(
+        self, name: str, hosts: Sequence[Host], work: Callable[[Host], None], deadline_s: float
+    ) -> None:
+        stage = run_on_hosts(
+            name,
+            hosts,
+            work,
+            threads=self.options.threads,
+            deadline_s=deadline_s,
+            on_result=lambda result: self.hooks.on_result(name, result),
+            on_expired=self.pool.drop,
+            log_path=self.pool.log_path,
+        )
+        self.results.update({result.host: result for result in stage.results})
+
+    def _insist(self, state: str) -> None:
+        """Go on only with a client, and with the server if a slot needs it."""
+        alive = self.alive
+        servers = [host for host in self.hosts if host.role is Role.SERVER]
+        needs_server = any(slot.test.server is None for slot in self.slots)
+        if needs_server and not any(host.role is Role.SERVER for host in alive):
+            reason = self.results[servers[0].name].reason if servers else "there is none"
+            raise StageError(
+                f"measure: the server is not {state}: {reason}", tuple(self.results.values())
+            )
+        if not any(host.role is Role.CLIENT for host in alive):
+            raise StageError(f"measure: no client is {state}", tuple(self.results.values()))

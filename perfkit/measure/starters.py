@@ -1,0 +1,207 @@
+"""What makes a host's tests start: its own waiting process, or its own cron.
+
+A starter writes shell text and decides which T0 it can keep; `perfkit.measure.runner` sends the
+text. Both starters end in the same `run-slot`, which waits for the exact instant, so both start
+equally sharp. To add a starter, write a class with these methods and name it in `get_starter`.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from perfkit.errors import ConfigError, did_you_mean
+from perfkit.measure.plan import (
+    CRONTAB_BEGIN,
+    CRONTAB_END,
+    Addresses,
+    crontab,
+    order,
+    runs_on,
+)
+from perfkit.model import Host, Role, Slot
+
+# cron reads changed tables once a minute, and a line fires a minute before its slot's minute.
+CRON_LEAD_S = 90.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timetable:
+    """The slots and the instant they count from, the same for all hosts."""
+
+    slots: Sequence[Slot]
+    t0_utc_s: float
+    addresses: Addresses
+
+    def slots_of(self, role: Role) -> list[Slot]:
+        """The slots in which a host of this role has something to run."""
+        return [slot for slot in self.slots if runs_on(slot, role)]
+
+
+class Starter(Protocol):
+    """How the tests on a host get started."""
+
+    @property
+    def name(self) -> str:
+        """As in the timetable and in every events file."""
+
+    def first_t0_s(self, earliest_s: float) -> float:
+        """The first T0 at or after `earliest_s` that this starter can keep, epoch seconds."""
+
+    def ready_script(self) -> str:
+        """Shell text that prints one line for each thing the host lacks for this starter."""
+
+    def arm_script(self, host: Host, timetable: Timetable) -> str:
+        """Shell text that arms all of a host's slots and prints the host's time, ns."""
+
+    def disarm_script(self, host: Host) -> str:
+        """Shell text that ends all that `arm_script` started; harmless when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStarter:
+    """One process on each host waits for its slots, one after the other; the default."""
+
+    name: str = "epoch"
+
+    def first_t0_s(self, earliest_s: float) -> float:
+        """The next full second, which reads well in tables."""
+        return float(math.ceil(earliest_s))
+
+    def ready_script(self) -> str:
+        """Nothing beyond what run-slot itself needs."""
+        return ""
+
+    def arm_script(self, host: Host, timetable: Timetable) -> str:
+        """Write the orders and start the waiter in a session of its own."""
+        slots = timetable.slots_of(host.role)
+        orders = " ".join(f"slots/{slot.name}.order" for slot in slots)
+        start = (
+            f"setsid bin/run-slot {orders} </dev/null >>slots/run-slot.log 2>&1 &" if slots else ":"
+        )
+        return "\n".join([_write_orders(host, timetable, self.name), start, "date +%s%N", ""])
+
+    def disarm_script(self, host: Host) -> str:
+        """End the waiter and the test it runs."""
+        return f"{_enter(host)}\n{_END_SLOTS}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class CronStarter:
+    """Each host's own cron starts run-slot in the minute before a slot.
+
+    Attributes:
+        shell: For the crontab's SHELL=.
+        path: For its PATH=.
+    """
+
+    shell: str
+    path: str
+    name: str = "cron"
+
+    def first_t0_s(self, earliest_s: float) -> float:
+        """A full minute, 90 s ahead: every host must have read its table before it fires."""
+        return math.ceil((earliest_s + CRON_LEAD_S) / 60) * 60.0
+
+    def ready_script(self) -> str:
+        """A cron that runs, reckons in UTC, and finds the programs of run-slot on its PATH."""
+        return f"""
+command -v crontab >/dev/null || echo 'no crontab command: install cron'
+found=
+for pid_file in /run/crond.pid /var/run/crond.pid /run/cron.pid; do
+    read -r pid <"$pid_file" && kill -0 "$pid" && found=yes
+done 2>/dev/null
+[ -n "$found" ] || echo 'no cron daemon runs: start cron'
+[ "$(env -u TZ date +%z)" = +0000 ] || echo 'its local time is not UTC, which cron goes by: \
+set the time zone to UTC, or use starter=epoch'
+[ -x {shlex.quote(self.shell)} ] || echo 'cron.conf: shell is not there'
+for tool in timeout date sleep mv env; do
+    (PATH={shlex.quote(self.path)}; command -v "$tool") >/dev/null ||
+        echo "cron.conf: $tool is not found on path"
+done
+"""
+
+    def arm_script(self, host: Host, timetable: Timetable) -> str:
+        """Write the orders and put one line a slot at the end of the user's crontab."""
+        text = crontab(
+            timetable.slots_of(host.role),
+            datetime.fromtimestamp(timetable.t0_utc_s, UTC),
+            shell=self.shell,
+            path=self.path,
+            workdir=host.workdir,
+        )
+        # Ours comes last: SHELL and PATH hold for the lines after them.
+        return "\n".join(
+            [
+                _write_orders(host, timetable, self.name),
+                _heredoc("slots/crontab", text),
+                f"{{ {_OTHERS}; cat slots/crontab; }} >slots/crontab.new",
+                "crontab slots/crontab.new",
+                "date +%s%N",
+                "",
+            ]
+        )
+
+    def disarm_script(self, host: Host) -> str:
+        """Take our lines out of the crontab, leave the others, and end what has started."""
+        return f"""
+{_enter(host)}
+{_OTHERS} >slots/crontab.new
+if [ -s slots/crontab.new ]; then crontab slots/crontab.new; else crontab -r 2>/dev/null || :; fi
+{_END_SLOTS}
+"""
+
+
+# The user's crontab without our part; no output when there is none.
+_OTHERS = f"{{ crontab -l 2>/dev/null || :; }} | sed '/^{CRONTAB_BEGIN}$/,/^{CRONTAB_END}$/d'"
+
+
+def get_starter(name: str, cron_settings: Mapping[str, str]) -> Starter:
+    """Make the starter of that name.
+
+    Args:
+        name: `epoch` or `cron`.
+        cron_settings: `shell` and `path`, as in cron.conf.
+
+    Raises:
+        ConfigError: no such starter.
+    """
+    if name == "epoch":
+        return EpochStarter()
+    if name == "cron":
+        return CronStarter(shell=cron_settings["shell"], path=cron_settings["path"])
+    known = ("epoch", "cron")
+    raise ConfigError("parameters", "starter", name, "no such starter", did_you_mean(name, known))
+
+
+def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
+    """End what an earlier attempt left, remove its outcome, and write the orders."""
+    lines = ["set -eu", f"cd {shlex.quote(host.workdir)}", "mkdir -p slots logs"]
+    lines += ["bin/run-slot stop", "rm -f slots/*.order slots/*.start"]
+    lines += [f"rm -f logs/{slot.name}.*" for slot in timetable.slots]
+    for slot in timetable.slots_of(host.role):
+        values = order(
+            slot,
+            host,
+            t0_utc_s=timetable.t0_utc_s,
+            starter=starter,
+            addresses=timetable.addresses,
+        )
+        text = "".join(f"{key}={value}\n" for key, value in values.items())
+        lines.append(_heredoc(f"slots/{slot.name}.order", text))
+    return "\n".join(lines)
+
+
+def _heredoc(path: str, text: str) -> str:
+    return f"cat >{path} <<'PERFKIT-END'\n{text}PERFKIT-END"
+
+
+def _enter(host: Host) -> str:
+    return f"cd {shlex.quote(host.workdir)} && mkdir -p slots || exit 0"
+
+
+_END_SLOTS = "[ ! -x bin/run-slot ] || bin/run-slot stop"
