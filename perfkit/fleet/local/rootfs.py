@@ -233,6 +233,7 @@ def build(root: Path, store: Path, mask: Path, trees: Iterable[str]) -> None:
             (root / name).symlink_to(Path("/", name).readlink())
     for name, (major, minor) in _DEVICES.items():
         os.mknod(root / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        (root / name).chmod(0o666)
     for number, tree in enumerate(trees):
         _mount_overlay(root / tree, store / str(number), mask / tree, Path("/", tree))
     crontabs = Path("/var/spool/cron/crontabs")
