@@ -1,0 +1,139 @@
+"""The gate before traffic: every tunnel has its address, its route, and an answer to a ping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from shlex import quote
+
+from perfkit.configure.remote import RemotePool
+from perfkit.configure.workers import run_on_hosts
+from perfkit.model import Host, Role
+
+TICK_S = 0.2
+MARGIN_S = 10.0
+_LOG_LINES = 5
+
+# Waits on the host, so that a fleet of waiting hosts costs no SSH traffic. The device is looked
+# for by the shell itself; programs are started only once it is there.
+_SCRIPT = r"""
+PATH=$PATH:/usr/sbin:/sbin
+has_device() {
+    while read -r name _; do [ "$name" = tun0: ] && return 0; done </proc/net/dev
+    return 1
+}
+address= route= ping=
+tick=0
+while [ $tick -lt TICKS ]; do
+    if has_device; then
+        address=$(ip -4 -o addr show dev tun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
+        case $(ip -4 route get PEER 2>/dev/null) in *'dev tun0'* | local*) route=yes ;; esac
+        if [ "$address" ] && [ "$route" ]; then
+            ping -n -q -c 1 -W 1 PEER >/dev/null 2>&1 && ping=yes && break
+            tick=$((tick + 5))
+        fi
+    fi
+    tick=$((tick + 1))
+    sleep 0.2
+done
+echo "address=$address"
+echo "route=$route"
+echo "ping=$ping"
+[ "$ping" ] || tail -n LINES LOG 2>/dev/null
+exit 0
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelHealth:
+    """How far a host's tunnel has come.
+
+    Attributes:
+        tunnel_address: Its own address in the tunnel; None = it has none.
+        route_ok: It sends to the server's tunnel address through the tunnel.
+        ping_ok: The server's tunnel address answered it.
+        reason: What is missing and the last lines of openvpn.log; empty when nothing is.
+    """
+
+    host: str
+    tunnel_address: str | None = None
+    route_ok: bool = False
+    ping_ok: bool = False
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Traffic may start."""
+        return not self.reason
+
+
+def check_tunnels(
+    hosts: Iterable[Host],
+    pool: RemotePool,
+    *,
+    peer: IPv4Address | str,
+    timeout_s: float = 30.0,
+    threads: int = 32,
+) -> dict[str, TunnelHealth]:
+    """Wait until every host can use its tunnel, or the time is over; one command a host.
+
+    Args:
+        hosts: Server and clients; the server pings itself.
+        pool: Connections to them.
+        peer: The server's address in the tunnel.
+        timeout_s: How long a host waits for its tunnel.
+        threads: Hosts asked at a time.
+
+    Returns:
+        By host name, one entry for every host, also for those that could not be asked.
+    """
+    found: dict[str, TunnelHealth] = {}
+    ticks = max(1, round(timeout_s / TICK_S))
+
+    def check(host: Host) -> None:
+        script = (
+            _SCRIPT.replace("TICKS", str(ticks))
+            .replace("PEER", quote(str(peer)))
+            .replace("LINES", str(_LOG_LINES))
+            .replace("LOG", quote(f"{host.workdir}/logs/openvpn.log"))
+        )
+        result = pool.get(host).run_script(script, timeout_s=2 * timeout_s + MARGIN_S)
+        found[host.name] = parse_health(host, result.stdout, str(peer))
+
+    stage = run_on_hosts(
+        "tunnels",
+        hosts,
+        check,
+        threads=threads,
+        deadline_s=2 * timeout_s + 2 * MARGIN_S,
+        on_expired=pool.drop,
+    )
+    for result in stage.failed:
+        found[result.host] = TunnelHealth(host=result.host, reason=result.reason)
+    return found
+
+
+def parse_health(host: Host, text: str, peer: str) -> TunnelHealth:
+    """Read what the script printed: three answers, then the end of openvpn.log."""
+    lines = text.splitlines()
+    answers = dict(line.partition("=")[::2] for line in lines[:3])
+    address = answers.get("address") or None
+    route_ok, ping_ok = answers.get("route") == "yes", answers.get("ping") == "yes"
+    missing = [
+        what
+        for what, is_there in (
+            ("no tunnel address", address is not None),
+            (f"no route to {peer}", route_ok),
+            (f"no answer to a ping from {peer}", ping_ok),
+        )
+        if not is_there
+    ]
+    reason = ", ".join(missing)
+    if missing and lines[3:]:
+        reason += "; openvpn.log ends: " + " | ".join(lines[3:])
+    elif missing:
+        reason += f"; no openvpn.log on the {Role(host.role)}: OpenVPN was not started"
+    return TunnelHealth(
+        host=host.name, tunnel_address=address, route_ok=route_ok, ping_ok=ping_ok, reason=reason
+    )
