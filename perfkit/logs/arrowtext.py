@@ -1,0 +1,56 @@
+"""Text to numbers, a whole file at once: what parsers of line logs share.
+
+Arrow's kernels work on all lines together and outside the interpreter, ten to fifty times faster
+than a loop over lines; RE2 keeps them linear in the input, whatever the input is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+
+def split_lines(data: bytes) -> pa.LargeBinaryArray:
+    """The lines of a log, each with its line feed, as a view of the same memory."""
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), buffers)
+
+
+def to_floats(text: pa.Array) -> NDArray[np.float64]:
+    """Captured decimal numbers as floats; NaN where nothing was captured."""
+    empty = pc.equal(text, b"")
+    if pc.any(empty).as_py():
+        text = pc.if_else(empty, None, text)
+    numbers = text.cast(pa.large_string()).cast(pa.float64())
+    floats: NDArray[np.float64] = np.array(numbers.to_numpy(zero_copy_only=False))
+    return floats
+
+
+def to_factors(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float64]:
+    """A number for each of a few different texts; a text that has none gets the first."""
+    encoded = text.dictionary_encode()
+    default = next(iter(factors.values()))
+    values = [factors.get(word.decode(), default) for word in encoded.dictionary.to_pylist()]
+    positions: NDArray[np.int32] = encoded.indices.to_numpy()
+    return np.array([*values, default], dtype=np.float64)[positions]
+
+
+def to_categories(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical[Any]:
+    """Text that repeats: one small number a row, each text once."""
+    return pd.Categorical.from_codes(codes, categories=pd.Index(list(names)))
+
+
+def take_text(values: Sequence[str], positions: NDArray[np.int64]) -> pd.Categorical[Any]:
+    """`values[position]` for each row; a position past the end is the empty text."""
+    names, codes = np.unique(np.array([*values, ""], dtype=object), return_inverse=True)
+    return to_categories(codes[positions], names.tolist())

@@ -1,0 +1,82 @@
+"""<slot>.events.json, when a test really started and ended on a host: `events` frame out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from perfkit.errors import ParseError, TruncatedError
+from perfkit.logs.format import Format, Reading
+
+_TEXTS = ("slot", "host", "starter")
+_TIMES = ("planned_start_utc_s", "planned_end_utc_s", "start_utc_s", "end_utc_s")
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first bytes are an event record."""
+    return head.lstrip().startswith(b"{") and b'"planned_start_utc_s"' in head
+
+
+def parse(data: bytes, path: Path) -> Reading:
+    """Read one file as a frame of one row.
+
+    Raises:
+        TruncatedError, ParseError: as `parse_record`.
+    """
+    return Reading(
+        path=path, format="events", kind="events", frame=to_frame([parse_record(data, path)])
+    )
+
+
+FORMAT = Format(name="events", kind="events", sniff=sniff, parse=parse)
+
+
+def parse_record(data: bytes, path: Path) -> dict[str, Any]:
+    """One record as a row of an `events` frame; a moment that was not reached is NaN.
+
+    Raises:
+        TruncatedError: the file is empty or its JSON stops in the middle.
+        ParseError: a field is missing or not what it must be.
+    """
+    if not data.strip():
+        raise TruncatedError(path, "the file is empty: the starter was killed")
+    try:
+        record = json.loads(data)
+    except json.JSONDecodeError as exc:
+        if exc.pos >= len(data.rstrip()) - 1:
+            raise TruncatedError(path, f"the JSON stops in the middle: {exc}") from exc
+        raise ParseError(path, exc.lineno, _line(data, exc.lineno), f"not JSON: {exc.msg}") from exc
+    except (UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise ParseError(path, 1, _line(data, 1), f"not JSON: {exc}") from exc
+    if not isinstance(record, dict):
+        raise ParseError(path, 1, _line(data, 1), "an object expected")
+    row: dict[str, Any] = {name: str(record.get(name, "")) for name in _TEXTS}
+    for name in (*_TIMES, "exit_status"):
+        row[name] = _number(record.get(name), name, data, path)
+    row["timed_out"] = bool(record.get("timed_out", False))
+    return row
+
+
+def to_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `parse_record` as an `events` frame."""
+    frame = pd.DataFrame(list(rows), columns=[*_TEXTS, *_TIMES, "exit_status", "timed_out"])
+    types = dict.fromkeys((*_TIMES, "exit_status"), "float64") | dict.fromkeys(_TEXTS, "str")
+    return frame.astype({**types, "timed_out": "bool"})
+
+
+def _number(value: object, name: str, data: bytes, path: Path) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
+        return float(value)
+    raise ParseError(path, 1, _line(data, 1), f"{name}: a number or null expected, got {value!r}")
+
+
+def _line(data: bytes, line_no: int) -> str:
+    lines = data.split(b"\n")
+    return lines[min(line_no, len(lines)) - 1][:200].decode("utf-8", "replace")

@@ -1,0 +1,224 @@
+"""The column contract: which columns a frame of each kind has, their units and what must hold.
+
+Frames are tidy, one row a sample; the unit is the end of the column's name. `COLUMNS` is the one
+place that declares them; readers build to it and `check` holds them to it.
+
+=============  ============================================================================
+`traffic`      what a traffic generator printed; times count from each stream's own start
+`run-traffic`  the same, each row given its client and its place on the run's time line
+`monitor`      one host's counters, one row a tick; a row covers [t - dt, t)
+`process`      CPU seconds used by one process since its start, one row a second
+`events`       when a test really started and ended on a host, one row a (slot, host)
+=============  ============================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pandas as pd
+
+from perfkit.errors import FrameError, did_you_mean
+
+Check = Callable[["pd.Series[float]"], "pd.Series[bool]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `name` (`*` stands for a device), type, unit, meaning, and what must hold.
+
+    Attributes:
+        dtype: `float`, `int`, `bool`, `text` (str or categorical) or `time` (aware UTC).
+        check: True for every value that may be; missing values are never checked.
+        required: Every frame of the kind has it; the others have it when the log says it.
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+    check: Check | None = None
+    required: bool = True
+
+
+def _at_least_0(values: pd.Series[float]) -> pd.Series[bool]:
+    return values >= 0
+
+
+def _above_0(values: pd.Series[float]) -> pd.Series[bool]:
+    return values > 0
+
+
+def _percent(values: pd.Series[float]) -> pd.Series[bool]:
+    # Counters are read one after the other, so a share may pass 100 a little: pcp printed 221.
+    return (values >= -1) & (values <= 1000)
+
+
+KINDS_OF_LINE = ("interval", "summary", "group-interval", "group-summary")
+SIDES = ("sender", "receiver", "unknown")
+
+
+def _one_of(*names: str) -> Check:
+    return lambda values: values.isin(names)
+
+
+_TRAFFIC = (
+    Column("stream", "int", "", "number of the stream in its log; -1 for a sum", None),
+    Column("stream_id", "text", "", "as printed: 3, *3, SUM"),
+    Column("kind", "text", "", "group-* lines repeat other lines' bytes", _one_of(*KINDS_OF_LINE)),
+    Column("side", "text", "", "who printed it", _one_of(*SIDES)),
+    Column("protocol", "text", "", "transport", _one_of("tcp", "udp")),
+    Column("local_address", "text", "", "the printing end"),
+    Column("local_port", "int", "", "0 = not printed", _at_least_0),
+    Column("peer_address", "text", "", "the other end"),
+    Column("peer_port", "int", "", "0 = not printed", _at_least_0),
+    Column("connected_utc", "time", "", "stamp of the connection, whole seconds, printer's clock"),
+    Column("start_s", "float", "s", "from the stream's own start", _at_least_0),
+    Column("end_s", "float", "s", "from the stream's own start", _at_least_0),
+    Column("size_bytes", "float", "byte", "payload in [start, end)", _at_least_0),
+    Column("throughput_bps", "float", "bit/s", "as printed", _at_least_0),
+    Column("retransmits", "float", "", "TCP segments sent again", _at_least_0, required=False),
+    Column("rtt_s", "float", "s", "TCP round trip at the end", _at_least_0, required=False),
+    Column("jitter_s", "float", "s", "RFC 1889 jitter", _at_least_0, required=False),
+    Column("lost", "float", "", "datagrams missing", None, required=False),
+    Column("datagrams", "float", "", "datagrams sent", None, required=False),
+    Column("line_no", "int", "", "line in the log, from 1", _above_0),
+)
+
+_ON_THE_TIME_LINE = (
+    Column("slot", "text", "", "the test in the timetable"),
+    Column("host", "text", "", "the client; empty when its address is nobody's"),
+    Column("log_host", "text", "", "the host whose log this is"),
+    Column("t_start_s", "float", "s", "from T0; NaN when the stream cannot be placed"),
+    Column("t_end_s", "float", "s", "from T0"),
+    Column("t_utc", "time", "", "start, controller's clock"),
+    Column("t_bound_s", "float", "s", "the placement is right within this", _at_least_0),
+)
+
+_CPU = {
+    "user": "programs",
+    "system": "the kernel",
+    "idle": "nothing",
+    "wait": "waiting for disks",
+    "steal": "taken by the hypervisor",
+    "hardirq": "interrupts",
+    "softirq": "the network stack's share of interrupts",
+    "busy": "100 - idle - wait",
+}
+
+_MONITOR = (
+    Column("host", "text", "", "whose counters; empty when the log does not say"),
+    Column("block", "int", "", "the run of the monitor in its file, from 0", _at_least_0),
+    Column("t_utc", "time", "", "end of the interval"),
+    Column("dt_s", "float", "s", "length of the interval", _above_0),
+    Column("missed", "bool", "", "ticks were missed; rates are repaired over the real interval"),
+    *(
+        Column(f"cpu_{name}_pct", "float", "%", f"all cores: {what}", _percent, required=False)
+        for name, what in _CPU.items()
+    ),
+    Column("cpu[0-9]*_*_pct", "float", "%", "one core", _percent, required=False),
+    Column("mem_*_bytes", "float", "byte", "memory at the tick", _at_least_0, required=False),
+    Column("net_*_recv_bps", "float", "bit/s", "into the interface", _at_least_0, required=False),
+    Column("net_*_send_bps", "float", "bit/s", "out of the interface", _at_least_0, required=False),
+    Column("disk_*_bytes_per_s", "float", "byte/s", "to or from disk", _at_least_0, required=False),
+    Column("other:*", "float", "as printed", "a column perfkit has no name for", required=False),
+    Column("t_s", "float", "s", "end of the interval from T0", required=False),
+)
+
+_PROCESS = (
+    Column("host", "text", "", "where it runs"),
+    Column("t_utc", "time", "", "moment of the sample"),
+    Column("pid", "int", "", "process id; another one after a restart", _above_0),
+    Column("cpu_s", "float", "s", "CPU time since the process's start", _at_least_0),
+    Column("rss_bytes", "float", "byte", "memory it holds", _at_least_0),
+    Column("t_s", "float", "s", "from T0", required=False),
+)
+
+_EVENTS = (
+    Column("slot", "text", "", "the test in the timetable"),
+    Column("host", "text", "", "where it ran"),
+    Column("starter", "text", "", "epoch or cron"),
+    Column("planned_start_utc_s", "float", "s", "epoch, host's clock"),
+    Column("planned_end_utc_s", "float", "s", "epoch, host's clock"),
+    Column("start_utc_s", "float", "s", "epoch, host's clock; NaN = it never started"),
+    Column("end_utc_s", "float", "s", "epoch, host's clock; NaN = it never ended"),
+    Column("exit_status", "float", "", "NaN = none was recorded"),
+    Column("timed_out", "bool", "", "ended at its time limit"),
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "traffic": _TRAFFIC,
+    "run-traffic": (*_TRAFFIC, *_ON_THE_TIME_LINE),
+    "monitor": _MONITOR,
+    "process": _PROCESS,
+    "events": _EVENTS,
+}
+
+_IS_DTYPE: dict[str, Callable[[Any], bool]] = {
+    "float": pd.api.types.is_float_dtype,
+    "int": pd.api.types.is_integer_dtype,
+    "bool": pd.api.types.is_bool_dtype,
+    "text": lambda dtype: (
+        isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+    ),
+    "time": lambda dtype: isinstance(dtype, pd.DatetimeTZDtype) and str(dtype.tz) == "UTC",
+}
+
+
+def get_columns(kind: str) -> tuple[Column, ...]:
+    """The columns of a kind of frame.
+
+    Raises:
+        FrameError: no such kind.
+    """
+    try:
+        return COLUMNS[kind]
+    except KeyError as exc:
+        raise FrameError(f"no frame is called {kind!r}; {did_you_mean(kind, COLUMNS)}") from exc
+
+
+def find_column(kind: str, name: str) -> Column | None:
+    """The declaration of a column, by its name or by its pattern (`net_*_recv_bps`)."""
+    columns = get_columns(kind)
+    exact = next((column for column in columns if column.name == name), None)
+    return exact or next((c for c in columns if fnmatchcase(name, c.name)), None)
+
+
+def check(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Hold a frame to the contract of its kind; returns the same frame.
+
+    Raises:
+        FrameError: a column is missing, undeclared, of another type, or breaks its rule; the
+            message names the column, what was expected, what was found and the first row.
+    """
+    missing = [c.name for c in get_columns(kind) if c.required and c.name not in frame.columns]
+    if missing:
+        raise FrameError(f"{kind} frame: columns missing: {', '.join(missing)}")
+    for name in frame.columns:
+        column = find_column(kind, str(name))
+        if column is None:
+            known = [c.name for c in get_columns(kind)]
+            raise FrameError(
+                f"{kind} frame: column {name!r} is not declared; {did_you_mean(str(name), known)}"
+            )
+        _check_column(frame[name], column, kind)
+    return frame
+
+
+def _check_column(values: pd.Series[float], column: Column, kind: str) -> None:
+    if not _IS_DTYPE[column.dtype](values.dtype):
+        raise FrameError(
+            f"{kind} frame: column {values.name!r}: {column.dtype} expected, {values.dtype} found"
+        )
+    if column.check is None or values.empty:
+        return
+    bad = values.notna() & ~column.check(values)
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        raise FrameError(
+            f"{kind} frame: column {values.name!r} ({column.meaning}): {int(bad.sum())} values "
+            f"break its rule, the first in row {row}: {values.iloc[row]!r}"
+        )

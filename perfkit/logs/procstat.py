@@ -1,0 +1,75 @@
+"""procstat.csv, one process's CPU time and memory once a second: bytes in, `process` frame out."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from perfkit.errors import ParseError
+from perfkit.logs.arrowtext import to_categories
+from perfkit.logs.format import Format, Reading, UnparsedLines
+from perfkit.logs.stamps import from_epoch
+
+_HEAD = b"epoch,pid,cpu_s,rss_bytes"
+_LARGEST = 2**53  # integers a float holds exactly
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first line is the head perfkit's own sampler writes."""
+    return head.split(b"\n", 1)[0].strip() == _HEAD
+
+
+def parse(data: bytes, path: Path) -> Reading:
+    """Read one file; `host` is empty, the file does not say it.
+
+    Raises:
+        ParseError: the first line is not the head.
+    """
+    lines = data.split(b"\n")
+    if lines[0].strip() != _HEAD:
+        raise ParseError(
+            path, 1, lines[0][:200].decode("utf-8", "replace"), f"{_HEAD.decode()} expected"
+        )
+    unparsed, rows = UnparsedLines(), list[tuple[float, ...]]()
+    for line_no, line in enumerate(lines[1:], start=2):
+        row = _row(line)
+        if row:
+            rows.append(row)
+        elif line.strip():
+            unparsed.add(line_no, line)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    moments, notes = from_epoch(table[:, 0])
+    frame = pd.DataFrame(
+        {
+            "host": to_categories(np.zeros(len(table), dtype=np.int8), [""]),
+            "t_utc": pd.DatetimeIndex(moments, tz="UTC").as_unit("ns"),
+            "pid": table[:, 1].astype(np.int64),
+            "cpu_s": table[:, 2],
+            "rss_bytes": table[:, 3],
+        }
+    )
+    return Reading(
+        path=path,
+        format="procstat",
+        kind="process",
+        frame=frame,
+        unparsed=unparsed.result(),
+        notes=notes,
+        partial=not data.endswith(b"\n"),
+    )
+
+
+FORMAT = Format(name="procstat", kind="process", sniff=sniff, parse=parse)
+
+
+def _row(line: bytes) -> tuple[float, ...] | None:
+    """The four figures of a line; None when they are not figures a process can have."""
+    try:
+        epoch, pid, cpu_s, rss = map(float, line.split(b","))
+    except ValueError:
+        return None
+    sound = 0 < pid < _LARGEST and 0 <= cpu_s < _LARGEST and 0 <= rss < _LARGEST
+    return (epoch, pid, cpu_s, rss) if sound and math.isfinite(epoch) else None
