@@ -105,7 +105,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Attach `source`, a file system of type `kind`, to the tree; see mount(2)."""
+    """Put a file system of type `kind` at `target`, or change a mount there (mount(2))."""
     _check(
         _libc.mount(
             source.encode(),

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from random import SystemRandom
 from textwrap import dedent
 
 import perfkit
@@ -33,7 +34,8 @@ from perfkit.model import Host
 
 ADDRESS = "127.0.0.1"
 START_TIMEOUT_S = 20.0
-KILL_TIMEOUT_S = 5.0
+KILL_TIMEOUT_S = 15.0
+PORTS = range(20_000, 32_000)  # Linux hands out 32,768 and up
 DISK_PER_HOST_BYTES = 2_000_000
 ENVIRONMENT_NAME = "PERFKIT_HOST"
 TOKENS = ".tokens"
@@ -51,10 +53,14 @@ def run_folder(run_id: str) -> Path:
     return _user_folder() / run_id
 
 
-def folders(run_id: str | None = None) -> list[str]:
-    """Folders of runs that are still there, for people to read."""
-    found = sorted(_user_folder().glob("*")) if _user_folder().is_dir() else []
-    return [f"folder {path}" for path in found if run_id in (None, path.name)]
+def runs() -> list[str]:
+    """Ids of the runs that have a folder."""
+    return sorted(path.name for path in _user_folder().glob("*"))
+
+
+def folders(run_id: str) -> list[str]:
+    """The run's folder if it is there, for people to read."""
+    return [f"folder {run_folder(run_id)}"] if run_folder(run_id).is_dir() else []
 
 
 def check_folder(n_hosts: int) -> None:
@@ -93,11 +99,15 @@ def launch(request: LaunchRequest) -> list[Host]:
     _make_privilege_separation_folder()
     for wanted, port in zip(request.hosts, _free_ports(len(request.hosts)), strict=True):
         _start(request, wanted, port, sshd)
-    hosts = [host for host in _alive(request) if _answers(host)]
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    hosts = [host for host in _alive(request) if _answers(host, deadline_s)]
     if not hosts:
         log = run / request.hosts[0].name / "sshd.log"
         said = log.read_text(errors="replace").strip() if log.exists() else "nothing"
         raise LaunchError(f"run {request.run_id}: no sshd answers on {ADDRESS}; {log}: {said}")
+    silent = {wanted.name for wanted in request.hosts} - {host.name for host in hosts}
+    if silent:
+        end(request.run_id, sorted(silent))
     return hosts
 
 
@@ -135,15 +145,22 @@ def _make_privilege_separation_folder() -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; held together so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((ADDRESS, 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports nobody listens on now.
+
+    Not those the kernel hands out for outgoing connections: one of them may be taken between
+    here and the sshd that is to listen on it.
+
+    Raises:
+        LaunchError: there are not so many.
+    """
+    chosen: list[int] = []
+    for port in SystemRandom().sample(PORTS, len(PORTS)):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((ADDRESS, port))
+            chosen.append(port)
+        if len(chosen) == count:
+            return chosen
+    raise LaunchError(f"{ADDRESS}: {count} free ports in {PORTS} asked for, {len(chosen)} found")
 
 
 def _start(request: LaunchRequest, wanted: HostRequest, port: int, sshd: str) -> None:
@@ -225,9 +242,8 @@ def _alive(request: LaunchRequest) -> list[Host]:
     ]
 
 
-def _answers(host: Host) -> bool:
-    """Wait until the host's sshd greets."""
-    deadline_s = time.monotonic() + START_TIMEOUT_S
+def _answers(host: Host, deadline_s: float) -> bool:
+    """Wait until the host's sshd greets, or `time.monotonic()` is past the deadline."""
     while time.monotonic() < deadline_s:
         with suppress(OSError), socket.create_connection((host.address, host.port), 1) as link:
             link.settimeout(1)
@@ -237,10 +253,10 @@ def _answers(host: Host) -> bool:
     return False
 
 
-def _end_processes(run_id: str, name: str, spare: int | None = None) -> list[int]:
-    """Kill all processes of a host until there are none; those that would not go."""
+def _end_processes(run_id: str, name: str) -> list[int]:
+    """Kill all processes of a host but this one until there are none; those that would not go."""
     deadline_s = time.monotonic() + KILL_TIMEOUT_S
-    while (left := _processes_of(run_id, name) - {spare}) and time.monotonic() < deadline_s:
+    while (left := _processes_of(run_id, name) - {os.getpid()}) and time.monotonic() < deadline_s:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -285,5 +301,4 @@ def _descendants(roots: set[int], children: dict[int, list[int]]) -> Iterator[in
 
 if __name__ == "__main__":
     # The end of a host's life: its shell has become this process.
-    _end_processes(sys.argv[1], sys.argv[2], spare=os.getpid())
     end(sys.argv[1], [sys.argv[2]])

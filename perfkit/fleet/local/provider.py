@@ -150,7 +150,11 @@ class LocalProvider:
         """
         return _join(namespaces.end(run_id), loopback.end(run_id))
 
-    def residue(self, run_id: str | None = None) -> Sequence[str]:
+    def runs(self) -> Sequence[str]:
+        """Ids of all runs that have processes or folders here."""
+        return sorted({tagged.run_id for tagged in tags.scan()} | set(loopback.runs()))
+
+    def residue(self, run_id: str) -> Sequence[str]:
         """Name what else carries the tag: keepers, interfaces, folders of loopback hosts."""
         keepers = [
             f"keeper of {tagged.run_id} (pid {tagged.pid})"

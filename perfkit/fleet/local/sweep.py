@@ -16,8 +16,8 @@ from pathlib import Path
 from perfkit.fleet.local import tags
 
 KEEPER_TIMEOUT_S = 15.0
-KILL_TIMEOUT_S = 5.0
-UPLINK_TIMEOUT_S = 5.0
+KILL_TIMEOUT_S = 15.0
+UPLINK_TIMEOUT_S = 10.0
 
 
 def end_hosts(run_id: str, names: Sequence[str] | None = None) -> None:
