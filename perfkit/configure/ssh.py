@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import select
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +22,14 @@ from time import monotonic
 import paramiko
 import paramiko.buffered_pipe
 import paramiko.hostkeys
+import paramiko.pkey
 import paramiko.sftp
 
-from perfkit.configure.commands import Capture, CommandResult, out_of_time, shorten, wrap
+from perfkit.configure.commands import CommandResult, out_of_time, shorten, wrap
+from perfkit.configure.exchange import NO_EXIT_STATUS, Exchange
 from perfkit.configure.pki import find_pin, pin_name
 from perfkit.configure.sockets import open_socket, shut
-from perfkit.configure.transcript import OutputLog, Transcript
+from perfkit.configure.transcript import Transcript
 from perfkit.errors import (
     HostError,
     LostError,
@@ -38,11 +39,8 @@ from perfkit.errors import (
 from perfkit.model import Host
 
 GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
-LINGER_S = 1.0  # for output still on its way after the exit status
 WAKE_S = 5.0  # paramiko's reader wakes this often; its 0.1 s costs a core with 1,000 hosts
 BACKOFF_S = (0.2, 5.0)  # first and longest pause between attempts to connect
-NO_EXIT_STATUS = -1
-READS_AT_ONCE = 64
 
 # Where a run has no logging set up, Python prints a library's errors to stderr: ours are raised.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -75,7 +73,6 @@ class Access:
 # Most specific first; the first match decides.
 _UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
     (paramiko.BadHostKeyException, "its host key is not the pinned one"),
-    (paramiko.PasswordRequiredException, "the run's key file needs a passphrase"),
     (paramiko.AuthenticationException, "it refused the run's key"),
     (ConnectionRefusedError, "connection refused"),
     (TimeoutError, "no answer in time"),
@@ -84,7 +81,6 @@ _UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
     (paramiko.SSHException, "no SSH session"),
     (OSError, "no connection"),
 )
-_FATAL = (paramiko.BadHostKeyException, paramiko.AuthenticationException)  # trying again is no use
 _LOST = (
     paramiko.SSHException,
     paramiko.buffered_pipe.PipeTimeout,
@@ -99,10 +95,23 @@ FOREIGN = (*_LOST, *_TRANSFER)
 def unreachable(host: Host, exc: BaseException, attempts: int) -> UnreachableError:
     """Our error for an attempt to connect that failed."""
     cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
+    if isinstance(exc, paramiko.AuthenticationException) and not is_final(exc):
+        cause = "no answer to the login"
     where = pin_name(host.address, host.port)
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
     return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
+
+
+def is_final(exc: BaseException) -> bool:
+    """Trying again is of no use: the host is another one, or it does not let us in.
+
+    paramiko reports a login that was cut off with the class of one that was refused; only the
+    text tells them apart.
+    """
+    if isinstance(exc, paramiko.AuthenticationException):
+        return not any(words in str(exc) for words in ("timeout", "EOF"))
+    return isinstance(exc, paramiko.BadHostKeyException)
 
 
 def translate(host: str, exc: BaseException, doing: str) -> HostError:
@@ -114,8 +123,8 @@ def translate(host: str, exc: BaseException, doing: str) -> HostError:
 
 
 @lru_cache(maxsize=8)
-def _load_key(path: Path, _mtime_ns: int) -> paramiko.Ed25519Key:
-    return paramiko.Ed25519Key(filename=str(path))
+def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
+    return paramiko.PKey.from_path(path)
 
 
 class Link:
@@ -137,7 +146,7 @@ class Link:
     def is_open(self) -> bool:
         """The connection is up, as far as this side knows."""
         transport = self.client.get_transport() if self.client else None
-        return transport is not None and transport.is_active()
+        return transport is not None and transport.is_active() and not self._aborted.is_set()
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -153,19 +162,19 @@ class Link:
         """
         if self.is_open:
             return
-        pin = self._get_pin()
+        pin, key = self._get_pin(), self._get_key()
         give_up = monotonic() + self.access.patience_s
         pause_s, attempts = BACKOFF_S[0], 0
         while True:
             attempts += 1
             try:
-                self._connect(pin, max(0.1, give_up - monotonic()))
+                self._connect(pin, key, max(0.1, give_up - monotonic()))
             except FOREIGN as exc:
                 error = unreachable(self.host, exc, attempts)
                 wait_s = _chance.uniform(pause_s / 2, pause_s)
                 if self._aborted.is_set():
                     raise LostError(self.host.name, self._reason) from exc
-                if isinstance(exc, _FATAL) or monotonic() + wait_s > give_up:
+                if is_final(exc) or monotonic() + wait_s > give_up:
                     self.transcript.write(f"! {error}")
                     raise error from exc
                 self._aborted.wait(wait_s)
@@ -175,26 +184,38 @@ class Link:
                 return
 
     def _get_pin(self) -> paramiko.hostkeys.HostKeyEntry:
-        where = pin_name(self.host.address, self.host.port)
-        pin = find_pin(self.access.known_hosts_path, self.host.address, self.host.port)
-        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{where} {pin}") if pin else None
+        where, path = pin_name(self.host.address, self.host.port), self.access.known_hosts_path
+        pin = find_pin(path, self.host.address, self.host.port)
+        try:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{where} {pin}") if pin else None
+        except paramiko.hostkeys.InvalidHostKey:
+            entry = None
         if entry is None:
             raise UnreachableError(
                 self.host.name,
-                f"{where}: no host key is pinned in {self.access.known_hosts_path}; "
+                f"{where}: no host key is pinned in {path}; "
                 "hosts are pinned when they are launched, and a stranger is not trusted",
             )
         return entry
 
-    def _connect(self, pin: paramiko.hostkeys.HostKeyEntry, left_s: float) -> None:
+    def _get_key(self) -> paramiko.PKey:
+        path = self.access.key_path
+        try:
+            return _load_key(path, path.stat().st_mtime_ns)
+        except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
+            raise UnreachableError(
+                self.host.name, f"the run's key {path} cannot be used: {exc}"
+            ) from exc
+
+    def _connect(
+        self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey, left_s: float
+    ) -> None:
         timeout_s = min(self.access.connect_timeout_s, left_s)
-        key_path = self.access.key_path
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         client.get_host_keys().add(pin.hostnames[0], pin.key.get_name(), pin.key)
         address = (self.host.address, self.host.port)
         with contextlib.ExitStack() as on_failure:
-            key = _load_key(key_path, key_path.stat().st_mtime_ns)
             sock = open_socket(address, timeout_s)
             on_failure.callback(sock.close)
             on_failure.callback(client.close)
@@ -290,7 +311,7 @@ class Link:
             channel = self.start(lambda it: it.exec_command(command))
             with contextlib.closing(channel):
                 channel.shutdown_write()
-                exchange = _Exchange(channel, self.transcript, self.access.silence_s)
+                exchange = Exchange(channel, self.transcript, self.access.silence_s)
                 exit_status = exchange.run(limit_s + GRACE_S, self._ask_for_life)
             elapsed_s = monotonic() - started
             if exit_status is None:
@@ -327,63 +348,3 @@ class Link:
             channel = self.start(lambda it: it.invoke_subsystem("sftp"))
             self._sftp = paramiko.SFTPClient(channel)
         return self._sftp
-
-
-class _Exchange:
-    """Reads both streams of a running command until it is over."""
-
-    def __init__(self, channel: paramiko.Channel, transcript: Transcript, silence_s: float) -> None:
-        self.out, self.err = Capture(), Capture()
-        self._logs = OutputLog(transcript, "1>"), OutputLog(transcript, "2>")
-        self._channel, self._silence_s = channel, silence_s
-
-    def run(self, limit_s: float, ask_for_life: Callable[[], None]) -> int | None:
-        """The exit status; NO_EXIT_STATUS without one; None when the limit came first."""
-        channel = self._channel
-        poller = select.poll()
-        poller.register(channel.fileno(), select.POLLIN)
-        give_up = monotonic() + limit_s
-        heard = monotonic()
-        while not self._is_over(heard):
-            now = monotonic()
-            if now >= give_up:
-                return None
-            if now - heard >= self._silence_s:
-                ask_for_life()
-                heard = monotonic()
-            wait_s = min(give_up - now, LINGER_S, self._silence_s)
-            if channel.eof_received:  # nothing more to poll for: only the status is to come
-                channel.status_event.wait(wait_s)
-            else:
-                poller.poll(wait_s * 1000)
-            if self._drain():
-                heard = monotonic()
-        self._drain()
-        for log in self._logs:
-            log.end()
-        return channel.recv_exit_status() if channel.exit_status_ready() else NO_EXIT_STATUS
-
-    def _is_over(self, heard: float) -> bool:
-        """Closed, or the status and all output are here, or a child left behind holds the line."""
-        channel = self._channel
-        if channel.closed:
-            return True
-        if not channel.exit_status_ready():
-            return False
-        return bool(channel.eof_received) or monotonic() - heard >= LINGER_S
-
-    def _drain(self) -> bool:
-        """Read what is there, but never for ever: a command may print faster than it is read."""
-        channel, heard = self._channel, False
-        for ready, receive, capture, log in (
-            (channel.recv_ready, channel.recv, self.out, self._logs[0]),
-            (channel.recv_stderr_ready, channel.recv_stderr, self.err, self._logs[1]),
-        ):
-            for _ in range(READS_AT_ONCE):
-                if not ready():
-                    break
-                data = receive(1 << 16)
-                capture.add(data)
-                log.add(data)
-                heard = True
-        return heard

@@ -20,8 +20,8 @@ from time import monotonic
 from perfkit.errors import PerfkitError
 from perfkit.model import Host, HostResult, StageResult
 
-SLOW_AFTER_S = 5.0  # a host that takes longer waits for something: it costs memory, not CPU
-MAX_SLOW_FACTOR = 8  # threads at most, slow hosts included, in multiples of `threads`
+SLOW_AFTER_S = 15.0  # a host that takes longer waits for something: it costs memory, not CPU
+MAX_SLOW_FACTOR = 4  # threads at most, slow hosts included, in multiples of `threads`
 
 _log = logging.getLogger(__name__)
 
