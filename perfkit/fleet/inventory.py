@@ -121,6 +121,19 @@ class Inventory:
         with self._changed:
             self._store(replace(self._get(name), tunnel_address=address))
 
+    def wait_for_host(self, name: str) -> Host:
+        """Wait until the provider has made a host, and return it.
+
+        Raises:
+            RunError: unknown, or it failed before it was made; the message says why.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._get(name).state is not HostState.REQUESTED)
+            record = self._get(name)
+        if record.host is None:
+            raise RunError(f"host {name} is {record.state}: {record.reason}")
+        return record.host
+
     def records(self) -> tuple[HostRecord, ...]:
         """All rows: the server first, then clients by name."""
         with self._changed:

@@ -26,7 +26,7 @@ from perfkit.model import HostState
 from perfkit.units import format_duration
 
 DRAWS_PER_S = 5
-HEADLESS_INTERVAL_S = 2.0
+HEADLESS_INTERVAL_S = (2.0, 30.0)  # a tenth of the time that has passed, within these
 
 # Okabe and Ito's colours can be told apart by colour-blind people; each state has its letter too.
 _LOOK = {
@@ -91,11 +91,16 @@ class FleetView:
             self._changed.set()
 
     def _draw_on_change(self) -> None:
-        pause_s = 1 / DRAWS_PER_S if self._display is not None else HEADLESS_INTERVAL_S
-        while not self._over.wait(pause_s):
+        while not self._over.wait(self._pause_s()):
             if self._changed.is_set():
                 self._changed.clear()
                 self._draw()
+
+    def _pause_s(self) -> float:
+        if self._display is not None:
+            return 1 / DRAWS_PER_S
+        least_s, most_s = HEADLESS_INTERVAL_S
+        return min(most_s, max(least_s, (time.monotonic() - self._started) / 10))
 
     def _draw(self, *, final: bool = False) -> None:
         if self._display is not None:

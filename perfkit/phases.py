@@ -1,0 +1,331 @@
+"""One function a phase; the notebooks and the command line call these and nothing deeper.
+
+    session = phases.start(clients=10)
+    phases.launch(session)       hosts, reachable over SSH
+    phases.configure(session)    recipes run, tunnels up
+    phases.measure(session)      the tests, started everywhere at the same instant
+    phases.collect(session)      logs in runs/<id>/raw, checksummed, read-only
+    phases.release(session)      hosts gone
+    phases.segment(session.run)  the windows that count        (needs files only)
+    phases.report(session.run)   tables, plots, index.html     (needs files only)
+
+Each is idempotent: a second call does what is missing. Each writes its outcome to the journal.
+Hosts that fail are named in what a phase returns; whether the run goes on without them is the
+parameter `on_shortfall`.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from perfkit import runs, settings
+from perfkit import session as sessions
+from perfkit.configure import health, pki, recipes
+from perfkit.errors import ConfigError, StageError, did_you_mean
+from perfkit.fleet.provider import HostRequest, ReleaseReport
+from perfkit.measure import collect as collecting
+from perfkit.measure import runner
+from perfkit.measure.plan import Addresses
+from perfkit.measure.starters import get_starter
+from perfkit.model import Host, HostResult, HostState, NetworkPath, Role, StageResult
+from perfkit.runs import Run
+from perfkit.session import Session
+from perfkit.settings import Parameters
+from perfkit.widgets.fleet_table import FleetView
+
+
+def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick a notebook's parameters out of its `globals()`.
+
+    Papermill lets a mistyped `-p client 5` pass with a warning and runs on with the default. It
+    leaves the name in a cell of its own, where it is found here.
+
+    Raises:
+        ConfigError: a name was passed that is no parameter; the message names the nearest one.
+    """
+    known = Parameters.model_fields
+    for cell in namespace.get("In", []):
+        if cell.startswith("# Parameters\n"):
+            for name, value in _assignments(cell).items():
+                if name not in known:
+                    raise ConfigError(
+                        "papermill -p", name, value, "no such parameter", did_you_mean(name, known)
+                    )
+    return {name: namespace[name] for name in known if name in namespace}
+
+
+def _assignments(source: str) -> dict[str, str]:
+    pairs = [n for n in ast.parse(source).body if isinstance(n, ast.Assign)]
+    return {ast.unparse(n.targets[0]): ast.unparse(n.value) for n in pairs}
+
+
+def start(**chosen: Any) -> Session:
+    """Check parameters, config/ and this machine; open a new run, or go on with `run=`.
+
+    Raises:
+        ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
+    """
+    checked = settings.load(chosen)
+    if checked.parameters.run:
+        return sessions.attach(checked.runs_dir, checked.parameters.run)
+    return sessions.open_new(checked)
+
+
+def attach(run: str = "latest", *, runs_dir: str = "") -> Session:
+    """Open a run that exists, by id, name, path or `latest`, to do its next phases."""
+    return sessions.attach(_runs_dir(runs_dir), run)
+
+
+def find_run(run: str = "latest", *, runs_dir: str = "") -> Run:
+    """The folder of a run, for the phases that need files only."""
+    return runs.open_run(_runs_dir(runs_dir), run)
+
+
+def _runs_dir(runs_dir: str) -> Path:
+    return Path(runs_dir).resolve() if runs_dir else settings.project_dir() / "runs"
+
+
+def launch(
+    session: Session, *, wait: bool | None = None, release_at_exit: bool = False
+) -> StageResult:
+    """Make the hosts that the run does not have yet.
+
+    Args:
+        wait: Return when all hosts are reachable; False: at once, while they are launching, so
+            that `configure` takes them as they come. None: wait where hosts share this machine's
+            processors, since configuring would only slow launching down.
+        release_at_exit: End the hosts when this process ends.
+    """
+    wait = session.provider.traits.shared_cpu if wait is None else wait
+    if release_at_exit:
+        session.release_at_exit()
+    started = monotonic()
+    known = {record.name for record in session.inventory.records()}
+    wanted = sessions.host_names(session.settings.parameters.clients)
+    requests = [_host_request(name, role) for name, role in wanted if name not in known]
+    if requests:
+        with session.phase("launch"), FleetView(session.inventory, session.journal, "launch"):
+            session.fleet.launch(requests)
+            if wait:
+                session.fleet.wait()
+    results = [
+        HostResult(host=r.name, ok=r.state is not HostState.FAILED, reason=r.reason)
+        for r in session.inventory.records()
+    ]
+    return _judged(
+        session, StageResult(stage="launch", results=results, elapsed_s=monotonic() - started)
+    )
+
+
+def _host_request(name: str, role: Role) -> HostRequest:
+    key = pki.make_ssh_key()
+    return HostRequest(
+        name=name, role=role, host_key=key.public_openssh, host_key_private=key.private_openssh
+    )
+
+
+def configure(session: Session) -> StageResult:
+    """Run the recipes on every host as it becomes reachable, then check every tunnel.
+
+    Returns:
+        One result a host; a partly configured client says what it lacks: address, route or ping.
+
+    Raises:
+        StageError: by `on_shortfall`, too many clients failed; or the server did.
+    """
+    chosen, tunnel = session.settings, _tunnel(session)
+    with session.phase("configure"), FleetView(session.inventory, session.journal, "configure"):
+        setup = recipes.configure(
+            session.run,
+            _pinned(session),
+            pool=session.pool,
+            threads=chosen.threads,
+            resources_dir=chosen.resources_dir,
+            tunnel=tunnel,
+            deadline_s=chosen.ssh.host_deadline_s,
+            on_result=_mover(session, HostState.CONFIGURED, only_failures=tunnel is not None),
+        )
+        if tunnel is not None:
+            setup = _with_tunnels(session, setup, tunnel)
+    return _judged(session, setup)
+
+
+def _tunnel(session: Session) -> recipes.TunnelPlan | None:
+    """The run's VPN, if a test goes through one."""
+    if not any(slot.test.path is NetworkPath.TUNNEL for slot in session.slots):
+        return None
+    return recipes.TunnelPlan(
+        server_address=session.inventory.wait_for_host("server").address,
+        clients=session.settings.parameters.clients,
+    )
+
+
+def _with_tunnels(session: Session, setup: StageResult, tunnel: recipes.TunnelPlan) -> StageResult:
+    """The gate before traffic: a host is configured once its tunnel carries a ping."""
+    started = monotonic()
+    reached = {result.host for result in setup.ok}
+    hosts = [h for h in session.inventory.hosts(HostState.REACHABLE) if h.name in reached]
+    found = health.check_tunnels(
+        hosts,
+        session.pool,
+        peer=tunnel.server_tunnel_address,
+        threads=max(session.settings.threads, len(hosts)),
+    )
+    move, results = _mover(session, HostState.CONFIGURED), {r.host: r for r in setup.results}
+    for name, tunnel_health in found.items():
+        if tunnel_health.tunnel_address:
+            session.inventory.set_tunnel_address(name, tunnel_health.tunnel_address)
+        reason = f"tunnel: {tunnel_health.reason}" if not tunnel_health.ok else ""
+        results[name] = replace(results[name], ok=tunnel_health.ok, reason=reason)
+        move(results[name])
+    elapsed_s = setup.elapsed_s + monotonic() - started
+    return replace(setup, results=tuple(results.values()), elapsed_s=elapsed_s)
+
+
+def _pinned(session: Session) -> Iterator[Host]:
+    """Hosts as they become reachable, each with its key pinned before anyone connects to it."""
+    known = session.inventory.hosts()
+    pki.pin_hosts(session.run.known_hosts_path, known)
+    pinned = {host.name for host in known}
+    for host in session.fleet.reachable():
+        if host.name not in pinned:
+            pki.pin_hosts(session.run.known_hosts_path, [host])
+        yield host
+
+
+def _mover(
+    session: Session, state: HostState, *, only_failures: bool = False
+) -> Callable[[HostResult], None]:
+    """Bring each host's result into the inventory as it arrives."""
+
+    def move(result: HostResult) -> None:
+        if not result.ok:
+            session.inventory.move(
+                result.host, HostState.FAILED, reason=result.reason, log=result.log
+            )
+        elif not only_failures:
+            session.inventory.move(result.host, state)
+
+    return move
+
+
+def measure(session: Session) -> StageResult:
+    """Run every test on all configured hosts, each at the exact instant the timetable says.
+
+    Writes timetable.json and the clock offsets. A run is measured once: called again, this
+    returns what it was.
+
+    Raises:
+        StageError: by `on_shortfall`, too many clients could not be armed; or the server.
+    """
+    chosen = session.settings
+    hosts = session.inventory.hosts(HostState.CONFIGURED)
+    if not hosts and session.run.timetable_path.exists():
+        return _as_it_was(session, HostState.DONE, "measure")
+    watch = FleetView(session.inventory, session.journal, "measure")
+    passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
+
+    def on_result(name: str, result: HostResult) -> None:
+        _mover(session, passes.get(name, HostState.ARMED), only_failures=name == "ready")(result)
+
+    with session.phase("measure"), watch:
+        return runner.measure(
+            session.run,
+            hosts,
+            session.slots,
+            pool=session.pool,
+            starter=get_starter(chosen.parameters.starter, chosen.cron.model_dump()),
+            addresses=_addresses(session),
+            options=runner.Options(
+                bin_dir=chosen.resources_dir / "bin",
+                threads=chosen.threads,
+                monitor=chosen.parameters.monitor,
+                pid_file="openvpn/openvpn.pid",
+            ),
+            hooks=runner.Hooks(
+                on_progress=lambda progress: watch.note(str(progress)),
+                on_result=on_result,
+                check=lambda armed: _judge(session, armed),
+            ),
+        )
+
+
+def _addresses(session: Session) -> Addresses:
+    server = session.inventory.get_record("server")
+    assert server.host is not None  # configured, so it was made
+    return Addresses(remote=server.host.address, peer=server.tunnel_address)
+
+
+def collect(session: Session) -> StageResult:
+    """Bring home the logs of every host that was armed, failed ones included.
+
+    Writes `raw/` and its SHA256SUMS; what is there and whole is not fetched again.
+
+    Raises:
+        CollectError: a file that was collected before has been changed.
+    """
+    hosts = session.inventory.have_been(HostState.ARMED)
+    with session.phase("collect"), FleetView(session.inventory, session.journal, "collect"):
+        return collecting.collect(
+            session.run,
+            hosts,
+            session.slots,
+            pool=session.pool,
+            threads=session.settings.threads,
+            monitor=session.settings.parameters.monitor,
+        )
+
+
+def release(session: Session) -> ReleaseReport:
+    """End the hosts, unless `keep_fleet` says that they stay until they expire."""
+    if session.settings.parameters.keep_fleet or not session.inventory.hosts():
+        return ReleaseReport()
+    with session.phase("release"):
+        return session.fleet.release()
+
+
+def _as_it_was(session: Session, state: HostState, stage: str) -> StageResult:
+    """A phase that was done before, from the inventory's memory."""
+    done = {host.name for host in session.inventory.have_been(state)}
+    return StageResult(
+        stage=stage,
+        results=tuple(
+            HostResult(host=record.name, ok=record.name in done, reason=record.reason)
+            for record in session.inventory.records()
+        ),
+    )
+
+
+def _judged(session: Session, result: StageResult) -> StageResult:
+    _judge(session, result)
+    return result
+
+
+def _judge(session: Session, result: StageResult) -> None:
+    """Go on with the hosts that are left, or not, as `on_shortfall` says.
+
+    Raises:
+        StageError: not; with every host's result.
+    """
+    chosen = session.settings.parameters
+    failed = {r.host for r in result.failed}
+    left = [r for r in session.inventory.records() if r.role is Role.CLIENT and r.usable]
+    left = [record for record in left if record.name not in failed]
+    needed = {"fail": chosen.clients, "quorum": math.ceil(chosen.quorum * chosen.clients), "go": 1}
+    server_failed = "server" in failed
+    if not server_failed and len(left) >= needed[chosen.on_shortfall]:
+        return
+    what = (
+        "the server failed"
+        if server_failed
+        else f"{len(left)} of {chosen.clients} clients are left, {needed[chosen.on_shortfall]} needed"
+    )
+    raise StageError(
+        f"{result.stage}: {what} (on_shortfall = {chosen.on_shortfall})\n{result}", result.results
+    )
