@@ -201,7 +201,7 @@ def _heredoc(path: str, text: str) -> str:
 
 
 def _enter(host: Host) -> str:
-    return f"cd {shlex.quote(host.workdir)} && mkdir -p slots || exit 0"
+    return f"cd {shlex.quote(host.workdir)} 2>/dev/null && mkdir -p slots || exit 0"
 
 
 _END_SLOTS = "[ ! -x bin/run-slot ] || bin/run-slot stop"

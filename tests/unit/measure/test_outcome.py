@@ -1,0 +1,105 @@
+"""What hosts recorded, read and judged; the shell side runs in a real sh."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
+from perfkit.model import Host, Role, Slot, TestSpec
+
+SLOT = Slot(
+    name="01-a",
+    test=TestSpec(name="a", script=Path("a"), server_script=None, duration_s=10),
+    start_s=0,
+)
+GOOD = {
+    "planned_start_utc_s": 1000.0,
+    "planned_end_utc_s": 1010.0,
+    "start_utc_s": 1000.01,
+    "end_utc_s": 1010.2,
+    "exit_status": 0,
+    "timed_out": False,
+}
+
+
+def outcome_of(folder: Path, names: tuple[str, ...], when_done: str = ":") -> str:
+    host = Host(name="c", role=Role.CLIENT, address="127.0.0.1", host_key="k", workdir=str(folder))
+    script = outcome_script(host, names, when_done)
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    (tmp_path / "logs").mkdir()
+    return tmp_path / "logs"
+
+
+def test_a_servers_records_have_names_of_their_own() -> None:
+    assert record_names([SLOT], Role.CLIENT) == ("01-a",)
+    assert record_names([SLOT], Role.SERVER) == ("01-a.server",)
+
+
+def test_a_record_and_what_the_script_said_last_come_back(logs: Path) -> None:
+    (logs / "01-a.events.json").write_text(json.dumps(GOOD, indent=2))
+    (logs / "01-a.log").write_text("first\nlast \x1b[31mword\n")
+    outcome = parse_outcome(outcome_of(logs.parent, ("01-a",)))
+    assert outcome.records == {"01-a": GOOD}
+    assert outcome.said == {"01-a": "last [31mword"}  # no terminal escape gets through
+    assert outcome.pending == ()
+
+
+def test_a_host_tidies_up_only_when_all_its_records_are_there(logs: Path) -> None:
+    done = f"touch '{logs.parent}/done'"
+    (logs / "01-a.events.json").write_text(json.dumps(GOOD))
+    (logs / "01-a.log").touch()
+    outcome = parse_outcome(outcome_of(logs.parent, ("01-a", "02-b"), done))
+    assert outcome.pending == ("02-b",)
+    assert not (logs.parent / "done").exists()
+    outcome_of(logs.parent, ("01-a",), done)
+    assert (logs.parent / "done").exists()
+
+
+def test_a_damaged_record_counts_as_not_there() -> None:
+    outcome = parse_outcome('record 01-a {"slot": \nrecord 02-b [1]\npending 03-c\nnoise\n')
+    assert outcome.records == {}
+    assert outcome.pending == ("01-a", "02-b", "03-c")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"start_utc_s": 999.997}, None),  # the file system's clock ticks
+        ({"start_utc_s": None}, "01-a was not started: its time was past (last said: bye)"),
+        ({"start_utc_s": 1002.04}, "01-a started 2.0 s late (last said: bye)"),
+        (
+            {"timed_out": True, "exit_status": 124},
+            "01-a was ended at its time limit (last said: bye)",
+        ),
+        ({"exit_status": 7}, "01-a ended with exit status 7 (last said: bye)"),
+    ],
+)
+def test_each_way_to_fail_is_said_in_words(change: dict[str, Any], problem: str | None) -> None:
+    text = f"record 01-a {json.dumps({**GOOD, **change})}\nsaid 01-a bye\n"
+    problems = judge(Role.CLIENT, ("01-a",), parse_outcome(text))
+    assert problems == ([problem] if problem else [])
+
+
+def test_a_slot_without_a_record_is_a_problem() -> None:
+    assert judge(Role.CLIENT, ("01-a",), parse_outcome("pending 01-a\n")) == [
+        "01-a has no record: it did not run, or did not end"
+    ]
+
+
+def test_a_server_that_ends_before_its_slot_is_a_problem_and_a_client_is_not() -> None:
+    record = json.dumps({**GOOD, "end_utc_s": 1005.0})
+    for role, expected in (
+        (Role.CLIENT, []),
+        (Role.SERVER, ["01-a ended before its slot was over"]),
+    ):
+        assert judge(role, ("01-a",), parse_outcome(f"record 01-a {record}\n")) == expected
