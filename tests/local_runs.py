@@ -89,14 +89,14 @@ class LocalRun:
         return [*words, f"{host.user}@{host.address}"]
 
     def ssh(
-        self, host: Host, script: str, *, timeout_s: float = 30.0
+        self, host: Host, script: str, *, stdin: str = "", timeout_s: float = 60.0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a shell script on the host; waits for the host to answer at first."""
+        """Run a shell command on the host; waits for the host to answer at first."""
         self.pin([host])
         wait_until(lambda: answers(host), 10.0)
         return subprocess.run(
             [*self.client("ssh", host, "-p"), script],
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout_s,

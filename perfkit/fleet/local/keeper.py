@@ -85,6 +85,7 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
         return 0
     listener.listen(16)
     os.chdir("/")
+    os.umask(0o022)  # whoever launched may have a stricter one; hosts have the usual one
     signal.signal(signal.SIGTERM, _end)
     # Ignored children leave no zombies: the kernel reaps hosts and whatever they leave behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -40,16 +40,6 @@ SECRETS = (
     "etc/wireguard",
     "var/cache/debconf/passwords.dat",
 )
-CRON_JOBS = (
-    "etc/cron.d",
-    "etc/cron.hourly",
-    "etc/cron.daily",
-    "etc/cron.weekly",
-    "etc/cron.monthly",
-    "etc/crontab",
-    "etc/anacrontab",
-)
-
 _SHARED_FILES = {
     "etc/shadow": ("root:*:19000:0:99999:7:::\n", 0o600),
     "etc/gshadow": ("root:*::\n", 0o600),
@@ -129,13 +119,15 @@ def build_mask(mask: Path, hidden: Iterable[Path], sshd_lines: Sequence[str] = (
     for path in hidden:
         if any(path.is_relative_to(f"/{tree}") and path != Path("/", tree) for tree in TREES):
             _hide(mask, path)
-    for job in CRON_JOBS:
-        _hide(mask, Path("/", job))
-        if Path("/", job).is_dir():
-            _make_opaque(mask / job)
+    for jobs in Path("/etc").glob("*cron*"):  # crontab, anacrontab, cron.d, cron.daily, …
+        if jobs.is_dir():
+            _make_opaque(mask, mask / jobs.relative_to("/"))
+        else:
+            _hide(mask, jobs)
     for name, (text, mode) in _SHARED_FILES.items():
+        _make_parents(mask, mask / name)
         write_file(mask / name, text, mode)
-    _make_opaque(mask / "etc/ssh")
+    _make_opaque(mask, mask / "etc/ssh")
     write_file(mask / "etc/ssh/sshd_config", sshd_config(sshd_lines), 0o644)
 
 
@@ -196,8 +188,9 @@ def _make_parents(mask: Path, place: Path) -> None:
             folder.chmod(stat.S_IMODE(original.st_mode))
 
 
-def _make_opaque(folder: Path) -> None:
+def _make_opaque(mask: Path, folder: Path) -> None:
     """Show this folder in place of the machine's, not merged with it."""
+    _make_parents(mask, folder)
     if os.path.lexists(folder) and not folder.is_dir():
         folder.unlink()  # a whiteout
     folder.mkdir(mode=0o755, exist_ok=True)
@@ -208,7 +201,6 @@ def write_file(path: Path, text: str, mode: int) -> None:
     """Write a file anew, whatever lay there before, a link or a whiteout included."""
     if os.path.lexists(path):
         path.unlink()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:  # noqa: PTH123
         file.write(text)
     path.chmod(mode)

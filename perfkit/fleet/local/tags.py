@@ -119,7 +119,7 @@ def _read(pid: int, own_depth: int) -> Tagged | None:
     is_first_process = inner == ["1"]
     if kind == KEEPER and inner and not is_first_process:
         return None
-    if kind == HOST and is_first_process != (fields.get("isolation") == NAMESPACES):
+    if kind == HOST and inner != (["1"] if fields.get("isolation") == NAMESPACES else []):
         return None
     return Tagged(pid, kind, fields, making=kind == KEEPER and is_first_process)
 

@@ -1,0 +1,389 @@
+"""Local hosts in namespaces: what they can do, and that nothing of them stays, whatever is killed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import require
+from local_runs import LocalRun, answers, in_fresh_process, wait_until
+
+from perfkit.fleet.local import tags
+from perfkit.fleet.local.provider import LocalProvider
+
+pytestmark = pytest.mark.root
+
+# Launches hosts named in argv and says when it has them; used to be killed or to end on its own.
+LAUNCHER = """
+import pickle, sys
+from perfkit.fleet.local.provider import LocalProvider
+request = pickle.load(open(sys.argv[1], "rb"))
+print("launching", flush=True)
+print(pickle.dumps(LocalProvider("namespaces").launch(request)).hex(), flush=True)
+"""
+
+
+@pytest.fixture
+def provider() -> LocalProvider:
+    return LocalProvider("namespaces")
+
+
+@pytest.fixture
+def run(tmp_path: Path, provider: LocalProvider) -> Iterator[LocalRun]:
+    """A run that leaves nothing: no tagged process, no interface, no namespace."""
+    before = namespaces("net", "mnt")
+    run = LocalRun(tmp_path)
+    try:
+        yield run
+    finally:
+        report = provider.release(run.run_id)
+    assert report.leaked == ()
+    assert tags.scan(run.run_id) == []
+    assert not interface(run).exists()
+    ours = {link: pids for link, pids in namespaces("net", "mnt").items() if link not in before}
+    assert [pids for pids in ours.values() if not all(map(is_tagged, pids))] == []
+
+
+def namespace(pid: int, kind: str) -> str:
+    """The kernel's name of a process's namespace; empty when the process has ended."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
+    except OSError:
+        return ""
+
+
+def namespaces(*kinds: str) -> dict[str, list[int]]:
+    """Every namespace of these kinds that a process is in."""
+    found: dict[str, list[int]] = {}
+    for pid in tags.pids():
+        for kind in kinds:
+            found.setdefault(namespace(pid, kind), []).append(pid)
+    found.pop("", None)
+    return found
+
+
+def is_tagged(pid: int) -> bool:
+    """Whether the process is part of some run, of another test or person."""
+    while pid > 1:
+        try:
+            if b"perfkit-" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return True  # it has ended
+    return False
+
+
+def interface(run: LocalRun) -> Path:
+    return Path("/sys/class/net", tags.uplink_name(run.run_id))
+
+
+def one(run: LocalRun, kind: str, name: str | None = None) -> int:
+    """PID of the run's keeper or of one host."""
+    (pid,) = (
+        t.pid for t in tags.scan(run.run_id) if t.kind == kind and t.fields.get("name") == name
+    )
+    return pid
+
+
+def launch_elsewhere(run: LocalRun, *names: str) -> subprocess.Popen[str]:
+    path = run.folder / "request"
+    path.write_bytes(pickle.dumps(run.request(*names)))
+    return subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_hosts_have_what_network_tests_need(
+    run: LocalRun, provider: LocalProvider, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("ping", "iperf", "openvpn", "tc")
+    server, client = provider.launch(run.request("server", "client-001"))
+    wait_until(lambda: answers(server), 10)
+    said = run.ssh(server, "iperf -s -D >/dev/null 2>&1; openvpn --mktun --dev tun7; ip -br link")
+    assert "tun7" in said.stdout, said.stderr
+    said = run.ssh(
+        client,
+        f"set -e; ping -c 1 -W 2 {server.address}; ip -o -4 addr show eth0; "
+        "tc qdisc add dev eth0 root tbf rate 20mbit burst 32k latency 50ms; "
+        f"iperf -c {server.address} -t 1 -f m; sysctl -w net.ipv4.tcp_rmem='4096 8192 16384'; "
+        "test -w /dev/net/tun; date +%Z; nproc; test -w /var/tmp -a -w /dev/shm",
+    )
+    assert said.returncode == 0, said.stderr
+    assert f"{client.address}/20" in said.stdout
+    assert "UTC" in said.stdout
+    assert "Mbits/sec" in said.stdout
+
+
+def test_the_hosts_own_cron_runs_its_jobs(run: LocalRun, provider: LocalProvider) -> None:
+    (host,) = provider.launch(run.request("client-001"))
+    # @reboot jobs run when cron starts, so nobody has to wait for the next minute.
+    said = run.ssh(
+        host,
+        "echo '@reboot echo $LOGNAME at $(hostname) > /tmp/done' | crontab - && "
+        "kill $(cat /run/crond.pid) && rm -f /run/crond.reboot && "
+        "for i in $(seq 50); do cron 2>/dev/null && break; sleep 0.1; done; "
+        "for i in $(seq 50); do test -s /tmp/done && break; sleep 0.1; done; cat /tmp/done",
+    )
+    assert said.stdout == "root at client-001\n", said.stderr
+
+
+def test_recipes_written_for_other_hosts_find_sudo_and_apt(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    (host,) = provider.launch(run.request("client-001"))
+    said = run.ssh(host, "sudo -n id -u && dpkg-query -W -f '${Package}\\n' coreutils")
+    assert said.stdout == "0\ncoreutils\n", said.stderr
+
+
+def test_runs_do_not_share_a_network(
+    run: LocalRun, provider: LocalProvider, tmp_path: Path
+) -> None:
+    other = LocalRun(tmp_path)
+    try:
+        (mine,) = provider.launch(run.request("client-001"))
+        (theirs,) = provider.launch(other.request("client-001"))
+        subnets = [ipaddress.ip_network(f"{h.address}/20", strict=False) for h in (mine, theirs)]
+        assert not subnets[0].overlaps(subnets[1])
+        assert all(subnet.subnet_of(ipaddress.ip_network("198.18.0.0/15")) for subnet in subnets)
+        said = run.ssh(mine, f"ping -c 1 -W 1 {theirs.address}")
+        assert said.returncode != 0
+        assert "unreachable" in (said.stdout + said.stderr)
+    finally:
+        provider.release(other.run_id)
+
+
+def test_hosts_outlive_the_process_that_launched_them(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    launcher = launch_elsewhere(run, "server", "client-001")
+    launcher.communicate(timeout=60)
+    assert launcher.returncode == 0
+    listed = provider.hosts(run.run_id)
+    assert [host.name for host in listed] == ["server", "client-001"]
+    assert wait_until(lambda: ping(listed[0].address), 5)
+
+
+def ping(address: str) -> bool:
+    command = ["ping", "-c", "1", "-W", "1", address]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.3, 0.6, 0.9])
+def test_a_launcher_killed_at_any_moment_leaves_only_what_is_found_by_tag(
+    run: LocalRun, provider: LocalProvider, delay_s: float
+) -> None:
+    launcher = launch_elsewhere(run, *(f"client-{number:03d}" for number in range(30)))
+    assert launcher.stdout
+    launcher.stdout.readline()
+    time.sleep(delay_s)
+    launcher.kill()
+    launcher.communicate()
+    assert provider.release(run.run_id).leaked == ()
+    # A keeper that was just being started may still come up: reaping repeats until quiet.
+    time.sleep(0.5)
+    provider.release(run.run_id)
+    assert list(provider.hosts(run.run_id)) == []
+    assert list(provider.residue(run.run_id)) == []
+
+
+def test_hosts_of_a_killed_keeper_are_listed_and_released(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    provider.launch(run.request("server", "client-001"))
+    os.kill(one(run, tags.KEEPER), signal.SIGKILL)
+    assert wait_until(lambda: not interface(run).exists(), 5), "the network goes with the keeper"
+    listed = in_fresh_process(
+        "import sys; from perfkit.fleet.local.provider import LocalProvider\n"
+        "print(*[host.name for host in LocalProvider().hosts(sys.argv[1])])",
+        run.run_id,
+    )
+    assert listed.split() == ["server", "client-001"]
+    assert provider.runs().count(run.run_id) == 1
+    report = provider.release(run.run_id)
+    assert (report.leaked, len(report.released)) == ((), 2)
+
+
+def test_a_run_whose_keeper_was_killed_can_launch_again(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    request = run.request("client-001")
+    provider.launch(request)
+    before = one(run, tags.HOST, "client-001")
+    os.kill(one(run, tags.KEEPER), signal.SIGKILL)
+    assert wait_until(lambda: not interface(run).exists(), 5)
+    (host,) = provider.launch(request)
+    assert run.ssh(host, "hostname").stdout == "client-001\n"
+    assert one(run, tags.HOST, "client-001") != before
+
+
+def test_a_killed_host_is_gone_whole_and_the_others_stay(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    server, client = provider.launch(run.request("server", "client-001"))
+    run.ssh(client, "setsid sleep 300 >/dev/null 2>&1 </dev/null &")
+    pid = one(run, tags.HOST, "client-001")
+    inside = namespace(pid, "pid")
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: inside not in namespaces("pid"), 5)
+    assert [host.name for host in provider.hosts(run.run_id)] == ["server"]
+    assert run.ssh(server, "echo alive").stdout == "alive\n"
+
+
+def test_a_host_lives_on_without_its_sshd(run: LocalRun, provider: LocalProvider) -> None:
+    (host,) = provider.launch(run.request("client-001"))
+    run.ssh(host, "kill -9 $(cat /run/sshd.pid)")
+    assert wait_until(lambda: not answers(host), 5)
+    assert ping(host.address)
+    assert [listed.name for listed in provider.hosts(run.run_id)] == ["client-001"]
+
+
+def test_a_process_put_into_a_host_from_outside_is_reported(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    provider.launch(run.request("client-001"))
+    pid = one(run, tags.HOST, "client-001")
+    guest = subprocess.Popen(["nsenter", "-t", str(pid), "-n", "sleep", "60"])
+    try:
+        inside = namespace(pid, "net")
+        assert wait_until(lambda: namespace(guest.pid, "net") == inside, 5)
+        report = provider.release(run.run_id)
+        assert report.leaked == (f"process {guest.pid} in a namespace of the run",)
+        assert str(report).startswith("STILL THERE: process")
+    finally:
+        guest.kill()
+        guest.wait()
+
+
+def test_a_host_cannot_pose_as_another_host_or_keeper(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    (host,) = provider.launch(run.request("client-001"))
+    fake = "perfkit-host run=stolen name=x role=client address=1.2.3.4 expires=1 owner=x"
+    keeper = "perfkit-keeper run=stolen expires=1 uid=0"
+    run.ssh(
+        host,
+        f"for tag in '{fake} isolation=namespaces' '{fake} isolation=loopback' '{keeper}'; do "
+        "setsid sh -c 'sleep 100; true' \"$tag\" >/dev/null 2>&1 </dev/null & done",
+    )
+    assert wait_until(lambda: count_commands("run=stolen") == 3, 5)
+    assert list(provider.hosts("stolen")) == []
+    assert "stolen" not in provider.runs()
+    assert provider.release("stolen").released == ()
+
+
+def count_commands(text: str) -> int:
+    found = 0
+    for pid in tags.pids():
+        try:
+            found += text.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+def test_no_private_key_is_in_a_command_line_or_an_environment(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    request = run.request("client-001")
+    provider.launch(request)
+    secret = request.hosts[0].host_key_private.splitlines()[2].encode()
+    for tagged in tags.scan(run.run_id):
+        for name in ("cmdline", "environ"):
+            assert secret not in Path(f"/proc/{tagged.pid}/{name}").read_bytes()
+
+
+def test_an_unprivileged_user_with_sudo_launches_and_releases(
+    run: LocalRun, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("sudo", "setpriv", "unshare")
+    require(Path("/etc/sudoers.d").is_dir(), "sudo has no /etc/sudoers.d")
+    script = run.folder / "as_nobody.sh"
+    script.write_text(AS_NOBODY)
+    arguments = (LAUNCH_AS_NOBODY, run.run_id, os.pathsep.join(sys.path))
+    done = subprocess.run(
+        ["unshare", "-m", "sh", str(script), sys.base_prefix, sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd="/",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["namespaces", "65534", "2 launched", "0 leaked", "0 there"]
+
+
+# In a mount namespace of its own: nobody may sudo, and may read this Python wherever it is.
+AS_NOBODY = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 none /etc/sudoers.d
+echo 'nobody ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/nobody
+case $1 in /root/*)
+    mkdir /etc/sudoers.d/keep && mount --bind "$1" /etc/sudoers.d/keep
+    mount -t tmpfs -o mode=755 none /root
+    mkdir -p "$1" && mount --bind /etc/sudoers.d/keep "$1" && umount /etc/sudoers.d/keep
+esac
+export PYTHONPATH="$5" HOME=/nonexistent
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$2" -c "$3" "$4"
+"""
+
+LAUNCH_AS_NOBODY = """
+import os, sys
+from datetime import UTC, datetime, timedelta
+from local_runs import new_key
+from perfkit.fleet.local.provider import LocalProvider
+from perfkit.fleet.provider import HostRequest, LaunchRequest
+provider = LocalProvider()
+print(provider.isolation)
+print(os.getuid())
+provider.preflight(2)
+hosts = []
+for name in ("server", "client-001"):
+    private, public = new_key()
+    hosts.append(HostRequest(name=name, role="client", host_key=public, host_key_private=private))
+request = LaunchRequest(
+    token="t", run_id=sys.argv[1], owner="nobody", authorized_key=new_key()[1],
+    expires_utc=datetime.now(UTC) + timedelta(seconds=60), hosts=tuple(hosts),
+)
+provider.launch(request)
+print(len(provider.hosts(sys.argv[1])), "launched")
+print(len(provider.release(sys.argv[1]).leaked), "leaked")
+print(len(provider.hosts(sys.argv[1])) + len(provider.residue(sys.argv[1])), "there")
+"""
+
+
+def test_the_launching_user_is_the_only_one_besides_root_the_keeper_answers(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    provider.launch(run.request("client-001"))
+    said = subprocess.run(
+        [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "/usr/bin/python3",
+            "-c",
+            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(5)\n"
+            "s.connect('\\0perfkit-keeper/' + sys.argv[1]); s.sendall(b'{}\\n'); print(s.recv(9))",
+            run.run_id,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "{" not in said.stdout
+    assert said.stdout == "b''\n" or "BrokenPipe" in said.stderr or "reset" in said.stderr
