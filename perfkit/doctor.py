@@ -1,0 +1,340 @@
+"""Is this machine ready? Each need of perfkit, whether it is there, and the command that mends it.
+
+The programs come from `needs.tsv`, which scripts/setup reads as well. What is only needed for
+hosts in namespaces (root, tunnels) is not a fault where there is no privilege: local hosts on
+loopback work without, and the verdict says so.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import importlib.resources
+import importlib.util
+import os
+import re
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from perfkit import settings
+from perfkit.errors import PerfkitError, ProviderError
+from perfkit.fleet.local import namespaces
+from perfkit.units import format_size
+
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of Debian's users
+MEMORY_PER_CLIENT_BYTES = 12 * 2**20  # an idle host's 5 MB, its OpenVPN client and iperf
+DISK_BYTES = 2**30  # logs, tables and plots of some hundred clients
+IPERF_PORT = 5001  # iperf 2's own
+OPEN_FILES = 1024  # a connection, its streams and a log for each of some hundred hosts
+
+
+class State(StrEnum):
+    """What a finding means for a campaign."""
+
+    OK = "ok"
+    LIMITED = "limited"  # some things cannot be done: the row says which
+    MISSING = "MISSING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One line of needs.tsv: a program and the package it is in; "-" where there is none."""
+
+    program: str
+    apt: str
+    dnf: str
+    conda: str
+    needed_for: str  # "hosts", "people" or "setup"
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One need and what was found; `remedy` is a command, or a sentence where none can do it."""
+
+    need: str
+    why: str
+    found: str
+    state: State
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """All findings of one look at this machine."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is missing; some things may be limited."""
+        return all(finding.state is not State.MISSING for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        limited = [f.need for f in self.findings if f.state is State.LIMITED]
+        missing = [f.need for f in self.findings if f.state is State.MISSING]
+        if missing:
+            return f"Not ready; missing: {', '.join(missing)}. scripts/setup installs what it may."
+        if limited:
+            return f"Ready, within limits: {', '.join(limited)}."
+        return "Ready for local hosts with tunnels."
+
+    def __str__(self) -> str:
+        rows = [("need", "state", "found", "why"), *map(_columns, self.findings)]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = []
+        for number, row in enumerate(rows):
+            cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+            lines.append("  ".join([*cells, row[3]]).rstrip())
+            if number and self.findings[number - 1].remedy:
+                lines.append(f"  -> {self.findings[number - 1].remedy}")
+        return "\n".join([*lines, "", self.verdict])
+
+    def _repr_html_(self) -> str:
+        def row(cells: Iterable[str], tag: str = "td") -> str:
+            return f"<tr>{''.join(f'<{tag}>{html.escape(c)}</{tag}>' for c in cells)}</tr>"
+
+        head = row(("need", "state", "found", "why", "what mends it"), "th")
+        body = "".join(row((*_columns(f), f.remedy)) for f in self.findings)
+        return f"<table>{head}{body}</table><p>{html.escape(self.verdict)}</p>"
+
+
+def _columns(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.need, finding.state.value, finding.found, finding.why
+
+
+def load_needs() -> tuple[Need, ...]:
+    """The table of programs, in its order."""
+    text = importlib.resources.files("perfkit").joinpath("needs.tsv").read_text(encoding="utf-8")
+    rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
+    names = ("program", "apt", "dnf", "conda", "needed_for", "why")
+    return tuple(Need(**dict(zip(names, row, strict=True))) for row in rows)
+
+
+def examine(*, project: Path | None = None, search_path: str | None = None) -> Examination:
+    """Look at this machine; takes about a second.
+
+    Side effects: as root (or with passwordless sudo) the namespaces of one host are made and
+    ended; a temporary file is written to runs/ and removed.
+
+    Args:
+        project: The project's folder; None: found as the settings find it.
+        search_path: Where programs are looked for; None: $PATH and the sbin folders.
+    """
+    path = search_path or f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
+    obstacle = namespaces.why_not()
+    return Examination(
+        findings=(
+            _python(),
+            *_packages(),
+            *_privileges(obstacle),
+            *(_program(need, path, rooted=obstacle is None) for need in load_needs()),
+            *([_test_port()] if obstacle else []),
+            *_resources(),
+            _runs_folder(project),
+        )
+    )
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding(
+        need="Python",
+        why="perfkit itself, 3.11 or newer",
+        found=f"{version} ({sys.prefix})",
+        state=State.OK if sys.version_info >= (3, 11) else State.MISSING,
+        remedy="" if sys.version_info >= (3, 11) else "PYTHON=/path/to/python3.11 scripts/setup",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    """The Python packages perfkit declares; one row for all that are there."""
+    there, absent = [], []
+    for requirement in importlib.metadata.requires("perfkit") or []:
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            there.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            absent.append(name)
+    yield Finding(
+        need="Python packages",
+        why="as declared in pyproject.toml",
+        found=f"{len(there)} found" + (f", not: {', '.join(absent)}" if absent else ""),
+        state=State.MISSING if absent else State.OK,
+        remedy="scripts/setup" if absent else "",
+    )
+    for name, why in (("papermill", "notebooks without a browser"), ("jupyterlab", "notebooks")):
+        found = next((t for t in there if t.startswith(f"{name} ")), "")
+        if found:
+            yield Finding(need=name, why=why, found=found.partition(" ")[2], state=State.OK)
+    spec = Path(sys.prefix) / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    yield Finding(
+        need="Jupyter kernel",
+        why="`python3`, of this environment",
+        found=str(spec.parent) if spec.is_file() else "not found",
+        state=State.OK if spec.is_file() else State.MISSING,
+        remedy=""
+        if spec.is_file()
+        else f"{sys.executable} -m pip install --force-reinstall ipykernel",
+    )
+
+
+def _privileges(obstacle: str | None) -> Iterator[Finding]:
+    """Root, namespaces and the tunnel device; without the first the others are not asked for."""
+    why = "hosts with their own network, and tunnels"
+    if obstacle:
+        yield Finding(
+            need="privilege",
+            why=why,
+            found=obstacle,
+            state=State.LIMITED,
+            remedy="run as root or allow sudo without password; until then hosts are on loopback "
+            "and there are no tunnels",
+        )
+        return
+    yield Finding(
+        need="privilege",
+        why=why,
+        found="root" if os.geteuid() == 0 else "sudo -n",
+        state=State.OK,
+    )
+    try:
+        namespaces.probe()
+    except ProviderError as exc:
+        yield Finding(
+            need="namespaces",
+            why="made and ended once, as for a host",
+            found=str(exc).partition(";")[0],
+            state=State.LIMITED,
+            remedy=str(exc).partition(";")[2].strip() or "-p isolation loopback",
+        )
+    else:
+        yield Finding(
+            need="namespaces",
+            why="made and ended once, as for a host",
+            found="work",
+            state=State.OK,
+        )
+    tun = Path("/dev/net/tun")
+    yield Finding(
+        need=str(tun),
+        why="the tunnel",
+        found="there" if tun.is_char_device() else "not there",
+        state=State.OK if tun.is_char_device() else State.LIMITED,
+        remedy="" if tun.is_char_device() else f"{_sudo()}modprobe tun",
+    )
+
+
+def _program(need: Need, path: str, *, rooted: bool) -> Finding:
+    """Look for one program; what only hosts in namespaces run is no fault without privilege."""
+    program, _, module = need.program.partition(":")
+    label = f"{program} -m {module}" if module else program
+    found: str | None
+    if module:  # an environment that is there was made with it, or did without
+        in_environment = sys.prefix != sys.base_prefix or importlib.util.find_spec(module)
+        found = sys.prefix if in_environment else None
+    else:  # hosts see the system's python3, not one that lies in a home
+        found = shutil.which(program, path=os.defpath if program == "python3" else path)
+    if found:
+        return Finding(need=label, why=need.why, found=found, state=State.OK)
+    return Finding(
+        need=label,
+        why=need.why,
+        found="not found",
+        state=State.MISSING if rooted or program == "sshd" else State.LIMITED,
+        remedy=_install_command(need),
+    )
+
+
+def _install_command(need: Need) -> str:
+    """What installs a need's package here; conda only where its environment is active."""
+    if os.environ.get("CONDA_PREFIX") and need.conda != "-":
+        return f"conda install -c conda-forge {need.conda}"
+    if shutil.which("apt-get"):
+        return f"{_sudo()}apt-get install -y {need.apt}"
+    if shutil.which("dnf") and need.dnf != "-":
+        return f"{_sudo()}dnf install -y {need.dnf}"
+    return f"install the package that has {need.program} (Debian calls it {need.apt})"
+
+
+def _sudo() -> str:
+    return "" if os.geteuid() == 0 else "sudo "
+
+
+def _test_port() -> Finding:
+    """The port of the shipped tests; only hosts on loopback share it with this machine."""
+    try:
+        with socket.create_server(("127.0.0.1", IPERF_PORT)):
+            free = True
+    except OSError:
+        free = False
+    return Finding(
+        need=f"port {IPERF_PORT}",
+        why="the server of the shipped tests, on loopback",
+        found="free" if free else "in use",
+        state=State.OK if free else State.LIMITED,
+        remedy="" if free else f"ss -ltnp sport = :{IPERF_PORT} names the program; end it",
+    )
+
+
+def _resources() -> Iterator[Finding]:
+    """Memory, which bounds the number of local hosts, and open files."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
+        clients = min(settings.MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
+        yield Finding(
+            need="memory",
+            why="about 12 MiB for each client under test",
+            found=f"{format_size(free_bytes)} free: up to {clients} clients",
+            state=State.OK if clients >= 10 else State.LIMITED,
+            remedy="" if clients >= 10 else "end other programs, or ask for fewer clients",
+        )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = soft == resource.RLIM_INFINITY or soft >= OPEN_FILES
+    yield Finding(
+        need="open files",
+        why="connections and logs of some hundred hosts",
+        found=f"{soft} (may be raised to {hard})",
+        state=State.OK if enough else State.LIMITED,
+        remedy="" if enough else f"ulimit -n {OPEN_FILES}",
+    )
+
+
+def _runs_folder(project: Path | None) -> Finding:
+    """Runs can be written, and the disk they are on has room."""
+    why = "run folders, writable, with 1 GiB free"
+    try:
+        folder = (project or settings.project_dir()) / "runs"
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free_bytes = shutil.disk_usage(folder).free
+    except PerfkitError as exc:
+        return Finding(
+            need="runs/", why=why, found=str(exc), state=State.MISSING, remedy="see left"
+        )
+    except OSError as exc:
+        return Finding(
+            need="runs/",
+            why=why,
+            found=f"{exc.filename}: {exc.strerror}",
+            state=State.MISSING,
+            remedy="mend its permissions, or choose another folder with -p runs_dir",
+        )
+    return Finding(
+        need="runs/",
+        why=why,
+        found=f"{folder}, {format_size(free_bytes)} free",
+        state=State.OK if free_bytes >= DISK_BYTES else State.LIMITED,
+        remedy="" if free_bytes >= DISK_BYTES else "delete old runs, or -p runs_dir another disk",
+    )
