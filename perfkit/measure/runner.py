@@ -74,7 +74,7 @@ class Options:
     threads: int = 16
     monitor: Literal["server", "all"] = "server"
     interfaces: tuple[str, ...] = ("eth0", "tun0")
-    pid_file: str = "openvpn/server.pid"
+    pid_file: str = "openvpn/openvpn.pid"
     max_clock_error_s: float = 0.1
     pass_deadline_s: float = 120.0
 
@@ -334,13 +334,17 @@ class _Measurement:
 
     def _insist(self, state: str) -> None:
         """Go on only with a client, and with the server if a slot needs it."""
-        alive = self.alive
-        servers = [host for host in self.hosts if host.role is Role.SERVER]
+        roles = {host.role for host in self.alive}
         needs_server = any(slot.test.server is None for slot in self.slots)
-        if needs_server and not any(host.role is Role.SERVER for host in alive):
-            reason = self.results[servers[0].name].reason if servers else "there is none"
-            raise StageError(
-                f"measure: the server is not {state}: {reason}", tuple(self.results.values())
-            )
-        if not any(host.role is Role.CLIENT for host in alive):
-            raise StageError(f"measure: no client is {state}", tuple(self.results.values()))
+        if needs_server and Role.SERVER not in roles:
+            raise self._shortfall(Role.SERVER, f"the server is not {state}")
+        if Role.CLIENT not in roles:
+            raise self._shortfall(Role.CLIENT, f"no client is {state}")
+
+    def _shortfall(self, role: Role, what: str) -> StageError:
+        names = [host.name for host in self.hosts if host.role is role]
+        reasons = [f"\n  {name}: {self.results[name].reason}" for name in names]
+        return StageError(
+            f"measure: {what}{''.join(reasons[:10]) or ': there is none'}",
+            tuple(self.results.values()),
+        )

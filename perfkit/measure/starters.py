@@ -134,12 +134,16 @@ done
             path=self.path,
             workdir=host.workdir,
         )
-        # Ours comes last: SHELL and PATH hold for the lines after them.
+        # Ours comes last: SHELL and PATH hold for the lines after them. cron compares its tables'
+        # time stamps in whole seconds and overlooks a table written in the second of the one
+        # before (measured right after boot); one of two writings a second apart is seen.
         return "\n".join(
             [
                 _write_orders(host, timetable, self.name),
                 _heredoc("slots/crontab", text),
                 f"{{ {_OTHERS}; cat slots/crontab; }} >slots/crontab.new",
+                "crontab slots/crontab.new",
+                "sleep 1",
                 "crontab slots/crontab.new",
                 "date +%s%N",
                 "",

@@ -215,18 +215,18 @@ def test_stop_ends_a_waiter_at_once_and_the_test_it_runs(workdir: Workdir) -> No
     waiters = [workdir.start("run-slot", order) for order in (running, waiting)]
     pid_file = workdir.root / "pid"
     wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
-    wait_until(lambda: len(list((workdir.root / "slots").glob("*.pid"))) == 2)
+    wait_until(lambda: len(list((workdir.root / "slots").glob("*.waiter"))) == 2)
     assert workdir.run("run-slot", "stop") == (0, "")
     assert [waiter.wait(timeout=5) for waiter in waiters] == [143, 143]
     wait_until(lambda: is_gone(int(pid_file.read_text())))
-    assert list((workdir.root / "slots").glob("*.pid")) == []
+    assert list((workdir.root / "slots").glob("*.waiter")) == []
     assert list((workdir.root / "logs").glob("*.events.json")) == []
 
 
 def test_stop_leaves_a_process_alone_that_only_has_the_waiters_number(workdir: Workdir) -> None:
     other = subprocess.Popen(["sleep", "30"])
     try:
-        (workdir.root / "slots" / f"{other.pid}.pid").touch()
+        (workdir.root / "slots" / f"{other.pid}.waiter").touch()
         assert workdir.run("run-slot", "stop") == (0, "")
         assert other.poll() is None
     finally:

@@ -49,6 +49,7 @@ class Machine:
             *) cp "$1" '{self.table}' ;;
             esac""",
         )
+        self.program(self.programs / "sleep", ":")
         # Not in the background: what it starts is over when the script is.
         self.program(self.programs / "setsid", f'echo "$@" >>"{root}/detached"')
 

@@ -1,0 +1,476 @@
+"""Tests started on real hosts at the same instant, watched, and collected.
+
+One fleet for the module: a server and five clients in namespaces. The cron test is armed first
+and looked at last, because cron makes everybody wait for the next minute.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfkit import runs
+from perfkit.configure.pki import make_ssh_key, pin_hosts
+from perfkit.configure.remote import Access, RemotePool
+from perfkit.errors import CollectError, StageError
+from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
+from perfkit.measure import collect as collecting
+from perfkit.measure.clocks import measure_clock
+from perfkit.measure.collect import collect
+from perfkit.measure.equip import equip, files_for
+from perfkit.measure.plan import Addresses, fires_utc, plan
+from perfkit.measure.runner import Hooks, Options, Progress, measure
+from perfkit.measure.starters import CronStarter, EpochStarter, Timetable
+from perfkit.model import Host, Role, Slot, StageResult, TestSpec
+from perfkit.runs import Run
+
+pytestmark = pytest.mark.root
+
+RESOURCES = Path(__file__).parents[2] / "resources"
+CRON = CronStarter(
+    shell="/bin/sh", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Hosts that are up, the server first, and connections to them."""
+
+    run: Run
+    hosts: Sequence[Host]
+    pool: RemotePool
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(remote=self.hosts[0].address)
+
+    def client(self, number: int) -> Host:
+        return self.hosts[number]
+
+    def sh(self, host: Host, script: str) -> str:
+        return self.pool.get(host).run_script(script).stdout
+
+    def in_new_run(self, tmp_path: Path) -> Fleet:
+        """The same hosts, with a run folder of their own for what is measured."""
+        return replace(self, run=runs.create(tmp_path / "runs", "again", {}))
+
+    def measure(
+        self, slots: Sequence[Slot], hosts: Sequence[Host] | None = None, **hooks: Any
+    ) -> StageResult:
+        return measure(
+            self.run,
+            self.hosts[:4] if hosts is None else hosts,
+            slots,
+            pool=self.pool,
+            starter=EpochStarter(),
+            addresses=self.addresses,
+            options=Options(bin_dir=RESOURCES / "bin", threads=6),
+            hooks=Hooks(**hooks),
+        )
+
+    def events(self, host: Host, slot: str) -> dict[str, Any]:
+        return dict(
+            json.loads((self.run.host_raw_dir(host.name) / f"{slot}.events.json").read_text())
+        )
+
+    def processes(self, host: Host) -> str:
+        return self.sh(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
+
+
+def launch(folder: Path, isolation: str, n_clients: int) -> Iterator[Fleet]:
+    run = runs.create(folder, f"measure-{uuid.uuid4().hex[:8]}", {})
+    provider = get_provider("local", isolation=isolation)
+    names = [("server", Role.SERVER)]
+    names += [(f"client-{n:03d}", Role.CLIENT) for n in range(1, n_clients + 1)]
+    user_key = make_ssh_key()
+    runs.write_atomic(run.key_path, user_key.private_openssh.encode())
+    keys = {name: make_ssh_key() for name, _ in names}
+    request = LaunchRequest(
+        token=uuid.uuid4().hex,
+        run_id=run.id,
+        owner="measure tests",
+        expires_utc=datetime.now(UTC) + timedelta(minutes=10),
+        authorized_key=user_key.public_openssh,
+        hosts=tuple(
+            HostRequest(
+                name=name,
+                role=role,
+                host_key=keys[name].public_openssh,
+                host_key_private=keys[name].private_openssh,
+            )
+            for name, role in names
+        ),
+    )
+    try:
+        hosts = sorted(provider.launch(request), key=lambda h: (h.role is not Role.SERVER, h.name))
+        pin_hosts(run.known_hosts_path, hosts)
+        access = Access(
+            key_path=run.key_path,
+            known_hosts_path=run.known_hosts_path,
+            connect_timeout_s=3,
+            patience_s=5,
+        )
+        with RemotePool(access, log_dir=run.root / "hosts") as pool:
+            yield Fleet(run, hosts, pool)
+    finally:
+        provider.release(run.id)
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    needs_root: None,
+    needs_tools: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleet]:
+    needs_tools("iperf", "cron", "sshd")
+    yield from launch(tmp_path_factory.mktemp("measure"), "namespaces", 5)
+
+
+def spec(name: str, folder: Path, text: str, duration_s: float = 1) -> TestSpec:
+    """A test with a script of its own and no server."""
+    script = folder / name
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+    return TestSpec(name=name, script=script, server_script=None, duration_s=duration_s)
+
+
+@dataclass(frozen=True)
+class CronArmed:
+    host: Host
+    fires_s: float
+    start_s: float
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cron_armed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> CronArmed:
+    """The last client's own cron, told to fire in the next minute.
+
+    A slot starts a minute or two after its line fires. To save that minute, only the order is
+    moved to shortly after the firing; crontab, daemon and run-slot are as in a run.
+    """
+    host = fleet.client(5)
+    folder = tmp_path_factory.mktemp("cron")
+    slots = plan([spec("by-cron", folder, "echo by cron; tr '\\0' '\\n' </proc/$PPID/cmdline")])
+    remote = fleet.pool.get(host)
+    equip(
+        remote,
+        files_for(host, slots, RESOURCES / "bin", watched=False),
+        more_checks=CRON.ready_script(),
+        watched=False,
+    )
+    now_s = time.time()
+    next_minute_s = (now_s + 5) // 60 * 60 + 60
+    timetable = Timetable(
+        slots=slots, t0_utc_s=next_minute_s + 60, addresses=Addresses(remote="127.0.0.1")
+    )
+    fires_s = fires_utc(datetime.fromtimestamp(timetable.t0_utc_s, UTC), slots[0]).timestamp()
+    assert fires_s == next_minute_s
+    remote.run_script(CRON.arm_script(host, timetable))
+    start_s = fires_s + 3.25
+    orders = f"{host.workdir}/slots/01-by-cron.order"
+    for key, moment_s in (("start", start_s), ("end", start_s + 1), ("limit", start_s + 4)):
+        ns = round(moment_s * 1000) * 10**6
+        remote.run_script(f"sed -i 's/^{key}_ns=.*/{key}_ns={ns}/' {orders}")
+    return CronArmed(host, fires_s, start_s)
+
+
+@pytest.fixture(scope="module")
+def measured(fleet: Fleet) -> tuple[StageResult, list[Progress], list[tuple[str, str]]]:
+    """One shipped test, measured on server and three clients and collected."""
+    name = "direct-tcp"
+    test = TestSpec(
+        name=name,
+        script=RESOURCES / "tests" / name,
+        server_script=RESOURCES / "tests" / f"{name}.server",
+        duration_s=2,
+    )
+    seen: list[Progress] = []
+    passes: list[tuple[str, str]] = []
+    slots = plan([test])
+    result = fleet.measure(
+        slots,
+        on_progress=seen.append,
+        on_result=lambda stage, host: passes.append((stage, host.host)),
+    )
+    collected = collect(fleet.run, fleet.hosts[:4], slots, pool=fleet.pool, threads=6)
+    assert collected.failed == ()
+    return result, seen, passes
+
+
+def test_all_hosts_start_at_the_instant_of_the_timetable(
+    fleet: Fleet, measured: tuple[StageResult, list[Progress], list[tuple[str, str]]]
+) -> None:
+    result, _, _ = measured
+    assert [r.host for r in result.ok] == ["server", "client-001", "client-002", "client-003"], (
+        result
+    )
+    table = fleet.run.load_json(fleet.run.timetable_path)
+    for host in fleet.hosts[1:4]:
+        events = fleet.events(host, "01-direct-tcp")
+        assert events["planned_start_utc_s"] == pytest.approx(table["t0_utc_s"], abs=1e-6)
+        assert -0.005 < events["start_utc_s"] - table["t0_utc_s"] < 0.5
+        assert events["exit_status"] == 0
+        assert events["starter"] == "epoch"
+    server = fleet.events(fleet.hosts[0], "01-direct-tcp.server")
+    assert server["start_utc_s"] < table["t0_utc_s"]
+    assert server["end_utc_s"] > table["t0_utc_s"] + 2
+    log = (fleet.run.host_raw_dir("server") / "01-direct-tcp.server.log").read_text()
+    for host in fleet.hosts[1:4]:
+        assert f"connected with {host.address} port" in log
+
+
+def test_passes_and_progress_are_reported(
+    measured: tuple[StageResult, list[Progress], list[tuple[str, str]]],
+) -> None:
+    _, seen, passes = measured
+    for stage in ("ready", "arm", "finish"):
+        assert sorted(host for name, host in passes if name == stage) == [
+            "client-001",
+            "client-002",
+            "client-003",
+            "server",
+        ]
+    assert str(seen[0]).startswith("T0 in ")
+    assert any(p.slot == "01-direct-tcp" for p in seen)
+    assert seen[-1].t_s >= 2
+    assert len(seen) < 20
+
+
+def test_clocks_are_measured_before_and_after_and_agree_on_one_machine(
+    fleet: Fleet, measured: object
+) -> None:
+    rows = fleet.run.load_json(fleet.run.clocks_path)
+    assert [(r["when"], r["host"]) for r in rows] == [
+        (when, host)
+        for when in ("before", "after")
+        for host in ("client-001", "client-002", "client-003", "server")
+    ]
+    for row in rows:
+        assert abs(row["offset_s"]) <= row["bound_s"] < 1
+
+
+def test_the_server_was_watched_and_nothing_is_left_running(fleet: Fleet, measured: object) -> None:
+    lines = (fleet.run.host_raw_dir("server") / "monitor.csv").read_text().splitlines()
+    assert any('"net/eth0"' in line for line in lines)
+    epochs = [float(line.split(",")[0]) for line in lines if line[:1].isdigit()]
+    t0_s = fleet.run.load_json(fleet.run.timetable_path)["t0_utc_s"]
+    assert epochs[0] < t0_s
+    assert epochs[-1] > t0_s + 2
+    assert not (fleet.run.host_raw_dir("client-001") / "monitor.csv").exists()
+    for host in fleet.hosts[:4]:
+        running = fleet.processes(host)
+        assert not any(word in running for word in ("run-slot", "iperf", "dool", "procstat"))
+
+
+def test_collected_files_are_read_only_and_their_checksums_hold(
+    fleet: Fleet, measured: object
+) -> None:
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=fleet.run.raw_dir,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+    files = {p for p in fleet.run.raw_dir.rglob("*") if p.is_file()}
+    assert len(checked.stdout.splitlines()) == len(files) - 1  # all but SHA256SUMS itself
+    assert {p.stat().st_mode & 0o777 for p in files} == {0o444}
+    assert fleet.run.clocks_path in files
+
+
+def test_collecting_again_contacts_nobody_and_changes_nothing(
+    fleet: Fleet, measured: object
+) -> None:
+    slots = plan([replace_name(fleet, "direct-tcp")])
+    before = {p: p.stat().st_mtime_ns for p in fleet.run.raw_dir.rglob("*")}
+    with RemotePool(Access(key_path=Path("/none"), known_hosts_path=Path("/none"))) as no_pool:
+        again = collect(fleet.run, fleet.hosts[:4], slots, pool=no_pool, threads=2)
+    assert again.failed == ()
+    assert {p: p.stat().st_mtime_ns for p in fleet.run.raw_dir.rglob("*")} == before
+
+
+def replace_name(_fleet: Fleet, name: str) -> TestSpec:
+    script = RESOURCES / "tests" / name
+    return TestSpec(
+        name=name,
+        script=script,
+        server_script=script.with_name(f"{name}.server"),
+        duration_s=2,
+    )
+
+
+def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    text = """case $(hostname) in
+        client-002) echo 'no route to peer'; exit 7 ;;
+        client-003) sleep 60 ;;
+        *) echo fine ;;
+    esac"""
+    slots = plan([spec("moody", tmp_path, text, duration_s=0.5)])
+    gone = replace(fleet.client(4), name="client-009", address="127.0.0.1", port=1)
+    result = own.measure(slots, [*fleet.hosts[:4], gone])
+    reasons = {r.host: r.reason for r in result.failed}
+    assert [r.host for r in result.ok] == ["server", "client-001"]
+    assert (
+        "01-moody ended with exit status 7 (last said: no route to peer)" in reasons["client-002"]
+    )
+    assert "01-moody was ended at its time limit" in reasons["client-003"]
+    assert reasons["client-009"].startswith("UnreachableError")
+    collected = collect(own.run, fleet.hosts[1:4], slots, pool=fleet.pool, threads=4)
+    assert collected.failed == ()  # a failed test's log is collected as well
+    assert own.events(fleet.client(3), "01-moody")["timed_out"] is True
+
+
+def test_a_host_whose_clock_is_wrong_is_not_armed(fleet: Fleet, tmp_path: Path) -> None:
+    own = fleet.in_new_run(tmp_path)
+    slow, right = fleet.client(2), fleet.client(1)
+    shim = "/usr/local/bin/date"  # on that host only: its root is its own
+    fleet.sh(
+        slow,
+        f'printf \'#!/bin/sh\\nexec /bin/date -d "7 seconds ago" "$@"\\n\' >{shim}; chmod +x {shim}',
+    )
+    try:
+        sample = measure_clock(fleet.pool.get(slow))
+        armed: list[StageResult] = []
+        slots = plan([spec("quick", tmp_path, "echo done", duration_s=0.2)])
+        result = own.measure(slots, [fleet.hosts[0], right, slow], check=armed.append)
+    finally:
+        fleet.sh(slow, f"rm {shim}")
+    assert sample.offset_s == pytest.approx(-7, abs=sample.bound_s + 0.01)
+    assert [r.host for r in result.ok] == ["server", "client-001"]
+    (failed,) = result.failed
+    assert failed.host == "client-002"
+    assert re.search(r"its clock is -(6\.9|7\.0)\d\d s off", failed.reason)
+    assert "chrony" in failed.reason
+    assert armed[0].failed == (failed,)  # the caller knew before T0
+    assert "01-quick" not in fleet.sh(slow, f"ls {slow.workdir}/logs")
+
+
+@pytest.mark.parametrize("when", ["check", "on_progress"])
+def test_a_measurement_that_is_broken_off_leaves_nothing_waiting_on_the_hosts(
+    fleet: Fleet, tmp_path: Path, when: str
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    slots = plan([spec("never", tmp_path, "echo must not run", duration_s=5)])
+    error = {"check": StageError("too few"), "on_progress": KeyboardInterrupt()}[when]
+
+    def break_off(_: object) -> None:
+        assert "run-slot" in own.processes(fleet.client(1))
+        raise error
+
+    with pytest.raises(type(error)):
+        own.measure(slots, fleet.hosts[:3], **{when: break_off})
+    for host in fleet.hosts[:3]:
+        running = own.processes(host)
+        assert "run-slot" not in running
+        assert "dool" not in running
+        assert "01-never" not in own.sh(host, f"ls {host.workdir}/logs")
+
+
+def test_without_its_server_or_any_client_nothing_is_started(fleet: Fleet, tmp_path: Path) -> None:
+    own = fleet.in_new_run(tmp_path)
+    slots = plan([spec("never", tmp_path, "echo must not run")])
+    gone = [replace(host, address="127.0.0.1", port=1) for host in fleet.hosts[:2]]
+    with pytest.raises(StageError, match=r"the server is not ready\n  server: UnreachableError"):
+        own.measure(slots, [gone[0], fleet.client(2)])
+    with pytest.raises(StageError, match=r"no client is ready\n  client-001: UnreachableError"):
+        own.measure(slots, [fleet.hosts[0], gone[1]])
+    with pytest.raises(StageError, match="the server is not ready: there is none"):
+        own.measure(slots, [fleet.client(1)])
+    assert not own.run.timetable_path.exists()
+
+
+def test_what_a_host_should_not_offer_stays_there(fleet: Fleet, tmp_path: Path) -> None:
+    own = fleet.in_new_run(tmp_path)
+    host = fleet.client(4)
+    fleet.sh(
+        host,
+        f"""mkdir -p {host.workdir}/logs && cd {host.workdir}/logs
+        echo good >extra.log
+        ln -s /etc/passwd link.log; mkfifo pipe.log; mkdir folder.log; echo x >.hidden; echo x >x.part
+        echo x >'a b'; echo x >"$(printf 'two\\nlines')" """,
+    )
+    slots = plan([spec("absent", tmp_path, "true")])
+    result = collect(own.run, [host], slots, pool=fleet.pool, threads=1)
+    (failed,) = result.failed
+    assert "missing on the host" in failed.reason
+    assert {p.name for p in own.run.host_raw_dir(host.name).iterdir()} == {"extra.log"}
+    fleet.sh(host, f"rm -rf {host.workdir}/logs/*")
+
+
+def test_missing_and_refused_files_are_named_one_by_one() -> None:
+    error = CollectError("missing on the host", ["01-a.log", "'a b' (not a name of a log)"])
+    assert str(error) == "missing on the host: 01-a.log, 'a b' (not a name of a log)"
+
+
+def test_a_log_that_is_too_large_is_left_and_named(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    host = fleet.client(4)
+    fleet.sh(
+        host, f"mkdir -p {host.workdir}/logs; head -c 5000 /dev/zero >{host.workdir}/logs/big.log"
+    )
+    monkeypatch.setattr(collecting, "FILE_LIMIT_BYTES", 4096)
+    slots = plan([spec("absent", tmp_path, "true")])
+    (failed,) = collect(own.run, [host], slots, pool=fleet.pool, threads=1).failed
+    assert "big.log (too large: 4.88 KiB)" in failed.reason
+    fleet.sh(host, f"rm {host.workdir}/logs/big.log")
+
+
+def test_a_collected_file_that_was_changed_is_found_and_never_fetched_over(
+    fleet: Fleet, measured: object, tmp_path: Path
+) -> None:
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(fleet.run.root, copy.root)
+    changed = copy.host_raw_dir("client-001") / "01-direct-tcp.log"
+    changed.chmod(0o644)
+    changed.write_text("better numbers\n")
+    with pytest.raises(CollectError, match=r"client-001/01-direct-tcp\.log"):
+        collect(copy, fleet.hosts[:4], [], pool=fleet.pool, threads=4)
+    assert changed.read_text() == "better numbers\n"
+
+
+def test_a_host_without_root_and_namespaces_measures_as_well(tmp_path: Path) -> None:
+    for lonely in launch(tmp_path, "loopback", 1):
+        slots = plan([spec("quick", tmp_path, 'echo "$1 $PERFKIT_DURATION_S"', duration_s=0.2)])
+        result = lonely.measure(slots, lonely.hosts)
+        assert result.failed == (), result
+        collected = collect(lonely.run, lonely.hosts, slots, pool=lonely.pool, threads=2)
+        assert collected.failed == ()
+        log = lonely.run.host_raw_dir("client-001") / "01-quick.log"
+        assert log.read_text() == "127.0.0.1 0.2\n"
+
+
+def test_a_hosts_own_cron_starts_a_test_at_the_exact_second(
+    fleet: Fleet, cron_armed: CronArmed, tmp_path: Path
+) -> None:
+    own, host = fleet.in_new_run(tmp_path), cron_armed.host
+    record = f"{host.workdir}/logs/01-by-cron.events.json"
+    assert "01-by-cron.order" in own.sh(host, "crontab -l")
+    while f"{record}\n" not in own.sh(host, f"ls {record} 2>/dev/null || :"):
+        assert time.time() < cron_armed.start_s + 10, own.sh(host, "crontab -l")
+        time.sleep(0.5)
+    slots = plan([spec("by-cron", tmp_path, "true")])
+    assert collect(own.run, [host], slots, pool=fleet.pool, threads=1).failed == ()
+    events = own.events(host, "01-by-cron")
+    assert events["starter"] == "cron"
+    assert events["exit_status"] == 0
+    assert -0.005 < events["start_utc_s"] - cron_armed.start_s < 0.5
+    assert cron_armed.fires_s < events["start_utc_s"]
+    own.sh(host, CRON.disarm_script(host))
+    assert own.sh(host, "crontab -l 2>&1 || :").strip() == "no crontab for root"
