@@ -1,0 +1,98 @@
+"""pyproject.toml is the one list of dependencies; conda, pins and wheel agree with it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from perfkit.fleet.provider import ENTRY_POINT_GROUP, Provider
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+CONDA_ONLY = {"python", "pip", "openssh"}  # what is not a Python package, or brings them
+
+
+def bounds(requirements: list[str]) -> dict[str, str]:
+    """Canonical name -> specifier."""
+    parsed = [Requirement(text) for text in requirements]
+    return {canonicalize_name(r.name): str(r.specifier) for r in parsed}
+
+
+def group(name: str) -> list[str]:
+    """A dependency group with the groups it includes."""
+    found: list[str] = []
+    for entry in PROJECT["dependency-groups"][name]:
+        found += [entry] if isinstance(entry, str) else group(entry["include-group"])
+    return found
+
+
+def test_conda_and_pyproject_name_the_same_packages_and_lower_bounds() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    (pip_section,) = [entry["pip"] for entry in listed if isinstance(entry, dict)]
+    from_pip = [entry for entry in pip_section if entry != "--editable ."]
+    conda = bounds([entry for entry in listed if isinstance(entry, str)] + from_pip)
+    declared = bounds(PROJECT["project"]["dependencies"] + PROJECT["build-system"]["requires"])
+    assert {name: spec for name, spec in conda.items() if name not in CONDA_ONLY} == declared
+    assert conda["python"] == PROJECT["project"]["requires-python"]
+    assert "--editable ." in pip_section
+
+
+def test_every_declared_package_has_one_exact_pin_within_its_bounds() -> None:
+    lines = (ROOT / "scripts" / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert [p for p in pins if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", p)] == []
+    version_of = {canonicalize_name(name): v for name, _, v in (p.partition("==") for p in pins)}
+    assert len(version_of) == len(pins)
+    declared = [
+        *PROJECT["build-system"]["requires"],
+        *PROJECT["project"]["dependencies"],
+        *group("dev"),
+    ]
+    for requirement in map(Requirement, declared):
+        assert version_of[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Names in a wheel built from a copy, so that nothing is left in the tree."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "perfkit", source / "perfkit", ignore=shutil.ignore_patterns("__py*"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "--wheel-dir", source, source], check=True, capture_output=True)
+    (wheel,) = source.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_has_every_file_of_the_package_and_nothing_beside_it(
+    wheel_names: set[str],
+) -> None:
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "perfkit").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert package - wheel_names == set()
+    assert {name.split("/")[0] for name in wheel_names} - {"perfkit"} == {
+        next(name.split("/")[0] for name in wheel_names if ".dist-info/" in name)
+    }
+
+
+def test_every_registered_provider_loads_and_keeps_the_contract() -> None:
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    assert "local" in points.names
+    for point in points:
+        assert isinstance(point.load()(), Provider), point.name
