@@ -21,7 +21,7 @@ from perfkit.configure.remote import Access
 from perfkit.model import Host, Role
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-PRIVATE_RUN = "mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec \"$@\""
+PRIVATE_RUN = 'mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"'
 
 
 def free_port() -> int:
