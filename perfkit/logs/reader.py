@@ -1,47 +1,18 @@
-"""Any log file to a frame: `sniff` names its format, `read` reads it.
+"""Any log file, or a whole run's, to frames: the door to this package.
 
-To add a format, add one module to this package with a `FORMAT` (see `perfkit.logs.format`);
-this module finds it. Compressed logs (gzip, xz) are read as if they were not.
+`sniff` names a file's format, `read` reads one file, `read_run` reads all logs of a run and puts
+every sample on the run's time line.
 """
 
 from __future__ import annotations
 
-import functools
-import gzip
-import importlib
-import lzma
-import pkgutil
-import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
-import perfkit.logs
-from perfkit.errors import LogError, TruncatedError, UnknownFormatError, did_you_mean
-from perfkit.logs.format import SNIFF_BYTES, Format, Reading, clean
-
-
-@functools.cache
-def formats() -> Mapping[str, Format]:
-    """Every format by name: the `FORMAT` of each module of this package that has one."""
-    found = {}
-    for info in pkgutil.iter_modules(perfkit.logs.__path__):
-        module = importlib.import_module(f"{perfkit.logs.__name__}.{info.name}")
-        declared = getattr(module, "FORMAT", None)
-        if isinstance(declared, Format):
-            found[declared.name] = declared
-    return found
-
-
-def get_format(name: str) -> Format:
-    """A format by name.
-
-    Raises:
-        UnknownFormatError: no such format; the message names the nearest.
-    """
-    try:
-        return formats()[name]
-    except KeyError as exc:
-        raise UnknownFormatError(name, f"no such format; {did_you_mean(name, formats())}") from exc
+from perfkit.logs.format import Reading
+from perfkit.logs.registry import get_format, load, recognise
+from perfkit.logs.runlogs import RunLogs
+from perfkit.logs.runreader import RunReader
+from perfkit.runs import Run
 
 
 def sniff(path: Path) -> str:
@@ -52,7 +23,7 @@ def sniff(path: Path) -> str:
         TruncatedError: it is empty, or its compression stops in the middle.
         LogError: it cannot be opened.
     """
-    return _recognise(load(path), path).name
+    return recognise(load(path), path).name
 
 
 def read(path: Path, format: str | None = None) -> Reading:  # noqa: A002 - what a caller calls it
@@ -65,36 +36,15 @@ def read(path: Path, format: str | None = None) -> Reading:  # noqa: A002 - what
         UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
     """
     data = load(path)
-    return (get_format(format) if format else _recognise(data, path)).parse(data, path)
+    return (get_format(format) if format else recognise(data, path)).parse(data, path)
 
 
-def load(path: Path) -> bytes:
-    """A log's bytes, unpacked and cleaned of what is never data.
+def read_run(run: Run) -> RunLogs:
+    """Read all logs of a run; needs no host and no network, and writes nothing.
+
+    A log that is missing or damaged is a finding, not an error: the others still count.
 
     Raises:
-        LogError: it cannot be opened. TruncatedError: its compression is cut or damaged.
+        RunError: the run has no hosts or no timetable, so it measured nothing.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise LogError(path, f"cannot be opened: {exc.strerror}") from exc
-    try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        elif data.startswith(b"\xfd7zXZ\0"):
-            data = lzma.decompress(data)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as exc:
-        raise TruncatedError(path, f"compressed data is cut or damaged: {exc}") from exc
-    return clean(data)
-
-
-def _recognise(data: bytes, path: Path) -> Format:
-    head = data[:SNIFF_BYTES]
-    for candidate in formats().values():
-        if candidate.sniff(head):
-            return candidate
-    if not data.strip():
-        raise TruncatedError(path, "the file is empty")
-    known = ", ".join(sorted(formats()))
-    first = head.lstrip().split(b"\n", 1)[0][:60].decode("utf-8", "replace")
-    raise UnknownFormatError(path, f"begins with {first!r}: no reader knows it; known are: {known}")
+    return RunReader(run).read()

@@ -1,0 +1,98 @@
+"""Cross-checks of a run's figures: what contradicts what, in words a reader can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from perfkit.logs.runlogs import Finding, RunLogs
+from perfkit.model import Segment
+
+# A wire byte more than 25 % above goodput is not headers; below 1 something was not counted.
+NIC_RATIO = (0.99, 1.25)
+LEAST_OVERLAP = 0.8
+LEAST_COVERAGE = 0.95
+LEAST_WINDOW_S = 5.0
+LATE_S = 1.0
+CLOCK_DRIFT_S = 0.1
+NAMED = 8  # failed clients named in a warning; the table has all
+
+
+def findings_of(
+    logs: RunLogs,
+    segments: Sequence[Segment],
+    outcomes: pd.DataFrame,
+    tests: pd.DataFrame,
+) -> list[Finding]:
+    """Everything about a run's figures that a reader must know, most telling first."""
+    found = []
+    for slot in logs.slots:
+        found += _failures(slot.name, outcomes[outcomes["slot"] == slot.name])
+        if slot.name not in {segment.slot for segment in segments}:
+            found.append(
+                Finding(slot.name, "no client counts, so there is no window and no figure")
+            )
+    for segment in segments:
+        found += [Finding(segment.slot, note) for note in segment.notes]
+    for row in tests.to_dict("records"):
+        found += _contradictions({str(key): value for key, value in row.items()})
+    for host, clock in logs.clocks.items():
+        moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)
+        if moved > CLOCK_DRIFT_S:
+            text = (
+                f"{host}'s clock moved {moved:.3f} s during the run; its times are that uncertain"
+            )
+            found.append(Finding("clock", text))
+    return found
+
+
+def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
+    failed = outcomes[~outcomes["ok"]]
+    if failed.empty:
+        return []
+    named = [
+        f"{host} ({reason})" for host, reason in zip(failed["host"], failed["reason"], strict=True)
+    ]
+    more = f" and {len(named) - NAMED} more, see the table of hosts" if len(named) > NAMED else ""
+    text = f"{len(failed)} of {len(outcomes)} clients failed: {'; '.join(named[:NAMED])}{more}"
+    return [Finding(slot, text)]
+
+
+def _contradictions(row: dict[str, object]) -> list[Finding]:
+    def figure(name: str) -> float:
+        value = row.get(name)
+        return float(value) if isinstance(value, int | float) else np.nan
+
+    slot = str(row["slot"])
+    texts = []
+    if row.get("side") == "sender":
+        texts.append("no receiver's log: figures are what the clients sent, not what arrived")
+    if figure("overlap") < LEAST_OVERLAP:
+        texts.append(f"all clients were active in only {figure('overlap'):.0%} of the test's time")
+    if figure("window_s") < LEAST_WINDOW_S:
+        texts.append(f"the steady window is only {figure('window_s'):.1f} s long")
+    if figure("late_max_s") > LATE_S:
+        texts.append(f"a client started {figure('late_max_s'):.1f} s late")
+    if figure("monitor_coverage") < LEAST_COVERAGE:
+        texts.append(f"the monitor saw only {figure('monitor_coverage'):.0%} of the window")
+    if figure("disagreeing_streams") > 0:
+        texts.append(
+            f"{figure('disagreeing_streams'):.0f} streams' intervals exceed their summaries"
+        )
+    failed_bps = figure("received_bps") - figure("goodput_bps")
+    if failed_bps > 0.001 * figure("received_bps"):
+        share = failed_bps / figure("received_bps")
+        texts.append(f"failed clients moved {share:.1%} of the bytes; they are not in the total")
+    texts += _nic_contradictions(figure("nic_ratio"))
+    return [Finding(slot, text) for text in texts]
+
+
+def _nic_contradictions(ratio: float) -> list[str]:
+    if not np.isfinite(ratio) or NIC_RATIO[0] <= ratio <= NIC_RATIO[1]:
+        return []
+    text = f"the server's NIC counted {ratio:.2f} times the goodput"
+    if 6 < ratio < 10 or 0.1 < ratio < 0.16:
+        return [f"{text}: bits were taken for bytes in one of the logs"]
+    return [f"{text}; headers explain 1.03 to 1.15"]

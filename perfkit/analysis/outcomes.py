@@ -1,0 +1,115 @@
+"""What became of each client in each test: it counts, or it failed and why.
+
+A client counts when its script ran from start to exit status 0 and the receiver saw its traffic.
+iperf 2 exits 0 even when nobody answered, so the status alone proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfkit.logs.runlogs import RunLogs, SlotPlan
+
+_Row = dict[str, Any]
+SHORT_FRACTION = 0.5  # of the median client's time; a shorter one would shrink everyone's window
+
+
+def outcomes(logs: RunLogs) -> pd.DataFrame:
+    """One row per (slot, client), failed and absent clients included.
+
+    Returns:
+        `slot`, `host`, `ok`, `reason` (empty when ok), `start_s` and `end_s` (from T0, the
+        controller's clock; NaN when not recorded), `late_s` (actual minus planned start;
+        negative = early), `exit_status`, `streams` (seen at the receiver).
+    """
+    rows: list[_Row] = []
+    hosts = {str(host["name"]): host for host in logs.hosts.to_dict("records")}
+    events = {(str(e["slot"]), str(e["host"])): e for e in logs.events.to_dict("records")}
+    for slot in logs.slots:
+        seen = _streams_seen(logs, slot)
+        records: list[_Row] = []
+        for name in logs.clients:
+            event = events.get((slot.name, name))
+            row: _Row = {"slot": slot.name, "host": name, "streams": seen.get(name, 0)}
+            if event is None:
+                row |= {"ok": False, "reason": _why_absent(hosts[name])}
+            else:
+                row |= _recorded(logs, name, event, row["streams"])
+            records.append(row)
+        _fail_short_ones(records)
+        rows += records
+    columns = [
+        "slot",
+        "host",
+        "ok",
+        "reason",
+        "start_s",
+        "end_s",
+        "late_s",
+        "exit_status",
+        "streams",
+    ]
+    types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
+    floats = dict.fromkeys(("start_s", "end_s", "late_s", "exit_status"), "float64")
+    return pd.DataFrame(rows, columns=columns).astype({**types, **floats})
+
+
+def _streams_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int]:
+    """Streams per client at the receiver; at the sender where there is no receiver's log."""
+    traffic = logs.traffic[logs.traffic["slot"] == slot.name]
+    received = traffic[traffic["side"] == "receiver"]
+    used = received if len(received) else traffic
+    per_host = used.groupby("host", observed=True)["stream"].nunique()
+    return {str(host): int(count) for host, count in per_host.items()}
+
+
+def _why_absent(host: Mapping[Hashable, Any]) -> str:
+    if host["state"] == "failed" or host["reason"]:
+        return str(host["reason"]) or "the host failed before the tests"
+    return "no record of the test: it never started, or was not collected"
+
+
+def _recorded(logs: RunLogs, name: str, event: Mapping[Hashable, Any], streams: int) -> _Row:
+    """What the starter's record says, on the run's time line."""
+    start, end = float(event["start_utc_s"]), float(event["end_utc_s"])
+    clock = logs.clocks.get(name)
+    offset = clock.offset_s(start) if clock and np.isfinite(start) else 0.0
+    said = logs.messages.get((str(event["slot"]), name), "")
+    reason = _reason(event, start, end, streams)
+    return {
+        "ok": not reason,
+        "reason": f"{reason}: {said}" if reason and said else reason,
+        "start_s": start - offset - logs.t0_utc_s,
+        "end_s": end - offset - logs.t0_utc_s,
+        "late_s": start - offset - float(event["planned_start_utc_s"]),
+        "exit_status": float(event["exit_status"]),
+    }
+
+
+def _reason(event: Mapping[Hashable, Any], start: float, end: float, streams: int) -> str:
+    """Why the client does not count; empty when it does."""
+    status = float(event["exit_status"])
+    if not np.isfinite(start):
+        return "it never started"
+    if bool(event["timed_out"]):
+        return "ended at its time limit"
+    if not np.isfinite(end) or not np.isfinite(status):
+        return "no end was recorded: it was killed or lost"
+    if status != 0:
+        return f"exit status {status:.0f}"
+    return "" if streams else "exit status 0, but the receiver saw no traffic"
+
+
+def _fail_short_ones(records: list[_Row]) -> None:
+    """A client that stopped long before the others failed, whatever its status says."""
+    counted = [row for row in records if row["ok"]]
+    usual = float(np.median([row["end_s"] - row["start_s"] for row in counted])) if counted else 0.0
+    for row in counted:
+        length = row["end_s"] - row["start_s"]
+        if length < SHORT_FRACTION * usual:
+            row["ok"] = False
+            row["reason"] = f"ended after {length:.1f} s; the others ran {usual:.1f} s"

@@ -1,0 +1,142 @@
+"""From intervals to rates over a window: frame in, figures out.
+
+An interval's bytes are taken as spread evenly over it, so a window that cuts it gets its share.
+Rates over a common window may be added; averages over each stream's own time may not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfkit.model import Window
+from perfkit.units import bytes_to_bits
+
+_STREAM = ["slot", "log_host", "stream", "stream_id", "side"]
+_EDGE_S = 1e-3  # iperf prints four decimals; closer borders are one border
+MIN_BATCHES = 3
+
+
+def receiver_rows(traffic: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The lines that say what arrived, and whose they are: `receiver`, or else `sender`.
+
+    A UDP client repeats the server's own summary under `Server Report:`; it counts only where
+    the server's log is not there, as with a server that is not ours.
+    """
+    received = traffic[traffic["side"] == "receiver"]
+    if received.empty:
+        return traffic, "sender"
+    keys = ["slot", "log_host", "stream", "stream_id"]
+    sent = traffic.loc[traffic["side"] == "sender", keys].drop_duplicates()
+    reports = received.merge(sent, on=keys, how="left", indicator=True)["_merge"] == "both"
+    own = received[~reports.to_numpy()]
+    return (own, "receiver") if len(own) else (received, "receiver")
+
+
+def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Interval lines that together hold every byte of every stream.
+
+    iperf prints no interval for the last part of a second; it is in the summary only, so it is
+    derived: summary minus intervals. A stream without interval lines is one interval.
+
+    Args:
+        rows: Placed lines (`run-traffic`) of one side.
+
+    Returns:
+        `slot`, `host`, `log_host`, `t_start_s`, `t_end_s`, `size_bytes`; placed rows only.
+    """
+    columns = ["slot", "host", "log_host", "t_start_s", "t_end_s", "size_bytes"]
+    rows = rows[rows["t_start_s"].notna()]
+    interval = (rows["kind"] == "interval").to_numpy()
+    keys = rows.groupby(_STREAM, observed=True, sort=False).ngroup().to_numpy()
+    count = int(keys.max()) + 1 if len(keys) else 0
+    sizes = rows["size_bytes"].fillna(0.0).to_numpy()
+    ends = rows["t_end_s"].to_numpy()
+    last_end = np.full(count, -np.inf)
+    np.maximum.at(last_end, keys[interval], ends[interval])
+    counted = np.bincount(keys[interval], weights=sizes[interval], minlength=count)
+    summaries = rows[~interval]
+    owner = keys[~interval]
+    rest = sizes[~interval] - counted[owner]
+    begins = np.maximum(last_end[owner], summaries["t_start_s"].to_numpy())
+    tails = summaries.assign(t_start_s=begins, size_bytes=np.maximum(rest, 0.0))
+    tails = tails[(tails["t_end_s"] - tails["t_start_s"]) > _EDGE_S]
+    return pd.concat([rows.loc[interval, columns], tails[columns]], ignore_index=True)
+
+
+def disagreeing_streams(rows: pd.DataFrame, tolerance: float = 0.01) -> int:
+    """Streams whose intervals hold more bytes than their own summary: one of them is wrong."""
+    sums = rows.pivot_table(
+        index=_STREAM, columns="kind", values="size_bytes", aggfunc="sum", observed=True
+    )
+    if not {"interval", "summary"} <= set(sums.columns):
+        return 0
+    return int((sums["interval"] > sums["summary"] * (1 + tolerance)).sum())
+
+
+def bytes_by_host(intervals: pd.DataFrame, window: Window) -> pd.Series[float]:
+    """Bytes of each host inside the window; the index is the host's name."""
+    begin, end = intervals["t_start_s"].to_numpy(), intervals["t_end_s"].to_numpy()
+    inside = np.minimum(end, window.end_s) - np.maximum(begin, window.start_s)
+    share = np.clip(inside, 0.0, None) / np.maximum(end - begin, 1e-9)
+    weighted = pd.DataFrame(
+        {
+            "host": intervals["host"].astype("str").to_numpy(),
+            "size_bytes": intervals["size_bytes"].to_numpy() * share,
+        }
+    )
+    return weighted.groupby("host")["size_bytes"].sum()
+
+
+def bytes_in(
+    intervals: pd.DataFrame, begins_s: NDArray[np.float64], ends_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Bytes of all streams together in each span [begin, end)."""
+    begin, end = intervals["t_start_s"].to_numpy(), intervals["t_end_s"].to_numpy()
+    usable = end - begin > _EDGE_S
+    if not usable.any():
+        return np.zeros(len(begins_s))
+    rate = intervals["size_bytes"].to_numpy()[usable] / (end - begin)[usable]
+    moments = np.concatenate([begin[usable], end[usable]])
+    order = np.argsort(moments, kind="stable")
+    # The sum of all streams' rates is a staircase; its integral is read off at the borders.
+    steps = np.cumsum(np.concatenate([rate, -rate])[order])
+    moments = moments[order]
+    integral = np.concatenate([[0.0], np.cumsum(steps[:-1] * np.diff(moments))])
+    inside = np.interp(ends_s, moments, integral) - np.interp(begins_s, moments, integral)
+    return np.asarray(inside)
+
+
+def per_second_bps(intervals: pd.DataFrame, window: Window) -> NDArray[np.float64]:
+    """Total rate in each whole second of the window, in bit/s; the last part of one is left out."""
+    begins = window.start_s + np.arange(float(int(window.length_s)))
+    return bytes_to_bits(1.0) * bytes_in(intervals, begins, begins + 1.0)
+
+
+def batch_means_error(values: NDArray[np.float64]) -> float:
+    """Standard error of the mean of a series whose neighbours are alike.
+
+    One-second samples of a TCP flow are correlated, so sd/sqrt(n) is too small. The series is
+    cut into floor(sqrt(n)) batches of equal length, and their means are taken as independent.
+    NaN with fewer than three batches, that is under nine samples.
+
+    Source: Law, Simulation Modeling and Analysis, section 9.5.3 (nonoverlapping batch means).
+    """
+    batches = int(np.sqrt(len(values)))
+    if batches < MIN_BATCHES:
+        return float("nan")
+    length = len(values) // batches
+    means = values[: batches * length].reshape(batches, length).mean(axis=1)
+    return float(means.std(ddof=1) / np.sqrt(batches))
+
+
+def jain_index(values: NDArray[np.float64]) -> float:
+    """Fairness, from 1/n (one takes all) to 1 (all alike); one that got nothing stays in n.
+
+    Source: Jain, Chiu, Hawe, DEC-TR-301 (1984): (sum x)^2 / (n * sum x^2).
+    """
+    squares = float((values**2).sum())
+    if not len(values) or squares == 0:
+        return float("nan")
+    return float(values.sum() ** 2 / (len(values) * squares))

@@ -1,0 +1,146 @@
+"""The window of each test that counts: chosen from recorded events, kept in segments.json.
+
+Each client's starter recorded when the test really began and ended there. From the clients that
+count, the *outer* window reaches from the first start to the last end, and the *steady* window
+from the last start to the first end: only there are all of them active, so only there may rates
+be added. Windows of another policy come beside this one; each says who chose it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from perfkit.errors import RunError, SegmentError
+from perfkit.logs.runlogs import RunLogs
+from perfkit.model import Segment, Window
+from perfkit.runs import Run, sha256_of, write_json
+
+FORMAT = 1
+STALE = "stale: the log changed after this window was chosen"
+
+
+def from_events(
+    logs: RunLogs, outcomes: pd.DataFrame, log_hashes: Mapping[str, str] | None = None
+) -> list[Segment]:
+    """One segment a slot, from the recorded start and end of the clients that count.
+
+    A slot in which no client counts has no segment. `steady` is None when its clients were never
+    all active at once.
+
+    Args:
+        outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
+        log_hashes: Hash of each slot's logs, see `hash_logs`.
+    """
+    segments = []
+    for slot in logs.slots:
+        counted = outcomes[(outcomes["slot"] == slot.name) & outcomes["ok"]]
+        if counted.empty:
+            continue
+        starts, ends = counted["start_s"], counted["end_s"]
+        steady = Window(start_s=float(starts.max()), end_s=float(ends.min()))
+        apart = () if steady.length_s > 0 else ("its clients were never all active at once",)
+        segments.append(
+            Segment(
+                slot=slot.name,
+                test=slot.test,
+                outer=Window(start_s=float(starts.min()), end_s=float(ends.max())),
+                steady=steady if steady.length_s > 0 else None,
+                chosen_by="events",
+                log_sha256=(log_hashes or {}).get(slot.name, ""),
+                chosen_utc=datetime.now(UTC),
+                notes=apart,
+            )
+        )
+    return segments
+
+
+def hash_logs(run: Run, slots: Sequence[str]) -> dict[str, str]:
+    """One hash for all collected files of each slot: what a window was chosen on."""
+    hashes = {}
+    for slot in slots:
+        digest = hashlib.sha256()
+        for path in sorted(run.raw_dir.glob(f"*/{slot}.*")):
+            digest.update(f"{sha256_of(path)}  {path.relative_to(run.raw_dir)}\n".encode())
+        hashes[slot] = digest.hexdigest()
+    return hashes
+
+
+def save(run: Run, segments: Sequence[Segment]) -> None:
+    """Write segments.json, atomically."""
+    write_json(
+        run.segments_path,
+        {"format": FORMAT, "run": run.id, "segments": [segment.to_dict() for segment in segments]},
+    )
+
+
+def load(run: Run) -> list[Segment]:
+    """Read segments.json; a window whose log has changed since carries the note `STALE`.
+
+    Raises:
+        RunError: there is none. SegmentError: it is not one of perfkit's, or a window is none.
+    """
+    document = run.load_json(run.segments_path)
+    try:
+        segments = [_from_dict(record) for record in document["segments"]]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise SegmentError(
+            f"{run.segments_path}: not a list of segments ({exc!r}); "
+            "remove it and choose the windows again with `perfkit segment`"
+        ) from exc
+    hashes = hash_logs(run, [segment.slot for segment in segments])
+    return [
+        replace(segment, notes=(*segment.notes, STALE))
+        if segment.log_sha256 and segment.log_sha256 != hashes[segment.slot]
+        else segment
+        for segment in segments
+    ]
+
+
+def current(run: Run, logs: RunLogs, outcomes: pd.DataFrame) -> list[Segment]:
+    """The windows that count now, and saved as such.
+
+    A saved window stays. One that the events chose is chosen again when its log has changed; one
+    that a person chose stays even then, and says it is stale.
+    """
+    try:
+        saved = {segment.slot: segment for segment in load(run)}
+    except RunError:
+        saved = {}
+    hashes = hash_logs(run, [slot.name for slot in logs.slots])
+    chosen = []
+    for fresh in from_events(logs, outcomes, hashes):
+        kept = saved.get(fresh.slot)
+        stale = kept is None or (kept.chosen_by == "events" and STALE in kept.notes)
+        chosen.append(fresh if kept is None or stale else kept)
+    if chosen != list(saved.values()):
+        save(run, chosen)
+    return chosen
+
+
+def _from_dict(record: Mapping[str, Any]) -> Segment:
+    chosen = record.get("chosen_utc")
+    steady = record.get("steady_s")
+    return Segment(
+        slot=str(record["slot"]),
+        test=str(record["test"]),
+        outer=_window(record["outer_s"]),
+        steady=_window(steady) if steady is not None else None,
+        chosen_by=str(record["chosen_by"]),
+        confidence=float(record.get("confidence", 1.0)),
+        log_sha256=str(record.get("log_sha256", "")),
+        chosen_utc=datetime.fromisoformat(chosen) if chosen else None,
+        notes=tuple(str(note) for note in record.get("notes", ())),
+    )
+
+
+def _window(borders: Sequence[float]) -> Window:
+    window = Window(start_s=float(borders[0]), end_s=float(borders[1]))
+    if not window.length_s > 0:
+        raise ValueError(f"[{window.start_s}, {window.end_s}) is not a window")
+    return window

@@ -1,0 +1,81 @@
+"""Which formats there are, and a file's bytes ready for one of them.
+
+To add a format, add one module to this package with a `FORMAT` (see `perfkit.logs.format`);
+this module finds it. Compressed logs (gzip, xz) are unpacked as if they were not.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import importlib
+import lzma
+import pkgutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import perfkit.logs
+from perfkit.errors import LogError, TruncatedError, UnknownFormatError, did_you_mean
+from perfkit.logs.format import SNIFF_BYTES, Format, clean
+
+
+@functools.cache
+def formats() -> Mapping[str, Format]:
+    """Every format by name: the `FORMAT` of each module of this package that has one."""
+    found = {}
+    for info in pkgutil.iter_modules(perfkit.logs.__path__):
+        module = importlib.import_module(f"{perfkit.logs.__name__}.{info.name}")
+        declared = getattr(module, "FORMAT", None)
+        if isinstance(declared, Format):
+            found[declared.name] = declared
+    return found
+
+
+def get_format(name: str) -> Format:
+    """A format by name.
+
+    Raises:
+        UnknownFormatError: no such format; the message names the nearest.
+    """
+    try:
+        return formats()[name]
+    except KeyError as exc:
+        raise UnknownFormatError(name, f"no such format; {did_you_mean(name, formats())}") from exc
+
+
+def load(path: Path) -> bytes:
+    """A log's bytes, unpacked and cleaned of what is never data.
+
+    Raises:
+        LogError: it cannot be opened. TruncatedError: its compression is cut or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise LogError(path, f"cannot be opened: {exc.strerror}") from exc
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        elif data.startswith(b"\xfd7zXZ\0"):
+            data = lzma.decompress(data)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as exc:
+        raise TruncatedError(path, f"compressed data is cut or damaged: {exc}") from exc
+    return clean(data)
+
+
+def recognise(data: bytes, path: Path) -> Format:
+    """The format of a cleaned log.
+
+    Raises:
+        TruncatedError: it is empty. UnknownFormatError: no reader knows it.
+    """
+    head = data[:SNIFF_BYTES]
+    for candidate in formats().values():
+        if candidate.sniff(head):
+            return candidate
+    if not data.strip():
+        raise TruncatedError(path, "the file is empty")
+    known = ", ".join(sorted(formats()))
+    first = head.lstrip().split(b"\n", 1)[0][:60].decode("utf-8", "replace")
+    raise UnknownFormatError(path, f"begins with {first!r}: no reader knows it; known are: {known}")

@@ -1,0 +1,140 @@
+"""A run's logs as frames on one time line, and what must be known about them.
+
+Times count from the run's T0 by the controller's clock: each host's clock is corrected by its
+measured offset, and every placement carries the bound within which it is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from perfkit.model import NetworkPath
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a reader of the figures should know; a `warning` may change them."""
+
+    where: str
+    text: str
+    level: Literal["warning", "note"] = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotPlan:
+    """A slot as timetable.json has it; seconds from T0.
+
+    Attributes:
+        server: Address of a server that is not ours, so it left no log; None = the run's own.
+    """
+
+    name: str
+    test: str
+    start_s: float
+    duration_s: float
+    path: NetworkPath
+    server: str | None = None
+
+    @property
+    def end_s(self) -> float:
+        """Planned end."""
+        return self.start_s + self.duration_s
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A host's clock against the controller's, as measured before and after the tests.
+
+    Attributes:
+        measured_utc_s: Moments of the measurements, ascending; empty = never measured.
+        offsets_s: Host minus controller at those moments.
+        bound_s: Each offset is right within this; NaN = not known.
+    """
+
+    measured_utc_s: tuple[float, ...] = ()
+    offsets_s: tuple[float, ...] = ()
+    bound_s: float = np.nan
+
+    def offset_s(self, utc_s: float) -> float:
+        """Host minus controller at a moment: linear between measurements, flat outside."""
+        if not self.offsets_s:
+            return 0.0
+        return float(np.interp(utc_s, self.measured_utc_s, self.offsets_s))
+
+
+def clocks_from(records: Sequence[Mapping[str, Any]]) -> dict[str, Clock]:
+    """Clocks by host from the records of clocks.json."""
+    clocks = {}
+    for host in {str(record["host"]) for record in records}:
+        own = sorted(
+            (float(r["measured_utc_s"]), float(r["offset_s"]), float(r["bound_s"]))
+            for r in records
+            if r["host"] == host
+        )
+        clocks[host] = Clock(
+            tuple(moment for moment, _, _ in own),
+            tuple(offset for _, offset, _ in own),
+            max(bound for _, _, bound in own),
+        )
+    return clocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogNote:
+    """One log that was read: where, what it is, how much, and what was not understood."""
+
+    log: str  # relative to the run's raw folder
+    format: str
+    rows: int
+    unparsed: int
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLogs:
+    """Everything `read_run` found; frames keep the contracts of `perfkit.logs.frames`.
+
+    Attributes:
+        manifest: The run's manifest.
+        hosts: One row a host: name, role, address, tunnel_address, state, reason, log.
+        facts: What each host said about itself, by host.
+        events, traffic, monitor, process: Frames `events`, `run-traffic`, `monitor`, `process`.
+        messages: What a tool said went wrong, by (slot, host).
+        logs: One entry a log.
+    """
+
+    run_id: str
+    manifest: Mapping[str, Any]
+    t0_utc_s: float
+    slots: tuple[SlotPlan, ...]
+    hosts: pd.DataFrame
+    clocks: Mapping[str, Clock]
+    facts: Mapping[str, Mapping[str, Any]]
+    events: pd.DataFrame
+    traffic: pd.DataFrame
+    monitor: pd.DataFrame
+    process: pd.DataFrame
+    messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    logs: tuple[LogNote, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def server(self) -> str:
+        """Name of the run's server; empty when it has none."""
+        servers = self.hosts.loc[self.hosts["role"] == "server", "name"]
+        return str(servers.iloc[0]) if len(servers) else ""
+
+    @property
+    def clients(self) -> list[str]:
+        """Names of all clients the run was to have, failed ones included, sorted."""
+        return sorted(self.hosts.loc[self.hosts["role"] == "client", "name"])
+
+    def __repr__(self) -> str:
+        rows = {"traffic": self.traffic, "monitor": self.monitor, "process": self.process}
+        sizes = ", ".join(f"{len(frame)} {name}" for name, frame in rows.items())
+        return f"<RunLogs {self.run_id}: {len(self.slots)} slots; rows: {sizes}>"

@@ -1,0 +1,1 @@
+"""Synthetic runs with known truth, and their logs' text; for tests, perfkit's and yours."""

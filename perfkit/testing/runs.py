@@ -1,0 +1,306 @@
+"""Synthetic run folders whose true figures are known, for tests: perfkit's and yours.
+
+`make_run` writes a finished run as the phases would have left it: logs in the exact text of
+iperf 2.1.8 and dool 1.3.8, event records, clocks, the sampler's CSV. What a perfect reader must
+find is in `truth.json` beside them (`read_truth`). The same arguments write the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from perfkit.runs import Run, write_json
+from perfkit.testing.logtext import (
+    CPU_S_PER_GBIT,
+    GAP_S,
+    NCPU,
+    NIC_OVERHEAD,
+    T0_UTC_S,
+    Slot,
+    Stream,
+    address,
+    client_log,
+    monitor_csv,
+    procstat_csv,
+    server_log,
+)
+from perfkit.units import BITS_PER_BYTE
+
+Failure = Literal["refused", "absent", "killed", "quiet"]
+
+
+def make_run(  # noqa: PLR0913 - one keyword a property of the run
+    folder: Path,
+    *,
+    clients: int = 10,
+    tests: Sequence[str] = ("direct-tcp", "tunnel-tcp"),
+    seed: int = 0,
+    duration_s: int = 10,
+    rate_mbps: float = 900.0,
+    failed: Mapping[str, Failure] | None = None,
+    clock_offset_s: Mapping[str, float] | None = None,
+    missed_ticks: Sequence[int] = (),
+    shared_cpu: bool = True,
+) -> Run:
+    """Write a run folder.
+
+    Args:
+        folder: Becomes the run's root; must not exist. Files are written there and nowhere else.
+        tests: Names; those that begin with `tunnel` go through the tunnel.
+        rate_mbps: Total goodput of a direct test; a tunnel carries half of it.
+        failed: `refused`: nobody answered. `absent`: never came up, left no file. `killed`: lost
+            half way through the last test. `quiet`: exit status 0, but not one byte.
+        clock_offset_s: How far a host's clock is ahead of the controller's.
+        missed_ticks: Seconds from T0 in which the server's monitor was too busy to write.
+
+    Returns:
+        The run, ready for `perfkit.logs.reader.read_run`.
+    """
+    folder.mkdir(parents=True)
+    run, chance = Run(folder), np.random.default_rng(seed)
+    names = [f"client-{number:03d}" for number in range(1, clients + 1)]
+    failed, offsets = dict(failed or {}), dict(clock_offset_s or {})
+    slots = [
+        Slot(
+            name=f"{place:02d}-{test}",
+            test=test,
+            path="tunnel" if test.startswith("tunnel") else "direct",
+            start_s=5.0 + (place - 1) * (duration_s + GAP_S),
+            duration_s=float(duration_s),
+        )
+        for place, test in enumerate(tests, start=1)
+    ]
+    for slot in slots:
+        share_mbps = rate_mbps / max(clients, 1) * (0.5 if slot.path == "tunnel" else 1.0)
+        for number, host in enumerate(names):
+            how = failed.get(host, "")
+            if how in ("refused", "absent", "quiet"):
+                continue
+            killed = how == "killed" and slot is slots[-1]
+            slot.streams.append(_stream(host, number, slot, share_mbps, chance, killed=killed))
+    _write_plan(run, names, slots, failed, seed, shared_cpu=shared_cpu)
+    for slot in slots:
+        _write_slot(run, slot, names, failed, offsets)
+    _write_counters(run, slots, chance, offsets.get("server", 0.0), missed_ticks)
+    _write_clocks(run, ["server", *names], offsets, slots[-1])
+    write_json(folder / "truth.json", _truth(slots, names, failed))
+    _write_sums(run)
+    return run
+
+
+def read_truth(run: Run) -> dict[str, Any]:
+    """What a perfect reader finds: per slot the windows, the total goodput, and each client's."""
+    return dict(json.loads((run.root / "truth.json").read_bytes()))
+
+
+def _stream(
+    host: str,
+    number: int,
+    slot: Slot,
+    share_mbps: float,
+    chance: np.random.Generator,
+    *,
+    killed: bool,
+) -> Stream:
+    began = slot.start_s + float(chance.uniform(0.002, 0.180))
+    connected = began + float(chance.uniform(0.006, 0.030))
+    own_share = share_mbps * float(chance.lognormal(0.0, 0.15))
+    seconds = int(slot.duration_s // 2) if killed else int(slot.duration_s)
+    sizes = own_share * 1e6 / BITS_PER_BYTE * chance.lognormal(0.0, 0.08, seconds)
+    tail = float(chance.uniform(0.02, 0.09))
+    tail_bytes = sizes.mean() * tail * 0.8
+    edges = np.round(np.append(np.arange(seconds + 1.0), seconds + tail), 4)
+    return Stream(
+        host=host,
+        number=number,
+        process_start_s=began,
+        start_s=connected,
+        edges_s=edges,
+        size_bytes=np.append(sizes, tail_bytes).astype(np.int64),
+        process_end_s=connected + float(edges[-1]) + float(chance.uniform(0.010, 0.050)),
+        whole=not killed,
+    )
+
+
+def _write_plan(
+    run: Run,
+    names: Sequence[str],
+    slots: Sequence[Slot],
+    failed: Mapping[str, Failure],
+    seed: int,
+    *,
+    shared_cpu: bool,
+) -> None:
+    write_json(
+        run.manifest_path,
+        {
+            "format": 1,
+            "run": run.id,
+            "name": "synthetic",
+            "created_utc": datetime.fromtimestamp(T0_UTC_S - 60, UTC).isoformat(),
+            "parameters": {"clients": len(names), "provider": "synthetic", "seed": seed},
+            "provider_traits": {"shared_cpu": shared_cpu, "shared_clock": False},
+        },
+    )
+    hosts = [_host("server", "server", 0, "")]
+    for number, name in enumerate(names, start=1):
+        absent = failed.get(name) == "absent"
+        hosts.append(_host(name, "client", number, "UnreachableError: no answer" if absent else ""))
+    write_json(run.hosts_path, hosts)
+    planned = [
+        {
+            "name": slot.name,
+            "test": slot.test,
+            "start_s": slot.start_s,
+            "duration_s": slot.duration_s,
+            "path": slot.path,
+            "server": None,
+            "remote_address": address(0, "direct"),
+            "peer_address": address(0, "tunnel"),
+        }
+        for slot in slots
+    ]
+    write_json(run.timetable_path, {"t0_utc_s": T0_UTC_S, "starter": "epoch", "slots": planned})
+
+
+def _host(name: str, role: str, number: int, reason: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "role": role,
+        "address": address(number, "direct"),
+        "tunnel_address": address(number, "tunnel"),
+        "state": "failed" if reason else "released",
+        "reason": reason,
+        "log": f"hosts/{name}/configure.log",
+    }
+
+
+def _write_slot(
+    run: Run,
+    slot: Slot,
+    names: Sequence[str],
+    failed: Mapping[str, Failure],
+    offsets: Mapping[str, float],
+) -> None:
+    streams = {stream.host: stream for stream in slot.streams}
+    for host in names:
+        if failed.get(host) == "absent":
+            continue
+        stream = streams.get(host)
+        _write_text(run, host, f"{slot.name}.log", client_log(slot, stream, offsets.get(host, 0.0)))
+        record = _event_record(slot, host, stream, failed.get(host, ""), offsets.get(host, 0.0))
+        write_json(run.host_raw_dir(host) / f"{slot.name}.events.json", record)
+    text = server_log(slot, offsets.get("server", 0.0))
+    _write_text(run, "server", f"{slot.name}.server.log", text)
+
+
+def _event_record(
+    slot: Slot, host: str, stream: Stream | None, how: str, offset_s: float
+) -> dict[str, Any]:
+    began = slot.start_s + 0.02 if stream is None else stream.process_start_s
+    ended = began + 0.05 if stream is None else stream.process_end_s
+    lost = stream is not None and not stream.whole
+    status = None if lost else (1 if how == "refused" else 0)
+    return {
+        "slot": slot.name,
+        "host": host,
+        "starter": "epoch",
+        "planned_start_utc_s": T0_UTC_S + slot.start_s,
+        "planned_end_utc_s": T0_UTC_S + slot.start_s + slot.duration_s,
+        "start_utc_s": round(T0_UTC_S + began + offset_s, 3),
+        "end_utc_s": None if lost else round(T0_UTC_S + ended + offset_s, 3),
+        "exit_status": status,
+        "timed_out": False,
+    }
+
+
+def _write_counters(
+    run: Run,
+    slots: Sequence[Slot],
+    chance: np.random.Generator,
+    offset_s: float,
+    missed: Sequence[int],
+) -> None:
+    """The server's monitor.csv, procstat.csv and facts.json."""
+    _write_text(run, "server", "monitor.csv", monitor_csv(slots, chance, offset_s, missed))
+    _write_text(run, "server", "procstat.csv", procstat_csv(slots, offset_s))
+    facts = {
+        "kernel": "6.1.0-18-amd64",
+        "ncpu": NCPU,
+        "memory_bytes": 8 * 2**30,
+        "os": "Debian GNU/Linux 12 (bookworm)",
+        "openvpn_version": "2.6.3",
+        "iperf_version": "2.1.8",
+        "python_version": "3.11.2",
+    }
+    write_json(run.host_raw_dir("server") / "facts.json", facts)
+
+
+def _write_clocks(run: Run, hosts: Sequence[str], offsets: Mapping[str, float], last: Slot) -> None:
+    moments = {"before": T0_UTC_S - 5, "after": T0_UTC_S + last.start_s + last.duration_s + 10}
+    records = [
+        {
+            "host": host,
+            "when": when,
+            "measured_utc_s": moment,
+            "offset_s": offsets.get(host, 0.0),
+            "bound_s": 0.0006,
+        }
+        for host in hosts
+        for when, moment in moments.items()
+    ]
+    write_json(run.clocks_path, records)
+
+
+def _truth(
+    slots: Sequence[Slot], names: Sequence[str], failed: Mapping[str, Failure]
+) -> dict[str, Any]:
+    found = {}
+    for slot in slots:
+        counted = [stream for stream in slot.streams if stream.whole]
+        begin = max(stream.process_start_s for stream in counted)
+        end = min(stream.process_end_s for stream in counted)
+        window = np.array([begin, end])
+        per_client = {
+            stream.host: float(
+                Slot("", "", "", 0, 0, [stream]).bytes_between(window)[0]
+                * BITS_PER_BYTE
+                / (end - begin)
+            )
+            for stream in counted
+        }
+        found[slot.name] = {
+            "outer_s": [
+                min(stream.process_start_s for stream in counted),
+                max(stream.process_end_s for stream in counted),
+            ],
+            "steady_s": [begin, end],
+            "goodput_bps": sum(per_client.values()),
+            "per_client_bps": per_client,
+            "failed": sorted(set(names) - set(per_client)),
+            "nic_ratio": NIC_OVERHEAD[slot.path],
+            "cpu_s_per_gbit": CPU_S_PER_GBIT if slot.path == "tunnel" else 0.0,
+        }
+    return {"slots": found, "failed": dict(failed)}
+
+
+def _write_text(run: Run, host: str, name: str, text: str) -> None:
+    path = run.host_raw_dir(host) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _write_sums(run: Run) -> None:
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(run.raw_dir)}"
+        for path in sorted(run.raw_dir.rglob("*"))
+        if path.is_file()
+    ]
+    run.sums_path.write_text("\n".join(lines) + "\n")
