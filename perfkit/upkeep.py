@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfkit import journal, runs, settings
-from perfkit.errors import PerfkitError, RunError, did_you_mean
+from perfkit.errors import JournalError, PerfkitError, RunError, did_you_mean
 from perfkit.fleet.inventory import Inventory, failed_lines
 from perfkit.fleet.provider import Provider, get_provider, provider_names
 from perfkit.fleet.reap import FoundFleet, release_until_quiet, survey
@@ -142,7 +142,11 @@ def _progress(run: Run) -> Iterator[str]:
     if not run.journal_path.exists():
         yield "  nothing has happened yet"
         return
-    events = journal.read(run.journal_path).events
+    try:
+        events = journal.read(run.journal_path).events
+    except JournalError as exc:
+        yield f"  {exc}"
+        return
     for event in events:
         if event.kind in {"phase-done", "phase-failed"}:
             how = event.kind.removeprefix("phase-")

@@ -1,0 +1,177 @@
+"""Status and reap: what the providers list is the truth, whatever the run folders say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from memory_provider import MemoryProvider
+
+from perfkit import runs, upkeep
+from perfkit.errors import ConfigError, RunError
+from perfkit.fleet.inventory import Inventory
+from perfkit.journal import Journal
+from perfkit.model import HostState, Role
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
+    """The only registered provider."""
+    memory = MemoryProvider()
+    registered(monkeypatch, {"memory": lambda: memory})
+    return memory
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, makers: dict[str, Callable[[], object]]) -> None:
+    monkeypatch.setattr(upkeep, "provider_names", lambda: sorted(makers))
+    monkeypatch.setattr(upkeep, "get_provider", lambda name: makers[name]())
+
+
+def refuse() -> object:
+    raise ConfigError("parameters", "provider", "broken", "cannot be asked", "mend it")
+
+
+@pytest.mark.usefixtures("provider")
+def test_with_nothing_anywhere_both_say_so(tmp_path: Path) -> None:
+    assert str(upkeep.status(runs_dir=str(tmp_path))) == "no hosts are running"
+    assert str(upkeep.reap(yes=True, runs_dir=str(tmp_path))) == "nothing to end"
+
+
+def test_status_lists_fleets_whose_run_folder_is_gone(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    provider.put("run-a", "server", "client-001")
+    text = str(upkeep.status(runs_dir=str(tmp_path / "gone")))
+    assert "run-a: 2 hosts at memory, owner someone" in text
+
+
+def test_reap_without_yes_only_says_what_it_would_do(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    provider.put("run-a", "server")
+    text = str(upkeep.reap(runs_dir=str(tmp_path)))
+    assert "would end run-a: 1 hosts" in text
+    assert "add --yes" in text
+    assert len(provider.hosts()) == 1
+
+
+def test_reap_with_yes_ends_everything_and_a_second_one_finds_nothing(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    provider.put("run-a", "server", "client-001")
+    provider.put("run-b", "server")
+    outcome = upkeep.reap(yes=True, runs_dir=str(tmp_path))
+    assert outcome.leaked == ()
+    assert "ended 2 of run-a" in str(outcome)
+    assert "ended 1 of run-b" in str(outcome)
+    assert str(upkeep.reap(yes=True, runs_dir=str(tmp_path))) == "nothing to end"
+
+
+def test_reap_ends_only_the_runs_it_was_given(provider: MemoryProvider, tmp_path: Path) -> None:
+    provider.put("run-a", "server")
+    provider.put("run-b", "server")
+    upkeep.reap(["run-b"], yes=True, runs_dir=str(tmp_path))
+    assert provider.runs() == ["run-a"]
+
+
+def test_reap_finds_a_run_by_its_name_in_the_runs_folder(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    run = runs.create(tmp_path, "demo", {})
+    provider.put(run.id, "server")
+    upkeep.reap(["demo"], yes=True, runs_dir=str(tmp_path))
+    assert provider.hosts() == []
+
+
+def test_an_unknown_run_is_refused_with_the_nearest_that_is_there(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="nothing is running"):
+        upkeep.reap(["run-a"], yes=True, runs_dir=str(tmp_path))
+    provider.put("run-a", "server")
+    with pytest.raises(RunError, match="did you mean 'run-a'"):
+        upkeep.reap(["run-aa"], yes=True, runs_dir=str(tmp_path))
+    assert len(provider.hosts()) == 1
+
+
+def test_reap_names_first_what_it_could_not_release(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    provider.put("run-a", "server", "client-001")
+    provider.stuck = {"server"}
+    outcome = upkeep.reap(yes=True, runs_dir=str(tmp_path))
+    assert str(outcome).startswith("STILL THERE: run-a: server")
+    assert [host.name for host in provider.hosts()] == ["server"]
+
+
+def test_reap_leaves_a_run_alone_that_a_living_process_has_open_unless_forced(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    run = runs.create(tmp_path, "demo", {})
+    provider.put(run.id, "server")
+    with run.locked():
+        assert "left alone" in str(upkeep.reap(yes=True, runs_dir=str(tmp_path)))
+        assert len(provider.hosts()) == 1
+        upkeep.reap(yes=True, force=True, runs_dir=str(tmp_path))
+    assert provider.hosts() == []
+
+
+def test_expired_only_takes_only_fleets_that_should_be_gone(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    provider.put("run-old", "server", expires_in_s=-60)
+    provider.put("run-new", "server")
+    upkeep.reap(yes=True, expired=True, runs_dir=str(tmp_path))
+    assert provider.runs() == ["run-new"]
+
+
+def test_a_provider_that_cannot_be_asked_is_named_and_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    memory = MemoryProvider()
+    memory.put("run-a", "server")
+    registered(monkeypatch, {"broken": refuse, "memory": lambda: memory})
+    text = str(upkeep.status(runs_dir=str(tmp_path)))
+    assert text.startswith("NOT ASKED: provider broken")
+    assert "run-a" in text
+    assert "NOT ASKED" in str(upkeep.reap(yes=True, runs_dir=str(tmp_path)))
+    assert memory.hosts() == []
+
+
+@pytest.mark.usefixtures("provider")
+def test_status_tells_how_far_the_latest_run_came_and_who_failed(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "demo", {})
+    book = Journal(run.journal_path)
+    table = Inventory(book)
+    table.add("server", Role.SERVER)
+    table.add("client-001", Role.CLIENT)
+    table.move("client-001", HostState.FAILED, reason="UnreachableError: no answer")
+    book.append("phase-done", phase="launch", elapsed_s=3.21)
+    book.close()
+    text = str(upkeep.status(runs_dir=str(tmp_path)))
+    assert "launch done after 3.2 s" in text
+    assert "1 requested" in text
+    assert "client-001" in text
+    assert "no answer" in text
+
+
+@pytest.mark.usefixtures("provider")
+def test_status_of_a_run_whose_journal_is_damaged_still_lists_the_fleets(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    run = runs.create(tmp_path, "demo", {})
+    run.journal_path.write_bytes(b"00000000 {}\nmore\n")
+    provider.put(run.id, "server")
+    text = str(upkeep.status(runs_dir=str(tmp_path)))
+    assert "1 hosts at memory" in text
+    assert "damaged" in text
+
+
+@pytest.mark.usefixtures("provider")
+def test_the_notebook_shows_both_with_markup_escaped(
+    provider: MemoryProvider, tmp_path: Path
+) -> None:
+    provider.put("run-<b>", "server")
+    for shown in (upkeep.status(runs_dir=str(tmp_path)), upkeep.reap(runs_dir=str(tmp_path))):
+        assert "run-&lt;b&gt;" in shown._repr_html_()
