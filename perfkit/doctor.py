@@ -51,7 +51,7 @@ class Need:
     apt: str
     dnf: str
     conda: str
-    needed_for: str  # "hosts", "people" or "setup"
+    needed_for: str  # "all" hosts, those in "namespaces", "setup" or "extras"
     why: str
 
 
@@ -89,7 +89,7 @@ class Examination:
         return "Ready for local hosts with tunnels."
 
     def __str__(self) -> str:
-        rows = [("need", "state", "found", "why"), *map(_columns, self.findings)]
+        rows = [("need", "state", "why", "found"), *map(_columns, self.findings)]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = []
         for number, row in enumerate(rows):
@@ -103,13 +103,13 @@ class Examination:
         def row(cells: Iterable[str], tag: str = "td") -> str:
             return f"<tr>{''.join(f'<{tag}>{html.escape(c)}</{tag}>' for c in cells)}</tr>"
 
-        head = row(("need", "state", "found", "why", "what mends it"), "th")
+        head = row(("need", "state", "why", "found", "what mends it"), "th")
         body = "".join(row((*_columns(f), f.remedy)) for f in self.findings)
         return f"<table>{head}{body}</table><p>{html.escape(self.verdict)}</p>"
 
 
 def _columns(finding: Finding) -> tuple[str, str, str, str]:
-    return finding.need, finding.state.value, finding.found, finding.why
+    return finding.need, finding.state.value, finding.why, finding.found
 
 
 def load_needs() -> tuple[Need, ...]:
@@ -244,13 +244,14 @@ def _program(need: Need, path: str, *, rooted: bool) -> Finding:
         found = sys.prefix if in_environment else None
     else:  # hosts see the system's python3, not one that lies in a home
         found = shutil.which(program, path=os.defpath if program == "python3" else path)
+    fatal = {"all", "namespaces"} if rooted else {"all"}
     if found:
         return Finding(need=label, why=need.why, found=found, state=State.OK)
     return Finding(
         need=label,
         why=need.why,
         found="not found",
-        state=State.MISSING if rooted or program == "sshd" else State.LIMITED,
+        state=State.MISSING if need.needed_for in fatal else State.LIMITED,
         remedy=_install_command(need),
     )
 
@@ -320,9 +321,7 @@ def _runs_folder(project: Path | None) -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             free_bytes = shutil.disk_usage(folder).free
     except PerfkitError as exc:
-        return Finding(
-            need="runs/", why=why, found=str(exc), state=State.MISSING, remedy="see left"
-        )
+        return Finding(need="runs/", why=why, found=str(exc), state=State.MISSING)
     except OSError as exc:
         return Finding(
             need="runs/",

@@ -45,7 +45,7 @@ def test_the_table_of_needs_has_a_package_for_each_program() -> None:
     for need in needs:
         assert re.fullmatch(r"[a-z0-9-]+", need.apt), need
         assert re.fullmatch(r"[a-z0-9-]+", need.dnf), need
-        assert need.needed_for in {"hosts", "people", "setup"}, need
+        assert need.needed_for in {"all", "namespaces", "setup", "extras"}, need
 
 
 @pytest.mark.usefixtures("no_privilege")
@@ -79,13 +79,13 @@ def test_in_a_conda_environment_conda_is_named_where_it_has_the_package(
 
 
 @pytest.mark.usefixtures("no_privilege")
-def test_without_privilege_only_ssh_hosts_on_loopback_are_needed(
+def test_without_privilege_only_what_hosts_on_loopback_run_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = empty_machine(tmp_path, monkeypatch, "apt-get")
     examination = doctor.examine(project=tmp_path, search_path=path)
     missing = [f.need for f in examination.findings if f.state is State.MISSING]
-    assert missing == ["sshd"]
+    assert missing == ["sshd", "iperf"]
     assert row(examination, "privilege").state is State.LIMITED
     assert "no tunnels" in row(examination, "privilege").remedy
     assert row(examination, "openvpn").state is State.LIMITED
