@@ -90,11 +90,17 @@ class TestSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A test in the timetable: [start_s, start_s + duration_s) from T0."""
+    """A test in the timetable: [start_s, start_s + duration_s) from T0.
 
-    name: str  # "01-direct-tcp": position and test
+    Attributes:
+        name: `01-direct-tcp`: position and test.
+        grace_s: Time after the end in which clients may still finish; then they are ended.
+    """
+
+    name: str
     test: TestSpec
     start_s: float
+    grace_s: float = 3.0
 
     @property
     def duration_s(self) -> float:

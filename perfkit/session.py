@@ -27,7 +27,7 @@ from perfkit.errors import ConfigError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import Provider, get_provider
-from perfkit.measure.plan import plan
+from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, NetworkPath, Role, Slot
 from perfkit.runs import Run
 from perfkit.settings import Settings
@@ -40,7 +40,7 @@ class Session:
 
     def __init__(self, run: Run, chosen: Settings, provider: Provider) -> None:
         self.run, self.settings, self.provider = run, chosen, provider
-        self.slots: tuple[Slot, ...] = plan(chosen.tests)
+        self.slots = planned(chosen)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(run.locked())
         events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
@@ -137,7 +137,7 @@ def open_new(chosen: Settings) -> Session:
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
     """
-    plan(chosen.tests)  # an impossible timetable is refused before a folder is made
+    planned(chosen)  # an impossible timetable is refused before a folder is made
     provider = provider_for(chosen)
     chosen, notices = _fitted(chosen, provider)
     provider.preflight(chosen.parameters.clients + 1)
@@ -172,6 +172,11 @@ def settings_of(run: Run) -> Settings:
     """The settings a run was made with, from its manifest and its own copies of config/."""
     kept = {**run.manifest()["parameters"], "runs_dir": str(run.root.parent), "run": ""}
     return settings.load({**kept, "config_dir": str(run.config_dir)})
+
+
+def planned(chosen: Settings) -> tuple[Slot, ...]:
+    """The timetable of a run with these settings."""
+    return plan(chosen.tests, grace_s=grace_for(chosen.parameters.clients))
 
 
 def provider_for(chosen: Settings) -> Provider:

@@ -40,7 +40,7 @@ pending=
 for name in {" ".join(names)}; do
     if [ -e "logs/$name.events.json" ]; then
         echo "record $name $(tr -d '\\n' <"logs/$name.events.json")"
-        echo "said $name $(tail -n 1 "logs/$name.log" | tr -cd '[:print:]' | cut -c 1-200)"
+        echo "said $name $(grep '[[:alpha:]]' "logs/$name.log" | tail -n 1 | tr -cd '[:print:]' | cut -c 1-200)"
     else
         echo "pending $name"
         pending=yes

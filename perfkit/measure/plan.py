@@ -1,8 +1,8 @@
 """Tests in, timetable out: when each test runs, on which addresses, and the crontab that says so.
 
 A slot is [start_s, end_s) from T0. Between two slots lies a gap, because a test is more than its
-traffic: its server script starts `SERVER_LEAD_S` before the slot, and stragglers have
-`CLIENT_GRACE_S` after it, the server script `SERVER_GRACE_S`, before they are ended.
+traffic: its server script starts `SERVER_LEAD_S` before the slot, and clients have the slot's
+grace after it, the server script a little more, before they are ended.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from perfkit.model import Host, Role, Slot, TestSpec
 from perfkit.units import NS_PER_S, format_duration, minutes_to_s
 
 SERVER_LEAD_S = 2.0
-CLIENT_GRACE_S = 3.0
-SERVER_GRACE_S = 3.5
-DEFAULT_GAP_S = 6.0  # lead and grace, and half a second for the server to leave its port
+SERVER_OUTLASTS_S = 0.5  # the clients: it counts their last bytes
+SERVER_LEAVES_S = 0.5  # its port, before the next slot's server comes
 
 CRONTAB_BEGIN = "# perfkit: begin"
 CRONTAB_END = "# perfkit: end"
@@ -30,19 +29,30 @@ CRONTAB_END = "# perfkit: end"
 _PLAIN = re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:%-]*")
 
 
-def plan(tests: Sequence[TestSpec], *, gap_s: float = DEFAULT_GAP_S) -> tuple[Slot, ...]:
+def grace_for(clients: int) -> float:
+    """Seconds that the slowest client may need to end after its time is over.
+
+    A sender stops by its clock and then waits until what it has sent arrived. The more clients
+    share a tunnel, the longer: 100 of them on a saturated one needed up to 9 s, hence with
+    reserve 0.12 s a client, within 4 s and one minute.
+    """
+    return min(60.0, 4.0 + 0.12 * clients)
+
+
+def plan(tests: Sequence[TestSpec], *, grace_s: float = 3.0) -> tuple[Slot, ...]:
     """Give every test its place after T0.
 
-    A test with `time_min` starts then; one without starts `gap_s` after the one before it in
-    `tests`. The slots come back in the order of their starts, numbered from 01.
+    A test with `time_min` starts then; one without starts as soon as the one before it in
+    `tests` is over. The slots come back in the order of their starts, numbered from 01.
 
     Args:
         tests: As they stand in tests.conf.
-        gap_s: Least time between the end of a slot and the start of the next, seconds.
+        grace_s: Time after a slot in which its clients may still end; see `grace_for`.
 
     Raises:
-        ScheduleError: two tests are nearer than `gap_s`, or a start lies before T0.
+        ScheduleError: two tests are too near to each other, or a start lies before T0.
     """
+    gap_s = grace_s + SERVER_OUTLASTS_S + SERVER_LEAVES_S + SERVER_LEAD_S
     placed: list[tuple[float, TestSpec]] = []
     follows_s = 0.0
     for test in tests:
@@ -58,7 +68,7 @@ def plan(tests: Sequence[TestSpec], *, gap_s: float = DEFAULT_GAP_S) -> tuple[Sl
     for (start_s, test), (next_s, following) in itertools.pairwise(placed):
         _check_gap(test, start_s, following, next_s, gap_s)
     return tuple(
-        Slot(name=f"{number:02d}-{test.name}", test=test, start_s=start_s)
+        Slot(name=f"{number:02d}-{test.name}", test=test, start_s=start_s, grace_s=grace_s)
         for number, (start_s, test) in enumerate(placed, start=1)
     )
 
@@ -129,18 +139,17 @@ def order(
     """What `run-slot` on one host must know about one slot: the lines of its .order file.
 
     Times are integer nanoseconds since the epoch, because a POSIX shell has no fractions. The
-    server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_GRACE_S` late.
+    server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_OUTLASTS_S` after clients.
 
     Raises:
         ScheduleError: a value is not the plain word it must be to go into a file of key=value.
     """
     remote, peer = addresses.of(slot)
     start_s, end_s = t0_utc_s + slot.start_s, t0_utc_s + slot.end_s
+    limit_s = end_s + slot.grace_s
     if host.role is Role.SERVER:
         start_s -= SERVER_LEAD_S
-        limit_s = end_s + SERVER_GRACE_S
-    else:
-        limit_s = end_s + CLIENT_GRACE_S
+        limit_s += SERVER_OUTLASTS_S
     lines = {
         "host": host.name,
         "role": host.role.value,

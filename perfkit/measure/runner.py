@@ -25,9 +25,8 @@ from perfkit.measure.clocks import ClockSample, measure_clock
 from perfkit.measure.equip import equip, files_for
 from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
-    CLIENT_GRACE_S,
-    SERVER_GRACE_S,
     SERVER_LEAD_S,
+    SERVER_OUTLASTS_S,
     Addresses,
     timetable_dict,
 )
@@ -265,7 +264,7 @@ class _Measurement:
 
     def finish(self, timetable: Timetable) -> None:
         """Wait for every host's records, judge them, and leave nothing running there."""
-        grace_s = max(CLIENT_GRACE_S, SERVER_GRACE_S)
+        grace_s = max((slot.grace_s for slot in self.slots), default=0.0) + SERVER_OUTLASTS_S
         give_up_s = timetable.t0_utc_s + self.last_end_s + grace_s + 5.0
 
         def finish_host(host: Host) -> None:

@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 
 from perfkit.errors import ScheduleError
 from perfkit.measure.plan import (
-    CLIENT_GRACE_S,
-    DEFAULT_GAP_S,
-    SERVER_GRACE_S,
-    SERVER_LEAD_S,
+    SERVER_OUTLASTS_S,
     Addresses,
     crontab,
     fires_utc,
+    grace_for,
     order,
     plan,
     runs_on,
@@ -55,7 +53,7 @@ def spec(
 
 
 def test_tests_without_a_time_follow_each_other_after_the_gap() -> None:
-    slots = plan([spec("a"), spec("b", duration_s=20), spec("c")], gap_s=5)
+    slots = plan([spec("a"), spec("b", duration_s=20), spec("c")], grace_s=2)
     assert [(s.name, s.start_s, s.end_s) for s in slots] == [
         ("01-a", 0, 10),
         ("02-b", 15, 35),
@@ -64,7 +62,7 @@ def test_tests_without_a_time_follow_each_other_after_the_gap() -> None:
 
 
 def test_a_test_with_a_time_starts_then_and_the_next_one_follows_it() -> None:
-    slots = plan([spec("a", time_min=0.5), spec("b")], gap_s=7)
+    slots = plan([spec("a", time_min=0.5), spec("b")], grace_s=4)
     assert [(s.name, s.start_s) for s in slots] == [("01-a", 30), ("02-b", 47)]
 
 
@@ -73,9 +71,21 @@ def test_slots_are_numbered_in_the_order_of_their_starts() -> None:
     assert [s.name for s in slots] == ["01-early", "02-late"]
 
 
-def test_the_default_gap_holds_a_server_that_stops_and_one_that_starts() -> None:
-    assert DEFAULT_GAP_S > SERVER_GRACE_S + SERVER_LEAD_S
-    assert SERVER_GRACE_S > CLIENT_GRACE_S
+def test_a_slot_keeps_its_port_for_the_grace_and_the_server_outlasts_the_clients() -> None:
+    first, second = plan([spec("a"), spec("b")], grace_s=9)
+    client, server, next_server = (
+        order(slot, host, t0_utc_s=100.0, starter="epoch", addresses=ADDRESSES)
+        for slot, host in ((first, CLIENT), (first, SERVER), (second, SERVER))
+    )
+    assert int(client["limit_ns"]) == (100 + 10 + 9) * 10**9
+    assert int(server["limit_ns"]) - int(client["limit_ns"]) == SERVER_OUTLASTS_S * 10**9
+    assert int(next_server["start_ns"]) > int(server["limit_ns"])
+
+
+def test_more_clients_get_more_time_to_end_but_never_over_a_minute() -> None:
+    assert [grace_for(n) for n in (500, 1000)] == [60, 60]
+    assert grace_for(1) < 5
+    assert grace_for(100) > 9
 
 
 @pytest.mark.parametrize(
@@ -85,7 +95,7 @@ def test_tests_too_near_each_other_are_refused_with_both_names_and_a_remedy(
     next_min: float, how: str
 ) -> None:
     with pytest.raises(ScheduleError) as caught:
-        plan([spec("a", time_min=0), spec("b", time_min=next_min)], gap_s=5)
+        plan([spec("a", time_min=0), spec("b", time_min=next_min)], grace_s=2)
     message = str(caught.value)
     assert "'a'" in message
     assert "'b'" in message
@@ -109,22 +119,22 @@ def test_a_start_before_t0_is_refused() -> None:
 @given(
     times=st.lists(st.none() | st.floats(0, 500, allow_nan=False), min_size=1, max_size=8),
     durations=st.lists(st.floats(0.1, 3600), min_size=8, max_size=8),
-    gap_s=st.floats(0, 60),
+    grace_s=st.floats(0, 60),
 )
 def test_a_plan_that_is_accepted_never_lets_two_slots_meet(
-    times: list[float | None], durations: list[float], gap_s: float
+    times: list[float | None], durations: list[float], grace_s: float
 ) -> None:
     tests = [
         spec(f"t{n}", time_min=t, duration_s=d)
         for n, (t, d) in enumerate(zip(times, durations, strict=False))
     ]
     try:
-        slots = plan(tests, gap_s=gap_s)
+        slots = plan(tests, grace_s=grace_s)
     except ScheduleError:
         return
     assert sorted(s.test.name for s in slots) == sorted(t.name for t in tests)
     for before, after in itertools.pairwise(slots):
-        assert after.start_s - before.end_s >= gap_s - 1e-5
+        assert after.start_s - before.end_s >= grace_s - 1e-5
 
 
 def test_the_timetable_names_addresses_path_and_starter() -> None:
