@@ -1,0 +1,106 @@
+"""The command line: help that teaches, errors of one line, exit statuses that can be relied on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from memory_provider import MemoryProvider
+
+from perfkit import cli, doctor, upkeep
+from perfkit.doctor import Examination, Finding, State
+
+
+def perfkit(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments)
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
+    memory = MemoryProvider()
+    monkeypatch.setattr(upkeep, "provider_names", lambda: ["memory"])
+    monkeypatch.setattr(upkeep, "get_provider", lambda _name: memory)
+    return memory
+
+
+def test_help_is_a_tutorial_that_names_every_command() -> None:
+    text = perfkit("--help").output
+    tutorial = text.split("Commands:")[0]
+    for command in cli.main.commands:
+        if command != "release":  # `run` and `reap` do it
+            assert command in tutorial, command
+
+
+@pytest.mark.parametrize("command", sorted(cli.main.commands))
+def test_every_command_explains_itself(command: str) -> None:
+    result = perfkit(command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()[2].strip()) > 20
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert perfkit("lunch").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--clients", "0"], "clients"),
+        (["run", "--clients", "ten"], "clients"),
+        (["run", "--clients", "1000000000"], "clients"),
+        (["launch", "--provider", "lokal"], "did you mean 'local'"),
+        (["run", "--tests", "direct-tpc"], "did you mean 'direct-tcp'"),
+        (["run", "--starter", "chance"], "starter"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_1_and_nothing_is_launched(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
+    result = perfkit(*arguments, "--runs-dir", str(tmp_path / "runs"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("perfkit: ConfigError: ")
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["configure", "measure", "collect", "segment", "report"])
+def test_a_phase_of_a_run_that_is_not_there_says_so(command: str, tmp_path: Path) -> None:
+    result = perfkit(command, "demo", "--runs-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert "no run 'demo'; there are no runs yet" in result.stderr
+
+
+def test_reap_fails_when_something_is_still_there(provider: MemoryProvider, tmp_path: Path) -> None:
+    provider.put("run-a", "server", "client-001")
+    provider.stuck = {"server"}
+    result = perfkit("reap", "--yes", "--runs-dir", str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stdout.startswith("STILL THERE: run-a: server")
+
+
+def test_reap_is_a_dry_run_by_default(provider: MemoryProvider, tmp_path: Path) -> None:
+    provider.put("run-a", "server")
+    result = perfkit("reap", "--runs-dir", str(tmp_path))
+    assert result.exit_code == 0
+    assert "nothing was done; add --yes" in result.output
+    assert len(provider.hosts()) == 1
+
+
+def test_status_lists_what_is_running(provider: MemoryProvider, tmp_path: Path) -> None:
+    provider.put("run-a", "server")
+    result = perfkit("status", "--runs-dir", str(tmp_path))
+    assert result.exit_code == 0
+    assert "run-a: 1 hosts at memory" in result.output
+
+
+@pytest.mark.parametrize(("state", "status"), [(State.LIMITED, 0), (State.MISSING, 1)])
+def test_doctor_fails_only_if_something_is_missing(
+    monkeypatch: pytest.MonkeyPatch, state: State, status: int
+) -> None:
+    finding = Finding(need="sshd", why="hosts", found="not found", state=state, remedy="get it")
+    monkeypatch.setattr(doctor, "examine", lambda: Examination(findings=(finding,)))
+    result = perfkit("doctor")
+    assert result.exit_code == status
+    assert "-> get it" in result.output

@@ -1,0 +1,149 @@
+"""An open run: one writer, everything journalled, and the same again after the process died."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from memory_provider import MemoryProvider
+
+from perfkit import journal, settings
+from perfkit import session as sessions
+from perfkit.errors import ConfigError, RunError, ScheduleError
+from perfkit.model import Host, HostState, Role
+from perfkit.session import Session
+
+TESTS_CONF = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10\npath = tunnel\n"
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
+    memory = MemoryProvider()
+    monkeypatch.setattr(sessions, "get_provider", lambda _name, **_options: memory)
+    return memory
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "tests.conf").write_text(TESTS_CONF)
+    (tmp_path / "resources" / "tests").mkdir(parents=True)
+    (tmp_path / "resources" / "fabfile.py").touch()
+    for name in ("direct-tcp", "tunnel-tcp"):
+        script = tmp_path / "resources" / "tests" / name
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def opened(**parameters: object) -> Session:
+    return sessions.open_new(settings.load(parameters))
+
+
+def add_running(session: Session, name: str) -> None:
+    session.inventory.add(name, Role.CLIENT)
+    host = Host(name=name, role=Role.CLIENT, address="198.18.0.9", host_key="ssh-ed25519 AAAA")
+    session.inventory.move(name, HostState.RUNNING, host=host)
+
+
+@pytest.mark.usefixtures("project")
+def test_a_new_run_asks_the_provider_first_and_records_what_it_runs_on(
+    provider: MemoryProvider,
+) -> None:
+    with opened(clients=4, name="demo") as session:
+        manifest = session.run.manifest()
+        assert provider.preflights == [5]
+        assert manifest["parameters"]["clients"] == 4
+        assert manifest["controller"]["python"]
+        assert manifest["provider_traits"]["can_tunnel"] is True
+        assert session.run.key_path.stat().st_mode & 0o777 == 0o600
+        assert (session.run.config_dir / "tests.conf").read_text() == TESTS_CONF
+        assert [slot.name for slot in session.slots] == ["01-direct-tcp", "02-tunnel-tcp"]
+
+
+@pytest.mark.usefixtures("project")
+def test_more_clients_than_the_provider_can_make_are_refused_before_a_folder_is_made(
+    provider: MemoryProvider, project: Path
+) -> None:
+    with pytest.raises(ConfigError, match="give at most 49"):
+        opened(clients=50)
+    assert provider.preflights == []
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.usefixtures("provider")
+def test_an_impossible_timetable_is_refused_before_a_folder_is_made(project: Path) -> None:
+    conf = "[direct-tcp]\nduration = 60\ntime = 0\n\n[tunnel-tcp]\nduration = 9\ntime = 0.5\n"
+    (project / "config" / "tests.conf").write_text(conf)
+    with pytest.raises(ScheduleError):
+        opened()
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.usefixtures("project")
+def test_hosts_that_cannot_tunnel_leave_out_tunnel_tests_and_the_manifest_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flat = MemoryProvider(can_tunnel=False)
+    monkeypatch.setattr(sessions, "get_provider", lambda _name, **_options: flat)
+    with opened() as session:
+        assert [slot.name for slot in session.slots] == ["01-direct-tcp"]
+        assert "tunnel-tcp" in str(session.run.manifest()["notices"])
+    with pytest.raises(ConfigError, match="needs a tunnel"):
+        opened(tests="tunnel-tcp")
+
+
+@pytest.mark.usefixtures("provider")
+def test_attaching_to_a_run_that_is_open_here_gives_the_same_session(project: Path) -> None:
+    session = opened(name="demo")
+    assert sessions.attach(project / "runs", session.run.id) is session
+    with pytest.raises(RunError, match=f"pid {os.getpid()}"), session.run.locked():
+        pass
+    session.close()
+    session.close()
+    with sessions.attach(project / "runs", session.run.id) as again:
+        assert again is not session
+
+
+@pytest.mark.usefixtures("project", "provider")
+def test_a_phase_is_journalled_with_its_seconds_also_when_it_fails() -> None:
+    with opened() as session:
+        with session.phase("launch"):
+            pass
+        with pytest.raises(KeyError), session.phase("configure"):
+            raise KeyError("gone")
+        assert session.run.load_json(session.run.hosts_path) == []
+    events = journal.read(session.run.journal_path).events
+    assert [e.kind for e in events if e.kind.startswith("phase")] == [
+        "phase-started",
+        "phase-done",
+        "phase-started",
+        "phase-failed",
+    ]
+    assert events[-1].fields["reason"] == "KeyError: 'gone'"
+    assert events[-1].fields["elapsed_s"] >= 0
+
+
+def test_attach_brings_back_settings_and_hosts_and_names_those_that_are_gone(
+    project: Path, provider: MemoryProvider
+) -> None:
+    with opened(clients=2, name="demo", duration_s=3) as session:
+        add_running(session, "client-001")
+        add_running(session, "client-002")
+        provider.put(session.run.id, "client-001")
+    (project / "config" / "tests.conf").write_text("[direct-tcp]\nduration = 99\n")
+    with sessions.attach(project / "runs", "demo") as again:
+        assert again.settings.parameters.clients == 2
+        assert [slot.duration_s for slot in again.slots] == [3, 3]
+        states = {r.name: r.state for r in again.inventory.records()}
+        assert states == {"client-001": HostState.RUNNING, "client-002": HostState.FAILED}
+        assert "no longer lists it" in again.inventory.get_record("client-002").reason
+
+
+def test_names_of_clients_sort_as_they_count() -> None:
+    names = [name for name, _ in sessions.host_names(1000)]
+    assert names[0] == "server"
+    assert names[1:] == sorted(names[1:])
+    assert [name for name, _ in sessions.host_names(2)] == ["server", "client-001", "client-002"]
