@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 import fabric
 import fabric.exceptions
 import fabric.runners
-import invoke.collection
 import invoke.exceptions
+import invoke.tasks
 
 from perfkit.configure.commands import CommandResult, failed, find_question
 from perfkit.configure.ssh import NO_SSH_CONFIG
@@ -145,10 +145,7 @@ def load_tasks(fabfile: Path) -> dict[str, Task]:
         ) from exc
     finally:
         sys.path.remove(str(fabfile.parent))
-    return {
-        task.__name__: task
-        for task in invoke.collection.Collection.from_module(module).tasks.values()
-    }
+    return {name: it for name, it in vars(module).items() if isinstance(it, invoke.tasks.Task)}
 
 
 def call_task(task: Task, connection: GuardedConnection) -> None:

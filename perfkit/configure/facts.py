@@ -18,10 +18,12 @@ version() { "$@" 2>&1 | sed -n '1s/^[^0-9]*\([0-9][0-9.]*\).*/\1/p'; }
 while read -r name value _; do
     [ "$name" = MemTotal: ] && memory_kib=$value && break
 done </proc/meminfo
+{
 printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
     "$(clean "$(uname -r)")" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$(clean "$PRETTY_NAME")"
 printf '"openvpn_version": "%s", "iperf_version": "%s", "python_version": "%s"}\n' \
     "$(version openvpn --version)" "$(version iperf -v)" "$(version python3 -V)"
+} >facts.json && cat facts.json
 """
 
 
@@ -36,8 +38,8 @@ def collect_facts(remote: Remote) -> dict[str, Any]:
         CommandError: the host's answer makes no sense.
         HostError: as `Remote.run`.
     """
-    path = quote(f"{remote.host.workdir}/logs/facts.json")
-    result = remote.run_script(f"{{ {_SCRIPT} }} >{path} && cat {path}")
+    logs = quote(f"{remote.host.workdir}/logs")
+    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}")
     try:
         facts = json.loads(result.stdout)
     except ValueError as exc:

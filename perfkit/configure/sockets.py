@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import socket
 
-DEAD_AFTER_MS = 10_000  # unanswered data or probes for this long end the connection
+# Unanswered data or probes for this long end the connection; shorter than the silence after which
+# `perfkit.configure.ssh` asks for a sign of life, whose bytes would begin the wait anew.
+DEAD_AFTER_MS = 8_000
 _PROBE_S = 3
 
 

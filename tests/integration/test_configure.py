@@ -1,0 +1,299 @@
+"""Configuring real hosts: recipes, tunnels, the gate, and what becomes of sick hosts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perfkit import runs
+from perfkit.configure.facts import collect_facts
+from perfkit.configure.health import check_tunnels
+from perfkit.configure.pki import Authority, make_ssh_key, pin_hosts
+from perfkit.configure.recipes import TunnelPlan, configure
+from perfkit.configure.remote import Access, RemotePool
+from perfkit.errors import LostError
+from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
+from perfkit.model import Host, HostResult, Role, StageResult
+from perfkit.runs import Run
+
+RESOURCES = Path(__file__).parents[2] / "resources"
+SIGNAL_SSHD = """
+for process in /proc/[0-9]*; do
+    [ "$(cat $process/comm)" = sshd ] && kill -SIGNAL ${process#/proc/}
+done
+"""
+
+
+@dataclass
+class Fleet:
+    """Real hosts of one run, and the way to them."""
+
+    run: Run
+    hosts: dict[str, Host]
+    pool: RemotePool
+
+    @property
+    def plan(self) -> TunnelPlan:
+        return TunnelPlan(server_address=self.hosts["server"].address, clients=len(self.hosts))
+
+    def configure(
+        self,
+        *names: str,
+        resources: Path = RESOURCES,
+        tunnel: TunnelPlan | None = None,
+        deadline_s: float = 60.0,
+        on_result: Callable[[HostResult], None] | None = None,
+    ) -> StageResult:
+        return configure(
+            self.run,
+            [self.hosts[name] for name in names or self.hosts],
+            pool=self.pool,
+            threads=8,
+            resources_dir=resources,
+            tunnel=tunnel,
+            deadline_s=deadline_s,
+            on_result=on_result,
+        )
+
+    def sh(self, name: str, script: str) -> str:
+        return self.pool.get(self.hosts[name]).run_script(script).stdout
+
+    def later(self, name: str, script: str) -> None:
+        """Do something to a host that its own connection may not survive."""
+        argv = ["sh", "-c", f"sleep 0.5; {script}"]
+        self.pool.get(self.hosts[name]).start_detached(argv)
+
+    def log(self, name: str) -> str:
+        return (self.run.host_dir(name) / "configure.log").read_text()
+
+
+def make_fleet(folder: Path, names: list[str], isolation: str, **access: float) -> Iterator[Fleet]:
+    provider = get_provider("local", isolation=isolation)
+    run = runs.create(folder, "test", {})
+    key = make_ssh_key()
+    runs.write_atomic(run.key_path, key.private_openssh.encode())
+    requests = []
+    for name in names:
+        host_key = make_ssh_key()
+        requests.append(
+            HostRequest(
+                name=name,
+                role=Role.SERVER if name == "server" else Role.CLIENT,
+                host_key=host_key.public_openssh,
+                host_key_private=host_key.private_openssh,
+            )
+        )
+    pool = RemotePool(
+        Access(key_path=run.key_path, known_hosts_path=run.known_hosts_path, **access),
+        run.root / "hosts",
+    )
+    try:
+        hosts = provider.launch(
+            LaunchRequest(
+                token=run.id,
+                run_id=run.id,
+                owner="test",
+                expires_utc=datetime.now(UTC) + timedelta(minutes=5),
+                authorized_key=key.public_openssh,
+                hosts=tuple(requests),
+            )
+        )
+        pin_hosts(run.known_hosts_path, hosts)
+        yield Fleet(run, {host.name: host for host in hosts}, pool)
+    finally:
+        pool.close()
+        provider.release(run.id)
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    tmp_path_factory: pytest.TempPathFactory, needs_root: None, needs_tools: object
+) -> Iterator[Fleet]:
+    """A server and four clients, configured."""
+    del needs_root
+    assert callable(needs_tools)
+    needs_tools("sshd", "openvpn", "iperf", "ip", "ping")
+    names = ["server", *(f"client-{n:03d}" for n in range(1, 5))]
+    for made in make_fleet(tmp_path_factory.mktemp("runs"), names, "namespaces"):
+        stage = made.configure(tunnel=made.plan)
+        assert stage.failed == (), str(stage)
+        yield made
+
+
+@pytest.mark.root
+def test_every_host_has_its_files_its_log_and_its_facts(fleet: Fleet) -> None:
+    for name, host in fleet.hosts.items():
+        listing = fleet.sh(name, f"cd {host.workdir} && find . -type f")
+        assert f"./openvpn/{host.role}.conf" in listing
+        assert "./tests/direct-tcp" in listing
+        assert ".bundle.tgz" not in listing
+        facts = collect_facts(fleet.pool.get(host))
+        assert json.loads(fleet.sh(name, f"cat {host.workdir}/logs/facts.json")) == facts
+        assert facts["ncpu"] == os.cpu_count()
+        assert facts["openvpn_version"].startswith("2.")
+        assert facts["iperf_version"].startswith("2.")
+        assert "= exit status 0" in fleet.log(name)
+
+
+@pytest.mark.root
+def test_every_tunnel_is_up_and_has_an_address_of_its_own(fleet: Fleet) -> None:
+    found = check_tunnels(
+        fleet.hosts.values(), fleet.pool, peer=fleet.plan.server_tunnel_address, timeout_s=20
+    )
+    assert {name: health.reason for name, health in found.items()} == dict.fromkeys(fleet.hosts, "")
+    assert found["server"].tunnel_address == "10.8.0.1"
+    assert len({health.tunnel_address for health in found.values()}) == len(fleet.hosts)
+
+
+@pytest.mark.root
+def test_configuring_again_starts_no_second_openvpn_and_keeps_the_keys(fleet: Fleet) -> None:
+    show = "cat openvpn/openvpn.pid openvpn/host.crt; cat /proc/[0-9]*/comm | grep -c openvpn"
+    script = f"cd {fleet.hosts['client-001'].workdir} && {show}"
+    before = fleet.sh("client-001", script)
+    assert fleet.configure("client-001", tunnel=fleet.plan).failed == ()
+    assert fleet.sh("client-001", script) == before
+    assert before.splitlines()[-1] == "1"
+
+
+@pytest.mark.root
+def test_secrets_on_a_host_are_its_own_and_for_its_owner_only(fleet: Fleet) -> None:
+    workdir = fleet.hosts["client-001"].workdir
+    modes = fleet.sh("client-001", f"cd {workdir}/openvpn && stat -c '%a %n' *.key *.conf")
+    assert {line.split()[0] for line in modes.splitlines()} == {"600"}
+    authority = (fleet.run.keys_dir / "ca.key").read_text().splitlines()[1]
+    assert fleet.sh("client-001", f"grep -rl {authority} {workdir} || true") == ""
+
+
+@pytest.mark.root
+def test_partly_configured_clients_are_listed_with_what_they_lack(fleet: Fleet) -> None:
+    """One is not running, one has lost its route, one gets no answer, one is of another run."""
+    hosts, plan = fleet.hosts, fleet.plan
+    peer = plan.server_tunnel_address
+    stop = (
+        "pid=$(cat openvpn/openvpn.pid) && kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
+    )
+    try:
+        fleet.sh("client-001", f"cd {hosts['client-001'].workdir} && {stop}")
+        fleet.sh("client-002", f"ip route del {plan.network} dev tun0")
+        unheard = fleet.sh("client-003", "ip -4 -o addr show dev tun0").split()[3].split("/")[0]
+        fleet.sh("server", f"ip route add blackhole {unheard}/32")
+        stranger = Authority(fleet.run.root / "another").issue("client-004", Role.CLIENT)
+        remote = fleet.pool.get(hosts["client-004"])
+        for name, text in (("crt", stranger.certificate), ("key", stranger.key)):
+            path = f"{remote.host.workdir}/openvpn/host.{name}"
+            remote.put(text.encode(), path, mode=0o600)
+        fleet.sh(
+            "client-004",
+            f"cd {remote.host.workdir} && {stop}; openvpn --cd openvpn --config client.conf --daemon",
+        )
+        found = check_tunnels(hosts.values(), fleet.pool, peer=peer, timeout_s=2)
+    finally:
+        fleet.sh("server", "ip route flush type blackhole")
+    assert found["server"].ok
+    lacks = {name: health.reason.split(";")[0] for name, health in found.items()}
+    nothing = f"no tunnel address, no route to {peer}, no answer to a ping from {peer}"
+    assert lacks["client-001"] == nothing
+    assert lacks["client-002"] == f"no route to {peer}, no answer to a ping from {peer}"
+    assert lacks["client-003"] == f"no answer to a ping from {peer}"
+    assert lacks["client-004"] == nothing
+    assert "openvpn.log ends: " in found["client-004"].reason
+
+
+@pytest.mark.root
+def test_plain_fabric_runs_the_same_recipe(fleet: Fleet, tmp_path: Path) -> None:
+    host = fleet.hosts["client-001"]
+    fleet.sh("client-001", f"rm -r {host.workdir}/tests")
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("fab")),
+            *("-r", str(RESOURCES), "-i", str(fleet.run.key_path)),
+            *("-H", f"{host.user}@{host.address}:{host.port}", "setup-client"),
+        ],
+        env={
+            **os.environ,
+            "HOME": str(tmp_path),
+            "PERFKIT_BUNDLE": str(fleet.run.host_dir("client-001") / "bundle"),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "direct-tcp" in fleet.sh("client-001", f"ls {host.workdir}/tests")
+
+
+SICK_FABFILE = """
+from fabric import task
+
+@task
+def setup_client(c):
+    if c.config.perfkit["host"] == "client-004":
+        c.run("printf 'Restart services? [y/N] '; read -r answer || exit 1")
+    c.run("sleep 0.2")
+
+setup_server = setup_client
+"""
+
+
+@pytest.mark.root
+def test_sick_hosts_are_named_with_their_reason_and_do_not_hold_up_the_others(
+    tmp_path: Path,
+) -> None:
+    """Killed sshd, stopped sshd, link down, a recipe that prompts; four are well."""
+    resources = tmp_path / "resources"
+    resources.mkdir()
+    (resources / "fabfile.py").write_text(SICK_FABFILE)
+    names = [f"client-{n:03d}" for n in range(1, 9)]
+    options = {"connect_timeout_s": 2.0, "patience_s": 3.0, "silence_s": 1.0}
+    for fleet in make_fleet(tmp_path / "runs", names, "namespaces", **options):
+        fleet.later("client-001", SIGNAL_SSHD.replace("SIGNAL", "KILL"))
+        fleet.later("client-002", SIGNAL_SSHD.replace("SIGNAL", "STOP"))
+        fleet.later("client-003", "ip link set eth0 down")
+        time.sleep(1.0)  # until all three have happened
+        arrived: list[HostResult] = []
+        stage = fleet.configure(resources=resources, deadline_s=15.0, on_result=arrived.append)
+        reasons = {result.host: result.reason for result in stage.failed}
+        assert sorted(reasons) == names[:4]
+        assert "UnreachableError" in reasons["client-001"]
+        assert "connection refused" in reasons["client-001"]
+        assert "UnreachableError" in reasons["client-002"] or "LostError" in reasons["client-002"]
+        assert "UnreachableError" in reasons["client-003"] or "LostError" in reasons["client-003"]
+        assert "Restart services? [y/N]" in reasons["client-004"]
+        assert {result.host for result in arrived[:5]} == {*names[4:], "client-004"}
+        assert stage.elapsed_s < 20
+        assert all(result.log is not None and result.log.exists() for result in stage.results)
+
+
+@pytest.mark.root
+def test_a_link_that_goes_down_in_the_middle_means_lost(tmp_path: Path) -> None:
+    for fleet in make_fleet(tmp_path, ["client-001"], "namespaces"):
+        fleet.later("client-001", "ip link set eth0 down")
+        started = time.monotonic()
+        with pytest.raises(LostError):
+            fleet.sh("client-001", "sleep 50")
+        assert time.monotonic() - started < 30
+
+
+def test_hosts_without_root_are_configured_without_a_tunnel(
+    tmp_path: Path, needs_tools: object
+) -> None:
+    assert callable(needs_tools)
+    needs_tools("sshd", "iperf")
+    names = ["server", "client-001"]
+    for fleet in make_fleet(tmp_path, names, "loopback"):
+        stage = fleet.configure()
+        assert stage.failed == (), str(stage)
+        for host in fleet.hosts.values():
+            assert (Path(host.workdir) / "tests" / "direct-tcp").exists()
+            assert (Path(host.workdir) / "logs" / "facts.json").exists()
