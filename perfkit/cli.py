@@ -85,7 +85,7 @@ def run(**options: Any) -> None:
     from perfkit import phases
 
     with phases.start(**_given(options)) as session:
-        click.echo(phases.run_all(session).to_text())
+        click.echo(phases.run_all(session).text())
 
 
 @main.command()
@@ -121,8 +121,7 @@ def segment(run: str, runs_dir: str) -> None:
     """Find the windows that count, from the recorded starts and ends."""
     from perfkit import phases
 
-    for window in phases.segment(phases.find_run(run, runs_dir=runs_dir)):
-        click.echo(window)
+    click.echo(phases.segment(phases.find_run(run, runs_dir=runs_dir)).to_text())
 
 
 @main.command()
@@ -131,7 +130,9 @@ def report(run: str, runs_dir: str) -> None:
     """Write tables, plots and index.html, and print the tables."""
     from perfkit import phases
 
-    click.echo(phases.report(phases.find_run(run, runs_dir=runs_dir)).to_text())
+    made = phases.report(phases.find_run(run, runs_dir=runs_dir))
+    click.echo(made.text())
+    click.echo(f"\nreport: {made.run.report_dir / 'index.html'}")
 
 
 @main.command()

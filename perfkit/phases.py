@@ -24,16 +24,23 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from perfkit import runs, settings
+from perfkit import journal, runs, settings
 from perfkit import session as sessions
+from perfkit.analysis import segments, stats
+from perfkit.analysis.outcomes import outcomes
 from perfkit.configure import health, pki, recipes
 from perfkit.errors import ConfigError, StageError, did_you_mean
 from perfkit.fleet.provider import HostRequest, ReleaseReport
+from perfkit.logs.reader import read_run
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
 from perfkit.measure.plan import Addresses
 from perfkit.measure.starters import get_starter
 from perfkit.model import Host, HostResult, HostState, NetworkPath, Role, StageResult
+from perfkit.report import page
+from perfkit.report.page import Report
+from perfkit.report.standard import standard_tables
+from perfkit.report.tables import ReportTable
 from perfkit.runs import Run
 from perfkit.session import Session
 from perfkit.settings import Parameters
@@ -288,6 +295,48 @@ def release(session: Session) -> ReleaseReport:
         return ReleaseReport()
     with session.phase("release"):
         return session.fleet.release()
+
+
+def segment(run: Run) -> ReportTable:
+    """Choose the window of each test that counts, and keep it in segments.json.
+
+    A window that was chosen before stays; one whose log has changed since says so.
+
+    Returns:
+        One row a test: the window, how far the clients overlapped, who chose it.
+    """
+    logs = read_run(run)
+    found = outcomes(logs)
+    chosen = segments.current(run, logs, found)
+    tables = standard_tables(logs, stats.summarise(logs, chosen, found))
+    return next(table for table in tables if table.name == "windows")
+
+
+def report(run: Run) -> Report:
+    """Write tables, plots and `report/index.html`; called again, it writes them anew."""
+    return page.render(run, phases=_phase_times(run))
+
+
+def _phase_times(run: Run) -> list[tuple[str, float]]:
+    """Name and seconds of each phase that was done, in their order; the last time counts."""
+    if not run.journal_path.exists():
+        return []
+    events = journal.read(run.journal_path).events
+    done = [event.fields for event in events if event.kind == "phase-done"]
+    return list(
+        {fields["phase"]: (fields["phase"], fields["elapsed_s"]) for fields in done}.values()
+    )
+
+
+def run_all(session: Session) -> Report:
+    """All phases of a run; the hosts are released also when one of them fails."""
+    with session.fleet:
+        launch(session)
+        configure(session)
+        measure(session)
+        collect(session)
+    segment(session.run)
+    return report(session.run)
 
 
 def _as_it_was(session: Session, state: HostState, stage: str) -> StageResult:

@@ -32,6 +32,8 @@ from perfkit.model import HostState, NetworkPath, Role, Slot
 from perfkit.runs import Run
 from perfkit.settings import Settings
 
+_open_here: dict[Path, Session] = {}  # so that a cell may be run again
+
 RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
 
 
@@ -43,6 +45,8 @@ class Session:
         self.slots = planned(chosen)
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(run.locked())
+        self._stack.callback(_open_here.pop, run.root, None)
+        self._stack.callback(atexit.unregister, self._release_if_up)
         events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
         self.journal = journal.Journal(run.journal_path)
         self._stack.callback(self.journal.close)
@@ -60,6 +64,7 @@ class Session:
         self.fleet = self._make_fleet()
         if events:
             self._check_against_listing()
+        _open_here[run.root] = self
 
     def __enter__(self) -> Session:
         return self
@@ -162,8 +167,14 @@ def open_new(chosen: Settings) -> Session:
 
 
 def attach(runs_dir: Path, run_id: str) -> Session:
-    """Open a run that exists, with the settings it was made with."""
+    """Open a run that exists, with the settings it was made with; the same one if it is open here.
+
+    Raises:
+        RunError: no such run, or another process has it open; the message names it.
+    """
     run = runs.open_run(runs_dir, run_id)
+    if run.root in _open_here:
+        return _open_here[run.root]
     chosen = settings_of(run)
     return Session(run, chosen, provider_for(chosen))
 
