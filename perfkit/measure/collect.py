@@ -78,8 +78,9 @@ def collect(
             return
         skipped = _fetch(pool.get(host), archive)
         lacking = archive.lacking(host.name, expected)
+        left = f"left on the host: {', '.join(skipped)}" if skipped else ""
         if lacking:
-            raise CollectError("missing on the host", [*lacking, *skipped])
+            raise CollectError("; ".join(filter(None, [left, "missing on the host"])), lacking)
         if skipped:
             raise CollectError("left on the host", skipped)
 
@@ -238,7 +239,8 @@ def parse_listing(text: str) -> tuple[Mapping[str, _Listed], list[str]]:
         elif digest and _FILE_NAME.fullmatch(digest[2]):
             digests[digest[2]] = digest[1]
         else:
-            refused.append(f"{line[-100:]!r} (not a name of a log)")
+            name = digest[2] if digest else line
+            refused.append(f"{name[:100]!r} (not a name of a log)")
     # A size without a digest belongs to a refused name.
     listed = {
         name: _Listed(digest, sizes[name]) for name, digest in digests.items() if name in sizes

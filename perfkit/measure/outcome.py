@@ -31,12 +31,16 @@ def record_names(slots: Sequence[Slot], role: Role) -> tuple[str, ...]:
 def outcome_script(host: Host, names: Sequence[str], when_done: str) -> str:
     """Shell text that prints a host's records, one line each, and when all are there tidies up.
 
+    It is sent when no test runs any more: a server's program that still waits for clients is told
+    to finish.
+
     Args:
         when_done: Shell text that takes the starter back; the monitor is stopped as well.
     """
+    finish = "bin/run-slot finish\n" if host.role is Role.SERVER else ""
     return f"""
 cd {quote(host.workdir)} || exit
-pending=
+{finish}pending=
 for name in {" ".join(names)}; do
     if [ -e "logs/$name.events.json" ]; then
         echo "record $name $(tr -d '\\n' <"logs/$name.events.json")"
@@ -94,8 +98,8 @@ def _problem(role: Role, record: Mapping[str, Any]) -> str | None:
         return f"started {late_s:.1f} s late"
     if record.get("timed_out"):
         return "was ended at its time limit"
-    if record.get("exit_status") != 0:
-        return f"ended with exit status {record.get('exit_status')}"
-    if role is Role.SERVER and record["end_utc_s"] < record["planned_end_utc_s"]:
-        return "ended before its slot was over"
-    return None
+    status = record.get("exit_status")
+    if role is Role.SERVER:  # it is stopped by a signal, so its status says little
+        early = record["end_utc_s"] < record["planned_end_utc_s"]
+        return f"ended before its slot was over, with exit status {status}" if early else None
+    return f"ended with exit status {status}" if status != 0 else None

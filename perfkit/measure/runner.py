@@ -263,7 +263,10 @@ class _Measurement:
             self.hooks.sleep(min(1.0, left_s))
 
     def finish(self, timetable: Timetable) -> None:
-        """Wait for every host's records, judge them, and leave nothing running there."""
+        """Wait for every host's records, judge them, and leave nothing running there.
+
+        The server comes last: when no client runs any more, it need not wait for its time limit.
+        """
         grace_s = max((slot.grace_s for slot in self.slots), default=0.0) + SERVER_OUTLASTS_S
         give_up_s = timetable.t0_utc_s + self.last_end_s + grace_s + 5.0
 
@@ -283,8 +286,11 @@ class _Measurement:
             if problems:
                 raise HostError(host.name, "; ".join(problems))
 
-        left_s = max(0.0, give_up_s - self.hooks.now())
-        self._pass("finish", self.alive, finish_host, left_s + self.options.pass_deadline_s)
+        alive = self.alive
+        for role in (Role.CLIENT, Role.SERVER):
+            left_s = max(0.0, give_up_s - self.hooks.now())
+            hosts = [host for host in alive if host.role is role]
+            self._pass("finish", hosts, finish_host, left_s + self.options.pass_deadline_s)
 
     def stop(self) -> None:
         """End all that waits or runs on the hosts, failed ones included."""

@@ -6,125 +6,30 @@ and looked at last, because cron makes everybody wait for the next minute.
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-import subprocess
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
+from measured_fleet import RESOURCES, Fleet, launch, shipped, spec
 
-from perfkit import runs
-from perfkit.configure.pki import make_ssh_key, pin_hosts
-from perfkit.configure.remote import Access, RemotePool
-from perfkit.errors import CollectError, StageError
-from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
-from perfkit.measure import collect as collecting
+from perfkit.errors import StageError
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
 from perfkit.measure.equip import equip, files_for
 from perfkit.measure.plan import Addresses, fires_utc, plan
-from perfkit.measure.runner import Hooks, Options, Progress, measure
-from perfkit.measure.starters import CronStarter, EpochStarter, Timetable
-from perfkit.model import Host, Role, Slot, StageResult, TestSpec
-from perfkit.runs import Run
+from perfkit.measure.runner import Progress
+from perfkit.measure.starters import CronStarter, Timetable
+from perfkit.model import Host, StageResult
 
 pytestmark = pytest.mark.root
 
-RESOURCES = Path(__file__).parents[2] / "resources"
 CRON = CronStarter(
     shell="/bin/sh", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """Hosts that are up, the server first, and connections to them."""
-
-    run: Run
-    hosts: Sequence[Host]
-    pool: RemotePool
-
-    @property
-    def addresses(self) -> Addresses:
-        return Addresses(remote=self.hosts[0].address)
-
-    def client(self, number: int) -> Host:
-        return self.hosts[number]
-
-    def sh(self, host: Host, script: str) -> str:
-        return self.pool.get(host).run_script(script).stdout
-
-    def in_new_run(self, tmp_path: Path) -> Fleet:
-        """The same hosts, with a run folder of their own for what is measured."""
-        return replace(self, run=runs.create(tmp_path / "runs", "again", {}))
-
-    def measure(
-        self, slots: Sequence[Slot], hosts: Sequence[Host] | None = None, **hooks: Any
-    ) -> StageResult:
-        return measure(
-            self.run,
-            self.hosts[:4] if hosts is None else hosts,
-            slots,
-            pool=self.pool,
-            starter=EpochStarter(),
-            addresses=self.addresses,
-            options=Options(bin_dir=RESOURCES / "bin", threads=6),
-            hooks=Hooks(**hooks),
-        )
-
-    def events(self, host: Host, slot: str) -> dict[str, Any]:
-        return dict(
-            json.loads((self.run.host_raw_dir(host.name) / f"{slot}.events.json").read_text())
-        )
-
-    def processes(self, host: Host) -> str:
-        return self.sh(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
-
-
-def launch(folder: Path, isolation: str, n_clients: int) -> Iterator[Fleet]:
-    run = runs.create(folder, f"measure-{uuid.uuid4().hex[:8]}", {})
-    provider = get_provider("local", isolation=isolation)
-    names = [("server", Role.SERVER)]
-    names += [(f"client-{n:03d}", Role.CLIENT) for n in range(1, n_clients + 1)]
-    user_key = make_ssh_key()
-    runs.write_atomic(run.key_path, user_key.private_openssh.encode())
-    keys = {name: make_ssh_key() for name, _ in names}
-    request = LaunchRequest(
-        token=uuid.uuid4().hex,
-        run_id=run.id,
-        owner="measure tests",
-        expires_utc=datetime.now(UTC) + timedelta(minutes=10),
-        authorized_key=user_key.public_openssh,
-        hosts=tuple(
-            HostRequest(
-                name=name,
-                role=role,
-                host_key=keys[name].public_openssh,
-                host_key_private=keys[name].private_openssh,
-            )
-            for name, role in names
-        ),
-    )
-    try:
-        hosts = sorted(provider.launch(request), key=lambda h: (h.role is not Role.SERVER, h.name))
-        pin_hosts(run.known_hosts_path, hosts)
-        access = Access(
-            key_path=run.key_path,
-            known_hosts_path=run.known_hosts_path,
-            connect_timeout_s=3,
-            patience_s=5,
-        )
-        with RemotePool(access, log_dir=run.root / "hosts") as pool:
-            yield Fleet(run, hosts, pool)
-    finally:
-        provider.release(run.id)
 
 
 @pytest.fixture(scope="module")
@@ -135,14 +40,6 @@ def fleet(
 ) -> Iterator[Fleet]:
     needs_tools("iperf", "cron", "sshd")
     yield from launch(tmp_path_factory.mktemp("measure"), "namespaces", 5)
-
-
-def spec(name: str, folder: Path, text: str, duration_s: float = 1) -> TestSpec:
-    """A test with a script of its own and no server."""
-    script = folder / name
-    script.write_text(f"#!/bin/sh\n{text}\n")
-    script.chmod(0o755)
-    return TestSpec(name=name, script=script, server_script=None, duration_s=duration_s)
 
 
 @dataclass(frozen=True)
@@ -188,16 +85,9 @@ def cron_armed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> CronAr
 @pytest.fixture(scope="module")
 def measured(fleet: Fleet) -> tuple[StageResult, list[Progress], list[tuple[str, str]]]:
     """One shipped test, measured on server and three clients and collected."""
-    name = "direct-tcp"
-    test = TestSpec(
-        name=name,
-        script=RESOURCES / "tests" / name,
-        server_script=RESOURCES / "tests" / f"{name}.server",
-        duration_s=2,
-    )
     seen: list[Progress] = []
     passes: list[tuple[str, str]] = []
-    slots = plan([test])
+    slots = plan([shipped("direct-tcp", 2)])
     result = fleet.measure(
         slots,
         on_progress=seen.append,
@@ -271,44 +161,6 @@ def test_the_server_was_watched_and_nothing_is_left_running(fleet: Fleet, measur
     for host in fleet.hosts[:4]:
         running = fleet.processes(host)
         assert not any(word in running for word in ("run-slot", "iperf", "dool", "procstat"))
-
-
-def test_collected_files_are_read_only_and_their_checksums_hold(
-    fleet: Fleet, measured: object
-) -> None:
-    checked = subprocess.run(
-        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
-        cwd=fleet.run.raw_dir,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stdout
-    files = {p for p in fleet.run.raw_dir.rglob("*") if p.is_file()}
-    assert len(checked.stdout.splitlines()) == len(files) - 1  # all but SHA256SUMS itself
-    assert {p.stat().st_mode & 0o777 for p in files} == {0o444}
-    assert fleet.run.clocks_path in files
-
-
-def test_collecting_again_contacts_nobody_and_changes_nothing(
-    fleet: Fleet, measured: object
-) -> None:
-    slots = plan([replace_name(fleet, "direct-tcp")])
-    before = {p: p.stat().st_mtime_ns for p in fleet.run.raw_dir.rglob("*")}
-    with RemotePool(Access(key_path=Path("/none"), known_hosts_path=Path("/none"))) as no_pool:
-        again = collect(fleet.run, fleet.hosts[:4], slots, pool=no_pool, threads=2)
-    assert again.failed == ()
-    assert {p: p.stat().st_mtime_ns for p in fleet.run.raw_dir.rglob("*")} == before
-
-
-def replace_name(_fleet: Fleet, name: str) -> TestSpec:
-    script = RESOURCES / "tests" / name
-    return TestSpec(
-        name=name,
-        script=script,
-        server_script=script.with_name(f"{name}.server"),
-        duration_s=2,
-    )
 
 
 def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
@@ -394,58 +246,7 @@ def test_without_its_server_or_any_client_nothing_is_started(fleet: Fleet, tmp_p
     assert not own.run.timetable_path.exists()
 
 
-def test_what_a_host_should_not_offer_stays_there(fleet: Fleet, tmp_path: Path) -> None:
-    own = fleet.in_new_run(tmp_path)
-    host = fleet.client(4)
-    fleet.sh(
-        host,
-        f"""mkdir -p {host.workdir}/logs && cd {host.workdir}/logs
-        echo good >extra.log
-        ln -s /etc/passwd link.log; mkfifo pipe.log; mkdir folder.log; echo x >.hidden; echo x >x.part
-        echo x >'a b'; echo x >"$(printf 'two\\nlines')" """,
-    )
-    slots = plan([spec("absent", tmp_path, "true")])
-    result = collect(own.run, [host], slots, pool=fleet.pool, threads=1)
-    (failed,) = result.failed
-    assert "missing on the host" in failed.reason
-    assert {p.name for p in own.run.host_raw_dir(host.name).iterdir()} == {"extra.log"}
-    fleet.sh(host, f"rm -rf {host.workdir}/logs/*")
-
-
-def test_missing_and_refused_files_are_named_one_by_one() -> None:
-    error = CollectError("missing on the host", ["01-a.log", "'a b' (not a name of a log)"])
-    assert str(error) == "missing on the host: 01-a.log, 'a b' (not a name of a log)"
-
-
-def test_a_log_that_is_too_large_is_left_and_named(
-    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = fleet.in_new_run(tmp_path)
-    host = fleet.client(4)
-    fleet.sh(
-        host, f"mkdir -p {host.workdir}/logs; head -c 5000 /dev/zero >{host.workdir}/logs/big.log"
-    )
-    monkeypatch.setattr(collecting, "FILE_LIMIT_BYTES", 4096)
-    slots = plan([spec("absent", tmp_path, "true")])
-    (failed,) = collect(own.run, [host], slots, pool=fleet.pool, threads=1).failed
-    assert "big.log (too large: 4.88 KiB)" in failed.reason
-    fleet.sh(host, f"rm {host.workdir}/logs/big.log")
-
-
-def test_a_collected_file_that_was_changed_is_found_and_never_fetched_over(
-    fleet: Fleet, measured: object, tmp_path: Path
-) -> None:
-    copy = Run(tmp_path / "copy")
-    shutil.copytree(fleet.run.root, copy.root)
-    changed = copy.host_raw_dir("client-001") / "01-direct-tcp.log"
-    changed.chmod(0o644)
-    changed.write_text("better numbers\n")
-    with pytest.raises(CollectError, match=r"client-001/01-direct-tcp\.log"):
-        collect(copy, fleet.hosts[:4], [], pool=fleet.pool, threads=4)
-    assert changed.read_text() == "better numbers\n"
-
-
-def test_a_host_without_root_and_namespaces_measures_as_well(tmp_path: Path) -> None:
+def test_hosts_on_loopback_measure_as_well(tmp_path: Path) -> None:
     for lonely in launch(tmp_path, "loopback", 1):
         slots = plan([spec("quick", tmp_path, 'echo "$1 $PERFKIT_DURATION_S"', duration_s=0.2)])
         result = lonely.measure(slots, lonely.hosts)

@@ -223,6 +223,22 @@ def test_stop_ends_a_waiter_at_once_and_the_test_it_runs(workdir: Workdir) -> No
     assert list((workdir.root / "logs").glob("*.events.json")) == []
 
 
+def test_finish_ends_a_server_that_has_nothing_left_to_serve(workdir: Workdir) -> None:
+    workdir.script(
+        "s.server", "trap 'echo summary; exit 0' INT; echo ready; while :; do sleep 1; done"
+    )
+    order, _ = workdir.order("01-s", "s", in_s=0.1, duration_s=1, grace_s=30, role="server")
+    waiter = workdir.start("run-slot", order)
+    wait_until(
+        lambda: (log := workdir.root / "logs/01-s.server.log").exists() and log.read_text() != ""
+    )
+    assert workdir.run("run-slot", "finish") == (0, "")
+    assert waiter.wait(timeout=5) == 0
+    events = workdir.events("01-s.server")
+    assert (events["exit_status"], events["timed_out"]) == (0, False)
+    assert workdir.log("01-s.server") == "ready\nsummary\n"
+
+
 def test_stop_leaves_a_process_alone_that_only_has_the_waiters_number(workdir: Workdir) -> None:
     other = subprocess.Popen(["sleep", "30"])
     try:

@@ -96,10 +96,12 @@ def test_a_slot_without_a_record_is_a_problem() -> None:
     ]
 
 
-def test_a_server_that_ends_before_its_slot_is_a_problem_and_a_client_is_not() -> None:
-    record = json.dumps({**GOOD, "end_utc_s": 1005.0})
-    for role, expected in (
-        (Role.CLIENT, []),
-        (Role.SERVER, ["01-a ended before its slot was over"]),
+@pytest.mark.parametrize("status", [0, 130, 137])
+def test_a_server_may_end_by_any_signal_but_not_before_its_slot(status: int) -> None:
+    for end_utc_s, expected in (
+        (1010.2, []),
+        (1005.0, [f"01-a ended before its slot was over, with exit status {status}"]),
     ):
-        assert judge(role, ("01-a",), parse_outcome(f"record 01-a {record}\n")) == expected
+        record = json.dumps({**GOOD, "end_utc_s": end_utc_s, "exit_status": status})
+        outcome = parse_outcome(f"record 01-a {record}\n")
+        assert judge(Role.SERVER, ("01-a",), outcome) == expected

@@ -1,0 +1,126 @@
+"""Real hosts to measure on, for the tests beside this file."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from perfkit import runs
+from perfkit.configure.pki import make_ssh_key, pin_hosts
+from perfkit.configure.remote import Access, RemotePool
+from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
+from perfkit.measure.plan import Addresses
+from perfkit.measure.runner import Hooks, Options, measure
+from perfkit.measure.starters import EpochStarter
+from perfkit.model import Host, Role, Slot, StageResult, TestSpec
+from perfkit.runs import Run
+
+RESOURCES = Path(__file__).parents[2] / "resources"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Hosts that are up, the server first, and connections to them."""
+
+    run: Run
+    hosts: Sequence[Host]
+    pool: RemotePool
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(remote=self.hosts[0].address)
+
+    def client(self, number: int) -> Host:
+        return self.hosts[number]
+
+    def sh(self, host: Host, script: str) -> str:
+        return self.pool.get(host).run_script(script).stdout
+
+    def in_new_run(self, tmp_path: Path) -> Fleet:
+        """The same hosts, with a run folder of their own for what is measured."""
+        return replace(self, run=runs.create(tmp_path / "runs", "again", {}))
+
+    def measure(
+        self, slots: Sequence[Slot], hosts: Sequence[Host] | None = None, **hooks: Any
+    ) -> StageResult:
+        return measure(
+            self.run,
+            self.hosts[:4] if hosts is None else hosts,
+            slots,
+            pool=self.pool,
+            starter=EpochStarter(),
+            addresses=self.addresses,
+            options=Options(bin_dir=RESOURCES / "bin", threads=6),
+            hooks=Hooks(**hooks),
+        )
+
+    def events(self, host: Host, slot: str) -> dict[str, Any]:
+        return dict(
+            json.loads((self.run.host_raw_dir(host.name) / f"{slot}.events.json").read_text())
+        )
+
+    def processes(self, host: Host) -> str:
+        return self.sh(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
+
+
+def launch(folder: Path, isolation: str, n_clients: int) -> Iterator[Fleet]:
+    run = runs.create(folder, f"measure-{uuid.uuid4().hex[:8]}", {})
+    provider = get_provider("local", isolation=isolation)
+    names = [("server", Role.SERVER)]
+    names += [(f"client-{n:03d}", Role.CLIENT) for n in range(1, n_clients + 1)]
+    user_key = make_ssh_key()
+    runs.write_atomic(run.key_path, user_key.private_openssh.encode())
+    keys = {name: make_ssh_key() for name, _ in names}
+    request = LaunchRequest(
+        token=uuid.uuid4().hex,
+        run_id=run.id,
+        owner="measure tests",
+        expires_utc=datetime.now(UTC) + timedelta(minutes=10),
+        authorized_key=user_key.public_openssh,
+        hosts=tuple(
+            HostRequest(
+                name=name,
+                role=role,
+                host_key=keys[name].public_openssh,
+                host_key_private=keys[name].private_openssh,
+            )
+            for name, role in names
+        ),
+    )
+    try:
+        hosts = sorted(provider.launch(request), key=lambda h: (h.role is not Role.SERVER, h.name))
+        pin_hosts(run.known_hosts_path, hosts)
+        access = Access(
+            key_path=run.key_path,
+            known_hosts_path=run.known_hosts_path,
+            connect_timeout_s=3,
+            patience_s=5,
+        )
+        with RemotePool(access, log_dir=run.root / "hosts") as pool:
+            yield Fleet(run, hosts, pool)
+    finally:
+        provider.release(run.id)
+
+
+def spec(name: str, folder: Path, text: str, duration_s: float = 1) -> TestSpec:
+    """A test with a script of its own and no server."""
+    script = folder / name
+    script.write_text(f"#!/bin/sh\n{text}\n")
+    script.chmod(0o755)
+    return TestSpec(name=name, script=script, server_script=None, duration_s=duration_s)
+
+
+def shipped(name: str, duration_s: float) -> TestSpec:
+    """A test of resources/tests, with its server."""
+    script = RESOURCES / "tests" / name
+    return TestSpec(
+        name=name,
+        script=script,
+        server_script=script.with_name(f"{name}.server"),
+        duration_s=duration_s,
+    )

@@ -1,0 +1,107 @@
+"""Logs brought home from real hosts: whole, checksummed, read-only, and only what is a log."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from measured_fleet import Fleet, launch, shipped, spec
+
+from perfkit.configure.remote import Access, RemotePool
+from perfkit.errors import CollectError
+from perfkit.measure import collect as collecting
+from perfkit.measure.collect import collect
+from perfkit.measure.plan import plan
+from perfkit.runs import Run
+
+pytestmark = pytest.mark.root
+
+SLOTS = plan([shipped("direct-tcp", 1)])
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    needs_root: None,
+    needs_tools: Callable[..., None],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Fleet]:
+    """A server and two clients; the first client has been measured, and all was collected."""
+    needs_tools("iperf", "cron", "sshd")
+    for fleet in launch(tmp_path_factory.mktemp("collect"), "namespaces", 2):
+        assert fleet.measure(SLOTS, fleet.hosts[:2]).failed == ()
+        collected = collect(fleet.run, fleet.hosts[:2], SLOTS, pool=fleet.pool, threads=2)
+        assert collected.failed == ()
+        yield fleet
+
+
+def test_collected_files_are_read_only_and_their_checksums_hold(fleet: Fleet) -> None:
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=fleet.run.raw_dir,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout
+    files = {p for p in fleet.run.raw_dir.rglob("*") if p.is_file()}
+    assert len(checked.stdout.splitlines()) == len(files) - 1  # all but SHA256SUMS itself
+    assert {p.stat().st_mode & 0o777 for p in files} == {0o444}
+    assert fleet.run.clocks_path in files
+
+
+def test_collecting_again_contacts_nobody_and_changes_nothing(fleet: Fleet) -> None:
+    before = {p: p.stat().st_mtime_ns for p in fleet.run.raw_dir.rglob("*")}
+    with RemotePool(Access(key_path=Path("/none"), known_hosts_path=Path("/none"))) as no_pool:
+        again = collect(fleet.run, fleet.hosts[:2], SLOTS, pool=no_pool, threads=2)
+    assert again.failed == ()
+    assert {p: p.stat().st_mtime_ns for p in fleet.run.raw_dir.rglob("*")} == before
+
+
+def test_what_a_host_should_not_offer_stays_there(fleet: Fleet, tmp_path: Path) -> None:
+    own = fleet.in_new_run(tmp_path)
+    host = fleet.client(2)
+    fleet.sh(
+        host,
+        f"""mkdir -p {host.workdir}/logs && cd {host.workdir}/logs
+        echo good >extra.log
+        ln -s /etc/passwd link.log; mkfifo pipe.log; mkdir folder.log; echo x >.hidden; echo x >x.part
+        echo x >'a b'; echo x >"$(printf 'two\\nlines')" """,
+    )
+    slots = plan([spec("absent", tmp_path, "true")])
+    result = collect(own.run, [host], slots, pool=fleet.pool, threads=1)
+    (failed,) = result.failed
+    assert "missing on the host: 01-absent.log, 01-absent.events.json" in failed.reason
+    assert "'a b' (not a name of a log)" in failed.reason
+    assert {p.name for p in own.run.host_raw_dir(host.name).iterdir()} == {"extra.log"}
+    fleet.sh(host, f"rm -rf {host.workdir}/logs/*")
+
+
+def test_a_log_that_is_too_large_is_left_and_named(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    host = fleet.client(2)
+    fleet.sh(
+        host, f"mkdir -p {host.workdir}/logs; head -c 5000 /dev/zero >{host.workdir}/logs/big.log"
+    )
+    monkeypatch.setattr(collecting, "FILE_LIMIT_BYTES", 4096)
+    slots = plan([spec("absent", tmp_path, "true")])
+    (failed,) = collect(own.run, [host], slots, pool=fleet.pool, threads=1).failed
+    assert "big.log (too large: 4.88 KiB)" in failed.reason
+    fleet.sh(host, f"rm {host.workdir}/logs/big.log")
+
+
+def test_a_collected_file_that_was_changed_is_found_and_never_fetched_over(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(fleet.run.root, copy.root)
+    changed = copy.host_raw_dir("client-001") / "01-direct-tcp.log"
+    changed.chmod(0o644)
+    changed.write_text("better numbers\n")
+    with pytest.raises(CollectError, match=r"client-001/01-direct-tcp\.log"):
+        collect(copy, fleet.hosts[:2], SLOTS, pool=fleet.pool, threads=2)
+    assert changed.read_text() == "better numbers\n"
