@@ -20,6 +20,7 @@ from perfkit.fleet.local import tags
 from perfkit.fleet.local.provider import LocalProvider
 
 pytestmark = pytest.mark.root
+KINDS = ("net", "mnt", "pid", "uts", "ipc")
 
 # Launches hosts named in argv and says when it has them; used to be killed or to end on its own.
 LAUNCHER = """
@@ -39,17 +40,20 @@ def provider() -> LocalProvider:
 @pytest.fixture
 def run(tmp_path: Path, provider: LocalProvider) -> Iterator[LocalRun]:
     """A run that leaves nothing: no tagged process, no interface, no namespace."""
-    before = namespaces("net", "mnt")
     run = LocalRun(tmp_path)
     try:
         yield run
     finally:
+        machine = {namespace(os.getpid(), kind) for kind in KINDS}
+        ours = {namespace(t.pid, kind) for t in tags.scan(run.run_id) for kind in KINDS} - machine
+        there = set(tags.pids())
         report = provider.release(run.run_id)
     assert report.leaked == ()
     assert tags.scan(run.run_id) == []
     assert not interface(run).exists()
-    ours = {link: pids for link, pids in namespaces("net", "mnt").items() if link not in before}
-    assert [pids for pids in ours.values() if not all(map(is_tagged, pids))] == []
+    # Only processes that were there before: the kernel gives a namespace's number away again.
+    left = [pid for pid in there if {namespace(pid, kind) for kind in KINDS} & (ours - {""})]
+    assert left == []
 
 
 def namespace(pid: int, kind: str) -> str:
@@ -58,28 +62,6 @@ def namespace(pid: int, kind: str) -> str:
         return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
     except OSError:
         return ""
-
-
-def namespaces(*kinds: str) -> dict[str, list[int]]:
-    """Every namespace of these kinds that a process is in."""
-    found: dict[str, list[int]] = {}
-    for pid in tags.pids():
-        for kind in kinds:
-            found.setdefault(namespace(pid, kind), []).append(pid)
-    found.pop("", None)
-    return found
-
-
-def is_tagged(pid: int) -> bool:
-    """Whether the process is part of some run, of another test or person."""
-    while pid > 1:
-        try:
-            if b"perfkit-" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return True
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return True  # it has ended
-    return False
 
 
 def interface(run: LocalRun) -> Path:
@@ -145,6 +127,31 @@ def test_recipes_written_for_other_hosts_find_sudo_and_apt(
     (host,) = provider.launch(run.request("client-001"))
     said = run.ssh(host, "sudo -n id -u && dpkg-query -W -f '${Package}\\n' coreutils")
     assert said.stdout == "0\ncoreutils\n", said.stderr
+
+
+def test_releasing_waits_for_the_keeper_it_started_so_that_no_zombie_stays(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    provider.launch(run.request("client-001"))
+    keeper = one(run, tags.KEEPER)
+    assert parent(keeper) == os.getpid()
+    provider.release(run.run_id)
+    assert not Path(f"/proc/{keeper}").exists()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_no_test_waits_for_address_resolution(run: LocalRun, provider: LocalProvider) -> None:
+    server, client = provider.launch(run.request("server", "client-001"))
+    said = run.ssh(client, "ip neigh show nud permanent")
+    assert {line.split()[0] for line in said.stdout.splitlines()} == {
+        server.address,
+        str(ipaddress.ip_network(f"{server.address}/20", strict=False)[1]),
+    }
+    said = run.ssh(server, "ip neigh show nud permanent")
+    assert client.address in said.stdout
 
 
 def test_runs_do_not_share_a_network(
@@ -236,7 +243,7 @@ def test_a_killed_host_is_gone_whole_and_the_others_stay(
     pid = one(run, tags.HOST, "client-001")
     inside = namespace(pid, "pid")
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: inside not in namespaces("pid"), 5)
+    assert wait_until(lambda: inside not in {namespace(pid, "pid") for pid in tags.pids()}, 5)
     assert [host.name for host in provider.hosts(run.run_id)] == ["server"]
     assert run.ssh(server, "echo alive").stdout == "alive\n"
 

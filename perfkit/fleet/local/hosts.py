@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +36,13 @@ class HostPlan:
 
     Attributes:
         fields: Its tag.
+        neighbours: Addresses whose MAC it knows from the start.
         expires_s: End of its life, epoch seconds.
     """
 
     fields: Mapping[str, str]
     address: str
+    neighbours: Sequence[str]
     expires_s: float
     host_key: str
     host_key_private: str
@@ -84,7 +86,7 @@ def _become(plan: HostPlan, tools: HostTools, trees: tuple[str, ...], ready: soc
     _enter_root(plan, trees)
     if ready.recv(1) != b"1":
         raise ConnectionAbortedError("the keeper gave up")
-    network.configure_host(plan.address)
+    network.configure_host(plan.address, plan.neighbours)
     linux.limit_capabilities(linux.HOST_CAPABILITIES.values())
     _redirect_stdio()
     for command in (

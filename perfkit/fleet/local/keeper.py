@@ -148,7 +148,7 @@ class Keeper:
                 request = json.loads(lines.readline(MAX_REQUEST_BYTES))
             self._expires_s = max(self._expires_s, float(request["expires"]))
             answer: dict[str, Any] = self._workshop.launch(request)
-        except (PerfkitError, OSError, ValueError, KeyError) as exc:
+        except (PerfkitError, OSError, ValueError, KeyError, TypeError) as exc:
             answer = {"error": f"{type(exc).__name__}: {exc}"}
         try:
             connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -61,6 +61,9 @@ HOST_CAPABILITIES = {
     "SETFCAP": 31,
 }
 
+# What making a host takes.
+MAKER_CAPABILITIES = {"NET_ADMIN": 12, "SYS_ADMIN": 21, "MKNOD": 27}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -137,6 +140,14 @@ def pivot_into(root: str) -> None:
     _check(_libc.pivot_root(b".", b"."), f"pivot_root {root}")
     _check(_libc.umount2(b".", MNT_DETACH), "umount of the old root")
     os.chdir("/")
+
+
+def effective_capabilities() -> int:
+    """Bit mask of what this process may do."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
 
 
 def limit_capabilities(keep: Iterable[int]) -> None:

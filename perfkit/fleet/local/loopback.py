@@ -67,8 +67,13 @@ def check_folder(n_hosts: int) -> None:
     """Refuse a temporary folder that cannot hold the hosts.
 
     Raises:
-        ProviderError: it cannot be written, or is too full.
+        ProviderError: it cannot be written, is too full, or this is not Linux.
     """
+    if not Path("/proc/self/status").exists():
+        raise ProviderError(
+            "local hosts are found again by their tags in /proc, which this system does not have; "
+            "use Linux, or a provider of remote hosts"
+        )
     base = Path(tempfile.gettempdir())
     if not os.access(base, os.W_OK):
         raise ProviderError(f"{base}: cannot be written; set TMPDIR to a folder that can")
@@ -96,18 +101,16 @@ def launch(request: LaunchRequest) -> list[Host]:
         return _alive(request)
     except OSError as exc:
         raise LaunchError(f"run {request.run_id}: {run}: {exc.strerror}") from exc
-    _make_privilege_separation_folder()
-    for wanted, port in zip(request.hosts, _free_ports(len(request.hosts)), strict=True):
-        _start(request, wanted, port, sshd)
+    started = _start_all(request, sshd)
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    hosts = [host for host in _alive(request) if _answers(host, deadline_s)]
+    hosts = [host for host in started if _answers(host, deadline_s)]
     if not hosts:
         log = run / request.hosts[0].name / "sshd.log"
         said = log.read_text(errors="replace").strip() if log.exists() else "nothing"
         raise LaunchError(f"run {request.run_id}: no sshd answers on {ADDRESS}; {log}: {said}")
-    silent = {wanted.name for wanted in request.hosts} - {host.name for host in hosts}
+    silent = [host.name for host in started if host not in hosts]
     if silent:
-        end(request.run_id, sorted(silent))
+        end(request.run_id, silent)
     return hosts
 
 
@@ -163,9 +166,22 @@ def _free_ports(count: int) -> list[int]:
     raise LaunchError(f"{ADDRESS}: {count} free ports in {PORTS} asked for, {len(chosen)} found")
 
 
+def _start_all(request: LaunchRequest, sshd: str) -> list[Host]:
+    run, settings = run_folder(request.run_id), tools.sshd_extra_lines()
+    try:
+        _make_privilege_separation_folder()
+        new = [wanted for wanted in request.hosts if not (run / wanted.name).exists()]
+        ports = _free_ports(len(new))
+        for wanted, port in zip(new, ports, strict=True):
+            _write_folder(run / wanted.name, request, wanted, port, settings)
+            _start(request, wanted, port, sshd)
+    except OSError as exc:
+        raise LaunchError(f"run {request.run_id}: {run}: {exc}") from exc
+    return [_host(request.run_id, wanted, port) for wanted, port in zip(new, ports, strict=True)]
+
+
 def _start(request: LaunchRequest, wanted: HostRequest, port: int, sshd: str) -> None:
     folder = run_folder(request.run_id) / wanted.name
-    _write_folder(folder, request, wanted, port)
     expires_s = request.expires_utc.timestamp()
     tag = tags.format_tag(
         tags.HOST,
@@ -193,7 +209,9 @@ def _start(request: LaunchRequest, wanted: HostRequest, port: int, sshd: str) ->
     )
 
 
-def _write_folder(folder: Path, request: LaunchRequest, wanted: HostRequest, port: int) -> None:
+def _write_folder(
+    folder: Path, request: LaunchRequest, wanted: HostRequest, port: int, settings: Sequence[str]
+) -> None:
     (folder / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
     config = dedent(f"""\
         ListenAddress {ADDRESS}
@@ -216,7 +234,7 @@ def _write_folder(folder: Path, request: LaunchRequest, wanted: HostRequest, por
     files = {
         "host_key": wanted.host_key_private.rstrip("\n") + "\n",
         "authorized_keys": f"{request.authorized_key}\n",
-        "sshd_config": config + "".join(f"{line}\n" for line in tools.sshd_extra_lines()),
+        "sshd_config": config + "".join(f"{line}\n" for line in settings),
     }
     for name, text in files.items():
         with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
@@ -224,22 +242,30 @@ def _write_folder(folder: Path, request: LaunchRequest, wanted: HostRequest, por
 
 
 def _alive(request: LaunchRequest) -> list[Host]:
-    user = pwd.getpwuid(os.getuid()).pw_name
-    wanted = {host.name: host for host in request.hosts}
-    return [
-        Host(
-            name=tagged.fields["name"],
-            role=wanted[tagged.fields["name"]].role,
-            address=ADDRESS,
-            host_key=wanted[tagged.fields["name"]].host_key,
-            port=int(tagged.fields["port"]),
-            user=user,
-            workdir=str(run_folder(request.run_id) / tagged.fields["name"] / "work"),
-            can_tunnel=False,
-        )
+    """Those of the request's hosts that run, by their tags."""
+    ports = {
+        tagged.fields["name"]: int(tagged.fields["port"])
         for tagged in tags.scan(request.run_id)
-        if tagged.kind == tags.HOST and tagged.fields["name"] in wanted
+        if tagged.kind == tags.HOST and tagged.isolation == tags.LOOPBACK
+    }
+    return [
+        _host(request.run_id, wanted, ports[wanted.name])
+        for wanted in request.hosts
+        if wanted.name in ports
     ]
+
+
+def _host(run_id: str, wanted: HostRequest, port: int) -> Host:
+    return Host(
+        name=wanted.name,
+        role=wanted.role,
+        address=ADDRESS,
+        host_key=wanted.host_key,
+        port=port,
+        user=pwd.getpwuid(os.getuid()).pw_name,
+        workdir=str(run_folder(run_id) / wanted.name / "work"),
+        can_tunnel=False,
+    )
 
 
 def _answers(host: Host, deadline_s: float) -> bool:

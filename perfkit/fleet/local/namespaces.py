@@ -19,7 +19,7 @@ from typing import Any
 
 import perfkit
 from perfkit.errors import LaunchError, ProviderError, ReleaseError
-from perfkit.fleet.local import keeper, sweep, tags
+from perfkit.fleet.local import keeper, linux, sweep, tags
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
 from perfkit.model import Host, Role
 
@@ -51,6 +51,11 @@ def why_not() -> str | None:
         return f"namespaces are Linux's, this is {sys.platform}"
     if privileged() is None:
         return "neither root nor passwordless sudo"
+    if os.geteuid() == 0:
+        has = linux.effective_capabilities()
+        lacks = [name for name, bit in linux.MAKER_CAPABILITIES.items() if not has >> bit & 1]
+        if lacks:
+            return f"root without {', '.join(lacks)}, as in a container"
     return None
 
 

@@ -37,6 +37,7 @@ MAX_HOSTS = 1000
 _BRIDGE = "perfkit"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
+_SIOCSARP, _ATF_COMPLETE_PERMANENT, _ARPHRD_ETHER = 0x8955, 0x02 | 0x04, 1  # arp(7)
 _IFF_UP = 0x1
 
 
@@ -68,6 +69,9 @@ class Switch:
 
     def __init__(self, run_id: str) -> None:
         machine = IPRoute()
+        # A socket belongs for ever to the namespace it was made in: this one, the machine's.
+        self._machine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._uplink = tags.uplink_name(run_id)
         try:
             self.subnet, self._claim = _claim_subnet(run_id, machine)
             machine_namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -79,15 +83,15 @@ class Switch:
                 if switch_off.exists():
                     switch_off.write_text("1")
             self._netlink = IPRoute()
-            self._make_bridge(tags.uplink_name(run_id), machine_namespace)
+            self._make_bridge(machine_namespace)
             os.close(machine_namespace)
-            _address_uplink(machine, tags.uplink_name(run_id), self.subnet)
+            _address_uplink(machine, self._uplink, self.subnet)
         except NetlinkError as exc:
             raise LaunchError(f"local network of {run_id}: {exc}") from exc
         finally:
             machine.close()
 
-    def _make_bridge(self, uplink: str, machine_namespace: int) -> None:
+    def _make_bridge(self, machine_namespace: int) -> None:
         self._netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
         self._bridge = self._netlink.link_lookup(ifname=_BRIDGE)[0]
         self._netlink.link(
@@ -96,8 +100,17 @@ class Switch:
             kind="veth",
             master=self._bridge,
             state="up",
-            peer={"ifname": uplink, "net_ns_fd": machine_namespace},
+            peer={
+                "ifname": self._uplink,
+                "net_ns_fd": machine_namespace,
+                "address": _mac(self.controller),
+            },
         )
+
+    @property
+    def controller(self) -> str:
+        """The machine's own address in the run's network."""
+        return str(self.subnet[1])
 
     def address(self, index: int) -> str:
         """Address of the host with this index, counted from 0.
@@ -128,9 +141,20 @@ class Switch:
             )
         except NetlinkError as exc:
             raise LaunchError(f"eth0 of the host at {self.address(index)}: {exc}") from exc
+        _set_neighbour(self._machine, self._uplink, self.address(index))
+
+    def neighbours(self, servers: Iterable[str], *, is_server: bool) -> list[str]:
+        """Addresses that a host should know the MAC of for good.
+
+        Everybody's: the controller and the servers; a server's: everybody. The kernel's table of
+        *learned* neighbours is one for all namespaces and holds 1,024 (arp(7), gc_thresh3), which
+        300 hosts overflow; permanent entries do not count. No test waits for ARP either.
+        """
+        everybody = [self.address(index) for index in range(MAX_HOSTS)] if is_server else []
+        return [self.controller, *(everybody or servers)]
 
 
-def configure_host(address: str) -> None:
+def configure_host(address: str, neighbours: Iterable[str]) -> None:
     """Bring up lo and eth0 of the network namespace this process is in.
 
     By ioctl: a netlink library opened in every one of a thousand short-lived processes
@@ -146,6 +170,9 @@ def configure_host(address: str) -> None:
             sockaddr = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
             fcntl.ioctl(control, request, struct.pack("16s16s", b"eth0", sockaddr))
         _bring_up(control, "eth0")
+        for neighbour in neighbours:
+            if neighbour != address:
+                _set_neighbour(control, "eth0", neighbour)
 
 
 def _bring_up(control: socket.socket, interface: str) -> None:
@@ -153,6 +180,21 @@ def _bring_up(control: socket.socket, interface: str) -> None:
     (flags,) = struct.unpack("16xH14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))
     request = struct.pack("16sH14x", interface.encode(), flags | _IFF_UP)
     fcntl.ioctl(control, _SIOCSIFFLAGS, request)
+
+
+def _set_neighbour(control: socket.socket, interface: str, address: str) -> None:
+    """Enter an address of the run with its MAC, for good, in the ARP table of `control`'s network."""
+    request = struct.pack(
+        "=HH4s8xH6s8xi16x16s",
+        socket.AF_INET,
+        0,
+        socket.inet_aton(address),
+        _ARPHRD_ETHER,
+        bytes.fromhex(_mac(address).replace(":", "")),
+        _ATF_COMPLETE_PERMANENT,
+        interface.encode(),
+    )
+    fcntl.ioctl(control, _SIOCSARP, request)
 
 
 def _mac(address: str) -> str:

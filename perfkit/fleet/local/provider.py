@@ -72,7 +72,7 @@ class LocalProvider:
             needs_root=in_namespaces,
             shared_clock=True,
             shared_cpu=True,
-            can_tunnel=in_namespaces,
+            can_tunnel=in_namespaces and Path("/dev/net/tun").exists(),
             max_hosts=MAX_HOSTS,
         )
 

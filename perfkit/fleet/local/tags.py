@@ -88,10 +88,11 @@ def parse_tag(argument: str) -> tuple[str, dict[str, str]] | None:
 
 def scan(run_id: str | None = None) -> list[Tagged]:
     """All tagged processes of one run, or of all runs, that can be believed; by PID."""
-    own_depth = len(_namespace_pids("self"))
+    if not Path("/proc/self/status").exists():
+        return []  # not Linux: nothing can have been launched
     found = []
     for pid in pids():
-        tagged = _read(pid, own_depth)
+        tagged = read(pid)
         if tagged and run_id in (None, tagged.run_id):
             found.append(tagged)
     return sorted(found, key=lambda tagged: tagged.pid)
@@ -104,7 +105,12 @@ def pids() -> Iterator[int]:
             yield int(entry)
 
 
-def _read(pid: int, own_depth: int) -> Tagged | None:
+def read(pid: int) -> Tagged | None:
+    """The tag of one process; None when it has none, is not to be believed, or has ended.
+
+    Also None for an instant while the process is in execve(2), between its old and its new command
+    line: who looks for what is left looks twice.
+    """
     try:
         command_line = Path(f"/proc/{pid}/cmdline").read_bytes()
         if b"perfkit-" not in command_line:
@@ -112,7 +118,7 @@ def _read(pid: int, own_depth: int) -> Tagged | None:
         parsed = _tag_in(command_line)
         if parsed is None or os.stat(f"/proc/{pid}").st_uid not in (0, os.getuid()):
             return None
-        inner = _namespace_pids(str(pid))[own_depth:]
+        inner = _namespace_pids(str(pid))[len(_namespace_pids("self")) :]
     except (FileNotFoundError, ProcessLookupError):
         return None  # it ended while we looked
     kind, fields = parsed
@@ -167,7 +173,7 @@ def _signal_if_same(process: Tagged, number: int) -> int | None:
     except ProcessLookupError:
         return None
     try:
-        current = _read(process.pid, len(_namespace_pids("self")))
+        current = read(process.pid)
         if current is None or current.run_id != process.run_id:
             raise ProcessLookupError  # noqa: TRY301  the same as a process that is gone
         signal.pidfd_send_signal(fd, number)

@@ -9,12 +9,14 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from perfkit.errors import LaunchError
 from perfkit.fleet.local import hosts, linux, network, rootfs, sweep, tags, tools
+from perfkit.model import Role
 
 # Enough to keep all processors busy; each one in the making is a fork of the keeper.
 IN_THE_MAKING_PER_CPU = 4
@@ -34,6 +36,7 @@ class Workshop:
         self._trees = rootfs.present_trees()
         self._made: dict[str, list[str]] = {}
         self._next_index = 0
+        self._servers: list[str] = []
 
     def launch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Make the hosts of one request; a token that was served before makes nothing.
@@ -80,6 +83,9 @@ class Workshop:
         index = self._next_index
         address = self._switch.address(index)
         self._next_index += 1
+        is_server = wanted["role"] == Role.SERVER
+        if is_server:
+            self._servers.append(address)
         plan = hosts.HostPlan(
             fields={
                 "run": self._run_id,
@@ -91,6 +97,7 @@ class Workshop:
                 "isolation": tags.NAMESPACES,
             },
             address=address,
+            neighbours=self._switch.neighbours(self._servers, is_server=is_server),
             expires_s=float(request["expires"]),
             host_key=str(wanted["host_key"]),
             host_key_private=str(wanted["host_key_private"]),
@@ -117,9 +124,24 @@ def _finish(one: tuple[hosts.HostPlan, int, socket.socket]) -> dict[str, str]:
             reason = ready.recv(4096).decode(errors="replace")
         except OSError as exc:
             reason = f"not ready within {MAKING_TIMEOUT_S:.0f} s ({exc})"
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    if not reason and not _shows_its_tag(pid):
+        reason = "it ended on the way"
+    if reason:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return {plan.name: reason} if reason else {}
+
+
+def _shows_its_tag(pid: int) -> bool:
+    """Wait out the instant in execve in which a process has no command line."""
+    for _ in range(1000):
+        tagged = tags.read(pid)
+        if tagged and tagged.kind == tags.HOST:
+            return True
+        if not Path(f"/proc/{pid}").exists():
+            return False
+        time.sleep(0.001)
+    return False
 
 
 def _set_stage(hidden: Iterable[Path]) -> None:
