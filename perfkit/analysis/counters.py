@@ -18,7 +18,8 @@ def in_window(monitor: pd.DataFrame, window: Window) -> pd.DataFrame:
     """
     end = monitor["t_s"].to_numpy(dtype=np.float64)
     begin = end - monitor["dt_s"].to_numpy(dtype=np.float64)
-    return monitor.loc[(begin >= window.start_s) & (end <= window.end_s)]
+    inside: pd.DataFrame = monitor[(begin >= window.start_s) & (end <= window.end_s)]
+    return inside
 
 
 def spans(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

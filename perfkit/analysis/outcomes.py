@@ -83,9 +83,10 @@ def _recorded(logs: RunLogs, name: str, event: Mapping[Hashable, Any], streams: 
     return {
         "ok": not reason,
         "reason": f"{reason}: {said}" if reason and said else reason,
-        "start_s": start - offset - logs.t0_utc_s,
-        "end_s": end - offset - logs.t0_utc_s,
-        "late_s": start - offset - float(event["planned_start_utc_s"]),
+        # Epoch seconds as floats are good to 0.2 us; the rest is noise.
+        "start_s": round(start - offset - logs.t0_utc_s, 6),
+        "end_s": round(end - offset - logs.t0_utc_s, 6),
+        "late_s": round(start - offset - float(event["planned_start_utc_s"]), 6),
         "exit_status": float(event["exit_status"]),
     }
 

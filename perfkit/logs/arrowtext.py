@@ -6,6 +6,7 @@ than a loop over lines; RE2 keeps them linear in the input, whatever the input i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,10 +48,17 @@ def to_factors(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float
 
 def to_categories(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical[Any]:
     """Text that repeats: one small number a row, each text once."""
-    return pd.Categorical.from_codes(codes, categories=pd.Index(list(names)))
+    return pd.Categorical.from_codes(codes, dtype=_category_type(tuple(names)), validate=False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _category_type(names: tuple[str, ...]) -> pd.CategoricalDtype:
+    # Most logs of a run have the same few texts; making the type costs more than filling it.
+    return pd.CategoricalDtype(pd.Index(list(names)))
 
 
 def take_text(values: Sequence[str], positions: NDArray[np.int64]) -> pd.Categorical[Any]:
     """`values[position]` for each row; a position past the end is the empty text."""
-    names, codes = np.unique(np.array([*values, ""], dtype=object), return_inverse=True)
-    return to_categories(codes[positions], names.tolist())
+    places: dict[str, int] = {}
+    codes = np.array([places.setdefault(text, len(places)) for text in (*values, "")])
+    return to_categories(codes[positions], tuple(places))

@@ -9,6 +9,9 @@ place that declares them; readers build to it and `check` holds them to it.
 `monitor`      one host's counters, one row a tick; a row covers [t - dt, t)
 `process`      CPU seconds used by one process since its start, one row a second
 `events`       when a test really started and ended on a host, one row a (slot, host)
+`vpn-clients`  OpenVPN's clients as its server's status lists them, one row a client
+`vpn-counters` counters of an OpenVPN client process, one row a status
+`vpn-events`   what OpenVPN's log says about connections, one row a line
 =============  ============================================================================
 """
 
@@ -150,12 +153,62 @@ _EVENTS = (
     Column("timed_out", "bool", "", "ended at its time limit"),
 )
 
+_VPN_CLIENTS = (
+    Column("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
+    Column("t_utc", "time", "", "when the status was written"),
+    Column("common_name", "text", "", "UNDEF until the handshake has said it"),
+    Column("peer_address", "text", "", "the client beside the tunnel"),
+    Column("peer_port", "int", "", "0 = not printed", _at_least_0),
+    Column("tunnel_address", "text", "", "its address in the tunnel; empty = none yet"),
+    Column("tunnel_ipv6_address", "text", "", "the same for IPv6"),
+    Column("recv_bytes", "float", "byte", "from the client since it connected", _at_least_0),
+    Column("send_bytes", "float", "byte", "to the client since it connected", _at_least_0),
+    Column("connected_utc", "time", "", "when it connected; counters start again then"),
+    Column("username", "text", "", "UNDEF = none"),
+    Column("client_id", "int", "", "-1 = not printed"),
+    Column("peer_id", "int", "", "-1 = not printed"),
+    Column("cipher", "text", "", "of the data channel"),
+    Column("line_no", "int", "", "line in the file, from 1", _above_0),
+)
+
+_COMPRESSION = ("pre_compress", "post_compress", "pre_decompress", "post_decompress")
+
+_VPN_COUNTERS = (
+    Column("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
+    Column("t_utc", "time", "", "when the status was written"),
+    Column("tun_read_bytes", "float", "byte", "out of the tunnel device, to send", _at_least_0),
+    Column("tun_write_bytes", "float", "byte", "into the tunnel device", _at_least_0),
+    Column("link_read_bytes", "float", "byte", "from the server, encrypted", _at_least_0),
+    Column("link_write_bytes", "float", "byte", "to the server, encrypted", _at_least_0),
+    Column("auth_read_bytes", "float", "byte", "from the server, authenticated", _at_least_0),
+    *(
+        Column(
+            f"{name}_bytes", "float", "byte", "with compression only", _at_least_0, required=False
+        )
+        for name in _COMPRESSION
+    ),
+    Column("line_no", "int", "", "line in the file, from 1", _above_0),
+)
+
+_VPN_EVENTS = (
+    Column("t_utc", "time", "", "as stamped; NaT when the log has no times"),
+    Column("event", "text", "", "what happened: `perfkit.logs.openvpn_log.EVENTS`"),
+    Column("common_name", "text", "", "the client, or on a client the server; empty = not said"),
+    Column("peer_address", "text", "", "the other end; empty = not said"),
+    Column("peer_port", "int", "", "0 = not printed", _at_least_0),
+    Column("text", "text", "", "the message"),
+    Column("line_no", "int", "", "line in the log, from 1", _above_0),
+)
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "traffic": _TRAFFIC,
     "run-traffic": (*_TRAFFIC, *_ON_THE_TIME_LINE),
     "monitor": _MONITOR,
     "process": _PROCESS,
     "events": _EVENTS,
+    "vpn-clients": _VPN_CLIENTS,
+    "vpn-counters": _VPN_COUNTERS,
+    "vpn-events": _VPN_EVENTS,
 }
 
 _IS_DTYPE: dict[str, Callable[[Any], bool]] = {
@@ -258,9 +311,9 @@ def _joined(frames: Sequence[pd.DataFrame], name: str) -> Any:
         return pd.concat(parts, ignore_index=True) if len(parts) < 8 else _stacked(parts)
     places: dict[str, int] = {}
     codes = []
-    for part in parts:
-        new = [places.setdefault(text, len(places)) for text in part.cat.categories]
-        codes.append(np.array([*new, -1])[part.cat.codes.to_numpy()])
+    for part in (frame[name].array for frame in frames):
+        new = [places.setdefault(text, len(places)) for text in part.categories]
+        codes.append(np.array([*new, -1])[part.codes])
     return pd.Categorical.from_codes(np.concatenate(codes), categories=pd.Index(list(places)))
 
 

@@ -89,46 +89,46 @@ class RunReader:
         return to_frame(rows)
 
     def _traffic(self) -> pd.DataFrame:
-        frames_found = []
-        for slot in self.slots:
-            sent = [self._client_log(name, slot) for name in self.names if name != self.server]
-            frames_found += sent
-            frames_found.append(
-                self._server_log(slot, pd.DataFrame(frames.concat(sent, "run-traffic")))
-            )
-        found = [frame for frame in frames_found if len(frame)]
-        return frames.concat(found, "run-traffic")
+        return frames.concat([self._slot_traffic(slot) for slot in self.slots], "run-traffic")
 
-    def _client_log(self, name: str, slot: SlotPlan) -> pd.DataFrame:
-        reading = self._read(self.run.host_raw_dir(name) / f"{slot.name}.log", "iperf2")
-        if reading is None:
-            return frames.empty("run-traffic")
-        if reading.messages:
-            self.messages[slot.name, name] = reading.messages[-1]
-        return _owned(reading.frame, slot.name, name, np.full(len(reading.frame), name))
+    def _slot_traffic(self, slot: SlotPlan) -> pd.DataFrame:
+        """All traffic logs of a slot: each client's, and the server's about all of them."""
+        names, found = [], []
+        for name in self.names:
+            path = self.run.host_raw_dir(name) / f"{slot.name}.log"
+            reading = self._read(path, "iperf2") if name != self.server else None
+            if reading is None:
+                continue
+            if reading.messages:
+                self.messages[slot.name, name] = reading.messages[-1]
+            names.append(name)
+            found.append(reading.frame)
+        sent = frames.concat(found, "traffic")
+        # Added once for all logs: thousands of small frames would each pay for three columns.
+        places = np.repeat(np.arange(len(found)), [len(frame) for frame in found])
+        clients = to_categories(places, names)
+        sent = _owned(sent, slot.name, clients, clients)
+        received = self._server_log(slot)
+        if received is None:
+            return sent
+        owners = self._owners(received, sent)
+        nobodys = received.loc[(owners == "") & (received["stream"] >= 0), "stream"].nunique()
+        if nobodys:
+            text = f"{nobodys} streams at the server are from no client of this run"
+            self.findings.append(Finding(slot.name, text))
+        there = to_categories(np.zeros(len(received), dtype=np.int8), [self.server])
+        owned = _owned(received, slot.name, pd.Categorical(owners.astype(str)), there)
+        return frames.concat([sent, owned], "run-traffic")
 
-    def _server_log(self, slot: SlotPlan, sent: pd.DataFrame) -> pd.DataFrame:
+    def _server_log(self, slot: SlotPlan) -> pd.DataFrame | None:
         if slot.server is not None or not self.server:
-            return frames.empty("run-traffic")
+            return None
         path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
         if not path.is_file():
-            self.findings.append(
-                Finding(slot.name, "the server's log is missing: sender-side figures")
-            )
-            return frames.empty("run-traffic")
+            text = "the server's log is missing: sender-side figures"
+            self.findings.append(Finding(slot.name, text))
         reading = self._read(path, "iperf2")
-        if reading is None:
-            return frames.empty("run-traffic")
-        owners = self._owners(reading.frame, sent)
-        nobodys = reading.frame.loc[(owners == "") & (reading.frame["stream"] >= 0), "stream"]
-        if len(nobodys):
-            self.findings.append(
-                Finding(
-                    slot.name,
-                    f"{nobodys.nunique()} streams at the server are from no client of this run",
-                )
-            )
-        return _owned(reading.frame, slot.name, self.server, owners)
+        return None if reading is None else reading.frame
 
     def _owners(self, received: pd.DataFrame, sent: pd.DataFrame) -> NDArray[np.object_]:
         """The client of each row of a server's log: by both ends' ports, else by its address.
@@ -227,14 +227,10 @@ def _slot(record: dict[str, Any]) -> SlotPlan:
 
 
 def _owned(
-    frame: pd.DataFrame, slot: str, log_host: str, owners: NDArray[np.object_]
+    frame: pd.DataFrame, slot: str, clients: pd.Categorical[Any], log_hosts: pd.Categorical[Any]
 ) -> pd.DataFrame:
-    """A log's own lines (sums repeat them) with the slot, the log's host and the client."""
-    codes = np.zeros(len(frame), dtype=np.int8)
-    names, places = np.unique(owners.astype(str), return_inverse=True)
-    named = frame.assign(
-        slot=to_categories(codes, [slot]),
-        host=to_categories(places, names.tolist()),
-        log_host=to_categories(codes, [log_host]),
-    )
-    return named[~named["kind"].isin(["group-interval", "group-summary"])]
+    """A log's own lines (sums repeat them) with the slot, the client and the log's host."""
+    slots = to_categories(np.zeros(len(frame), dtype=np.int8), [slot])
+    named = frame.assign(slot=slots, host=clients, log_host=log_hosts)
+    own = named["kind"].isin(["interval", "summary"]).to_numpy(dtype=bool)
+    return named[own]

@@ -1,0 +1,239 @@
+"""The report of a run: one page that opens without a network, and the same tables as files.
+
+`compose` makes a `Report` from a run folder and writes nothing; `render` also writes
+`report/index.html`, the tables in every format, the plots, and the tidy frames. The page has no
+script, loads nothing, follows the reader's light or dark theme, and fits a phone and paper.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+
+from perfkit.analysis import segments as windows
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.stats import Summary, summarise
+from perfkit.logs.reader import read_run
+from perfkit.logs.runlogs import RunLogs
+from perfkit.model import Segment
+from perfkit.report import export
+from perfkit.report.plots import Plot, draw_plots
+from perfkit.report.standard import provenance, standard_tables
+from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
+from perfkit.runs import Run, write_atomic
+
+Phases = Sequence[tuple[str, float]]
+_FOLDED = ("hosts", "logs")  # long and seldom wanted: closed until asked for
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A run's report, made but not written.
+
+    Attributes:
+        tables: Tables in the order of the page, by name.
+    """
+
+    run: Run
+    logs: RunLogs
+    segments: tuple[Segment, ...]
+    summary: Summary
+    tables: dict[str, ReportTable]
+    plots: tuple[Plot, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may change the figures, one line each."""
+        found = [f for f in self.summary.findings if f.level == "warning"]
+        return [f"{finding.where}: {finding.text}" for finding in found]
+
+    def text(self, width: int = 110) -> str:
+        """For a terminal, and for the end of a headless run: warnings, tests, clients, server."""
+        warned = [
+            textwrap.fill(f"WARNING {line}", width, subsequent_indent="        ")
+            for line in self.warnings
+        ]
+        shown = [
+            self.tables[n].to_text(width)
+            for n in ("tests", "clients", "server")
+            if n in self.tables
+        ]
+        return plain("\n\n".join([*(["\n".join(warned)] if warned else []), *shown]))
+
+    def __repr__(self) -> str:
+        return f"<Report {self.run.id}: {len(self.tables)} tables, {len(self.warnings)} warnings>"
+
+    def _repr_html_(self) -> str:
+        warned = "".join(f"<li>{html.escape(line)}</li>" for line in self.warnings)
+        tables = "".join(to_html(self.tables[n]) for n in ("tests", "clients", "server"))
+        return f"{SCOPED_STYLE}<div class='perfkit-table'><ul>{warned}</ul>{tables}</div>"
+
+
+def compose(run: Run, *, phases: Phases = ()) -> Report:
+    """Read a run's logs and make its tables and plots; writes segments.json if there is none.
+
+    Args:
+        phases: (name, seconds) of each phase, for the table of phases.
+
+    Raises:
+        RunError: the run measured nothing. SegmentError: its segments.json is damaged.
+    """
+    logs = read_run(run)
+    found = outcomes(logs)
+    chosen = windows.current(run, logs, found)
+    summary = summarise(logs, chosen, found)
+    tables = standard_tables(logs, summary, phases)
+    return Report(
+        run=run,
+        logs=logs,
+        segments=tuple(chosen),
+        summary=summary,
+        tables={table.name: _cleaned(table) for table in tables},
+        plots=tuple(draw_plots(logs, chosen, summary)),
+    )
+
+
+def render(run: Run, *, phases: Phases = (), now: datetime | None = None) -> Report:
+    """Make a run's report and write it: `report/` and `tables/` of the run folder.
+
+    Args:
+        phases: (name, seconds) of each phase, for the table of phases.
+        now: The moment printed on the page; the clock's if None.
+
+    Returns:
+        The report; its page is `run.report_dir / "index.html"`.
+    """
+    report = compose(run, phases=phases)
+    for table in report.tables.values():
+        export.write(table, run.report_dir)
+    for plot in report.plots:
+        write_atomic(run.report_dir / f"{plot.name}.svg", standalone(plot.svg).encode())
+    page = to_page(report, now or datetime.now(UTC))
+    write_atomic(run.report_dir / "index.html", page.encode("utf-8", "replace"))
+    write_frames(report)
+    return report
+
+
+def write_frames(report: Report) -> None:
+    """Write the tidy frames behind the report as `tables/*.parquet`."""
+    frames = {
+        "traffic": report.logs.traffic,
+        "monitor": report.logs.monitor,
+        "process": report.logs.process,
+        "events": report.logs.events,
+        "tests": report.summary.tests,
+        "clients": report.summary.clients,
+    }
+    report.run.tables_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, frame in frames.items():
+        write_atomic(report.run.tables_dir / f"{name}.parquet", frame.to_parquet(index=False))
+
+
+def to_page(report: Report, now: datetime) -> str:
+    """The whole page as HTML text."""
+    title = f"perfkit: {report.run.id}"
+    tables = report.tables
+    body = [
+        f"<h1>{html.escape(str(report.logs.manifest.get('name') or report.run.id))}</h1>",
+        f"<p class='from'>{html.escape(provenance(report.logs))}; "
+        f"report made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>",
+        _warnings(report),
+        *(_section(tables[name]) for name in ("tests",)),
+        *(_figure(plot) for plot in report.plots),
+        *(_section(table) for name, table in tables.items() if name not in ("tests", "warnings")),
+        _section(tables["warnings"]) if tables["warnings"].rows else "",
+    ]
+    return (
+        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
+        "<meta name='color-scheme' content='light dark'>\n"
+        # Nothing may be loaded or run, whatever text a log smuggles in.
+        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; "
+        "style-src 'unsafe-inline'\">\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{_stylesheet()}</style>\n</head>\n"
+        f"<body>\n<main>\n{chr(10).join(body)}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def standalone(svg: str) -> str:
+    """An SVG as a file of its own: on white, dark text."""
+    head, _, rest = svg.partition(">")
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>\n{head} style="background:#fff;color:#111">{rest}'
+    )
+
+
+def plain(text: str) -> str:
+    """Text without terminal escapes and control characters."""
+    return _CONTROL.sub("", _ANSI.sub("", text))
+
+
+def _cleaned(table: ReportTable) -> ReportTable:
+    rows = [
+        tuple(plain(value) if isinstance(value, str) else value for value in row)
+        for row in table.rows
+    ]
+    return ReportTable(
+        name=table.name,
+        title=table.title,
+        columns=table.columns,
+        rows=tuple(rows),
+        caption=plain(table.caption),
+        provenance=plain(table.provenance),
+    )
+
+
+def _warnings(report: Report) -> str:
+    if not report.warnings:
+        return "<p class='good'>No warnings.</p>"
+    items = "".join(f"<li>{html.escape(plain(line))}</li>" for line in report.warnings)
+    count = len(report.warnings)
+    return (
+        f"<section class='warn' role='note'><h2>{count} warning{'s' if count > 1 else ''}</h2>"
+        f"<ul>{items}</ul></section>"
+    )
+
+
+def _section(table: ReportTable) -> str:
+    links = " ".join(
+        f"<a href='{html.escape(table.name)}.{export.EXPORTERS[name].suffix}'>{name}</a>"
+        for name in export.FILES
+    )
+    inner = f"<div class='wide' tabindex='0'>{_table_only(table)}</div>{_notes(table)}"
+    files = f"<p class='files'>as {links}</p>"
+    if table.name in _FOLDED:
+        label = f"{html.escape(table.title)} ({len(table.rows)})"
+        return f"<section><details><summary>{label}</summary>{inner}{files}</details></section>"
+    return f"<section><h2>{html.escape(table.title)}</h2>{inner}{files}</section>"
+
+
+def _table_only(table: ReportTable) -> str:
+    text = to_html(table)
+    return text[: text.index("</table>") + len("</table>")]
+
+
+def _notes(table: ReportTable) -> str:
+    return f"<p class='note'>{html.escape(table.caption)}</p>" if table.caption else ""
+
+
+def _figure(plot: Plot) -> str:
+    label = f"<title>{html.escape(plot.alt)}</title>"
+    head, _, rest = plot.svg.partition(">")
+    svg = f"{head} role='img' aria-label='{html.escape(plot.alt, quote=True)}'>{label}{rest}"
+    return (
+        f"<figure><div class='wide'>{svg}</div>"
+        f"<figcaption>{html.escape(plot.title)} (<a href='{plot.name}.svg'>svg</a>)</figcaption></figure>"
+    )
+
+
+@cache
+def _stylesheet() -> str:
+    return resources.files("perfkit.report").joinpath("page.css").read_text(encoding="utf-8")

@@ -1,0 +1,222 @@
+"""Plots of a run as SVG text, drawn without a display and without global state.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers; line styles differ too.
+Text takes the colour of the page it is put in (`currentColor`), so one plot fits light and dark.
+
+Source of the colours: Okabe, Ito, Color Universal Design (2008).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from perfkit.analysis.stats import OUTSIDE_NIC, TUNNEL_NIC, Summary
+from perfkit.logs.runlogs import RunLogs
+from perfkit.model import Segment
+from perfkit.units import SI_PREFIXES
+
+MEGA = SI_PREFIXES["M"]
+_INK = "#010203"  # stands for the page's own text colour until the SVG is written
+_COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
+BLUE, ORANGE, GREEN, RED = _COLOURS.values()
+_MANY = 40  # above this many clients dots say less than a distribution
+_STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
+    "svg.hashsalt": "perfkit",  # the same run draws the same bytes
+    "font.size": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.15,
+    "lines.linewidth": 1.4,
+    "text.parse_math": False,  # a dollar in a test's name is a dollar
+    **dict.fromkeys(
+        [
+            "text.color",
+            "axes.labelcolor",
+            "axes.edgecolor",
+            "xtick.color",
+            "ytick.color",
+            "grid.color",
+        ],
+        _INK,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """A drawn plot: its file name without suffix, its title, the SVG, and its words.
+
+    Attributes:
+        alt: What the plot shows, for those who cannot see it.
+    """
+
+    name: str
+    title: str
+    svg: str
+    alt: str
+
+
+def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> list[Plot]:
+    """Every plot there is data for: the server over time, and goodput per client."""
+    plots = []
+    with mpl.rc_context(_STYLE):
+        server = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
+        if len(server):
+            plots.append(_server_over_time(server, segments, logs))
+        if summary.clients["ok"].any() and "goodput_bps" in summary.tests:
+            plots.append(_per_client(summary))
+    return plots
+
+
+def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: RunLogs) -> Plot:
+    panels = [
+        ("NIC\n(Mbit/s)", _nic_lines(monitor, OUTSIDE_NIC)),
+        ("Tunnel\n(Mbit/s)", _nic_lines(monitor, TUNNEL_NIC)),
+        ("CPU (%)", _cpu_lines(monitor)),
+    ]
+    panels = [(label, lines) for label, lines in panels if lines]
+    figure = Figure(figsize=(9.6, 1.0 + 1.6 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    gaps = _gaps(monitor)
+    broken = np.insert(monitor["t_s"].to_numpy(), gaps, np.nan)
+    for place, (axis, (label, lines)) in enumerate(zip(axes, panels, strict=True)):
+        for (name, values), (colour, dash) in zip(
+            lines.items(), ((BLUE, "-"), (ORANGE, "--"), (GREEN, ":")), strict=False
+        ):
+            axis.step(
+                broken, np.insert(values, gaps, np.nan), dash, where="pre", color=colour, label=name
+            )
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+        _shade(axis, segments, named=place == 0)
+        if len(lines) > 1:
+            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    axes[-1].set_xlabel("seconds after T0")
+    first = min((slot.start_s for slot in logs.slots), default=0.0)
+    last = max((slot.end_s for slot in logs.slots), default=0.0)
+    inside = monitor["t_s"].between(first - 10, last + 10)
+    if inside.any():
+        axes[-1].set_xlim(monitor.loc[inside, "t_s"].min(), monitor.loc[inside, "t_s"].max())
+    named = ", ".join(
+        f"{s.slot} from {s.outer.start_s:.0f} to {s.outer.end_s:.0f} s" for s in segments
+    )
+    return Plot(
+        name="server-over-time",
+        title="Server over time; dark bands are the steady windows, light ones the outer windows",
+        svg=_to_svg(figure),
+        alt=f"Line plots of the server's network and CPU load by second. Tests: {named or 'none'}.",
+    )
+
+
+def _nic_lines(monitor: pd.DataFrame, nic: str) -> dict[str, Any]:
+    ways = {"received": f"net_{nic}_recv_bps", "sent": f"net_{nic}_send_bps"}
+    return {n: monitor[c].to_numpy() / MEGA for n, c in ways.items() if c in monitor}
+
+
+def _cpu_lines(monitor: pd.DataFrame) -> dict[str, Any]:
+    shares = {"total": "cpu_busy_pct", "sys": "cpu_system_pct", "usr": "cpu_user_pct"}
+    return {n: monitor[c].to_numpy() for n, c in shares.items() if c in monitor}
+
+
+def _gaps(monitor: pd.DataFrame) -> Any:
+    """Rows before which the monitor was away for long: the line breaks there."""
+    dt = monitor["dt_s"].to_numpy()
+    typical = np.nanmedian(dt) if len(dt) else np.nan
+    return np.flatnonzero(np.diff(monitor["t_s"].to_numpy()) > 5 * typical) + 1
+
+
+def _shade(axis: Axes, segments: Sequence[Segment], *, named: bool) -> None:
+    for segment in segments:
+        axis.axvspan(segment.outer.start_s, segment.outer.end_s, color=GREEN, alpha=0.10, lw=0)
+        if segment.steady:
+            axis.axvspan(
+                segment.steady.start_s, segment.steady.end_s, color=GREEN, alpha=0.16, lw=0
+            )
+        if named:
+            middle = (segment.outer.start_s + segment.outer.end_s) / 2
+            axis.annotate(
+                segment.slot,
+                (middle, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+
+
+def _per_client(summary: Summary) -> Plot:
+    """One line a test: every client up to forty, else the distribution; the box is p25 to p75."""
+    counted = summary.clients[summary.clients["ok"]]
+    tests = [s for s in summary.tests["slot"] if (counted["slot"] == s).any()]
+    figure = Figure(figsize=(9.6, 0.8 + 0.75 * len(tests)), layout="constrained")
+    axis = figure.subplots()
+    words = []
+    for place, slot in enumerate(reversed(tests)):
+        values = np.sort(counted.loc[counted["slot"] == slot, "goodput_bps"].to_numpy() / MEGA)
+        _distribution(axis, values, place)
+        middle = np.median(values)
+        words.append(
+            f"{slot}: {len(values)} clients, median {middle:.2f}, {values[0]:.2f} to {values[-1]:.2f} Mbit/s"
+        )
+    axis.set_yticks(range(len(tests)), list(reversed(tests)))
+    axis.set_ylim(-0.6, len(tests) - 0.4)
+    axis.set_xlim(left=0)
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel("goodput of a client in the steady window (Mbit/s)")
+    return Plot(
+        name="per-client",
+        title="Goodput per client: box p25 to p75, whiskers p5 to p95, line the median",
+        svg=_to_svg(figure),
+        alt="Distribution of goodput over clients. " + "; ".join(reversed(words)) + ".",
+    )
+
+
+def _distribution(axis: Axes, values: Any, place: int) -> None:
+    p5, p25, p50, p75, p95 = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
+    axis.plot([p5, p95], [place, place], color=_INK, lw=1)
+    axis.barh(place, p75 - p25, left=p25, height=0.34, color=BLUE, alpha=0.35, lw=0)
+    axis.plot([p50, p50], [place - 0.2, place + 0.2], color=RED, lw=2)
+    if len(values) <= _MANY:
+        # The golden ratio spreads dots evenly without chance: the same run, the same picture.
+        height = place + 0.12 * (2 * (np.arange(len(values)) * 0.618 % 1) - 1)
+        axis.plot(values, height, "o", color=BLUE, ms=3.5, alpha=0.8, mew=0)
+        return
+    counts, edges = np.histogram(values, bins=int(2 * np.sqrt(len(values))))
+    shape = counts / counts.max() * 0.32
+    axis.fill_between(
+        (edges[:-1] + edges[1:]) / 2,
+        place + 0.06,
+        place + 0.06 + shape,
+        step="mid",
+        color=BLUE,
+        alpha=0.5,
+        lw=0,
+    )
+    outside = values[(values < p5) | (values > p95)]
+    axis.plot(outside, np.full(len(outside), place - 0.12), "|", color=BLUE, ms=5, alpha=0.7)
+
+
+def _to_svg(figure: Figure) -> str:
+    """The figure as an SVG element that fits its column and takes the page's text colour."""
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = out.getvalue().decode("utf-8")
+    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    for name, colour in _COLOURS.items():  # a page may set lighter ones for its dark theme
+        text = text.replace(colour, f"var(--plot-{name}, {colour})")
+    # The size in points would not shrink on a phone; the viewBox keeps the shape.
+    return re.sub(r'<svg ([^>]*?)width="[^"]*"([^>]*?)height="[^"]*"', r"<svg \1\2", text, count=1)
