@@ -1,4 +1,4 @@
-"""Real hosts to measure on, for the tests beside this file."""
+"""Real hosts to measure on, for the tests and benchmarks of measuring and collecting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec
 from perfkit.runs import Run
 
-RESOURCES = Path(__file__).parents[2] / "resources"
+RESOURCES = Path(__file__).parents[1] / "resources"
 
 
 @dataclass(frozen=True)
