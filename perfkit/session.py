@@ -44,6 +44,15 @@ class Session:
         self.run, self.settings, self.provider = run, chosen, provider
         self.slots = planned(chosen)
         self._stack = contextlib.ExitStack()
+        try:
+            self._open()
+        except BaseException:  # a notebook keeps the traceback, and would keep the lock with it
+            self.close()
+            raise
+        _open_here[run.root] = self
+
+    def _open(self) -> None:
+        run, chosen = self.run, self.settings
         self._stack.enter_context(run.locked())
         self._stack.callback(_open_here.pop, run.root, None)
         self._stack.callback(atexit.unregister, self._release_if_up)
@@ -64,7 +73,6 @@ class Session:
         self.fleet = self._make_fleet()
         if events:
             self._check_against_listing()
-        _open_here[run.root] = self
 
     def __enter__(self) -> Session:
         return self

@@ -10,7 +10,7 @@ from memory_provider import MemoryProvider
 
 from perfkit import journal, settings
 from perfkit import session as sessions
-from perfkit.errors import ConfigError, RunError, ScheduleError
+from perfkit.errors import ConfigError, JournalError, RunError, ScheduleError
 from perfkit.model import Host, HostState, Role
 from perfkit.session import Session
 
@@ -105,6 +105,20 @@ def test_attaching_to_a_run_that_is_open_here_gives_the_same_session(project: Pa
     session.close()
     with sessions.attach(project / "runs", session.run.id) as again:
         assert again is not session
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_run_that_cannot_be_opened_is_not_left_locked(project: Path) -> None:
+    with opened(name="demo") as session:
+        session.journal.append("note")
+        session.journal.append("note")
+    whole = session.run.journal_path.read_bytes()
+    session.run.journal_path.write_bytes(b"x" + whole)
+    with pytest.raises(JournalError) as held:  # as a notebook holds the last traceback
+        sessions.attach(project / "runs", session.run.id)
+    session.run.journal_path.write_bytes(whole)
+    sessions.attach(project / "runs", session.run.id).close()
+    assert "damaged" in str(held.value)
 
 
 @pytest.mark.usefixtures("project", "provider")
