@@ -9,21 +9,29 @@ from typing import Any
 from perfkit.configure.remote import Remote
 from perfkit.errors import CommandError
 
-# One shell, one process for each tool. Values go through `clean`, so the text is JSON.
+# The shell does what it can by itself: every process is started on a hundred hosts at once. What
+# is printed between quotes holds none itself, so the text is JSON.
 _SCRIPT = r"""
+set -f
 PATH=$PATH:/usr/sbin:/sbin
-clean() { printf %s "$1" | tr -d '"\\\n\r\t'; }
-version() { "$@" 2>&1 | sed -n '1s/^[^0-9]*\([0-9][0-9.]*\).*/\1/p'; }
-[ -r /etc/os-release ] && . /etc/os-release
+read -r kernel </proc/sys/kernel/osrelease
 while read -r name value _; do
     [ "$name" = MemTotal: ] && memory_kib=$value && break
 done </proc/meminfo
-{
-printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
-    "$(clean "$(uname -r)")" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$(clean "$PRETTY_NAME")"
-printf '"openvpn_version": "%s", "iperf_version": "%s", "python_version": "%s"}\n' \
-    "$(version openvpn --version)" "$(version iperf -v)" "$(version python3 -V)"
-} >facts.json && cat facts.json
+[ -r /etc/os-release ] && . /etc/os-release
+case $PRETTY_NAME in *[\"\\]*) PRETTY_NAME=unknown ;; esac
+version() {
+    set -- $(command -v "$1" >/dev/null && "$@" 2>&1)
+    while [ $# -gt 0 ]; do
+        case $1 in [0-9]*[!0-9.]*) ;; [0-9]*) echo "$1" && return ;; esac
+        shift
+    done
+}
+facts=$(printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
+    "$kernel" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$PRETTY_NAME"
+printf '"openvpn_version": "%s", "iperf_version": "%s", "python_version": "%s"}' \
+    "$(version openvpn --version)" "$(version iperf -v)" "$(version python3 -V)")
+echo "$facts" >facts.json && echo "$facts"
 """
 
 

@@ -130,7 +130,7 @@ class Remote:
             LostError: no answer within `timeout_s`, or the script ended.
         """
         answers = []
-        with self.link.translated(f"talking to {shorten(script)!r}"):
+        with self.link.translated(f"talking to {shorten(script, 80)!r}"):
             command = f"timeout -k 1 {timeout_s * (len(questions) + 1):.0f} sh -c {quote(script)}"
             channel = self.link.start(lambda it: it.exec_command(command))
             with contextlib.closing(channel), channel.makefile("rb") as lines:
@@ -183,7 +183,7 @@ class Remote:
             CommandError: a command of the task failed, or the task raised `invoke.Exit`.
             PerfkitError: what the guarded connection raised, as it is.
         """
-        with self.link.translated(f"recipe {getattr(task, '__name__', task)!s}"):
+        with self.link.translated(f"doing recipe {getattr(task, '__name__', task)}"):
             call_task(task, self.connection)
 
 

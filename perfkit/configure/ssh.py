@@ -118,7 +118,9 @@ def translate(host: str, exc: BaseException, doing: str) -> HostError:
     """Our error for one that came out of an open connection."""
     detail = str(exc) or type(exc).__name__
     if isinstance(exc, _LOST):
-        return LostError(host, f"{doing}: connection lost ({detail}); its outcome is not known")
+        return LostError(
+            host, f"connection lost ({detail}) while {doing}; its outcome is not known"
+        )
     return TransferError(host, f"{doing}: {detail}")
 
 
@@ -266,7 +268,7 @@ class Link:
             yield
         except FOREIGN as exc:
             if self._aborted.is_set():
-                error: HostError = LostError(self.host.name, f"{doing}: {self._reason}")
+                error: HostError = LostError(self.host.name, f"{self._reason} (while {doing})")
             else:
                 error = translate(self.host.name, exc, doing)
             if isinstance(error, LostError):
@@ -304,7 +306,7 @@ class Link:
             CommandTimeoutError: it was still running at its limit; it has been killed.
         """
         command = wrap(script, limit_s=limit_s, env=env)
-        doing = f"running {shorten(script)!r}"
+        doing = f"running {shorten(script, 80)!r}"
         self.transcript.write(*(f"$ {line}" for line in script.strip().splitlines()))
         started = monotonic()
         with self.translated(doing):
