@@ -85,7 +85,7 @@ def run(**options: Any) -> None:
     from perfkit import phases
 
     with phases.start(**_given(options)) as session:
-        click.echo(phases.run_all(session).text())
+        phases.run_all(session)
 
 
 @main.command()
@@ -130,9 +130,7 @@ def report(run: str, runs_dir: str) -> None:
     """Write tables, plots and index.html, and print the tables."""
     from perfkit import phases
 
-    made = phases.report(phases.find_run(run, runs_dir=runs_dir))
-    click.echo(made.text())
-    click.echo(f"\nreport: {made.run.report_dir / 'index.html'}")
+    phases.report(phases.find_run(run, runs_dir=runs_dir), echo=True)
 
 
 @main.command()

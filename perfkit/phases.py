@@ -24,6 +24,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import click
+
 from perfkit import journal, runs, settings
 from perfkit import session as sessions
 from perfkit.analysis import segments, stats
@@ -44,7 +46,7 @@ from perfkit.report.tables import ReportTable
 from perfkit.runs import Run
 from perfkit.session import Session
 from perfkit.settings import Parameters
-from perfkit.widgets.fleet_table import FleetView
+from perfkit.widgets.fleet_table import FleetView, is_interactive
 
 
 def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,8 +82,12 @@ def start(**chosen: Any) -> Session:
     """
     checked = settings.load(chosen)
     if checked.parameters.run:
-        return sessions.attach(checked.runs_dir, checked.parameters.run)
-    return sessions.open_new(checked)
+        session = sessions.attach(checked.runs_dir, checked.parameters.run)
+    else:
+        session = sessions.open_new(checked)
+    if not is_interactive():
+        click.echo(session)
+    return session
 
 
 def attach(run: str = "latest", *, runs_dir: str = "") -> Session:
@@ -312,9 +318,16 @@ def segment(run: Run) -> ReportTable:
     return next(table for table in tables if table.name == "windows")
 
 
-def report(run: Run) -> Report:
-    """Write tables, plots and `report/index.html`; called again, it writes them anew."""
-    return page.render(run, phases=_phase_times(run))
+def report(run: Run, *, echo: bool | None = None) -> Report:
+    """Write tables, plots and `report/index.html`; called again, it writes them anew.
+
+    Args:
+        echo: Also print the tables; None: where no person sees the returned object.
+    """
+    made = page.render(run, phases=_phase_times(run))
+    if echo or (echo is None and not is_interactive()):
+        click.echo(f"{made.text()}\n\nreport: {run.report_dir / 'index.html'}")
+    return made
 
 
 def _phase_times(run: Run) -> list[tuple[str, float]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import html
 import importlib.metadata
 import os
 import platform
@@ -82,6 +83,22 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.run.id}: {len(self.inventory.records())} hosts>"
+
+    def __str__(self) -> str:
+        return "\n".join([f"run {self.run.id}", *self.notices, *self._timetable()])
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self._timetable())
+        notices = "".join(f"<p>{html.escape(line)}</p>" for line in self.notices)
+        return f"<p><b>{html.escape(self.run.id)}</b></p>{notices}<ul>{lines}</ul>"
+
+    @property
+    def notices(self) -> list[str]:
+        """What to know about the hosts, and what was left out because of them."""
+        return [self.provider.notice, *self.run.manifest()["notices"]]
+
+    def _timetable(self) -> list[str]:
+        return [f"T+{slot.start_s:g} s to T+{slot.end_s:g} s: {slot.name}" for slot in self.slots]
 
     def close(self) -> None:
         """Close connections and journal and give the run free; hosts go on. Safe to call twice."""

@@ -13,6 +13,7 @@ class MemoryProvider:
     """Lists what was put into `there`; releases all but the hosts named in `stuck`."""
 
     name = "memory"
+    notice = "Hosts in memory, for tests."
 
     def __init__(self, *, can_tunnel: bool = True, max_hosts: int = 50) -> None:
         self.there: list[ListedHost] = []

@@ -100,6 +100,7 @@ class Provider(Protocol):
 
     name: str
     traits: Traits
+    notice: str  # one plain sentence about its hosts, for people
 
     def preflight(self, n_hosts: int) -> None:
         """Refuse now, before anything is made, what cannot work: privileges, tools, memory.

@@ -27,6 +27,7 @@ class MemoryProvider:
     """Keeps hosts in a list; can refuse a batch, lose a host, and be slow to let go."""
 
     name = "memory"
+    notice = "Hosts in memory, for tests."
     traits = Traits(
         costs_money=False,
         needs_root=False,
