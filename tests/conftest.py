@@ -15,6 +15,11 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+# A noisy machine is no bug; the same examples in every CI run, other ones on every desk.
+settings.register_profile("perfkit", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("perfkit")
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
