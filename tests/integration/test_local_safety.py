@@ -66,7 +66,7 @@ def read(path):
 disk = json.loads(sys.argv[1])["disk"]
 for path in ("kernel/panic", "kernel/core_pattern", "kernel/hostname", "kernel/sysrq",
              "vm/swappiness", "vm/drop_caches", "fs/file-max", "kernel/modprobe"):
-    write("/proc/sys/" + path, "1")
+    write("/proc/sys/" + path, "7")
 write("/proc/sysrq-trigger", "h")
 write("/proc/irq/default_smp_affinity", "1")
 write("/sys/power/state", "mem")

@@ -36,8 +36,8 @@ from perfkit.fleet.local import sweep, tags
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
-READY = "ready"
-EXISTS = "exists"
+READY = "ready\n"
+EXISTS = "exists\n"
 
 
 class Ended(BaseException):
@@ -75,36 +75,49 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
         print(f"not a keeper's tag: {tag}", file=sys.stderr)  # noqa: T201
         return 2
     fields = parsed[1]
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(socket_name(fields["run"]))
-    except OSError as exc:
-        if exc.errno != errno.EADDRINUSE:
-            raise
-        print(EXISTS)  # noqa: T201
+    listener = _listen(fields["run"])
+    if listener is None:
+        _say(EXISTS)
         return 0
-    listener.listen(16)
     os.chdir("/")
     os.umask(0o022)  # whoever launched may have a stricter one; hosts have the usual one
-    signal.signal(signal.SIGTERM, _end)
     # Ignored children leave no zombies: the kernel reaps hosts and whatever they leave behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
     try:
         keeper = Keeper(fields, hidden)
-    except (PerfkitError, OSError) as exc:
-        print(exc, file=sys.stderr)  # noqa: T201
-        return 1
-    print(READY, flush=True)  # noqa: T201
-    _close_stdio()
-    try:
+        _say(READY)
+        _close_stdio()
         keeper.serve(listener)
     except Ended:
         pass
+    except (PerfkitError, OSError) as exc:
+        print(exc, file=sys.stderr)  # noqa: T201
+        return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         listener.close()
         sweep.end_hosts(fields["run"])
     return 0
+
+
+def _listen(run_id: str) -> socket.socket | None:
+    """Take the run's socket; None when another keeper of the run has it."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind(socket_name(run_id))
+    except OSError as exc:
+        listener.close()
+        if exc.errno == errno.EADDRINUSE:
+            return None
+        raise
+    listener.listen(16)
+    return listener
+
+
+def _say(word: str) -> None:
+    """Tell who started us, in one write: whoever has read the word may close the pipe."""
+    os.write(1, word.encode())
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

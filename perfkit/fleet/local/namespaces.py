@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,8 @@ from perfkit.fleet.local import keeper, linux, sweep, tags
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
 from perfkit.model import Host, Role
 
-ANSWER_TIMEOUT_S = 120.0
+ANSWER_TIMEOUT_S = 60.0  # and for each host
+ANSWER_TIMEOUT_PER_HOST_S = 0.5
 SWEEP_TIMEOUT_S = 90.0
 PROBE_TIMEOUT_S = 30.0
 KEEPER_START_TIMEOUT_S = 20.0
@@ -174,19 +176,19 @@ def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.sock
     command = privileged("keep", tag, *(str(path) for path in hidden))
     if command is None:
         raise LaunchError("local hosts in namespaces need root or passwordless sudo")
-    words = _spawn_detached(command)
-    if words and words[-1] in (keeper.READY, keeper.EXISTS):
+    said = _spawn_detached(command)
+    if said.endswith((keeper.READY, keeper.EXISTS)):
         deadline_s = time.monotonic() + KEEPER_START_TIMEOUT_S
         while time.monotonic() < deadline_s:
             connection = _connect(request.run_id)
             if connection:
                 return connection
             time.sleep(0.02)  # another process has bound the name and does not listen yet
-    raise LaunchError(f"run {request.run_id}: the keeper did not start: {' '.join(words)}")
+    raise LaunchError(f"run {request.run_id}: the keeper did not start: {said.strip()}")
 
 
-def _spawn_detached(command: Sequence[str]) -> list[str]:
-    """Start the keeper in a session of its own; the lines it printed until it was ready or ended.
+def _spawn_detached(command: Sequence[str]) -> str:
+    """Start the keeper in a session of its own; what it printed until it was ready.
 
     Not `subprocess`: the process outlives us, and nothing here may hold on to it.
     """
@@ -204,14 +206,26 @@ def _spawn_detached(command: Sequence[str]) -> list[str]:
         setsid=True,
     )
     os.close(writer)
-    words = []
-    with open(reader) as lines:  # noqa: PTH123  a pipe has no path
-        for line in lines:
-            words.append(line.strip())
-            if words[-1] == keeper.READY:
-                return words
-    os.waitpid(pid, 0)
-    return words
+    said, ended = _listen(reader)
+    if ended:
+        os.waitpid(pid, 0)
+    return said
+
+
+def _listen(reader: int) -> tuple[str, bool]:
+    """What the keeper prints until it is ready, has ended, or its time is over; whether it ended."""
+    said, deadline_s = "", time.monotonic() + KEEPER_START_TIMEOUT_S
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    try:
+        while poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
+            more = os.read(reader, 4096).decode(errors="replace")
+            said += more
+            if not more or said.endswith(keeper.READY):
+                return said, not more
+        return f"{said}no answer within {KEEPER_START_TIMEOUT_S:.0f} s", False
+    finally:
+        os.close(reader)
 
 
 def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
@@ -230,7 +244,7 @@ def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
             for host in request.hosts
         ],
     }
-    connection.settimeout(ANSWER_TIMEOUT_S)
+    connection.settimeout(ANSWER_TIMEOUT_S + ANSWER_TIMEOUT_PER_HOST_S * len(request.hosts))
     try:
         connection.sendall(json.dumps(message).encode() + b"\n")
         with connection.makefile("rb") as lines:

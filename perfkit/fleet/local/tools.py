@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from perfkit.errors import ProviderError
 
-# Users' PATH on Debian lacks the sbin folders, where sshd and cron are.
-SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+# Not the user's PATH: it lacks sbin, where sshd and cron are, and what it has besides (conda's
+# programs in a home) does not exist in hosts.
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = {"sshd": "openssh-server", "cron": "cron", "tini": "tini", "sleep": "coreutils"}
 
 
