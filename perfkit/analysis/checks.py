@@ -29,7 +29,14 @@ def findings_of(
     """Everything about a run's figures that a reader must know, most telling first."""
     found = []
     for slot in logs.slots:
-        found += _failures(slot.name, outcomes[outcomes["slot"] == slot.name])
+        own = outcomes[outcomes["slot"] == slot.name]
+        found += _failures(slot.name, own)
+        if own["cut_off"].any():
+            text = (
+                f"{own['cut_off'].sum()} of {len(own)} clients still had data on the way at their "
+                "time limit and were ended; what arrived in the window counts"
+            )
+            found.append(Finding(slot.name, text))
         if slot.name not in {segment.slot for segment in segments}:
             found.append(
                 Finding(slot.name, "no client counts, so there is no window and no figure")
@@ -69,8 +76,11 @@ def _contradictions(row: dict[str, object]) -> list[Finding]:
     texts = []
     if row.get("side") == "sender":
         texts.append("no receiver's log: figures are what the clients sent, not what arrived")
-    if figure("overlap") < LEAST_OVERLAP:
-        texts.append(f"all clients were active in only {figure('overlap'):.0%} of the test's time")
+    if figure("window_s") < LEAST_OVERLAP * figure("planned_s"):
+        texts.append(
+            f"all clients were active together for only {figure('window_s'):.1f} s "
+            f"of the planned {figure('planned_s'):.1f} s"
+        )
     if figure("window_s") < LEAST_WINDOW_S:
         texts.append(f"the steady window is only {figure('window_s'):.1f} s long")
     if figure("late_max_s") > LATE_S:

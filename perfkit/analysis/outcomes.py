@@ -2,6 +2,10 @@
 
 A client counts when its script ran from start to exit status 0 and the receiver saw its traffic.
 iperf 2 exits 0 even when nobody answered, so the status alone proves nothing.
+
+It counts as well when it was ended at its time limit after it had sent over the whole planned
+time: a sender on a saturated link stops by its clock and then waits for what is on its way, which
+is no part of the test. Such clients are marked `cut_off`, and the report says how many.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import pandas as pd
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 
 _Row = dict[str, Any]
+WHOLE_TIME_SLACK_S = 1.5  # a tool reports the second it is in when that is over
 SHORT_FRACTION = 0.5  # of the median client's time; a shorter one would shrink everyone's window
 
 
@@ -24,21 +29,25 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
     Returns:
         `slot`, `host`, `ok`, `reason` (empty when ok), `start_s` and `end_s` (from T0, the
         controller's clock; NaN when not recorded), `late_s` (actual minus planned start;
-        negative = early), `exit_status`, `streams` (seen at the receiver).
+        negative = early), `exit_status`, `streams` (seen at the receiver), `cut_off` (ended with
+        data on its way, see the module's docstring).
     """
     rows: list[_Row] = []
     hosts = {str(host["name"]): host for host in logs.hosts.to_dict("records")}
     events = {(str(e["slot"]), str(e["host"])): e for e in logs.events.to_dict("records")}
     for slot in logs.slots:
-        seen = _streams_seen(logs, slot)
+        seen, sent_until_s = _streams_seen(logs, slot), _sent_until(logs, slot)
         records: list[_Row] = []
         for name in logs.clients:
             event = events.get((slot.name, name))
             row: _Row = {"slot": slot.name, "host": name, "streams": seen.get(name, 0)}
+            row["cut_off"] = False
             if event is None:
                 row |= {"ok": False, "reason": _why_absent(hosts[name])}
             else:
-                row |= _recorded(logs, name, event, row["streams"])
+                sent_s = sent_until_s.get(name, 0.0)
+                whole = sent_s >= slot.duration_s - WHOLE_TIME_SLACK_S
+                row |= _recorded(logs, name, event, row["streams"], sent_whole_time=whole)
             records.append(row)
         _fail_short_ones(records)
         rows += records
@@ -52,8 +61,10 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         "late_s",
         "exit_status",
         "streams",
+        "cut_off",
     ]
     types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
+    types["cut_off"] = "bool"
     floats = dict.fromkeys(("start_s", "end_s", "late_s", "exit_status"), "float64")
     return pd.DataFrame(rows, columns=columns).astype({**types, **floats})
 
@@ -67,21 +78,37 @@ def _streams_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int]:
     return {str(host): int(count) for host, count in per_host.items()}
 
 
+def _sent_until(logs: RunLogs, slot: SlotPlan) -> dict[str, float]:
+    """How long each client sent by its own log, seconds from its stream's start."""
+    traffic = logs.traffic[logs.traffic["slot"] == slot.name]
+    sent = traffic[traffic["side"] == "sender"]
+    return {str(h): float(s) for h, s in sent.groupby("host", observed=True)["end_s"].max().items()}
+
+
 def _why_absent(host: Mapping[Hashable, Any]) -> str:
     if host["state"] == "failed" or host["reason"]:
         return str(host["reason"]) or "the host failed before the tests"
     return "no record of the test: it never started, or was not collected"
 
 
-def _recorded(logs: RunLogs, name: str, event: Mapping[Hashable, Any], streams: int) -> _Row:
+def _recorded(
+    logs: RunLogs,
+    name: str,
+    event: Mapping[Hashable, Any],
+    streams: int,
+    *,
+    sent_whole_time: bool,
+) -> _Row:
     """What the starter's record says, on the run's time line."""
     start, end = float(event["start_utc_s"]), float(event["end_utc_s"])
     clock = logs.clocks.get(name)
     offset = clock.offset_s(start) if clock and np.isfinite(start) else 0.0
     said = logs.messages.get((str(event["slot"]), name), "")
-    reason = _reason(event, start, end, streams)
+    cut_off = bool(event["timed_out"]) and sent_whole_time and streams > 0
+    reason = "" if cut_off else _reason(event, start, end, streams)
     return {
         "ok": not reason,
+        "cut_off": cut_off,
         "reason": f"{reason}: {said}" if reason and said else reason,
         # Epoch seconds as floats are good to 0.2 us; the rest is noise.
         "start_s": round(start - offset - logs.t0_utc_s, 6),

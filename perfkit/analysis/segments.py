@@ -3,7 +3,9 @@
 Each client's starter recorded when the test really began and ended there. From the clients that
 count, the *outer* window reaches from the first start to the last end, and the *steady* window
 from the last start to the first end: only there are all of them active, so only there may rates
-be added. Windows of another policy come beside this one; each says who chose it.
+be added. A client's end is when its planned time was over, even if its program went on until the
+last data arrived: from then on it offers no load. Windows of another policy come beside this one;
+each says who chose it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from perfkit.errors import RunError, SegmentError
@@ -43,7 +46,10 @@ def from_events(
         if counted.empty:
             continue
         starts, ends = counted["start_s"], counted["end_s"]
-        steady = Window(start_s=float(starts.max()), end_s=float(ends.min()))
+        steady = Window(
+            start_s=float(starts.max()),
+            end_s=float(np.minimum(ends, starts + slot.duration_s).min()),
+        )
         apart = () if steady.length_s > 0 else ("its clients were never all active at once",)
         segments.append(
             Segment(

@@ -113,6 +113,7 @@ def _summarise_slot(
         "window_end_s": window.end_s,
         "window_s": window.length_s,
         "overlap": window.length_s / segment.outer.length_s,
+        "planned_s": slot.duration_s,
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
         "goodput_bps": float(values.sum()),
         "goodput_se_bps": rates.batch_means_error(seconds),
