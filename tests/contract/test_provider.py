@@ -143,6 +143,13 @@ def test_another_token_adds_hosts_to_the_same_run(fleet: Fleet) -> None:
     assert set(fleet.there()) == {"server", "client-001", "client-002"}
 
 
+def test_a_name_in_use_is_not_given_to_another_batch(fleet: Fleet) -> None:
+    before = fleet.there()
+    added = fleet.provider.launch(fleet.run.request("server", "client-002", token="second"))
+    assert [host.name for host in added] == ["client-002"]
+    assert fleet.there().items() > before.items()
+
+
 def test_a_fresh_process_lists_the_hosts_by_their_tag(fleet: Fleet) -> None:
     hosts, residue = json.loads(
         in_fresh_process(LISTING, json.dumps(fleet.options), fleet.run.run_id)
@@ -158,6 +165,7 @@ def test_a_fresh_process_lists_the_hosts_by_their_tag(fleet: Fleet) -> None:
     expires = {datetime.fromtimestamp(row[-1], UTC) for row in hosts}
     assert all(timedelta(0) < at - datetime.now(UTC) <= timedelta(seconds=121) for at in expires)
     assert residue
+    assert fleet.run.run_id in fleet.provider.runs()
 
 
 def test_terminate_ends_the_named_hosts_only_and_unknown_names_are_fine(fleet: Fleet) -> None:
@@ -194,6 +202,7 @@ def test_release_leaves_other_runs_alone(fleet: Fleet, tmp_path: Path) -> None:
 def test_a_run_nobody_knows_is_empty_and_can_be_released(options: dict[str, Any]) -> None:
     provider = get_provider(**options)
     assert list(provider.hosts("nobody-knows-me")) == []
+    assert "nobody-knows-me" not in provider.runs()
     assert list(provider.residue("nobody-knows-me")) == []
     assert provider.release("nobody-knows-me").leaked == ()
     assert provider.terminate("nobody-knows-me", ["client-001"]).leaked == ()

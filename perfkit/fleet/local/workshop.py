@@ -49,6 +49,7 @@ class Workshop:
         if token not in self._made:
             self._made[token] = [str(host["name"]) for host in request["hosts"]]
             failed = self._make_all(request)
+            self._made[token] = [name for name in self._made[token] if name not in failed]
         wanted = set(self._made[token])
         alive = [
             dict(tagged.fields)
