@@ -8,7 +8,8 @@ by its group and name, never by its place. What a row is, and what is done to it
 - The first row of a block averages since boot; it is dropped.
 - After a missed tick the tool divides several seconds' counters by the planned step. Rates are
   brought back to the real interval, so rate times `dt_s` is what was counted.
-- Byte rates are in bits when dool 1.3 or later ran without `--bytes`; only the head says so.
+- Rates of networks and disks are in bits when dool 1.3 or later ran without `--bytes`; only the
+  head says so. Memory is in bytes always.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from perfkit.errors import ParseError, TruncatedError
+from perfkit.logs import frames
 from perfkit.logs.arrowtext import to_categories
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.stamps import Intervals, from_epoch, from_printed, intervals
@@ -101,12 +103,12 @@ def parse(data: bytes, path: Path) -> Reading:
     if not blocks:
         raise ParseError(path, 1, data[:200].decode("utf-8", "replace"), "no line names columns")
     unparsed, notes = UnparsedLines(), list[str]()
-    frames = [
+    parts = [
         _read_block(data, block, number, unparsed, notes) for number, block in enumerate(blocks)
     ]
-    frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-    if len(frames) > 1:
-        notes.append(f"{len(frames)} runs of the monitor in one file")
+    frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    if len(parts) > 1:
+        notes.append(f"{len(parts)} runs of the monitor in one file")
         frame["host"] = frame["host"].astype("str").astype("category")
     cut = not data.endswith(b"\n")
     return Reading(
@@ -128,8 +130,8 @@ def _blocks(data: bytes) -> Iterator[_Block]:
     lines = list(_quoted_lines(data))
     head = _Block()
     pending: list[list[str]] = []
-    starts = [start for start, _, _ in lines]
-    for (_, end, cells), rows_end in zip(lines, [*starts[1:], len(data)], strict=True):
+    starts = [*(start for start, _, _ in lines), len(data)]
+    for (_, end, cells), rows_end in zip(lines, starts[1:], strict=True):
         word = cells[0].lower()
         banner = _BANNER.match(cells[0])
         if banner:
@@ -204,7 +206,10 @@ def _read_block(
         "missed": gaps.missed,
         **_named_columns(table, keys, block, gaps.repair),
     }
-    return pd.DataFrame(columns)[gaps.keep].reset_index(drop=True)
+    frame = pd.DataFrame(columns)[gaps.keep].reset_index(drop=True)
+    for name, count in frames.forget_impossible(frame, "monitor").items():
+        notes.append(f"{count} values of {name} cannot be and are taken as unknown")
+    return frame
 
 
 def _rows(
@@ -304,7 +309,7 @@ def _named_columns(
         elif column.startswith("disk_"):
             figures = figures * (byte * kilo) * repair
         elif column.startswith("mem_"):
-            figures = figures * (byte * kilo)
+            figures = figures * kilo
         columns[column] = figures
     if "cpu_idle_pct" in columns:
         busy = 100.0 - columns["cpu_idle_pct"] - columns.get("cpu_wait_pct", 0.0)

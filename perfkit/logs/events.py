@@ -48,7 +48,7 @@ def parse_record(data: bytes, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(data)
     except json.JSONDecodeError as exc:
-        if exc.pos >= len(data.rstrip()) - 1:
+        if exc.pos >= len(data.rstrip()) - 1 or exc.msg.startswith("Unterminated"):
             raise TruncatedError(path, f"the JSON stops in the middle: {exc}") from exc
         raise ParseError(path, exc.lineno, _line(data, exc.lineno), f"not JSON: {exc.msg}") from exc
     except (UnicodeDecodeError, RecursionError, ValueError) as exc:

@@ -262,6 +262,23 @@ def check(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
     return frame
 
 
+def forget_impossible(frame: pd.DataFrame, kind: str) -> dict[str, int]:
+    """Set numbers that break their column's rule to NaN, in place; returns how many, by column.
+
+    For figures of a damaged or misbehaving tool: a share of 10^30 percent is no share.
+    """
+    forgotten = {}
+    for name in frame.columns:
+        column = find_column(kind, str(name))
+        if column is None or column.check is None or column.dtype != "float":
+            continue
+        bad = frame[name].notna() & ~column.check(frame[name])
+        if bad.any():
+            frame.loc[bad, name] = np.nan
+            forgotten[str(name)] = int(bad.sum())
+    return forgotten
+
+
 def _check_column(values: pd.Series[float], column: Column, kind: str) -> None:
     if not _IS_DTYPE[column.dtype](values.dtype):
         raise FrameError(

@@ -63,7 +63,7 @@ _IPERF3 = re.compile(
 )
 _SERVER_REPORT = re.compile(rb"\[ *(\d{1,9})\] Server Report:")
 _FURNITURE = re.compile(
-    rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[ *\*?\d+\] (?:Sent \d|.*datagrams received out-of-order)|"
+    rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[[^\]]{1,9}\] (?:Sent \d|.*datagrams received out-of-order)|"
     rb"\[ CT\]|(?:TCP|UDP) (?:window|buffer) size|(?:Read|Write) buffer size|TOS |MSS size|"
     rb"(?:Sending|Receiving) \d+ byte datagrams|Binding to local|TCP congestion control|IPG|"
     rb"Waiting for server threads|Running Iperf Server as a daemon|The Iperf daemon process|"

@@ -111,7 +111,8 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
     repair = np.divide(step, dt, out=np.ones(len(dt)), where=mend)
     notes = _went_back(int((~keep).sum()))
     if missed.any():
-        lost = int(np.round(dt[missed] / delay - 1).sum())
+        # The tool catches up: a short interval follows a long one, so all of them are counted.
+        lost = max(round(dt[keep].sum() / delay) - int(keep.sum()), int(missed.sum()))
         notes += (f"{lost} ticks missed in {int(missed.sum())} places; rates repaired",)
     return Intervals(dt, missed, keep, repair, notes)
 
