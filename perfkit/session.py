@@ -218,8 +218,9 @@ def planned(chosen: Settings) -> tuple[Slot, ...]:
 def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
     parameters = chosen.parameters
-    options = {"isolation": parameters.isolation} if parameters.provider == "local" else {}
-    return get_provider(parameters.provider, **options)
+    if parameters.provider != "local":
+        return get_provider(parameters.provider)
+    return get_provider("local", isolation=parameters.isolation, hidden=[chosen.runs_dir])
 
 
 def _fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:

@@ -32,7 +32,7 @@ POOL = ipaddress.IPv4Network("198.18.0.0/15")
 SUBNET_BITS = 20
 # A Linux bridge has 1,023 ports and the uplink takes one. More hosts need more bridges, each with
 # its own part of the subnet: `Switch` is the place, `LocalProvider.traits` states the limit.
-MAX_HOSTS = 1000
+MAX_HOSTS = 1010  # a bridge has 1,023 ports; one is the uplink's
 
 _BRIDGE = "perfkit"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)

@@ -29,7 +29,7 @@ from perfkit.fleet.provider import (
 from perfkit.model import Host, Role
 
 ISOLATIONS = ("auto", tags.NAMESPACES, tags.LOOPBACK)
-MAX_HOSTS = 1000  # ports of one bridge: perfkit.fleet.local.network
+MAX_HOSTS = 1010  # ports of one bridge: perfkit.fleet.local.network
 MEMORY_PER_HOST_BYTES = 6_000_000  # measured by tests/benchmarks/bench_launch.py, with reserve
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
 

@@ -77,7 +77,7 @@ def test_what_netlink_refuses_is_a_launch_error() -> None:
 def test_a_host_beyond_the_bridges_ports_is_a_launch_error() -> None:
     error = in_child(lambda: network.Switch(f"unit-{os.getpid()}").address(network.MAX_HOSTS))
     assert isinstance(error, LaunchError)
-    assert "at most 1000" in str(error)
+    assert f"at most {network.MAX_HOSTS}" in str(error)
 
 
 @pytest.mark.root
