@@ -36,6 +36,7 @@ from perfkit.runs import Run, write_json
 from perfkit.units import NS_PER_S
 
 ARM_MARGIN_S = 0.5  # between the last confirmation and the first program that runs
+ARM_RESERVE_S = 2.0
 POLL_S = 0.5
 STOP_DEADLINE_S = 20.0
 MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
@@ -244,10 +245,12 @@ class _Measurement:
         """As soon as all can be armed: arming is one round trip, making ready was several.
 
         The time of that pass is reckoned from the hosts that made it, because one that hung
-        until its time limit says nothing about the others.
+        until its time limit says nothing about the others. The slowest of them twice over is the
+        reserve: a busy machine is slow in both passes.
         """
-        busy_s = sum(self.results[host.name].elapsed_s for host in self.alive)
-        lead_s = SERVER_LEAD_S + ARM_MARGIN_S + 1.5 + 0.75 * busy_s / self.options.threads
+        took_s = [self.results[host.name].elapsed_s for host in self.alive]
+        pass_s = 0.75 * sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
+        lead_s = SERVER_LEAD_S + ARM_MARGIN_S + ARM_RESERVE_S + pass_s
         return self.starter.first_t0_s(self.hooks.now() + lead_s)
 
     def wait(self, timetable: Timetable) -> None:

@@ -176,14 +176,14 @@ def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
     gone = replace(fleet.client(4), name="client-009", address="127.0.0.1", port=1)
     result = own.measure(slots, [*fleet.hosts[:4], gone])
     reasons = {r.host: r.reason for r in result.failed}
-    assert [r.host for r in result.ok] == ["server", "client-001"]
+    assert [r.host for r in result.ok] == ["server", "client-001", "client-003"]
     assert (
         "01-moody ended with exit status 7 (last said: no route to peer)" in reasons["client-002"]
     )
-    assert "01-moody was ended at its time limit" in reasons["client-003"]
     assert reasons["client-009"].startswith("UnreachableError")
     collected = collect(own.run, fleet.hosts[1:4], slots, pool=fleet.pool, threads=4)
     assert collected.failed == ()  # a failed test's log is collected as well
+    # One that was ended at its limit may have sent all the time; its record says so.
     assert own.events(fleet.client(3), "01-moody")["timed_out"] is True
 
 
@@ -203,7 +203,8 @@ def test_a_host_whose_clock_is_wrong_is_not_armed(fleet: Fleet, tmp_path: Path) 
     finally:
         fleet.sh(slow, f"rm {shim}")
     assert sample.offset_s == pytest.approx(-7, abs=sample.bound_s + 0.01)
-    assert [r.host for r in result.ok] == ["server", "client-001"]
+    # A script that outlasts its slot may only have waited for its last data: its log decides.
+    assert [r.host for r in result.ok] == ["server", "client-001", "client-003"]
     (failed,) = result.failed
     assert failed.host == "client-002"
     assert re.search(r"its clock is -(6\.9|7\.0)\d\d s off", failed.reason)

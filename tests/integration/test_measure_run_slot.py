@@ -252,7 +252,7 @@ def test_stop_leaves_a_process_alone_that_only_has_the_waiters_number(workdir: W
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("evil=1\n", "unknown key evil"), ("host=a\n", "incomplete"), (None, "cannot open")],
+    [("evil=1\n", "unknown key evil"), ("host=a\n", "incomplete"), (None, "cannot be read")],
 )
 def test_a_damaged_order_is_refused_by_name(workdir: Workdir, text: str | None, said: str) -> None:
     order = workdir.root / "slots" / "x.order"
