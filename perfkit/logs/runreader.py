@@ -163,7 +163,8 @@ class RunReader:
             t_s = (t_utc - pd.Timestamp(self.t0_utc_s, unit="s", tz="UTC")).dt.total_seconds()
             host = to_categories(np.zeros(len(t_s), dtype=np.int8), [name])
             found.append(reading.frame.assign(host=host, t_utc=t_utc, t_s=t_s))
-        return frames.concat(found, kind)
+        frame = frames.concat(found, kind)
+        return frame if "t_s" in frame else frame.assign(t_s=np.nan)
 
     def _facts(self) -> dict[str, dict[str, Any]]:
         facts = {}

@@ -7,18 +7,34 @@ first row gives only the start of the second.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perfkit.units import MS_PER_S, NS_PER_S
 
 DAY_S = 86400
-_ZONES = {"UTC": "+0000", "GMT": "+0000", "Z": "+0000"}
+HOUR_NS = 3600 * NS_PER_S
+_ZONES = ("UTC", "GMT", "Z")
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_CLOCK = r"(?P<h>[0-9]{1,2}):(?P<m>[0-9]{2}):(?P<s>[0-9]{2})(?:\.(?P<f>[0-9]{1,6}))?\s*$"
+_PRINTED = (  # the last two are a spreadsheet's
+    r"^\s*(?P<day>[0-9]{1,2})-(?P<month>[0-9]{1,2}) " + _CLOCK,
+    r"^\s*(?P<name>[A-Z][a-z]{2})-(?P<day>[0-9]{1,2}) " + _CLOCK,
+    r"^\s*(?P<day>[0-9]{1,2})\.(?P<month>[0-9]{1,2})\.(?P<year>[0-9]{4}) +" + _CLOCK,
+    r"^\s*(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2}) +" + _CLOCK,
+)
 _LATEST_EPOCH_S = 9.2e9  # what int64 nanoseconds can hold
+_LATEST_YEAR = 2261
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,41 +65,124 @@ def from_epoch(epoch_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[s
 
 
 def from_printed(
-    texts: Sequence[object], date: str
+    texts: Sequence[object], date: str, *, zone: tzinfo | None = None, year: int = 0
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Moments from `22-11 12:33:13` (dstat) or `Nov-22 12:33:13` (dool): no year, no zone.
+
+    A spreadsheet may have put the year in: `22.11.2026 12:33:13`, `2026-11-22 12:33:13`. The year
+    goes on at each turn from December to January.
 
     Args:
         date: The head's date, `22 Nov 2026 12:33:24 UTC`; gives both. An abbreviation other than
             UTC is not a zone (CST is five of them): times are then taken as they are printed.
+        zone: The zone of the times, if the caller knows it; it is taken before the head's.
+        year: The year of the first time, if the caller knows it.
+
+    Returns:
+        None when no time can be placed; otherwise 0 for each row that cannot.
     """
+    parts = _time_parts(texts)
+    if parts is None:
+        return None, ("the times cannot be read: changed by a spreadsheet, or a format of its own",)
     words = date.split()
-    year = next((word for word in words if re.fullmatch(r"(19|20)\d\d", word)), "")
-    if not year or not len(texts):
-        return None, ("times have no year: the head has no date; run the monitor with --epoch",)
+    said = next((int(word) for word in words if re.fullmatch(r"(19|20)\d\d", word)), 0)
+    if not (year or said or (parts["year"] > 0).all()):
+        return None, ("times have no year: the head has no date; give it, or monitor with --epoch",)
     notes = []
-    zone = words[-1]
-    offset = _ZONES.get(zone)
-    if re.fullmatch(r"[+-]\d\d(\d\d)?", zone):
-        offset = f"{zone:0<5}"
-    if offset is None:
-        notes.append(f"time zone {zone!r} is ambiguous: times are taken as UTC as printed")
-    day_first = bool(re.match(r"\s*\d", str(texts[0])))
-    stamps = pd.to_datetime(
-        pd.Series([f"{year} {str(text).strip()} {offset or '+0000'}" for text in texts]),
-        format=f"%Y {'%d-%m' if day_first else '%b-%d'} %H:%M:%S %z",
-        errors="coerce",
-        utc=True,
-    )
-    unread = int(stamps.isna().sum())
+    unread = int((~parts["sound"]).sum())
     if unread:
         notes.append(f"{unread} rows have no readable time")
-        if unread == len(stamps):
-            return None, tuple(notes)
-    seconds = stamps.ffill().bfill().astype("datetime64[s, UTC]").astype("int64").to_numpy()
-    new_years = np.concatenate([[0], np.cumsum(np.diff(seconds) < -300 * DAY_S)])
-    days = np.round(new_years * 365.25).astype(np.int64)
-    return np.asarray((seconds + days * DAY_S) * NS_PER_S, dtype=np.int64), tuple(notes)
+    turns = np.diff(parts["month"], prepend=parts["month"][:1])
+    years = (year or said) + np.cumsum((turns < -6).astype(int) - (turns > 6).astype(int))
+    years = np.where(parts["year"] > 0, parts["year"], years)
+    naive = _naive_ns(parts, np.clip(years, 1970, _LATEST_YEAR))
+    if zone is None:
+        zone, more = _zone_of(words[-1] if words else "")
+        notes += more
+    moments = _to_utc(naive, zone)
+    return np.where(parts["sound"] & (naive > 0), moments, 0), tuple(notes)
+
+
+def find_zone(name: str) -> tzinfo:
+    """A time zone by its name (`Europe/Helsinki`, `UTC`) or offset (`+0200`).
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if re.fullmatch(r"[+-]\d\d(:?\d\d)?", name):
+        digits = name[1:].replace(":", "").ljust(4, "0")
+        offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+        return timezone(-offset if name[0] == "-" else offset)
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+        raise ValueError(
+            f"no time zone is called {name!r}; use a name such as Europe/Helsinki, or +0200"
+        ) from exc
+
+
+def _zone_of(word: str) -> tuple[tzinfo, list[str]]:
+    """The zone at the end of a head's date."""
+    if word in _ZONES:
+        return UTC, []
+    if re.fullmatch(r"[+-]\d\d(\d\d)?", word):
+        return find_zone(word), []
+    return UTC, [f"time zone {word!r} is ambiguous: times are taken as UTC as printed"]
+
+
+def _time_parts(texts: Sequence[object]) -> dict[str, NDArray[Any]] | None:
+    """Year (0 = none), month, day and second of the day of each text; None if none is a time."""
+    column = pa.array([None if text is None else str(text) for text in texts], pa.large_string())
+    for pattern in _PRINTED:
+        found = pc.extract_regex(column, pattern=pattern)
+        sound = np.asarray(found.is_valid())
+        if not sound.any():
+            continue
+        fields = {field.name for field in found.type}
+        parts: dict[str, NDArray[Any]] = {
+            name: _whole(found.field(name)) if name in fields else np.zeros(len(sound), np.int64)
+            for name in ("year", "month", "day", "h", "m", "s")
+        }
+        if "name" in fields:
+            months = pc.index_in(found.field("name"), pa.array(_MONTHS, pa.large_string()))
+            parts["month"] = np.asarray(pc.fill_null(months, -1), dtype=np.int64) + 1
+        parts["ns"] = _whole(pc.utf8_rpad(pc.fill_null(found.field("f"), ""), 9, "0"))
+        month, day = parts["month"], parts["day"]
+        sound &= (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+        sound &= (parts["h"] < 24) & (parts["m"] < 60) & (parts["s"] < 61)
+        return {**parts, "sound": sound} if sound.any() else None
+    return None
+
+
+def _whole(text: pa.Array) -> NDArray[np.int64]:
+    numbers = pc.if_else(pc.equal(pc.fill_null(text, ""), ""), "0", text).cast(pa.int64())
+    return np.asarray(pc.fill_null(numbers, 0), dtype=np.int64)
+
+
+def _naive_ns(parts: dict[str, NDArray[Any]], years: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Nanoseconds since 1970 as if printed in UTC; a day that its month does not have is 0."""
+    months = (years - 1970) * 12 + parts["month"] - 1
+    first = months.astype("datetime64[M]").astype("datetime64[D]")
+    days = first + (parts["day"] - 1)
+    seconds = parts["h"] * 3600 + parts["m"] * 60 + parts["s"]
+    ns = (days.astype(np.int64) * DAY_S + seconds) * NS_PER_S + parts["ns"]
+    return np.where(days.astype("datetime64[M]") == months.astype("datetime64[M]"), ns, 0)
+
+
+def _to_utc(naive_ns: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
+    """Local times to UTC; an hour that comes twice is summer time until the clock goes back."""
+    if zone is UTC:
+        return naive_ns
+    back = np.flatnonzero(np.diff(naive_ns) < 0) + 1
+    summer = np.ones(len(naive_ns), dtype=bool)
+    for place in back.tolist():
+        summer[place : np.searchsorted(naive_ns[place:], naive_ns[place] + 2 * HOUR_NS) + place] = 0
+    local = pd.DatetimeIndex(naive_ns).tz_localize(
+        zone, ambiguous=summer, nonexistent="shift_forward"
+    )
+    return np.asarray(
+        local.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[ns]"), np.int64
+    )
 
 
 def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
@@ -118,7 +217,7 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
 
 
 def _went_back(rows: int) -> tuple[str, ...]:
-    return (f"{rows} rows dropped: the clock went back",) if rows else ()
+    return (f"{rows} rows dropped: the clock went back or stood",) if rows else ()
 
 
 def _level_jitter(dt: NDArray[np.float64], delay: float) -> None:
@@ -130,6 +229,9 @@ def _level_jitter(dt: NDArray[np.float64], delay: float) -> None:
     for place in np.flatnonzero(dt == 0).tolist():
         if not doubles:
             return
-        nearest = min(doubles, key=lambda other, here=place: abs(other - here))  # type: ignore[misc]
-        doubles.remove(nearest)
+        after = bisect_left(doubles, place)
+        before = after > 0 and (
+            after == len(doubles) or place - doubles[after - 1] <= doubles[after] - place
+        )
+        nearest = doubles.pop(after - before)
         dt[place] = dt[nearest] = delay

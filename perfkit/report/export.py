@@ -135,7 +135,7 @@ def to_trac(table: ReportTable) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"\(\pm\)",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\(|\)", "±": r"\(\pm\)",
 }  # fmt: skip
 
 
@@ -143,7 +143,10 @@ def to_latex(table: ReportTable) -> str:
     """A table for the `booktabs` package."""
 
     def escape(text: str) -> str:
-        return "".join(_LATEX.get(char, char) for char in _one_line(text))
+        escaped = "".join(_LATEX.get(char, char) for char in _one_line(text))
+        # Pairs of quotes and hyphens would become one character each.
+        escaped = re.sub("'(?=')", "'{}", escaped)
+        return re.sub("-(?=-)", "-{}", escaped)
 
     layout = "".join("l" if column.kind == "text" else "r" for column in table.columns)
     rows = [" & ".join(escape(cell) for cell in row) + r" \\" for row in table.shown()]

@@ -266,7 +266,8 @@ def _truth(
     for slot in slots:
         counted = [stream for stream in slot.streams if stream.whole]
         begin = max(stream.process_start_s for stream in counted)
-        end = min(stream.process_end_s for stream in counted)
+        ends = [min(s.process_end_s, s.process_start_s + slot.duration_s) for s in counted]
+        end = min(ends)
         window = np.array([begin, end])
         per_client = {
             stream.host: float(

@@ -1,0 +1,298 @@
+"""Rates, counters, outcomes and statistics against figures that are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfkit.analysis import counters, rates
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.segments import from_events
+from perfkit.analysis.stats import Summary, summarise
+from perfkit.logs.reader import read_run
+from perfkit.model import Window
+from perfkit.runs import Run
+from perfkit.testing.runs import make_run, read_truth
+
+W = Window(start_s=10.0, end_s=20.0)
+
+
+def intervals(*rows: tuple[str, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["host", "t_start_s", "t_end_s", "size_bytes"])
+
+
+def summary_of(run: Run) -> Summary:
+    logs = read_run(run)
+    found = outcomes(logs)
+    return summarise(logs, from_events(logs, found), found)
+
+
+def test_an_interval_that_a_border_cuts_gives_its_share() -> None:
+    got = rates.bytes_by_host(
+        intervals(("a", 9, 11, 100), ("a", 19.5, 20.5, 40), ("b", 0, 9, 7)), W
+    )
+    assert got.to_dict() == {"a": 70.0, "b": 0.0}
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(5, 24), st.floats(0.01, 4), st.floats(0, 1e9)), min_size=1, max_size=30
+    )
+)
+def test_the_sum_over_hosts_and_the_integral_over_time_agree(
+    rows: list[tuple[float, float, float]],
+) -> None:
+    frame = intervals(*(("a", begin, begin + length, size) for begin, length, size in rows))
+    by_host = rates.bytes_by_host(frame, W).sum()
+    by_time = rates.bytes_in(frame, np.array([W.start_s]), np.array([W.end_s]))[0]
+    assert by_time == pytest.approx(by_host, rel=1e-6, abs=1.0)
+
+
+def test_rates_of_unaligned_streams_are_added_only_where_they_overlap() -> None:
+    # Two streams of 80 bit/s, five seconds apart: each averages 80, together 160 only half the time.
+    frame = intervals(("a", 5, 15, 100), ("b", 10, 20, 100))
+    per_second = rates.per_second_bps(frame, W)
+    assert per_second.tolist() == pytest.approx([160.0] * 5 + [80.0] * 5)
+
+
+def test_jains_index_is_one_over_n_when_one_takes_all_and_keeps_clients_at_zero() -> None:
+    assert rates.jain_index(np.array([5.0, 5.0, 5.0])) == pytest.approx(1.0)
+    assert rates.jain_index(np.array([9.0, 0.0, 0.0])) == pytest.approx(1 / 3)
+    assert np.isnan(rates.jain_index(np.zeros(3)))
+
+
+def test_batch_means_see_that_neighbours_are_alike() -> None:
+    chance = np.random.default_rng(1)
+    walk = np.repeat(chance.normal(100, 10, 30), 30)  # thirty seconds alike each
+    naive = walk.std(ddof=1) / np.sqrt(len(walk))
+    assert rates.batch_means_error(walk) > 3 * naive
+    independent = chance.normal(100, 10, 900)
+    assert rates.batch_means_error(independent) == pytest.approx(10 / 30, rel=0.5)
+    assert np.isnan(rates.batch_means_error(np.ones(8)))
+
+
+def test_only_whole_ticks_in_the_window_count() -> None:
+    monitor = pd.DataFrame(
+        {"t_s": [10.5, 11.5, 20.0, 20.5], "dt_s": [1, 1, 8.5, 0.5], "x": [9, 1.0, 3.0, 9]}
+    )
+    rows = counters.in_window(monitor, W)
+    assert rows["x"].tolist() == [1.0, 3.0]
+    mean, _ = counters.mean_and_sd(rows, "x")
+    assert mean == pytest.approx((1 * 1 + 3 * 8.5) / 9.5)  # weighted by time, not by row
+    assert counters.coverage(monitor, W) == 1.0
+    assert np.isnan(counters.mean_and_sd(rows, "no such column")[0])
+
+
+def test_cpu_seconds_are_interpolated_and_survive_a_restart() -> None:
+    process = pd.DataFrame(
+        {
+            "t_s": [9.0, 11.0, 14.0, 16.0, 21.0],
+            "pid": [1, 1, 1, 2, 2],
+            "cpu_s": [1.0, 3.0, 6.0, 0.0, 5.0],
+        }
+    )
+    assert counters.cpu_seconds(process, W) == pytest.approx((6 - 2) + (4 - 0))
+    assert np.isnan(counters.cpu_seconds(process, Window(start_s=0.0, end_s=20.0)))
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Summary, dict[str, Any]]:
+    run = make_run(
+        tmp_path_factory.mktemp("runs") / "sick",
+        clients=12,
+        seed=7,
+        failed={
+            "client-002": "refused",
+            "client-003": "absent",
+            "client-004": "killed",
+            "client-005": "quiet",
+        },
+        clock_offset_s={"client-001": 2.5, "client-006": -3.0, "server": -0.7},
+        missed_ticks=[9, 10],
+    )
+    return run, summary_of(run), read_truth(run)["slots"]
+
+
+def test_known_totals_come_out(sick: tuple[Run, Summary, dict[str, Any]]) -> None:
+    _, summary, truth = sick
+    for row in summary.tests.to_dict("records"):
+        known = truth[row["slot"]]
+        assert row["goodput_bps"] == pytest.approx(known["goodput_bps"], rel=2e-4)
+        assert row["window_start_s"] == pytest.approx(known["steady_s"][0], abs=2e-3)
+        assert row["window_end_s"] == pytest.approx(known["steady_s"][1], abs=2e-3)
+        assert row["nic_ratio"] == pytest.approx(known["nic_ratio"], rel=3e-3)
+
+
+def test_known_figures_of_each_client_come_out(sick: tuple[Run, Summary, dict[str, Any]]) -> None:
+    _, summary, truth = sick
+    for slot, known in truth.items():
+        own = summary.clients[(summary.clients["slot"] == slot) & summary.clients["ok"]]
+        got = dict(zip(own["host"], own["goodput_bps"], strict=True))
+        assert got == pytest.approx(known["per_client_bps"], rel=2e-3)
+        assert own["share"].sum() == pytest.approx(1.0)
+
+
+def test_the_cpu_cost_of_the_tunnel_comes_out(sick: tuple[Run, Summary, dict[str, Any]]) -> None:
+    _, summary, truth = sick
+    tunnel = summary.tests.set_index("slot").loc["02-tunnel-tcp"]
+    known = truth["02-tunnel-tcp"]["cpu_s_per_gbit"]
+    # A killed client's bytes cost CPU too, and are in this divisor.
+    assert tunnel["openvpn_cpu_s_per_gbit"] == pytest.approx(known, rel=5e-3)
+    assert 0.4 < tunnel["vs_direct"] < 0.6
+    assert tunnel["direct_slot"] == "01-direct-tcp"
+
+
+def test_every_client_is_in_the_table_and_the_failed_ones_say_why(
+    sick: tuple[Run, Summary, dict[str, Any]],
+) -> None:
+    _, summary, _ = sick
+    last = summary.clients[summary.clients["slot"] == "02-tunnel-tcp"].set_index("host")
+    assert len(last) == 12
+    assert last.index[~last["ok"]].tolist() == [f"client-00{i}" for i in (2, 3, 4, 5)]
+    assert (
+        last.loc["client-002", "reason"] == "exit status 1: tcp connect failed: Connection refused"
+    )
+    assert last.loc["client-003", "reason"] == "UnreachableError: no answer"
+    assert "killed or lost" in last.loc["client-004", "reason"]
+    assert "receiver saw no traffic" in last.loc["client-005", "reason"]
+    first = summary.tests.iloc[0]
+    assert (first["clients_expected"], first["clients_seen"], first["clients_failed"]) == (12, 9, 3)
+
+
+def test_the_distribution_is_over_the_clients_that_count(
+    sick: tuple[Run, Summary, dict[str, Any]],
+) -> None:
+    _, summary, truth = sick
+    for row in summary.tests.to_dict("records"):
+        values = np.array(list(truth[row["slot"]]["per_client_bps"].values()))
+        assert row["client_mean_bps"] == pytest.approx(values.mean(), rel=1e-3)
+        assert row["client_median_bps"] == pytest.approx(np.quantile(values, 0.5), rel=2e-3)
+        assert row["client_p5_bps"] == pytest.approx(np.quantile(values, 0.05), rel=2e-3)
+        assert row["jain"] == pytest.approx(rates.jain_index(values), rel=1e-3)
+
+
+def test_bytes_of_a_client_that_was_killed_are_reported_and_not_in_the_total(
+    sick: tuple[Run, Summary, dict[str, Any]],
+) -> None:
+    _, summary, _ = sick
+    texts = [f.text for f in summary.findings if f.where == "02-tunnel-tcp"]
+    assert any(text.startswith("failed clients moved") for text in texts)
+    assert any("4 of 12 clients failed: client-002 (exit status 1" in text for text in texts)
+
+
+def test_without_the_servers_log_figures_are_the_senders_and_say_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    (run.host_raw_dir("server") / "01-direct-tcp.server.log").unlink()
+    summary = summary_of(run)
+    row = summary.tests.iloc[0]
+    assert row["side"] == "sender"
+    assert row["goodput_bps"] == pytest.approx(
+        read_truth(run)["slots"]["01-direct-tcp"]["goodput_bps"], rel=1e-3
+    )
+    assert any("no receiver's log" in f.text for f in summary.findings)
+
+
+def test_a_server_that_is_not_ours_has_no_load_and_needs_no_log(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    timetable = json.loads(run.timetable_path.read_text())
+    timetable["slots"][0]["server"] = "192.0.2.1"
+    run.timetable_path.write_text(json.dumps(timetable))
+    (run.host_raw_dir("server") / "01-direct-tcp.server.log").unlink()
+    summary = summary_of(run)
+    row = summary.tests.iloc[0]
+    assert row["side"] == "sender"
+    assert np.isnan(row["nic_bps"])
+    assert not any("server's log is missing" in f.text for f in summary.findings)
+
+
+def test_bits_taken_for_bytes_are_noticed(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    path = run.host_raw_dir("server") / "monitor.csv"
+    path.write_text(path.read_text().replace("--bytes ", ""))
+    summary = summary_of(run)
+    assert any("bits were taken for bytes" in f.text for f in summary.findings)
+
+
+def test_a_run_in_which_nobody_counts_has_no_figures_and_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    for path in run.raw_dir.glob("client*/*.events.json"):
+        path.unlink()
+    summary = summary_of(run)
+    assert "goodput_bps" not in summary.tests or summary.tests["goodput_bps"].isna().all()
+    assert any("no client counts" in f.text for f in summary.findings)
+
+
+def test_a_client_that_stops_early_fails_instead_of_shrinking_the_window(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=4)
+    path = run.host_raw_dir("client-002") / "01-direct-tcp.events.json"
+    event = json.loads(path.read_text())
+    path.write_text(json.dumps({**event, "end_utc_s": event["start_utc_s"] + 1.0}))
+    logs = read_run(run)
+    found = outcomes(logs).set_index(["slot", "host"])
+    assert found.loc[("01-direct-tcp", "client-002"), "reason"].startswith("ended after 1.0 s")
+    segment = from_events(logs, found.reset_index())[0]
+    assert segment.steady is not None
+    assert segment.steady.length_s > 9
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"start_utc_s": None}, "never started"),
+        ({"exit_status": None}, "no end was recorded"),
+        ({"exit_status": 137}, "exit status 137"),
+    ],
+)
+def test_a_record_says_why_a_client_failed(
+    tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    run = make_run(tmp_path / "run", clients=2)
+    path = run.host_raw_dir("client-001") / "01-direct-tcp.events.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    found = outcomes(read_run(run)).set_index(["slot", "host"])
+    assert reason in found.loc[("01-direct-tcp", "client-001"), "reason"]
+
+
+def test_a_client_cut_off_at_its_limit_counts_if_it_had_sent_over_the_whole_time(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=4, failed={"client-004": "killed"})
+    for host in ("client-001", "client-004"):
+        path = run.host_raw_dir(host) / "02-tunnel-tcp.events.json"
+        event = json.loads(path.read_text())
+        end = event["planned_end_utc_s"] + 3.0
+        path.write_text(json.dumps({**event, "timed_out": True, "end_utc_s": end}))
+    found = outcomes(read_run(run)).set_index(["slot", "host"])
+    whole, half = (found.loc[("02-tunnel-tcp", host)] for host in ("client-001", "client-004"))
+    assert (whole["ok"], whole["cut_off"]) == (True, True)
+    assert (half["ok"], half["cut_off"]) == (False, False)
+    assert half["reason"] == "ended at its time limit"
+    assert any(
+        "1 of 4 clients still had data on the way" in f.text for f in summary_of(run).findings
+    )
+
+
+def test_a_udp_clients_server_report_is_not_counted_twice() -> None:
+    columns = ["slot", "log_host", "stream", "stream_id", "side", "kind"]
+    rows = pd.DataFrame(
+        [
+            ("s", "server", 0, "1", "receiver", "interval"),
+            ("s", "client", 0, "1", "sender", "interval"),
+            ("s", "client", 0, "1", "receiver", "summary"),
+            ("s", "client", 1, "2", "sender", "interval"),
+            ("s", "client", 1, "*2", "receiver", "interval"),
+        ],
+        columns=columns,
+    )
+    kept, side = rates.receiver_rows(rows)
+    assert side == "receiver"
+    assert kept["stream_id"].tolist() == ["1", "*2"]
+    alone, _ = rates.receiver_rows(rows.iloc[1:3])
+    assert alone["kind"].tolist() == ["summary"]

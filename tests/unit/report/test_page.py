@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pandas as pd
+import pytest
+
+from perfkit.report.page import Report, compose, render
+from perfkit.report.plots import draw_plots
+from perfkit.runs import Run
+from perfkit.testing.runs import make_run
+
+NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
+PHASES = [("launch", 3.2), ("measure", 40.0)]
+ATTACK = "\x1b[31m<script>alert(1)</script>\x1b[0m"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    run = make_run(
+        tmp_path_factory.mktemp("runs") / "run",
+        clients=50,
+        failed={"client-002": "refused", "client-003": "absent"},
+    )
+    hosts = json.loads(run.hosts_path.read_text())
+    hosts[3]["reason"] = ATTACK
+    run.hosts_path.write_text(json.dumps(hosts))
+    log = run.host_raw_dir("client-001") / "01-direct-tcp.log"
+    log.write_text(log.read_text() + "<img src=x onerror=alert(2)> what\n")
+    return render(run, phases=PHASES, now=NOW)
+
+
+@pytest.fixture
+def page(written: Report) -> str:
+    return (written.run.report_dir / "index.html").read_text()
+
+
+class _Tags(HTMLParser):
+    """Every tag that is open, checked to close in order; and every attribute."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "input", "hr"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def parsed(page: str) -> Iterator[_Tags]:
+    parser = _Tags()
+    parser.feed(page)
+    yield parser
+    assert parser.open == []
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page: str, parsed: _Tags) -> None:
+    assert not parsed.tags & {"script", "link", "img", "iframe", "object", "embed"}
+    assert not [name for name, _ in parsed.attributes if name.startswith("on")]
+    targets = {v for n, v in parsed.attributes if n in ("href", "src", "xlink:href") and v}
+    assert targets
+    assert not [target for target in targets if ":" in target or target.startswith("//")]
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+    assert "default-src 'none'" in page
+
+
+def test_text_from_hosts_and_logs_is_escaped_and_without_terminal_codes(page: str) -> None:
+    assert "\x1b" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;img src=x onerror" in page
+
+
+def test_every_file_the_page_points_to_is_there(written: Report, parsed: _Tags) -> None:
+    files = {v for n, v in parsed.attributes if n == "href" and v and not v.startswith("#")}
+    assert files
+    assert not [f for f in files if not (written.run.report_dir / f).is_file()]
+
+
+def test_warnings_come_before_every_figure(page: str, written: Report) -> None:
+    assert page.index("class='warn'") < page.index("<table")
+    assert any("2 of 50 clients failed" in line for line in written.warnings)
+
+
+def test_every_plot_says_what_it_shows(page: str, written: Report) -> None:
+    assert [plot.name for plot in written.plots] == ["server-over-time", "per-client"]
+    assert page.count("role='img'") == 2
+    assert all(len(plot.alt) > 40 for plot in written.plots)
+    assert "01-direct-tcp: 48 clients, median" in page
+
+
+def test_plots_are_well_formed_and_take_the_pages_colours(written: Report) -> None:
+    for plot in written.plots:
+        root = ET.fromstring(plot.svg)
+        assert "viewBox" in root.attrib
+        assert "width" not in root.attrib
+        assert "currentColor" in plot.svg
+        standalone = (written.run.report_dir / f"{plot.name}.svg").read_text()
+        assert ET.fromstring(standalone.encode()).tag.endswith("svg")
+
+
+def test_the_same_run_gives_the_same_page(written: Report, page: str) -> None:
+    again = render(written.run, phases=PHASES, now=NOW)
+    assert (again.run.report_dir / "index.html").read_text() == page
+
+
+def test_the_table_says_what_its_figures_stand_on(written: Report) -> None:
+    caption = written.tables["tests"].caption
+    for words in ("50 clients and 1 server", "steady windows of", "clocks agree within 0.60 ms",
+                  "receiver-side bytes", "CPU is the machine's own"):  # fmt: skip
+        assert words in caption
+    assert "Run run; perfkit" in written.tables["tests"].provenance
+
+
+def test_on_hosts_of_their_own_cpu_is_not_called_the_machines(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3, shared_cpu=False)
+    assert "machine's own" not in compose(run).tables["tests"].caption
+
+
+def test_the_phases_are_a_table_with_their_sum(written: Report) -> None:
+    table = written.tables["phases"]
+    assert table.rows == (("launch", 3.2), ("measure", 40.0))
+    assert "43.2 s" in table.caption
+
+
+def test_failed_clients_are_listed_with_reason_and_log(written: Report) -> None:
+    rows = written.tables["failures"].to_frame()
+    absent = rows[rows["host"] == "client-003"]
+    assert absent["reason"].tolist() == ["<script>alert(1)</script>"] * 2
+    assert set(absent["log"]) == {"hosts/client-003/configure.log"}
+
+
+def test_a_failed_client_has_no_goodput_in_the_table_of_hosts(written: Report) -> None:
+    hosts = written.tables["hosts"].to_frame().set_index("name")
+    assert hosts.index[:2].tolist() == ["client-002", "client-003"]
+    assert hosts.loc["client-002", "01-direct-tcp"] is None or pd.isna(
+        hosts.loc["client-002", "01-direct-tcp"]
+    )
+
+
+def test_a_terminal_gets_warnings_and_the_tables_within_its_width(written: Report) -> None:
+    text = written.text(100)
+    assert text.startswith("WARNING 01-direct-tcp: 2 of 50 clients failed")
+    assert "Total goodput (Mbit/s)" in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_tidy_frames_are_written_beside_the_report(written: Report) -> None:
+    names = {path.stem for path in written.run.tables_dir.glob("*.parquet")}
+    assert names == {"traffic", "monitor", "process", "events", "tests", "clients"}
+    traffic = pd.read_parquet(written.run.tables_dir / "traffic.parquet")
+    assert len(traffic) == len(written.logs.traffic)
+
+
+def test_a_notebook_shows_warnings_and_tables(written: Report) -> None:
+    shown = written._repr_html_()
+    assert shown.count("<table>") == 3
+    assert "<script>" not in shown
+    assert repr(written).startswith("<Report run: 9 tables")
+
+
+def test_without_a_monitor_there_is_a_report_without_its_plot(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    for name in ("monitor.csv", "procstat.csv", "facts.json"):
+        (run.host_raw_dir("server") / name).unlink()
+    report = render(run, now=NOW)
+    assert [plot.name for plot in report.plots] == ["per-client"]
+    assert "n/a" in report.text()
+
+
+def test_when_nobody_counts_there_is_a_report_that_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=2)
+    for path in run.raw_dir.glob("client*/*"):
+        path.unlink()
+    (run.host_raw_dir("server") / "01-direct-tcp.server.log").unlink()
+    (run.host_raw_dir("server") / "02-tunnel-tcp.server.log").unlink()
+    report = render(run, now=NOW)
+    assert any("no client counts" in line for line in report.warnings)
+    assert (run.report_dir / "index.html").is_file()
+
+
+def test_a_thousand_clients_are_a_distribution_not_a_thousand_marks(tmp_path: Path) -> None:
+    report = compose(make_run(tmp_path / "run", clients=300, tests=("direct-tcp",), duration_s=3))
+    plot = draw_plots(report.logs, report.segments, report.summary)[-1]
+    assert plot.svg.count("<use") < 60
+
+
+def test_drawing_needs_no_display_and_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
+    code = (
+        "import sys, matplotlib as m; before = m.rcParams.copy()\n"
+        "from pathlib import Path; from perfkit.runs import Run; from perfkit.report.page import compose\n"
+        f"compose(Run(Path({str(make_run(tmp_path / 'run', clients=2).root)!r})))\n"
+        "assert dict.__eq__(before, m.rcParams); assert 'matplotlib.pyplot' not in sys.modules\n"
+        "bad = {'perfkit.fleet', 'perfkit.configure', 'perfkit.measure', 'boto3', 'fabric'} & set(sys.modules)\n"
+        "assert not bad, bad\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_copied_run_folder_is_enough(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "here" / "run", clients=2)
+    (tmp_path / "there").mkdir()
+    moved = Run(run.root.rename(tmp_path / "there" / "run"))
+    assert render(moved, now=NOW).tables["tests"].rows[0][0] == "01-direct-tcp"
