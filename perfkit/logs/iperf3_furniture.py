@@ -1,0 +1,180 @@
+"""The lines of iperf3's text that hold no figures: tests, the streams they open, messages."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from perfkit.logs.format import UnparsedLines
+from perfkit.logs.traffic import Stream
+
+_NEVER = 2**62
+_STAMP = re.compile(  # --timestamps in its own form, or ISO's
+    rb"(?:\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}|"
+    rb"\[?\d{4}-\d\d-\d\d[ T][\d:.,+Z-]{5,24}\]?)(?:[ \t]+|$)"
+)
+_CONNECTED = re.compile(
+    rb"\[ *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) connected to (\S{1,64}) port (\d{1,5})"
+)
+_TEST_BEGINS = re.compile(rb"(?:Connecting to host|(Accepted connection) from) ")
+_TIME = re.compile(rb"Time: (\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)")
+_HEADER = re.compile(rb"\[ ID\](?:\[Role\])? Interval +Transfer +(?:Bandwidth|Bitrate)")
+_RULE = re.compile(rb"(?:- ){4,}|Test Complete")
+_PROTOCOL = re.compile(rb"Starting Test: protocol: (TCP|UDP),")
+_PLAIN = re.compile(
+    rb"$|-{8,}|Server listening on \d|iperf3: exiting|iperf 3\.\d|Linux |Darwin |FreeBSD |CYGWIN|"
+    rb"Control connection MSS|Cookie: |TCP MSS: |Target Bitrate: |CPU Utilization: |"
+    rb"(?:snd|rcv)_tcp_congestion |TCP window size|Using TCP Autotuning|Sent \d|"
+    rb"Finished omit period|"
+    rb"\[ *(?:\d+|SUM)\](?:\[[TR]X-[CS]\])? +(?:\((?:sender|receiver) statistics not available\)|"
+    rb"Sent \d+ datagrams|[\d.]+- *[\d.]+ +sec +\d+ datagrams received out-of-order)"
+)
+_MESSAGE = re.compile(
+    rb"(?i)iperf3: |.*(?:error|refused|warning|unable|terminated|busy|timed? ?out|failed)"
+)
+
+
+@dataclass(slots=True)
+class Test:
+    """What the lines without figures say about one test.
+
+    Attributes:
+        counts: Whose columns its intervals have: `sender`, `receiver`; empty = they do not tell.
+        utc_s: When it began, by its own clock; NaN = not said.
+        is_extra: It is the server's own output in the client's (--get-server-output).
+    """
+
+    line_no: int
+    is_server: bool = False
+    is_reverse: bool = False
+    protocol: str = "tcp"
+    counts: str = ""
+    utc_s: float = np.nan
+    summary_line_no: int = _NEVER
+    is_extra: bool = False
+
+    @property
+    def sends(self) -> bool:
+        """Whether the printing end sends, as far as the lines without figures tell."""
+        if self.counts:
+            return self.counts == "sender"
+        return not self.is_server and not self.is_reverse
+
+
+@dataclass(slots=True)
+class Furniture:
+    """The tests of a log, the streams they open, and what went wrong.
+
+    Attributes:
+        tests: In their order; the first is whatever stands before the first beginning.
+        streams: Number of the test, and the ends; in the order of the streams' numbers.
+        opened: Line, id, number of the stream, number of the test: one for each connection line.
+        is_stamped: Lines have a time stamp in front.
+    """
+
+    tests: list[Test] = field(default_factory=lambda: [Test(0)])
+    streams: list[tuple[int, Stream]] = field(default_factory=list)
+    opened: list[tuple[int, int, int, int]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
+    is_stamped: bool = False
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.found = Furniture()
+        self._utc_s = np.nan  # said before the test it is of
+        self._rule_line_no = -1
+        self._in_extra = False
+
+    def read(self, line_no: int, line: bytes) -> None:
+        """Take one line, stripped of its stamp."""
+        test = self.found.tests[-1]
+        if connected := _CONNECTED.match(line):
+            self._open(connected, line_no)
+        elif begins := _TEST_BEGINS.match(line):
+            self.found.tests.append(
+                Test(line_no, begins[1] is not None, utc_s=self._utc_s, is_extra=self._in_extra)
+            )
+            self._utc_s = np.nan
+        elif time := _TIME.match(line):
+            self._read_time(time[1].decode(), line_no, line)
+        elif _HEADER.match(line):
+            self._read_header(test, line_no, line)
+        elif _RULE.match(line):
+            self._rule_line_no = line_no
+        elif protocol := _PROTOCOL.match(line):
+            test.protocol = protocol[1].decode().lower()
+        elif line.startswith(b"Reverse mode, remote host"):
+            test.is_reverse = True
+        elif line.startswith((b"Server output:", b"iperf Done")):
+            self._in_extra = line.startswith(b"Server")
+        elif not _PLAIN.match(line):
+            self._read_other(line_no, line)
+
+    def _open(self, match: re.Match[bytes], line_no: int) -> None:
+        local, local_port, peer, peer_port = (
+            part.decode("ascii", "replace") for part in match.groups()[1:]
+        )
+        test = len(self.found.tests) - 1
+        stream = Stream(
+            local_address=local.split("%")[0],
+            local_port=int(local_port),
+            peer_address=peer.split("%")[0],
+            peer_port=int(peer_port),
+        )
+        number = self._twin(stream) if self._in_extra else None
+        if number is None:
+            number = len(self.found.streams)
+            self.found.streams.append((test, stream))
+        self.found.opened.append((line_no, int(match[1]), number, test))
+
+    def _twin(self, stream: Stream) -> int | None:
+        """The client's stream that the server shows from its end."""
+        for number in range(len(self.found.streams) - 1, -1, -1):
+            test, other = self.found.streams[number]
+            if test < len(self.found.tests) - 2:
+                return None
+            if (other.peer_port, other.local_port) == (stream.local_port, stream.peer_port):
+                return number
+        return None
+
+    def _read_time(self, text: str, line_no: int, line: bytes) -> None:
+        try:
+            self._utc_s = email.utils.parsedate_to_datetime(text).timestamp()
+        except ValueError:
+            self.found.unparsed.add(line_no, line)
+
+    def _read_header(self, test: Test, line_no: int, line: bytes) -> None:
+        if b"Datagrams" in line:
+            test.protocol = "udp"
+        if line_no == self._rule_line_no + 1:
+            test.summary_line_no = min(test.summary_line_no, line_no)
+        elif b"Retr" in line or b"Total Datagrams" in line.replace(b"Lost/Total", b""):
+            test.counts = "sender"
+        elif b"Jitter" in line:
+            test.counts = "receiver"
+
+    def _read_other(self, line_no: int, line: bytes) -> None:
+        if _MESSAGE.match(line):
+            self.found.messages.append(line[:200].decode("utf-8", "replace"))
+        else:
+            self.found.unparsed.add(line_no, line)
+
+
+def read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> Furniture:
+    """Read the lines at `indices` (from 0), in their order."""
+    reader = _Reader()
+    for index, raw in zip(indices.tolist(), text.take(pa.array(indices)).to_pylist(), strict=True):
+        line = raw.strip()
+        stamp = _STAMP.match(line)
+        if stamp:
+            line = line[stamp.end() :]
+            reader.found.is_stamped = True
+        reader.read(index + 1, line)
+    return reader.found

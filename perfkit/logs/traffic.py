@@ -1,0 +1,114 @@
+"""Streams and their lines to a `traffic` frame: what parsers of traffic generators share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfkit.logs.arrowtext import take_text, to_categories
+from perfkit.logs.frames import KINDS_OF_LINE, SIDES
+
+INTERVAL, SUMMARY, GROUP = 0, 1, 2  # codes of KINDS_OF_LINE; GROUP is added to the other two
+SENDER, RECEIVER, UNKNOWN = 0, 1, 2  # codes of SIDES
+SUM = -1  # stream number of a line that adds up others
+PROTOCOLS = ("tcp", "udp")
+_LATEST_UTC_S = 9.2e9  # what nanoseconds in 64 bits can hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One connection as its log shows it; its place in the list of streams is its number.
+
+    Attributes:
+        local_address: The printing end; all empty or 0 when the log does not say.
+        connected_utc_s: The stream's 0 s by the printer's clock, epoch seconds; NaN = not said.
+    """
+
+    local_address: str = ""
+    local_port: int = 0
+    peer_address: str = ""
+    peer_port: int = 0
+    protocol: str = "tcp"
+    connected_utc_s: float = np.nan
+
+
+def to_frame(
+    streams: Sequence[Stream],
+    *,
+    stream: NDArray[np.int64],
+    stream_id: Sequence[str],
+    kind: NDArray[np.int8],
+    side: NDArray[np.int8],
+    columns: Mapping[str, NDArray[np.float64]],
+    line_no: NDArray[np.int64],
+) -> pd.DataFrame:
+    """Put the lines of a log under the column contract.
+
+    Args:
+        streams: Every stream of the log.
+        stream: For each line its stream's number, or `SUM`.
+        stream_id: For each line the id as printed.
+        kind: Codes of `KINDS_OF_LINE`.
+        side: Codes of `SIDES`.
+        columns: The figures; a column that may be absent and holds none is left out.
+        line_no: For each line its number in the log, from 1.
+    """
+    ends = np.where(stream >= 0, stream, len(streams))  # of a sum: the empty entry after the last
+    every = [*streams, Stream()]
+    connected_s = np.array([s.connected_utc_s for s in every], dtype=np.float64)
+    is_known = np.abs(connected_s) < _LATEST_UTC_S  # NaN is not
+    connected_ms = np.where(is_known, np.round(connected_s * 1000), 0).astype("datetime64[ms]")
+    connected_ms[~is_known] = np.datetime64("NaT")
+    protocol = np.array([PROTOCOLS.index(s.protocol) for s in every], dtype=np.int8)
+    if len(streams):  # a sum adds up streams of one test, and a log rarely holds both
+        protocol[-1] = protocol[0]
+    return pd.DataFrame(
+        {
+            "stream": stream,
+            "stream_id": _to_category(stream_id),
+            "kind": to_categories(kind, KINDS_OF_LINE),
+            "side": to_categories(side, SIDES),
+            "protocol": to_categories(protocol[ends], PROTOCOLS),
+            "local_address": take_text([s.local_address for s in streams], ends),
+            "local_port": np.array([s.local_port for s in every], dtype=np.int64)[ends],
+            "peer_address": take_text([s.peer_address for s in streams], ends),
+            "peer_port": np.array([s.peer_port for s in every], dtype=np.int64)[ends],
+            "connected_utc": pd.DatetimeIndex(
+                connected_ms[ends].astype("datetime64[ns]"), tz="UTC"
+            ),
+            **{
+                name: values
+                for name, values in columns.items()
+                if name in _ALWAYS or np.isfinite(values).any()
+            },
+            "line_no": line_no,
+        }
+    )
+
+
+def _to_category(texts: Sequence[str]) -> pd.Categorical[Any]:
+    codes, names = pd.factorize(np.array(texts, dtype=object))
+    return to_categories(codes, list(names))
+
+
+_ALWAYS = ("start_s", "end_s", "size_bytes", "throughput_bps")
+
+
+def describe_streams(frame: pd.DataFrame) -> list[str]:
+    """Notes on streams whose peer is not known, and on those that did not end."""
+    stream = frame["stream"].to_numpy()
+    own = stream >= 0
+    count = len(np.unique(stream[own]))
+    nameless = len(np.unique(stream[own & (frame["peer_port"].to_numpy() == 0)]))
+    ended = len(np.unique(stream[own & (frame["kind"].cat.codes.to_numpy() == SUMMARY)]))
+    notes = []
+    if nameless:
+        notes.append(f"{nameless} of {count} streams have no connection line: peer not known")
+    if ended < count:
+        notes.append(f"{count - ended} of {count} streams have no summary: they did not end")
+    return notes
