@@ -87,16 +87,13 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     a running OpenVPN.
 
     Args:
-        run: The run that the hosts belong to.
         hosts: Taken one at a time; may block while others are launching. The server may come at
             any time: clients ask for it until it is there.
         pool: Connections; they stay open for the next phase.
-        threads: Hosts at a time.
         resources_dir: Holds fabfile.py, tests/, bin/ and openvpn/.
         tunnel: The VPN; None = none.
-        extra_files: More files for every host, by path below the workdir (`bin/dool`).
+        extra_files: More for every host, by path below the workdir.
         deadline_s: Longest time for one host.
-        on_result: Told about each host as soon as it is done.
 
     Returns:
         One result a host; the log of each is named in it.

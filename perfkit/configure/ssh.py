@@ -229,7 +229,9 @@ class Link:
                 username=self.host.user,
                 pkey=key,
                 sock=sock,
-                timeout=timeout_s,
+                # At this limit paramiko goes on to a login that cannot work, "No existing session":
+                # later than the banner's own limit, so that a silent host is called silent.
+                timeout=timeout_s + 2,
                 banner_timeout=timeout_s,
                 auth_timeout=timeout_s,
                 channel_timeout=timeout_s,

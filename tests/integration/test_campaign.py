@@ -112,12 +112,13 @@ def test_a_controller_killed_in_a_phase_leaves_a_fleet_that_status_shows_and_rea
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    assert run_id in str(upkeep.status())
+    assert run_id in [fleet.run_id for fleet in upkeep.status().fleets]
     assert "would end" in str(upkeep.reap([run_id]))
     assert left_of(run_id)
     assert upkeep.reap([run_id], yes=True).leaked == ()
     assert left_of(run_id) == []
-    assert run_id not in str(upkeep.status())
+    assert run_id not in [fleet.run_id for fleet in upkeep.status().fleets]
+    assert upkeep.reap([run_id], yes=True).lines == ("nothing to end",)
 
 
 def wait_for_phase(runs_dir: Path, phase: str) -> str:

@@ -96,7 +96,7 @@ def _become(plan: HostPlan, tools: HostTools, trees: tuple[str, ...], ready: soc
         os.posix_spawn(command[0], command, _ENVIRONMENT, setsid=True)
     life_s = max(1, round(plan.expires_s - time.time()))
     title = tags.format_tag(tags.HOST, plan.fields)
-    os.execve(tools.tini, [title, "--", tools.sleep, str(life_s)], _ENVIRONMENT)  # noqa: S606
+    os.execve(tools.tini, [title, "--", tools.sleep, str(life_s)], _ENVIRONMENT)  # noqa: S606  no shell is wanted
 
 
 def _enter_root(plan: HostPlan, trees: tuple[str, ...]) -> None:

@@ -61,18 +61,18 @@ def main(arguments: Sequence[str]) -> int:
         case ["keep", tag, *hidden]:
             return _keep(tag, [Path(path) for path in hidden])
         case ["end", run_id, *names]:
-            print(json.dumps(sweep.end_here(run_id, names or None)))  # noqa: T201
+            print(json.dumps(sweep.end_here(run_id, names or None)))
             return 0
         case ["probe"]:
             return _probe()
-    print(__doc__, file=sys.stderr)  # noqa: T201
+    print(__doc__, file=sys.stderr)
     return 2
 
 
 def _keep(tag: str, hidden: Sequence[Path]) -> int:
     parsed = tags.parse_tag(tag)
     if parsed is None or not tags.RUN_ID_PATTERN.fullmatch(parsed[1]["run"]):
-        print(f"not a keeper's tag: {tag}", file=sys.stderr)  # noqa: T201
+        print(f"not a keeper's tag: {tag}", file=sys.stderr)
         return 2
     fields = parsed[1]
     listener = _listen(fields["run"])
@@ -92,7 +92,7 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
     except Ended:
         pass
     except (PerfkitError, OSError) as exc:
-        print(exc, file=sys.stderr)  # noqa: T201
+        print(exc, file=sys.stderr)
         return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -171,12 +171,12 @@ class Keeper:
 
 def _probe() -> int:
     """Do once, in a child that ends at once, what making a host takes; print what fails."""
-    from perfkit.fleet.local.workshop import probe  # noqa: PLC0415
+    from perfkit.fleet.local.workshop import probe  # noqa: PLC0415  slow; `end` does without
 
     try:
         probe()
     except (PerfkitError, OSError) as exc:
-        print(exc, file=sys.stderr)  # noqa: T201
+        print(exc, file=sys.stderr)
         return 1
     return 0
 

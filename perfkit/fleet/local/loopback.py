@@ -237,7 +237,7 @@ def _write_folder(
         "sshd_config": config + "".join(f"{line}\n" for line in settings),
     }
     for name, text in files.items():
-        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123
+        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:  # noqa: PTH123  not a path
             file.write(text)
 
 

@@ -201,7 +201,7 @@ def write_file(path: Path, text: str, mode: int) -> None:
     """Write a file anew, whatever lay there before, a link or a whiteout included."""
     if os.path.lexists(path):
         path.unlink()
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:  # noqa: PTH123
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:  # noqa: PTH123  not a path
         file.write(text)
     path.chmod(mode)
 
