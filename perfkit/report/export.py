@@ -100,7 +100,7 @@ def to_mediawiki(table: ReportTable) -> str:
     """The layout of the old tables: a bold head line, one line a row."""
 
     def escape(text: str) -> str:
-        return _entities(text, "&<>[]{}|", "'_~-") or "&#32;"
+        return _entities(text, "&<>[]{}|", "'_~-!") or "&#32;"
 
     lines = ['{| border="1" style="text-align:center;"', f"|+ {escape(table.title)}"]
     lines.append("|" + "||".join(f"'''{escape(c.label)}'''" for c in table.columns))
@@ -135,6 +135,7 @@ def to_trac(table: ReportTable) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
+    "[": "{[}", "*": "{*}",  # at the head of a row they would belong to the line break before
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\(|\)", "±": r"\(\pm\)",
 }  # fmt: skip
 
