@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,9 @@ _CPU = {
 _MEMORY = {"buff": "buffers", "buf": "buffers", "cach": "cache", "avai": "available"}
 _DISK = {"read": "read", "writ": "write"}
 _QUOTED_START = (b'"dstat ', b'"dool ', b'"pcp-dstat ', b'"host:"', b'"cmdline:"')
-# ----system---- ----total-cpu-usage---- or, by dool, with box-drawing lines.
-_SCREEN = re.compile(
-    r"(?m)^(?=[^\n]*(?:usage|system|dsk/|net/|paging|load-avg|procs|swap))"
-    r"[-─]{1,20}[a-z0-9/─-]{1,60}(?:[ ┬][a-z0-9/ ─┬-]{1,400})?\s*\n[^\n]{0,400}[|│]"
-)
+# ----system---- ----total-cpu-usage---- by dstat; dool draws the lines of boxes.
+_SCREEN_TITLES = re.compile(r"[-─][-─┬ A-Za-z0-9/_.]{4,1000}")
+_SCREEN_WORDS = ("usage", "system", "dsk/", "net/", "paging", "load-avg", "load─avg", "procs")
 _SCREEN_BYTES = 2000
 
 
@@ -60,6 +59,7 @@ class _State:
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
     notes: list[str] = field(default_factory=list)
     misfits: list[tuple[int, str, int, int]] = field(default_factory=list)
+    runs: int = 0
     last_ns: int = 0  # the stamp of the last row, and the step before it
     step_ns: int = 0
 
@@ -142,7 +142,14 @@ def _zone(name: str, path: Path) -> tzinfo | None:
 
 
 def _is_screen(head: bytes) -> bool:
-    return bool(_SCREEN.search(_text(head[:_SCREEN_BYTES])))
+    """Titles over names with a bar between the groups."""
+    lines = [line.strip() for line in _text(head[:_SCREEN_BYTES]).split("\n")]
+    return any(
+        bool(_SCREEN_TITLES.fullmatch(titles))
+        and any(word in titles for word in _SCREEN_WORDS)
+        and bool(re.search("[|│]", names))
+        for titles, names in pairwise(lines)
+    )
 
 
 def _without_last_line(data: bytes, state: _State) -> bytes:
@@ -158,10 +165,141 @@ def _without_last_line(data: bytes, state: _State) -> bytes:
 def _together(parts: list[pd.DataFrame], state: _State) -> pd.DataFrame:
     if len(parts) == 1:
         return parts[0]
-    runs = sum(part.attrs.pop("is_start") for part in parts)
-    if runs > 1:
-        state.notes.append(f"{runs} runs of the monitor in one file")
-    if len(parts) > runs:
-        state.notes.append(f"the columns changed {len(parts) - runs} times while it ran")
+    if state.runs > 1:
+        state.notes.append(f"{state.runs} runs of the monitor in one file")
+    if len(parts) > state.runs:
+        state.notes.append(f"the columns changed while it ran: {len(parts) - state.runs} times")
     frame = pd.concat(parts, ignore_index=True)
     return frame.assign(host=frame["host"].astype("str").astype("category"))
+
+
+def _read_block(data: bytes, block: Block, number: int, state: _State) -> pd.DataFrame:
+    state.runs += not block.goes_on or not number
+    keys = block.keys()
+    table = read_rows(data, block, state.unparsed)
+    if table.misfit:
+        state.misfits.append((*table.misfit, len(keys)))
+    for group, name in (keys[place] for place in sorted(table.texts)):
+        state.notes.append(f"{group}/{name} is text, and left out")
+    moments = _moments(table, keys, block, state) if len(table) else None
+    table, moments = _placed(table, moments, state)
+    gaps, stamps, first = _gaps(table, moments, block, state)
+    if not len(stamps):
+        state.notes.append("no data: the monitor wrote no row after the one since boot")
+    columns = {
+        "host": to_categories(np.zeros(len(stamps), dtype=np.int8), [block.host]),
+        "block": np.full(len(stamps), number),
+        "t_utc": stamps,
+        "dt_s": gaps.dt_s,
+        "missed": gaps.missed,
+        **_named_columns(table, keys, block, gaps.repair, first),
+    }
+    frame = pd.DataFrame(columns)[gaps.keep].reset_index(drop=True)
+    for name, count in frames.forget_impossible(frame, "monitor").items():
+        state.notes.append(f"{count} values of {name} cannot be and are taken as unknown")
+    return frame
+
+
+def _moments(
+    table: Table, keys: list[tuple[str, str]], block: Block, state: _State
+) -> NDArray[np.int64] | None:
+    """The stamps, 0 where one cannot be read; None when there are none. Epoch is preferred."""
+    places = {name: place for place, (_, name) in enumerate(keys)}
+    printed = next((places[name] for name in TIMES if name in places), None)
+    moments: NDArray[np.int64] | None = None
+    more: tuple[str, ...] = ("no time column: run the monitor with --epoch",)
+    if EPOCH in places and places[EPOCH] not in table.texts:
+        moments, more = from_epoch(table.columns[places[EPOCH]])
+    elif printed is not None:
+        texts = table.columns[printed].tolist()
+        moments, more = from_printed(texts, block.date, zone=state.zone, year=state.year)
+    state.notes.extend(more)
+    if moments is not None and len(moments) > 2 and (moments == moments[0]).all():
+        state.notes.append("all rows have one stamp: its seconds were lost, in a spreadsheet maybe")
+        return None
+    return moments
+
+
+def _placed(
+    table: Table, moments: NDArray[np.int64] | None, state: _State
+) -> tuple[Table, NDArray[np.int64] | None]:
+    """Without the rows whose stamp cannot be read: nobody knows which seconds they average."""
+    if moments is None:
+        return table, None
+    readable = moments != 0
+    if readable.all():
+        return table, moments
+    state.notes.append(f"{int((~readable).sum())} rows dropped: no stamp")
+    columns = [column[readable] for column in table.columns]
+    return Table(columns=columns, texts=table.texts), moments[readable]
+
+
+def _gaps(
+    table: Table, moments: NDArray[np.int64] | None, block: Block, state: _State
+) -> tuple[Intervals, pd.DatetimeIndex, int]:
+    """The intervals of the rows that count, their ends, and which row is the first of them.
+
+    After a change of columns in a run that goes on even the first row is an interval's.
+    """
+    if moments is None:
+        count = max(len(table) - 1, 0)
+        nothing = np.full(count, np.nan)
+        gaps = Intervals(nothing, nothing > 0, ~(nothing > 0), np.ones(count))
+        return gaps, pd.DatetimeIndex([pd.NaT] * count, tz="UTC").as_unit("ns"), 1
+    first = 1
+    if block.goes_on and state.last_ns and len(moments):
+        first = int(not 0 < moments[0] - state.last_ns <= 1.5 * state.step_ns)
+    if first == 0:
+        moments = np.concatenate([[state.last_ns], moments])
+    gaps = intervals(moments, real_rates=block.tool == "pcp-dstat")
+    state.notes.extend(gaps.notes)
+    if len(moments) > 1:
+        state.last_ns = int(moments[-1])
+        state.step_ns = int(np.nanmedian(gaps.dt_s) * NS_PER_S)
+    return gaps, pd.DatetimeIndex(moments[1:], tz="UTC").as_unit("ns"), first
+
+
+def _named_columns(
+    table: Table,
+    keys: list[tuple[str, str]],
+    block: Block,
+    repair: NDArray[np.float64],
+    first: int,
+) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    byte = 1 / BITS_PER_BYTE if block.in_bits else 1.0
+    kilo = BINARY_PREFIXES["K"] if block.tool == "pcp-dstat" else 1
+    for place, ((group, name), values) in enumerate(zip(keys, table.columns, strict=True)):
+        if name in TIMES or name == EPOCH or place in table.texts:
+            continue
+        column = _column_name(group, name)
+        while column in columns:  # a device listed twice
+            column = f"other:{column}'" if not column.startswith("other:") else f"{column}'"
+        figures = values[first:]
+        if column.startswith("net_"):
+            figures = figures * (byte * BITS_PER_BYTE) * repair
+        elif column.startswith("disk_"):
+            figures = figures * (byte * kilo) * repair
+        elif column.startswith("mem_"):
+            figures = figures * kilo
+        columns[column] = figures
+    if "cpu_idle_pct" in columns:
+        busy = 100.0 - columns["cpu_idle_pct"] - columns.get("cpu_wait_pct", 0.0)
+        columns["cpu_busy_pct"] = np.maximum(busy, 0.0)
+    return columns
+
+
+def _column_name(group: str, name: str) -> str:
+    kind, _, device = group.partition("/")
+    core = re.fullmatch(r"cpu(\d{1,5}) usage", group)
+    if group in ("total cpu usage", "total usage") and name in _CPU:
+        return f"cpu_{_CPU[name]}_pct"
+    if core and name in _CPU:
+        return f"cpu{core[1]}_{_CPU[name]}_pct"
+    if group == "memory usage":
+        return f"mem_{_MEMORY.get(name, name)}_bytes"
+    if kind == "net" and name in ("recv", "send"):
+        return f"net_{device}_{name}_bps"
+    if kind == "dsk" and name in _DISK:
+        return f"disk_{device}_{_DISK[name]}_bytes_per_s"
+    return f"other:{group}/{name}"

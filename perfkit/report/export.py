@@ -100,7 +100,7 @@ def to_mediawiki(table: ReportTable) -> str:
     """The layout of the old tables: a bold head line, one line a row."""
 
     def escape(text: str) -> str:
-        return _entities(text, "&<>[]{}|", "'_~-!") or "&#32;"
+        return _entities(text, "&<>[]{}|\\", "'_~-!") or "&#32;"
 
     lines = ['{| border="1" style="text-align:center;"', f"|+ {escape(table.title)}"]
     lines.append("|" + "||".join(f"'''{escape(c.label)}'''" for c in table.columns))
