@@ -1,6 +1,6 @@
 """One function a phase; the notebooks and the command line call these and nothing deeper.
 
-    session = phases.start(clients=10)
+    session = phases.start(clients=10)   in a notebook: **notebook.parameters(globals())
     phases.launch(session)       hosts, reachable over SSH
     phases.configure(session)    recipes run, tunnels up
     phases.measure(session)      the tests, started everywhere at the same instant
@@ -16,9 +16,8 @@ parameter `on_shortfall`.
 
 from __future__ import annotations
 
-import ast
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -31,7 +30,7 @@ from perfkit import session as sessions
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
 from perfkit.configure import health, pki, recipes
-from perfkit.errors import ConfigError, StageError, did_you_mean
+from perfkit.errors import StageError
 from perfkit.fleet.provider import HostRequest, ReleaseReport
 from perfkit.logs.reader import read_run
 from perfkit.measure import collect as collecting
@@ -45,33 +44,7 @@ from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable
 from perfkit.runs import Run
 from perfkit.session import Session
-from perfkit.settings import Parameters
 from perfkit.widgets.fleet_table import FleetView, is_interactive
-
-
-def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Pick a notebook's parameters out of its `globals()`.
-
-    Papermill lets a mistyped `-p client 5` pass with a warning and runs on with the default. It
-    leaves the name in a cell of its own, where it is found here.
-
-    Raises:
-        ConfigError: a name was passed that is no parameter; the message names the nearest one.
-    """
-    known = Parameters.model_fields
-    for cell in namespace.get("In", []):
-        if cell.startswith("# Parameters\n"):
-            for name, value in _assignments(cell).items():
-                if name not in known:
-                    raise ConfigError(
-                        "papermill -p", name, value, "no such parameter", did_you_mean(name, known)
-                    )
-    return {name: namespace[name] for name in known if name in namespace}
-
-
-def _assignments(source: str) -> dict[str, str]:
-    pairs = [n for n in ast.parse(source).body if isinstance(n, ast.Assign)]
-    return {ast.unparse(n.targets[0]): ast.unparse(n.value) for n in pairs}
 
 
 def start(**chosen: Any) -> Session:
@@ -259,6 +232,7 @@ def measure(session: Session) -> StageResult:
                 bin_dir=chosen.resources_dir / "bin",
                 threads=chosen.threads,
                 monitor=chosen.parameters.monitor,
+                interfaces=_interfaces(session),
                 pid_file="openvpn/openvpn.pid",
             ),
             hooks=runner.Hooks(
@@ -273,6 +247,12 @@ def _addresses(session: Session) -> Addresses:
     server = session.inventory.get_record("server")
     assert server.host is not None  # configured, so it was made
     return Addresses(remote=server.host.address, peer=server.tunnel_address)
+
+
+def _interfaces(session: Session) -> tuple[str, ...]:
+    """What carries the tests: loopback hosts have no interface of their own."""
+    address = _addresses(session).remote
+    return ("lo",) if address.startswith("127.") else ("eth0", "tun0")
 
 
 def collect(session: Session) -> StageResult:

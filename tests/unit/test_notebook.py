@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import pytest
 
-from perfkit import phases
+from perfkit import notebook
 from perfkit.errors import ConfigError
 from perfkit.settings import Parameters
 
 
 def test_only_parameters_are_taken_out_of_a_notebooks_names() -> None:
-    names = {"clients": 5, "name": "demo", "In": ["", "clients: int = 10"], "phases": phases}
-    assert phases.parameters(names) == {"clients": 5, "name": "demo"}
+    names = {"clients": 5, "name": "demo", "In": ["", "clients: int = 10"], "notebook": notebook}
+    assert notebook.parameters(names) == {"clients": 5, "name": "demo"}
 
 
 def test_what_papermill_injected_under_a_mistyped_name_is_refused_with_the_right_one() -> None:
     injected = "# Parameters\nclient = 5\n"
     with pytest.raises(ConfigError, match=r"client = '5'.*did you mean 'clients'"):
-        phases.parameters({"clients": 10, "client": 5, "In": ["", "clients = 10", injected]})
+        notebook.parameters({"clients": 10, "client": 5, "In": ["", "clients = 10", injected]})
 
 
 def test_parameters_papermill_injected_under_their_names_pass() -> None:
     injected = "# Parameters\nclients = 5\nname = 'x'\n"
     names = {"clients": 5, "name": "x", "In": ["", injected]}
-    assert phases.parameters(names) == {"clients": 5, "name": "x"}
+    assert notebook.parameters(names) == {"clients": 5, "name": "x"}
 
 
 def test_a_cell_of_a_person_that_assigns_other_names_is_none_of_ours() -> None:
-    assert phases.parameters({"clients": 3, "In": ["# my notes\nclient = 5"]}) == {"clients": 3}
+    assert notebook.parameters({"clients": 3, "In": ["# my notes\nclient = 5"]}) == {"clients": 3}
 
 
 def test_outside_a_notebook_all_names_may_be_given() -> None:
     names = {name: field.default for name, field in Parameters.model_fields.items()}
-    assert phases.parameters(names) == names
+    assert notebook.parameters(names) == names

@@ -1,0 +1,105 @@
+"""The campaign notebook as a machine runs it: papermill, real hosts, tables at the end."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfkit.fleet.local.provider import LocalProvider
+from perfkit.runs import Run, list_runs
+
+PROJECT = Path(__file__).parents[2]
+QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of what a campaign reads, so that the project's own runs/ stays as it is."""
+    for name in ("config", "resources", "notebooks"):
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("out*"))
+    return tmp_path
+
+
+def papermill(project: Path, **parameters: object) -> subprocess.CompletedProcess[str]:
+    """The README's command, from notebooks/."""
+    options = [str(x) for name, value in parameters.items() for x in ("-p", name, value)]
+    return subprocess.run(
+        [sys.executable, "-m", "papermill", "campaign.ipynb", "out.ipynb", *options, *QUIET],
+        cwd=project / "notebooks",
+        env={**os.environ, "PERFKIT_HOME": str(project)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def rows_of(run: Run, table: str) -> list[dict[str, str]]:
+    with (run.report_dir / f"{table}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def left_of(run: Run) -> list[str]:
+    provider = LocalProvider()
+    return [*(h.name for h in provider.hosts(run.id)), *provider.residue(run.id)]
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_campaign_measures_every_client_beside_and_through_the_tunnel(project: Path) -> None:
+    done = papermill(project, clients=3, duration_s=5, name="small")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run,) = list_runs(project / "runs")
+    tests = rows_of(run, "tests")
+    assert [row["slot"] for row in tests] == ["01-direct-tcp", "02-tunnel-tcp"]
+    for row in tests:
+        counts = [row[f"clients_{what}"] for what in ("expected", "seen", "failed")]
+        assert counts == ["3", "3", "0"]
+        assert 4.5 < float(row["window_s"]) <= 5
+    direct, tunnel = tests
+    # The NIC counted what the receiver got plus headers; in the tunnel also what was sent again.
+    assert 1.0 < float(direct["nic_ratio"]) < 1.15
+    assert 1.03 < float(tunnel["nic_ratio"]) < 1.5
+    assert float(tunnel["vs_direct"]) < 1
+    assert float(tunnel["openvpn_cpu_s_per_gbit"]) > 0
+    assert "3 clients and 1 server" in done.stdout
+    assert f"report: {run.report_dir / 'index.html'}" in done.stdout
+    assert left_of(run) == []
+
+
+@pytest.mark.slow
+def test_hosts_without_privilege_run_what_needs_no_tunnel_and_say_so(project: Path) -> None:
+    done = papermill(project, clients=2, duration_s=5, name="plain", isolation="loopback")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run,) = list_runs(project / "runs")
+    (row,) = rows_of(run, "tests")
+    assert (row["slot"], row["clients_seen"], row["clients_failed"]) == ("01-direct-tcp", "2", "0")
+    assert "left out, hosts cannot have a tunnel: tunnel-tcp" in done.stdout
+    assert "cannot run tunnel tests" in done.stdout
+    assert left_of(run) == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"client": 5}, "did you mean 'clients'?"),
+        ({"clients": 0}, "greater than or equal to 1"),
+        ({"clients": "ten"}, "give number of clients, 1 to 1000"),
+        ({"tests": "tunel-tcp"}, "did you mean 'tunnel-tcp'?"),
+        ({"provider": "lokal"}, "did you mean 'local'?"),
+    ],
+)
+def test_a_wrong_parameter_stops_the_notebook_before_there_is_a_run(
+    project: Path, parameters: dict[str, object], says: str
+) -> None:
+    done = papermill(project, **parameters)
+    assert done.returncode != 0
+    assert says in done.stderr
+    assert list_runs(project / "runs") == []
