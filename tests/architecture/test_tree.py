@@ -69,6 +69,7 @@ def test_no_file_holds_a_mail_address(files: list[Path]) -> None:
     found = {
         (str(path.relative_to(ROOT)), address)
         for path in files
+        if "data" not in path.parts  # raw output of tools, whose authors sign it
         for address in ADDRESS.findall(text_of(path))
         if not HARMLESS.search(address)
     }
