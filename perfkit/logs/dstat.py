@@ -45,8 +45,9 @@ _MEMORY = {"buff": "buffers", "buf": "buffers", "cach": "cache", "avai": "availa
 _DISK = {"read": "read", "writ": "write"}
 _QUOTED_START = (b'"dstat ', b'"dool ', b'"pcp-dstat ', b'"host:"', b'"cmdline:"')
 # ----system---- ----total-cpu-usage---- by dstat; dool draws the lines of boxes.
-_SCREEN_TITLES = re.compile(r"[-─][-─┬ A-Za-z0-9/_.]{4,1000}")
-_SCREEN_WORDS = ("usage", "system", "dsk/", "net/", "paging", "load-avg", "load─avg", "procs")
+_SCREEN_TITLES = re.compile(r"[-\u2500-\u257f][-A-Za-z0-9/_. \u2500-\u257f]{4,1000}")
+_SCREEN_WORDS = ("usage", "system", "dsk/", "net/", "paging", "load", "procs")
+_SCREEN_BAR = re.compile(r"[|\u2500-\u257f]")
 _SCREEN_BYTES = 2000
 
 
@@ -147,7 +148,7 @@ def _is_screen(head: bytes) -> bool:
     return any(
         bool(_SCREEN_TITLES.fullmatch(titles))
         and any(word in titles for word in _SCREEN_WORDS)
-        and bool(re.search("[|│]", names))
+        and bool(_SCREEN_BAR.search(names))
         for titles, names in pairwise(lines)
     )
 

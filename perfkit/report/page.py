@@ -209,6 +209,8 @@ def _section(table: ReportTable) -> str:
     )
     inner = f"<div class='wide' tabindex='0'>{_table_only(table)}</div>{_notes(table)}"
     files = f"<p class='files'>as {links}</p>"
+    if not table.rows:
+        return f"<section><h2>{html.escape(table.title)}</h2>{_notes(table)}</section>"
     if table.name in _FOLDED:
         label = f"{html.escape(table.title)} ({len(table.rows)})"
         return f"<section><details><summary>{label}</summary>{inner}{files}</details></section>"

@@ -29,6 +29,7 @@ MEGA = SI_PREFIXES["M"]
 _INK = "#010203"  # stands for the page's own text colour until the SVG is written
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
+_FAR_APART = 4.0  # times
 _MANY = 40  # above this many clients dots say less than a distribution
 _STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
@@ -159,55 +160,68 @@ def _shade(axis: Axes, segments: Sequence[Segment], *, named: bool) -> None:
 
 
 def _per_client(summary: Summary) -> Plot:
-    """One line a test: every client up to forty, else the distribution; the box is p25 to p75."""
+    """One row a test: every client up to forty, else the distribution; the box is p25 to p75.
+
+    Tests that are far apart get an axis each: on a common one the slow test would be a dot.
+    """
     counted = summary.clients[summary.clients["ok"]]
-    tests = [s for s in summary.tests["slot"] if (counted["slot"] == s).any()]
-    figure = Figure(figsize=(9.6, 0.8 + 0.75 * len(tests)), layout="constrained")
-    axis = figure.subplots()
-    words = []
-    for place, slot in enumerate(reversed(tests)):
-        values = np.sort(counted.loc[counted["slot"] == slot, "goodput_bps"].to_numpy() / MEGA)
-        _distribution(axis, values, place)
-        middle = np.median(values)
-        words.append(
-            f"{slot}: {len(values)} clients, median {middle:.2f}, {values[0]:.2f} to {values[-1]:.2f} Mbit/s"
-        )
-    axis.set_yticks(range(len(tests)), list(reversed(tests)))
-    axis.set_ylim(-0.6, len(tests) - 0.4)
-    axis.set_xlim(left=0)
-    axis.grid(visible=False, axis="y")
-    axis.set_xlabel("goodput of a client in the steady window (Mbit/s)")
+    tests = {
+        str(slot): np.sort(counted.loc[counted["slot"] == slot, "goodput_bps"].to_numpy() / MEGA)
+        for slot in summary.tests["slot"]
+        if (counted["slot"] == slot).any()
+    }
+    largest = [float(values[-1]) for values in tests.values()]
+    apart = max(largest) > _FAR_APART * min(largest)
+    figure = Figure(
+        figsize=(9.6, 0.6 + (0.95 if apart else 0.7) * len(tests)), layout="constrained"
+    )
+    axes = figure.subplots(len(tests), 1, sharex=not apart, squeeze=False)[:, 0]
+    for axis, (slot, values) in zip(axes, tests.items(), strict=True):
+        _distribution(axis, values)
+        axis.set_yticks([0], [slot])
+        axis.set_ylim(-0.5, 0.5)
+        axis.set_xlim(left=0)
+        axis.grid(visible=False, axis="y")
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axes[-1].set_xlabel("goodput of a client in the steady window (Mbit/s)")
+    words = "; ".join(
+        f"{slot}: {len(values)} clients, median {np.median(values):.2f}, "
+        f"{values[0]:.2f} to {values[-1]:.2f} Mbit/s"
+        for slot, values in tests.items()
+    )
+    scales = "; each test has its own scale" if apart else ""
     return Plot(
         name="per-client",
-        title="Goodput per client: box p25 to p75, whiskers p5 to p95, line the median",
+        title=f"Goodput per client: box p25 to p75, whiskers p5 to p95, line the median{scales}",
         svg=_to_svg(figure),
-        alt="Distribution of goodput over clients. " + "; ".join(reversed(words)) + ".",
+        alt=f"Distribution of goodput over clients. {words}.",
     )
 
 
-def _distribution(axis: Axes, values: Any, place: int) -> None:
+def _distribution(axis: Axes, values: Any) -> None:
     p5, p25, p50, p75, p95 = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-    axis.plot([p5, p95], [place, place], color=_INK, lw=1)
-    axis.barh(place, p75 - p25, left=p25, height=0.34, color=BLUE, alpha=0.35, lw=0)
-    axis.plot([p50, p50], [place - 0.2, place + 0.2], color=RED, lw=2)
+    axis.plot([p5, p95], [0, 0], color=_INK, lw=1)
+    axis.barh(0, p75 - p25, left=p25, height=0.34, color=BLUE, alpha=0.35, lw=0)
+    axis.plot([p50, p50], [-0.2, 0.2], color=RED, lw=2)
     if len(values) <= _MANY:
         # The golden ratio spreads dots evenly without chance: the same run, the same picture.
-        height = place + 0.12 * (2 * (np.arange(len(values)) * 0.618 % 1) - 1)
+        height = 0.12 * (2 * (np.arange(len(values)) * 0.618 % 1) - 1)
         axis.plot(values, height, "o", color=BLUE, ms=3.5, alpha=0.8, mew=0)
         return
     counts, edges = np.histogram(values, bins=int(2 * np.sqrt(len(values))))
     shape = counts / counts.max() * 0.32
     axis.fill_between(
         (edges[:-1] + edges[1:]) / 2,
-        place + 0.06,
-        place + 0.06 + shape,
+        0.06,
+        0.06 + shape,
         step="mid",
         color=BLUE,
         alpha=0.5,
         lw=0,
     )
     outside = values[(values < p5) | (values > p95)]
-    axis.plot(outside, np.full(len(outside), place - 0.12), "|", color=BLUE, ms=5, alpha=0.7)
+    axis.plot(outside, np.full(len(outside), -0.12), "|", color=BLUE, ms=5, alpha=0.7)
 
 
 def _to_svg(figure: Figure) -> str:
