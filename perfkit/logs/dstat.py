@@ -17,7 +17,7 @@ The screen output of these tools is no data: it is rounded to four characters. I
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +35,7 @@ from perfkit.logs.dstat_resaved import is_resaved, restore
 from perfkit.logs.dstat_rows import Table, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.stamps import Intervals, find_zone, from_epoch, from_printed, intervals
-from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE, NS_PER_S
+from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE, MS_PER_S, NS_PER_S
 
 _CPU = {
     "usr": "user", "sys": "system", "idl": "idle", "wai": "wait",
@@ -49,6 +49,7 @@ _SCREEN_TITLES = re.compile(r"[-\u2500-\u257f][-A-Za-z0-9/_. \u2500-\u257f]{4,10
 _SCREEN_WORDS = ("usage", "system", "dsk/", "net/", "paging", "load", "procs")
 _SCREEN_BAR = re.compile(r"[|\u2500-\u257f]")
 _SCREEN_BYTES = 2000
+_NS_PER_MS = NS_PER_S // MS_PER_S
 
 
 @dataclass(slots=True)
@@ -183,7 +184,6 @@ def _read_block(data: bytes, block: Block, number: int, state: _State) -> pd.Dat
     for group, name in (keys[place] for place in sorted(table.texts)):
         state.notes.append(f"{group}/{name} is text, and left out")
     moments = _moments(table, keys, block, state) if len(table) else None
-    table, moments = _placed(table, moments, state)
     gaps, stamps, first = _gaps(table, moments, block, state)
     if not len(stamps):
         state.notes.append("no data: the monitor wrote no row after the one since boot")
@@ -221,18 +221,25 @@ def _moments(
     return moments
 
 
-def _placed(
-    table: Table, moments: NDArray[np.int64] | None, state: _State
-) -> tuple[Table, NDArray[np.int64] | None]:
-    """Without the rows whose stamp cannot be read: nobody knows which seconds they average."""
-    if moments is None:
-        return table, None
-    readable = moments != 0
+def _fill_stamps(moments: NDArray[np.int64], notes: list[str]) -> NDArray[np.bool_]:
+    """Put rows whose stamp cannot be read evenly between their neighbours, in place.
+
+    Their figures are not used, for nobody knows their moment; but the tick was not missed, so the
+    row after them averages one step and not two.
+
+    Returns:
+        Which rows had a stamp.
+    """
+    readable: NDArray[np.bool_] = moments != 0
     if readable.all():
-        return table, moments
-    state.notes.append(f"{int((~readable).sum())} rows dropped: no stamp")
-    columns = [column[readable] for column in table.columns]
-    return Table(columns=columns, texts=table.texts), moments[readable]
+        return readable
+    notes.append(f"{int((~readable).sum())} rows dropped: no stamp")
+    known = np.flatnonzero(readable)
+    if len(known):
+        since_first = (moments[known] - moments[known[0]]) / NS_PER_S
+        filled = np.round(np.interp(np.flatnonzero(~readable), known, since_first), 3)
+        moments[~readable] = moments[known[0]] + (filled * MS_PER_S).astype(np.int64) * _NS_PER_MS
+    return readable
 
 
 def _gaps(
@@ -247,12 +254,13 @@ def _gaps(
         nothing = np.full(count, np.nan)
         gaps = Intervals(nothing, nothing > 0, ~(nothing > 0), np.ones(count))
         return gaps, pd.DatetimeIndex([pd.NaT] * count, tz="UTC").as_unit("ns"), 1
-    first = 1
-    if block.goes_on and state.last_ns and len(moments):
+    first, readable = 1, _fill_stamps(moments, state.notes)
+    if block.goes_on and state.last_ns:
         first = int(not 0 < moments[0] - state.last_ns <= 1.5 * state.step_ns)
     if first == 0:
         moments = np.concatenate([[state.last_ns], moments])
     gaps = intervals(moments, real_rates=block.tool == "pcp-dstat")
+    gaps = replace(gaps, keep=gaps.keep & readable[first:])
     state.notes.extend(gaps.notes)
     if len(moments) > 1:
         state.last_ns = int(moments[-1])

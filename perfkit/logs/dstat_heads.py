@@ -1,0 +1,128 @@
+"""The heads in a monitor's CSV: where each block starts, who wrote it, which columns it has.
+
+Every start of the tool puts a head into the file: banner (only into a new file), host, command
+line with the date, group titles, column names. Titles and names alone are a change of columns in
+a run that goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+TIMES = frozenset({"time", "date/time"})
+EPOCH = "epoch"
+_BANNER = re.compile(r"(?i)(pcp-dstat|dstat|dool) *([0-9.]*).*csv output")
+_HEAD_WORDS = ("author:", "host:", "cmdline:")
+_UNQUOTED = re.compile(r',[^",]')
+_LONGEST_NUMBER = 9
+_LONGEST_LINE = 100_000  # csv takes no cell over 131,072
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows of one set of columns: the head they are under, and where they lie in the file.
+
+    Attributes:
+        goes_on: The head had no host line, so these rows follow those of the block before.
+        start, end: The rows, as offsets in the file.
+    """
+
+    tool: str = "dstat"
+    version: tuple[int, ...] = ()
+    host: str = ""
+    command: str = ""
+    date: str = ""
+    titles: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    goes_on: bool = False
+    start: int = 0
+    end: int = 0
+
+    @property
+    def in_bits(self) -> bool:
+        """Whether byte rates are in bits: dool writes them so since 1.3 unless told otherwise."""
+        words = self.command.split()
+        if "--bits" in words:
+            return True
+        if "--bytes" in words or "--dstat" in words or self.tool != "dool":
+            return False
+        return not self.version or self.version >= (1, 3)
+
+    def keys(self) -> list[tuple[str, str]]:
+        """(group, name) of each column; a title spans the empty cells after it."""
+        keys, title = [], ""
+        for place, name in enumerate(self.names):
+            if place < len(self.titles) and self.titles[place]:
+                title = self.titles[place]
+            group, _, own = name.rpartition(":")  # dstat 0.7.3 and dool may write net/eth0:recv
+            keys.append((group or title, own or name))
+        return keys
+
+    def spans(self) -> list[int]:
+        """How many columns each group has, in order."""
+        starts = [p for p in range(len(self.names)) if p < len(self.titles) and self.titles[p]]
+        borders = [*dict.fromkeys([0, *starts]), len(self.names)]
+        return [end - start for start, end in pairwise(borders)]
+
+
+def find_blocks(data: bytes) -> Iterator[Block]:
+    """The blocks in their order; a head belongs to the rows after it."""
+    lines = list(_head_lines(data))
+    head, pending, is_first = Block(), list[list[str]](), True
+    starts = [*(start for start, _, _ in lines), len(data)]
+    for (_, end, cells), rows_end in zip(lines, starts[1:], strict=True):
+        banner = _BANNER.match(cells[0])
+        if banner:
+            numbers = (n for n in banner[2].split(".") if n)
+            version = tuple(int(n[:_LONGEST_NUMBER]) for n in numbers)
+            head, is_first = Block(tool=banner[1].lower(), version=version), True
+        elif cells[0].lower().startswith(_HEAD_WORDS):
+            _read_head(head, cells)
+            is_first = True
+        else:
+            pending.append(cells)
+        if pending and (rows_end == len(data) or data[end:rows_end].strip()):
+            head.names = pending[-1]
+            head.titles = pending[-2] if len(pending) > 1 else []
+            head.start, head.end, head.goes_on = end, rows_end, not is_first
+            yield head
+            head, pending, is_first = replace(head, titles=[], names=[]), [], False
+
+
+def _head_lines(data: bytes) -> Iterator[tuple[int, int, list[str]]]:
+    """Start, end and cells of each head line: it begins with a quote, and all its cells have one.
+
+    pcp-dstat quotes text in rows as well; a row has figures beside it.
+    """
+    start = 0 if data.startswith(b'"') else _next_quoted(data, 0)
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        text = data[start : min(end, start + _LONGEST_LINE)].decode("utf-8", "replace").strip()
+        cells = [cell.strip() for cell in next(csv.reader([text], strict=False), [""])]
+        while len(cells) > 1 and not cells[-1]:
+            cells.pop()
+        spoken = _BANNER.match(cells[0]) or cells[0].lower().startswith(_HEAD_WORDS)
+        if spoken or not _UNQUOTED.search(text):
+            yield start, end, cells
+        start = _next_quoted(data, end - 1)
+
+
+def _next_quoted(data: bytes, position: int) -> int:
+    """Where the next line that begins with a quote starts; the end if there is none."""
+    return data.find(b'\n"', position) + 1 or len(data)
+
+
+def _read_head(head: Block, cells: list[str]) -> None:
+    for key, value in pairwise(cells):
+        if key.lower() == "host:":
+            head.host = value
+        elif key.lower() == "date:":
+            head.date = value
+        elif key.lower() == "cmdline:":
+            head.command = value
+            if "dool" in value.split(" ")[0] and head.tool == "dstat" and not head.version:
+                head.tool = "dool"
