@@ -49,6 +49,7 @@ _SCREEN_TITLES = re.compile(r"[-\u2500-\u257f][-A-Za-z0-9/_. \u2500-\u257f]{4,10
 _SCREEN_WORDS = ("usage", "system", "dsk/", "net/", "paging", "load", "procs")
 _SCREEN_BAR = re.compile(r"[|\u2500-\u257f]")
 _SCREEN_BYTES = 2000
+_START_BYTES = 400
 _NS_PER_MS = NS_PER_S // MS_PER_S
 
 
@@ -71,7 +72,7 @@ def sniff(head: bytes) -> bool:
 
     The CSV may lack its banner, or have been saved again by a spreadsheet.
     """
-    start = head.lstrip()[:400]
+    start = head[:_START_BYTES].lstrip()
     return start.lower().startswith(_QUOTED_START) or is_resaved(start) or _is_screen(head)
 
 
@@ -94,13 +95,14 @@ def parse(data: bytes, path: Path, *, zone: str = "", year: int = 0) -> Reading:
             that none can be told apart; it is screen output.
         LogError: there is no such zone.
     """
-    if not data.strip():
+    start = data[:_START_BYTES].lstrip()
+    if not start and not data.strip():
         raise TruncatedError(path, "the file is empty: the monitor never wrote to it")
     state = _State(_zone(zone, path), year)
-    if is_resaved(data[:400]):
+    if is_resaved(start):
         data = restore(data)
         state.notes.append("a spreadsheet saved this file again: figures may have been rounded")
-    elif not data.lstrip().startswith(b'"') and _is_screen(data):
+    elif not start.startswith(b'"') and _is_screen(data):
         raise ParseError(
             path, 1, _text(data[:200]), "screen output, rounded; run the monitor with --output FILE"
         )
@@ -195,7 +197,9 @@ def _read_block(data: bytes, block: Block, number: int, state: _State) -> pd.Dat
         "missed": gaps.missed,
         **_named_columns(table, keys, block, gaps.repair, first),
     }
-    frame = pd.DataFrame(columns)[gaps.keep].reset_index(drop=True)
+    frame = pd.DataFrame(columns)
+    if not gaps.keep.all():
+        frame = frame[gaps.keep].reset_index(drop=True)
     for name, count in frames.forget_impossible(frame, "monitor").items():
         state.notes.append(f"{count} values of {name} cannot be and are taken as unknown")
     return frame
@@ -212,8 +216,9 @@ def _moments(
     if EPOCH in places and places[EPOCH] not in table.texts:
         moments, more = from_epoch(table.columns[places[EPOCH]])
     elif printed is not None:
-        texts = table.columns[printed].tolist()
-        moments, more = from_printed(texts, block.date, zone=state.zone, year=state.year)
+        moments, more = from_printed(
+            table.columns[printed], block.date, zone=state.zone, year=state.year
+        )
     state.notes.extend(more)
     if moments is not None and len(moments) > 2 and (moments == moments[0]).all():
         state.notes.append("all rows have one stamp: its seconds were lost, in a spreadsheet maybe")

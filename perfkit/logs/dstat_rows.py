@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from numpy.typing import NDArray
 
 from perfkit.logs.dstat_heads import TIMES, Block
 from perfkit.logs.format import UnparsedLines
 
 _WIDEST = 200  # cells, so that a damaged head cannot make the search deep
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
-Cells = list[NDArray[np.float64]]
+Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Table:
     """A block's cells.
 
     Attributes:
-        columns: One array a column of the head; objects (text or None) where it holds text.
+        columns: One array a column of the head.
         texts: Places of the columns that hold text, such as a process's name; times are not.
         misfit: Line number, line and count of cells of the first whole row that was not read.
     """
@@ -57,8 +57,7 @@ class _Plan:
 def read_rows(data: bytes, block: Block, unparsed: UnparsedLines) -> Table:
     """All rows of a block, in order; those not understood go to `unparsed`."""
     plan = _plan(data, block)
-    body = data[block.start : block.end].strip(b"\n")
-    columns = _read_at_once(body, plan) if body else _nothing(plan)
+    columns = _read_at_once(data, block, plan)
     if columns is None:
         columns = _read_singly(data, block, plan, unparsed)
     return Table(columns=columns, texts=plan.texts, misfit=plan.misfit)
@@ -101,13 +100,11 @@ def _number(cell: bytes) -> float | None:
         return None
 
 
-def _nothing(plan: _Plan) -> Cells:
-    return [np.empty(0) for _ in range(plan.width)]
-
-
-def _read_at_once(body: bytes, plan: _Plan) -> Cells | None:
-    """All rows by Arrow; None when one does not fit."""
-    first = body[: body.find(b"\n")] if b"\n" in body else body
+def _read_at_once(data: bytes, block: Block, plan: _Plan) -> Cells | None:
+    """All rows by Arrow, without a copy; None when one does not fit."""
+    first = next((line for line in _first_lines(data, block) if line), b"")
+    if not first and not data[block.start : block.end].strip():
+        return [np.empty(0) for _ in range(plan.width)]
     # A dstat whose terminal is too narrow ends each row with one comma too many.
     columns = plan.width + (first.count(b",") == plan.width and first.endswith(b","))
     names = [str(place) for place in range(columns)]
@@ -115,14 +112,17 @@ def _read_at_once(body: bytes, plan: _Plan) -> Cells | None:
     types = {n: pa.string() if int(n) in as_text else pa.float64() for n in names}
     try:
         table = pa_csv.read_csv(
-            pa.py_buffer(body),
+            pa.py_buffer(memoryview(data)[block.start : block.end]),
             read_options=pa_csv.ReadOptions(column_names=names),
             parse_options=pa_csv.ParseOptions(quote_char='"' if plan.texts else False),
             convert_options=pa_csv.ConvertOptions(column_types=types, null_values=[""]),
         )
     except pa.ArrowInvalid:
         return None
-    return [table.column(n).to_numpy() for n in names[: plan.width]]
+    return [
+        table.column(n).combine_chunks() if int(n) in as_text else table.column(n).to_numpy()
+        for n in names[: plan.width]
+    ]
 
 
 def _read_singly(data: bytes, block: Block, plan: _Plan, unparsed: UnparsedLines) -> Cells:
@@ -145,7 +145,7 @@ def _read_singly(data: bytes, block: Block, plan: _Plan, unparsed: UnparsedLines
             rows.append(row)
     as_text = plan.times | plan.texts
     return [
-        np.array(column, dtype=object if place in as_text else np.float64)
+        pa.array(column, pa.string()) if place in as_text else np.array(column, dtype=np.float64)
         for place, column in enumerate(zip(*rows, strict=True) if rows else [[]] * plan.width)
     ]
 

@@ -65,7 +65,7 @@ def from_epoch(epoch_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[s
 
 
 def from_printed(
-    texts: Sequence[object], date: str, *, zone: tzinfo | None = None, year: int = 0
+    texts: Sequence[str | None], date: str, *, zone: tzinfo | None = None, year: int = 0
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Moments from `22-11 12:33:13` (dstat) or `Nov-22 12:33:13` (dool): no year, no zone.
 
@@ -73,6 +73,7 @@ def from_printed(
     goes on at each turn from December to January.
 
     Args:
+        texts: A list, or Arrow strings.
         date: The head's date, `22 Nov 2026 12:33:24 UTC`; gives both. An abbreviation other than
             UTC is not a zone (CST is five of them): times are then taken as they are printed.
         zone: The zone of the times, if the caller knows it; it is taken before the head's.
@@ -130,28 +131,55 @@ def _zone_of(word: str) -> tuple[tzinfo, list[str]]:
     return UTC, [f"time zone {word!r} is ambiguous: times are taken as UTC as printed"]
 
 
-def _time_parts(texts: Sequence[object]) -> dict[str, NDArray[Any]] | None:
-    """Year (0 = none), month, day and second of the day of each text; None if none is a time."""
-    column = pa.array([None if text is None else str(text) for text in texts], pa.large_string())
+def _time_parts(texts: Sequence[str | None]) -> dict[str, NDArray[Any]] | None:
+    """Year (0 = none), month, day and time of each text; None if none is a time."""
+    column = texts if isinstance(texts, pa.StringArray) else pa.array(list(texts), pa.string())
+    plain = _plain_parts(column)
+    if plain:
+        return plain
     for pattern in _PRINTED:
         found = pc.extract_regex(column, pattern=pattern)
         sound = np.asarray(found.is_valid())
         if not sound.any():
             continue
         fields = {field.name for field in found.type}
-        parts: dict[str, NDArray[Any]] = {
+        parts = {
             name: _whole(found.field(name)) if name in fields else np.zeros(len(sound), np.int64)
             for name in ("year", "month", "day", "h", "m", "s")
         }
         if "name" in fields:
-            months = pc.index_in(found.field("name"), pa.array(_MONTHS, pa.large_string()))
+            months = pc.index_in(found.field("name"), pa.array(_MONTHS, pa.string()))
             parts["month"] = np.asarray(pc.fill_null(months, -1), dtype=np.int64) + 1
         parts["ns"] = _whole(pc.utf8_rpad(pc.fill_null(found.field("f"), ""), 9, "0"))
-        month, day = parts["month"], parts["day"]
-        sound &= (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
-        sound &= (parts["h"] < 24) & (parts["m"] < 60) & (parts["s"] < 61)
-        return {**parts, "sound": sound} if sound.any() else None
+        return _checked(parts, sound)
     return None
+
+
+def _plain_parts(column: pa.StringArray) -> dict[str, NDArray[Any]] | None:
+    """What all rows of a healthy dstat have, `22-11 12:33:13`, by place; None if one differs."""
+    if column.null_count or not len(column) or column.offset:
+        return None
+    lengths = pc.min_max(pc.binary_length(column)).as_py()
+    if lengths != {"min": 14, "max": 14}:
+        return None
+    text = np.frombuffer(column.buffers()[2], np.uint8, 14 * len(column)).reshape(-1, 14)
+    marks = (text[:, [2, 5, 8, 11]] == np.frombuffer(b"- ::", np.uint8)).all()
+    digits = text[:, [0, 1, 3, 4, 6, 7, 9, 10, 12, 13]].astype(np.int64) - ord("0")
+    if not marks or ((digits < 0) | (digits > 9)).any():
+        return None
+    pairs = digits[:, ::2] * 10 + digits[:, 1::2]
+    parts = dict(zip(("day", "month", "h", "m", "s"), pairs.T, strict=True))
+    nothing = np.zeros(len(text), np.int64)
+    return _checked({**parts, "year": nothing, "ns": nothing}, np.ones(len(text), dtype=bool))
+
+
+def _checked(
+    parts: dict[str, NDArray[Any]], sound: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]] | None:
+    sound &= (parts["month"] >= 1) & (parts["month"] <= 12)
+    sound &= (parts["day"] >= 1) & (parts["day"] <= 31)
+    sound &= (parts["h"] < 24) & (parts["m"] < 60) & (parts["s"] < 61)
+    return {**parts, "sound": sound} if sound.any() else None
 
 
 def _whole(text: pa.Array) -> NDArray[np.int64]:
