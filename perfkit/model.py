@@ -74,6 +74,8 @@ class TestSpec:
             around the slot, with the same arguments.
         time_min: Minutes from T0; None = as soon as the test before it is over.
         server: Address of a server that exists already; None = the run's own.
+        port: Where the server listens; the scripts' `$PERFKIT_PORT`.
+        needs: Programs that the scripts run.
         path: Which address carries the traffic; `tunnel` tests need hosts that can tunnel.
     """
 
@@ -85,6 +87,8 @@ class TestSpec:
     duration_s: float
     time_min: float | None = None
     server: str | None = None
+    port: int = 5001
+    needs: tuple[str, ...] = ()
     path: NetworkPath = NetworkPath.DIRECT
 
 

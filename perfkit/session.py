@@ -170,6 +170,7 @@ def open_new(chosen: Settings) -> Session:
     planned(chosen)  # an impossible timetable is refused before a folder is made
     provider = provider_for(chosen)
     chosen, notices = _fitted(chosen, provider)
+    provider = provider_for(chosen)  # a test that was left out needs nothing
     provider.preflight(chosen.parameters.clients + 1)
     run = runs.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict())
     _copy_config(chosen, run)
@@ -220,7 +221,16 @@ def provider_for(chosen: Settings) -> Provider:
     parameters = chosen.parameters
     if parameters.provider != "local":
         return get_provider(parameters.provider)
-    return get_provider("local", isolation=parameters.isolation, hidden=[chosen.runs_dir])
+    programs = {program for test in chosen.tests for program in test.needs}
+    if any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
+        programs.add("openvpn")
+    return get_provider(
+        "local",
+        isolation=parameters.isolation,
+        hidden=[chosen.runs_dir],
+        programs=sorted(programs),
+        ports={test.port for test in chosen.tests if test.server is None},
+    )
 
 
 def _fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:

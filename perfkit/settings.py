@@ -106,6 +106,8 @@ class TestConf(BaseModel):
     time: float | None = Field(None, ge=0, le=10_080)
     duration: float = Field(gt=0, le=86_400)
     server: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,253}$")
+    port: int = Field(5001, ge=1, le=65_535)
+    needs: str = Field("", pattern=r"^[A-Za-z0-9_.+ -]*$")
     path: NetworkPath = NetworkPath.DIRECT
 
 
@@ -229,6 +231,8 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         duration_s=conf.duration,
         time_min=conf.time,
         server=conf.server,
+        port=conf.port,
+        needs=tuple(conf.needs.split()),
         path=conf.path,
     )
 
@@ -315,5 +319,5 @@ def _validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> C
             key,
             values.get(key),
             error["msg"].lower(),
-            f"give {remedy}" if remedy else "compare it with the sample file",
+            f"expected: {remedy}" if remedy else "compare it with the sample file",
         ) from exc

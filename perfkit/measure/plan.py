@@ -160,6 +160,7 @@ def order(
         "end_ns": str(_ns(end_s)),
         "limit_ns": str(_ns(limit_s)),
         "duration_s": f"{slot.duration_s:g}",
+        "port": str(slot.test.port),
         "remote": remote,
         "peer": peer,
     }

@@ -131,3 +131,10 @@ def test_without_a_project_the_remedy_is_named(
 
 def test_a_name_like_nothing_known_lists_what_is_known() -> None:
     assert did_you_mean("xyz", ["a-test", "b-test"]) == "known are: a-test, b-test"
+
+
+def test_a_tests_port_and_programs_reach_it(project: Path) -> None:
+    conf = "[direct-tcp]\nduration = 5\nport = 5201\nneeds = iperf3 jq\n"
+    (project / "config/tests.conf").write_text(conf)
+    (test,) = settings.load().tests
+    assert (test.port, test.needs) == (5201, ("iperf3", "jq"))

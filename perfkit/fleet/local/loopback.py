@@ -19,7 +19,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -27,7 +27,7 @@ from random import SystemRandom
 from textwrap import dedent
 
 import perfkit
-from perfkit.errors import LaunchError, ProviderError
+from perfkit.errors import ConfigError, LaunchError, ProviderError
 from perfkit.fleet.local import tags, tools
 from perfkit.fleet.provider import HostRequest, LaunchRequest, ReleaseReport
 from perfkit.model import Host
@@ -83,6 +83,27 @@ def check_folder(n_hosts: int) -> None:
             f"{base}: {n_hosts} hosts need {needed_bytes // 1_000_000} MB, "
             f"{free_bytes // 1_000_000} MB are free; make room or set TMPDIR"
         )
+
+
+def check_ports(ports: Iterable[int]) -> None:
+    """Refuse ports that another program of this machine listens on.
+
+    Raises:
+        ConfigError: one is taken.
+    """
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as exc:
+                raise ConfigError(
+                    "tests.conf",
+                    "port",
+                    port,
+                    f"loopback hosts cannot listen there: {exc.strerror}",
+                    f"end what listens there (ss -ltnp 'sport = {port}'), or set another port",
+                ) from exc
 
 
 def launch(request: LaunchRequest) -> list[Host]:

@@ -43,6 +43,8 @@ class LocalProvider:
     Args:
         isolation: One of `ISOLATIONS`.
         hidden: Folders that hosts must not see, beyond homes and the project: where runs are kept.
+        programs: What the run needs on its hosts; they have this machine's programs.
+        ports: TCP ports the run's servers listen on; loopback hosts share this machine's.
 
     Attributes:
         isolation: What was chosen, never `auto`.
@@ -51,7 +53,13 @@ class LocalProvider:
 
     name = "local"
 
-    def __init__(self, isolation: str = "auto", hidden: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self,
+        isolation: str = "auto",
+        hidden: Sequence[str | Path] = (),
+        programs: Sequence[str] = (),
+        ports: Sequence[int] = (),
+    ) -> None:
         if isolation not in ISOLATIONS:
             raise ConfigError(
                 "parameters",
@@ -65,6 +73,7 @@ class LocalProvider:
             isolation if isolation != "auto" else (tags.LOOPBACK if obstacle else tags.NAMESPACES)
         )
         self._hidden = _hidden_folders(hidden)
+        self._programs, self._ports = tuple(programs), tuple(ports)
         in_namespaces = self.isolation == tags.NAMESPACES
         self.notice = _notice(self.isolation, obstacle)
         self.traits = Traits(
@@ -92,7 +101,8 @@ class LocalProvider:
                 "ask for fewer",
             )
         in_namespaces = self.isolation == tags.NAMESPACES
-        _require_programs(_NAMESPACE_PROGRAMS if in_namespaces else _LOOPBACK_PROGRAMS)
+        own = _NAMESPACE_PROGRAMS if in_namespaces else _LOOPBACK_PROGRAMS
+        _require_programs((*own, *self._programs))
         if in_namespaces:
             obstacle = namespaces.why_not()
             if obstacle:
@@ -103,6 +113,7 @@ class LocalProvider:
             namespaces.probe()
         else:
             loopback.check_folder(n_hosts)
+            loopback.check_ports(self._ports)
         _require_memory(n_hosts)
 
     def launch(self, request: LaunchRequest) -> Sequence[Host]:

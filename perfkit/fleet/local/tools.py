@@ -32,8 +32,11 @@ def missing(names: tuple[str, ...]) -> list[str]:
 
 
 def install_command(names: list[str]) -> str:
-    """The command that installs the programs on Debian and Ubuntu."""
-    return "apt-get install -y " + " ".join(sorted(PACKAGES[name] for name in names))
+    """The command that installs the programs on Debian and Ubuntu.
+
+    A program that is not one of ours most likely is in a package of its own name.
+    """
+    return "apt-get install -y " + " ".join(sorted(PACKAGES.get(name, name) for name in names))
 
 
 def find(name: str) -> str:
