@@ -134,6 +134,16 @@ def report(run: str, runs_dir: str) -> None:
 
 
 @main.command()
+@click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+def read(logs: tuple[Path, ...]) -> None:
+    """What is this log file, how many clients does it hold, what is not understood?"""
+    from perfkit.logs.describe import describe
+
+    for path in logs:
+        click.echo(describe(path))
+
+
+@main.command()
 @click.argument("run", default="")
 @click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
 def status(run: str, runs_dir: str) -> None:

@@ -1,0 +1,52 @@
+"""What a log is, in a few words for people: `perfkit read LOG…`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from perfkit.errors import LogError
+from perfkit.logs.format import Reading
+from perfkit.logs.reader import read
+from perfkit.units import bytes_to_bits, format_rate, format_size
+
+SHOWN = 5  # lines not understood
+
+
+def describe(path: Path) -> str:
+    """Format, content, notes, and every kind of line not understood; or why it is refused."""
+    try:
+        reading = read(path)
+    except LogError as exc:
+        return f"{path}: refused: {type(exc).__name__}: {exc.message}"
+    rows = f"{len(reading.frame)} rows{', partial' if reading.partial else ''}"
+    lines = [f"{path}: {reading.format}, {rows}", *_content(reading)]
+    lines += [f"note: {note}" for note in reading.notes]
+    lines += [f"the tool said: {message}" for message in reading.messages]
+    if reading.unparsed.count:
+        lines.append(f"{reading.unparsed.count} lines not understood:")
+        places = zip(reading.unparsed.line_nos, reading.unparsed.samples, strict=True)
+        lines += [f"  line {number}: {text}" for number, text in list(places)[:SHOWN]]
+    return "\n  ".join(lines)
+
+
+def _content(reading: Reading) -> Iterable[str]:
+    frame = reading.frame
+    if frame.empty:
+        return
+    if reading.kind == "traffic":
+        whole = frame[frame["kind"] == "summary"]
+        whole = whole if len(whole) else frame[frame["kind"] == "interval"]
+        sides = ", ".join(sorted({str(side) for side in frame["side"]}))
+        streams = frame.loc[frame["stream"] >= 0, "stream"].nunique()
+        peers = frame["peer_address"].astype("str").nunique()
+        size_bytes = float(whole["size_bytes"].sum())
+        length_s = float(frame["end_s"].max())
+        yield f"{streams} streams with {peers} peers, seen as {sides}"
+        moved = f"{format_size(size_bytes)}, longest stream {length_s:.1f} s"
+        if streams == 1 and length_s > 0:
+            moved += f" ({format_rate(bytes_to_bits(size_bytes) / length_s)})"
+        yield moved  # no rate of several streams: they may have run one after the other
+    elif "t_utc" in frame:
+        first, last = frame["t_utc"].min(), frame["t_utc"].max()
+        yield f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
