@@ -31,8 +31,8 @@ from perfkit.units import MS_PER_S, US_PER_S, bytes_to_bits
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 _ROW = (
     r"^(?:(?P<zone>[+-][0-9]{4}):)?(?P<stamp>[0-9]{14})(?P<part>\.[0-9]{1,9})?,"
-    r"(?P<first>[^,\s]{1,64}),(?P<first_port>[0-9]{1,5}),"
-    r"(?P<second>[^,\s]{1,64}),(?P<second_port>[0-9]{1,5}),"
+    r"(?P<first>[0-9A-Za-z.:%_-]{1,64}),(?P<first_port>[0-9]{1,5}),"
+    r"(?P<second>[0-9A-Za-z.:%_-]{1,64}),(?P<second_port>[0-9]{1,5}),"
     rf"(?P<id>-?[0-9]{{1,9}}),(?P<start>{_NUMBER})[-,](?P<end>{_NUMBER}),"
     r"(?P<size>[0-9]{1,18}),(?P<rate>-?[0-9]{1,18})"
     r"(?P<tail>(?:,[^,\s]{0,40}){0,24})(?P<rest>[ \t][^\n]*)?\n?$"
@@ -237,16 +237,15 @@ def _looks_cut(rows: Rows) -> bool:
 
 def _notes(rows: Rows, frame: pd.DataFrame) -> list[str]:
     notes = describe_streams(frame)
-    if len(frame) and not _all_given(rows.fields.field("zone")):
+    has_zone = np.asarray(pc.not_equal(rows.fields.field("zone"), b""))
+    if (np.isfinite(rows.utc_s) & ~has_zone).any():
         notes.append("the stamps are local time without a zone; they are taken as UTC")
     if unstamped := int(np.isnan(rows.utc_s).sum()):
-        notes.append(f"{unstamped} rows have no time but 1970's")
+        notes.append(f"{unstamped} of {len(frame)} rows have no time but 1970's")
     if rests := int(pc.sum(pc.not_equal(rows.fields.field("rest"), b"")).as_py() or 0):
-        notes.append(f"{rests} rows have text after their last column, which is not read")
+        notes.append(
+            f"{rests} of {len(frame)} rows have text after their last column, which is not read"
+        )
     if (frame["side"] == SIDES[UNKNOWN]).any():
         notes.append("the file does not tell whether the sender or the receiver wrote it")
     return notes
-
-
-def _all_given(texts: pa.Array) -> bool:
-    return bool(pc.all(pc.not_equal(texts, b"")).as_py())

@@ -89,10 +89,12 @@ class Endpoints:
         stream[own] = rank[place]
         is_udp = np.zeros(len(first) + 1, dtype=bool)
         np.logical_or.at(is_udp, stream, rows.has("jitter"))
-        begin = np.full(len(first) + 1, np.inf)
-        np.minimum.at(begin, stream, np.nan_to_num(rows.utc_s - rows.columns["end_s"], nan=np.inf))
+        kinds = self._kinds()
+        begin_s = self._begins(stream, kinds)
         streams = [
-            self._stream(own[row], is_udp=bool(is_udp[number]), begin_s=float(begin[number]))
+            self._stream(
+                own[row], is_udp=bool(is_udp[number]), begin_s=float(begin_s.get(number, np.nan))
+            )
             for number, row in enumerate(np.sort(first).tolist())
         ]
         columns = dict(rows.columns)
@@ -102,11 +104,33 @@ class Endpoints:
             streams,
             stream=stream,
             stream_id=["SUM" if n < 0 else str(n) for n in rows.id.tolist()],
-            kind=self._kinds(),
+            kind=kinds,
             side=self.side,
             columns=columns,
             line_no=rows.line_no,
         )
+
+    def _begins(self, stream: NDArray[np.int64], kinds: NDArray[np.int8]) -> dict[int, float]:
+        """When each stream was at 0 s, epoch seconds.
+
+        An interval is stamped with its end, but by 2.2 with the end of the next, and there the
+        summary is earlier than the last interval. A summary is stamped with its end, but by
+        servers before 2.2 sometimes too early.
+        """
+        utc_s, end_s = self.rows.utc_s, self.rows.columns["end_s"]
+        is_summary = kinds == SUMMARY
+        table = pd.DataFrame(
+            {
+                "begin": utc_s - end_s,
+                "interval": np.where(is_summary, np.nan, utc_s),
+                "summary": np.where(is_summary, utc_s, np.nan),
+                "summary_begin": np.where(is_summary, utc_s - end_s, np.nan),
+            }
+        )
+        of = table.groupby(stream)
+        last, first = of.max(), of.first()
+        begin = first["begin"].where(~(last["summary"] < last["interval"]), first["summary_begin"])
+        return dict(zip(begin.index.tolist(), begin.tolist(), strict=True))
 
     def _column(self, name: str) -> NDArray[np.object_]:
         text = self.rows.fields.field(name).cast(pa.large_string())

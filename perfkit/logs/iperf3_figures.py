@@ -1,8 +1,8 @@
 """One test of iperf3's JSON to rows of a `traffic` frame.
 
 Intervals are the printing end's figures; the summary has a row for each end. A server does not
-learn the other end's figures and prints zeros for them: those are left out. What the document
-gives twice, once by stream and once as a sum of one stream, is read once.
+learn the other end's figures, nor does a client whose test broke off; the zeros printed for them
+are left out. A sum of one stream, which only repeats it, is not read.
 
 For UDP iperf3 prints one summary with the sender's bytes and the receiver's losses. It is taken
 apart again: what the receiver got is `sum_received`, or the sum of its own intervals, or the
@@ -11,7 +11,9 @@ sender's bytes less the lost datagrams.
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfkit.logs.iperf3_records import (
+    FIGURES,
+    as_object,
+    figures_of,
+    number,
+    objects,
+    port,
+    socket_of,
+)
 from perfkit.logs.traffic import (
     GROUP,
     INTERVAL,
@@ -31,22 +42,12 @@ from perfkit.logs.traffic import (
     Stream,
     to_frame,
 )
-from perfkit.units import MS_PER_S, US_PER_S, bytes_to_bits
+from perfkit.units import bytes_to_bits
 
-_LARGEST = 1e18
 _SUM_NAMES = ("sum", "sum_bidir_reverse", "sum#2")  # before 3.11 the reverse one is a second sum
-_FIGURES = {
-    "start_s": ("start", 1.0),
-    "end_s": ("end", 1.0),
-    "size_bytes": ("bytes", 1.0),
-    "throughput_bps": ("bits_per_second", 1.0),
-    "retransmits": ("retransmits", 1.0),
-    "rtt_s": ("rtt", US_PER_S),
-    "jitter_s": ("jitter_ms", MS_PER_S),
-    "lost": ("lost_packets", 1.0),
-    "datagrams": ("packets", 1.0),
-}
 _OF_LOSSES = ("jitter_s", "lost")
+_AGREES = 0.02
+_TOLERATED = 0.01  # datagrams under way at the end are not lost and not received
 
 
 @dataclass(slots=True)
@@ -56,16 +57,22 @@ class _Test:
     Attributes:
         role: `client` or `server`; empty when the document does not say.
         sends: Whether the printing end sends; None = not said, or both ways.
+        learns_other: The other end's figures came over: to a client, and when all went well.
         numbers: Stream number by socket.
-        received: Bytes of each stream's own intervals, by (number, side).
+        counted: Bytes and seconds of each stream's intervals, by (number, side).
+        last: Start, end and bytes of each stream's last interval, by the same.
+        contradicted: Sides of which a summary was left out.
     """
 
     role: str
     protocol: str
     sends: bool | None
+    learns_other: bool
     line_no: int
     numbers: dict[int | None, int] = field(default_factory=dict)
-    received: dict[tuple[int, int], float] = field(default_factory=dict)
+    counted: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    last: dict[tuple[int, int], tuple[float, ...]] = field(default_factory=dict)
+    contradicted: set[int] = field(default_factory=set)
 
     def side_of(self, record: dict[str, Any]) -> int:
         """Who counted a record of an interval: the printing end, which sends or receives."""
@@ -85,6 +92,10 @@ class Figures:
     def __init__(self) -> None:
         self.streams: list[Stream] = []
         self.omitted = 0
+        self.repeated = 0
+        self.contradicting = 0
+        self.derived = 0
+        self.unsure = 0
         self.odd_lines: list[int] = []
         self._ids: list[str] = []
         self._places: list[tuple[int, int, int, int]] = []  # stream, kind, side, line_no
@@ -103,14 +114,14 @@ class Figures:
     def frame(self) -> pd.DataFrame:
         """All rows in the order of the document."""
         places = np.array(self._places, dtype=np.int64).reshape(-1, 4)
-        figures = np.array(self._figures, dtype=np.float64).reshape(-1, len(_FIGURES))
+        figures = np.array(self._figures, dtype=np.float64).reshape(-1, len(FIGURES))
         return to_frame(
             self.streams,
             stream=places[:, 0],
             stream_id=self._ids,
             kind=places[:, 1].astype(np.int8),
             side=places[:, 2].astype(np.int8),
-            columns=dict(zip(_FIGURES, figures.T, strict=True)),
+            columns=dict(zip(FIGURES, figures.T, strict=True)),
             line_no=places[:, 3],
         )
 
@@ -125,20 +136,22 @@ class Figures:
         test = _Test(
             role=role,
             protocol=_protocol(document, setup),
+            learns_other=role != "server" and "error" not in document,
             sends=(role == "client") ^ (reverse == 1) if role and not both_ways else None,
             line_no=line_no,
         )
         connected = as_object(start.get("timestamp")).get("timesecs")
         # After -O iperf3's clock starts again: its 0 s is where counting began.
-        connected_utc_s = number(connected) + (number(setup.get("omit")) or 0.0)
+        omitted_s = number(setup.get("omit", 0))
+        connected_utc_s = number(connected) + (omitted_s if omitted_s > 0 else 0)
         for record in objects(start.get("connected")):
-            test.numbers[_socket(record)] = len(self.streams)
+            test.numbers[socket_of(record)] = len(self.streams)
             self.streams.append(
                 Stream(
                     local_address=str(record.get("local_host", ""))[:64],
-                    local_port=_port(record.get("local_port")),
+                    local_port=port(record.get("local_port")),
                     peer_address=str(record.get("remote_host", ""))[:64],
-                    peer_port=_port(record.get("remote_port")),
+                    peer_port=port(record.get("remote_port")),
                     protocol=test.protocol,
                     connected_utc_s=connected_utc_s,
                 )
@@ -147,57 +160,60 @@ class Figures:
 
     def _number_of(self, test: _Test, record: dict[str, Any]) -> int:
         """The stream of a record; a socket that was not introduced gets a stream without ends."""
-        socket = _socket(record)
+        socket = socket_of(record)
         if socket not in test.numbers:
             test.numbers[socket] = len(self.streams)
             self.streams.append(Stream(protocol=test.protocol))
         return test.numbers[socket]
 
     def _add_interval(self, test: _Test, interval: dict[str, Any]) -> None:
-        sides = []
+        sides: Counter[int] = Counter()
         for record in objects(interval.get("streams")):
             if record.get("omitted") is True:
                 self.omitted += 1
                 continue
             side = test.side_of(record)
-            sides.append(side)
-            self._add_own_interval(test, self._number_of(test, record), side, record)
+            sides[side] += self._add_own_interval(test, self._number_of(test, record), side, record)
         for name in _SUM_NAMES:
             record = as_object(interval.get(name))
             side = test.side_of(record)
-            if record and record.get("omitted") is not True and sides.count(side) > 1:
-                self._add_row(test, SUM, INTERVAL + GROUP, side, _figures(record))
+            if record and record.get("omitted") is not True and sides[side] > 1:
+                self._add_row(test, SUM, INTERVAL + GROUP, side, figures_of(record))
 
     def _add_own_interval(
         self, test: _Test, stream: int, side: int, record: dict[str, Any]
-    ) -> None:
-        figures = _figures(record)
-        if self._add_row(test, stream, INTERVAL, side, figures, _socket(record)):
-            known = test.received.get((stream, side), 0.0)
-            test.received[stream, side] = known + figures["size_bytes"]
+    ) -> bool:
+        """Add a stream's interval, unless it is the last one once more: so ends a broken-off test."""
+        figures = figures_of(record)
+        this = figures["start_s"], figures["end_s"], figures["size_bytes"]
+        if test.last.get((stream, side)) == this:
+            self.repeated += 1
+            return False
+        test.last[stream, side] = this
+        size_bytes, length_s = test.counted.get((stream, side), (0.0, 0.0))
+        test.counted[stream, side] = size_bytes + this[2], length_s + this[1] - this[0]
+        return self._add_row(test, stream, INTERVAL, side, figures, socket_of(record))
 
     def _add_server_intervals(self, test: _Test, server: dict[str, Any]) -> None:
         """What the server counted of the same streams, from --get-server-output."""
         by_ports = {
-            (stream.peer_port, stream.local_port): number
-            for number, stream in enumerate(self.streams)
-            if number in test.numbers.values()
+            (self.streams[place].peer_port, self.streams[place].local_port): place
+            for place in test.numbers.values()
         }
         start = as_object(server.get("start"))
         places = {
-            _socket(record): by_ports[ports]
+            socket_of(record): by_ports[ports]
             for record in objects(start.get("connected"))
-            if (ports := (_port(record.get("local_port")), _port(record.get("remote_port"))))
+            if (ports := (port(record.get("local_port")), port(record.get("remote_port"))))
             in by_ports
         }
         sends = None if test.sends is None else not test.sends
-        other = _Test("server", test.protocol, sends, test.line_no)
+        other = dataclasses.replace(test, role="server", sends=sends, learns_other=False)
         for interval in objects(server.get("intervals")):
             for record in objects(interval.get("streams")):
-                if record.get("omitted") is not True and _socket(record) in places:
-                    stream, side = places[_socket(record)], other.side_of(record)
+                if record.get("omitted") is not True and socket_of(record) in places:
+                    stream, side = places[socket_of(record)], other.side_of(record)
                     self._add_own_interval(other, stream, side, record)
-        test.received |= other.received
 
     def _add_summaries(self, test: _Test, end: dict[str, Any]) -> None:
         records = objects(end.get("streams"))
@@ -205,50 +221,62 @@ class Figures:
             test.side_of(as_object(r.get("udp")) or as_object(r.get("sender"))) for r in records
         ]
         for record, way in zip(records, ways, strict=True):
-            if "udp" in record:
-                lone = ways.count(way) == 1
-                self._add_udp_summary(test, way, as_object(record["udp"]), end if lone else {})
-                continue
             for name, side in (("sender", SENDER), ("receiver", RECEIVER)):
                 one = as_object(record.get(name))
                 if one and _is_known(test, way, side, one):
                     stream = self._number_of(test, one)
-                    self._add_row(test, stream, SUMMARY, side, _figures(one), _socket(one))
-        for way in sorted(set(ways)):
-            if ways.count(way) > 1:
+                    self._add_row(test, stream, SUMMARY, side, figures_of(one), socket_of(one))
+        for way, count in sorted(Counter(ways).items()):
+            udp = [
+                as_object(record["udp"])
+                for record, its_way in zip(records, ways, strict=True)
+                if "udp" in record and its_way == way
+            ]
+            if udp:
+                self._add_udp_summaries(test, way, udp, end)
+            if count > 1:
                 self._add_group_summaries(test, way, end)
 
     def _add_group_summaries(self, test: _Test, way: int, end: dict[str, Any]) -> None:
         for name, side in (("sum_sent", SENDER), ("sum_received", RECEIVER)):
             record = _sum_of(test, way, end, name)
-            if record and _is_known(test, way, side, record):
-                figures = _figures(record)
+            if record and side not in test.contradicted and _is_known(test, way, side, record):
+                figures = figures_of(record)
                 if test.protocol == "udp" and side == SENDER:
                     figures |= dict.fromkeys(_OF_LOSSES, math.nan)
                 self._add_row(test, SUM, SUMMARY + GROUP, side, figures)
 
-    def _add_udp_summary(
-        self, test: _Test, way: int, record: dict[str, Any], end: dict[str, Any]
+    def _add_udp_summaries(
+        self, test: _Test, way: int, records: list[dict[str, Any]], end: dict[str, Any]
     ) -> None:
-        """The sender's and the receiver's row of what iperf3 prints as one."""
-        stream, socket = self._number_of(test, record), _socket(record)
-        figures = _figures(record)
-        if way == SENDER or (test.role == "client" and figures["size_bytes"] > 0):
-            sent = figures | dict.fromkeys(_OF_LOSSES, math.nan)
-            self._add_row(test, stream, SUMMARY, SENDER, sent, socket)
-        if way == SENDER and test.role == "server":
-            return
-        total = _figures(_sum_of(test, way, end, "sum_received"))
-        own = test.received.get((stream, RECEIVER), math.nan)
-        kept = 1 - figures["lost"] / figures["datagrams"] if figures["datagrams"] else 1.0
-        figures["end_s"] = total["end_s"] if total["end_s"] > 0 else figures["end_s"]
-        guesses = (total["size_bytes"], own, figures["size_bytes"] * kept)
-        # A server before 3.8 has zero bytes in every summary, and no `sum_received`.
-        figures["size_bytes"] = next((size for size in guesses if size > 0), guesses[-1])
-        length_s = figures["end_s"] - figures["start_s"]
-        rate = bytes_to_bits(figures["size_bytes"]) / length_s if length_s > 0 else math.nan
-        figures["throughput_bps"] = rate
-        self._add_row(test, stream, SUMMARY, RECEIVER, figures, socket)
+        """The sender's and the receiver's row of what iperf3 prints as one record a stream."""
+        rows = [(self._number_of(test, record), figures_of(record)) for record in records]
+        total = figures_of(_sum_of(test, way, end, "sum_received"))
+        knows_sent = way == SENDER or test.learns_other
+        knows_received = way != SENDER or test.learns_other
+        lone = len(rows) == 1
+        sizes = [_size_counted(test, way, stream, total, lone=lone) for stream, _ in rows]
+        derived = knows_received and any(map(math.isnan, sizes))
+        if derived:
+            sizes = [_size_left(figures) for _, figures in rows]
+            if not _adds_up(sizes, total["size_bytes"]):
+                sizes = [math.nan] * len(sizes)
+            unsure = sum(map(math.isnan, sizes))
+            self.unsure, self.derived = self.unsure + unsure, self.derived + len(sizes) - unsure
+        for record, (stream, figures), size_bytes in zip(records, rows, sizes, strict=True):
+            if knows_sent and (way == SENDER or figures["size_bytes"] > 0):
+                sent = figures | dict.fromkeys(_OF_LOSSES, math.nan)
+                self._add_row(test, stream, SUMMARY, SENDER, sent, socket_of(record))
+            if knows_received:
+                end_s = total["end_s"] if total["end_s"] > 0 else figures["end_s"]
+                length_s = end_s - figures["start_s"]
+                rate = bytes_to_bits(size_bytes) / length_s if length_s > 0 else math.nan
+                figures |= {"end_s": end_s, "size_bytes": size_bytes, "throughput_bps": rate}
+                if size_bytes == 0 and way == SENDER:
+                    figures["lost"] = figures["datagrams"]
+                elif math.isnan(size_bytes):
+                    figures["lost"] = math.nan
+                self._add_row(test, stream, SUMMARY, RECEIVER, figures, socket_of(record))
 
     def _add_row(
         self,
@@ -262,38 +290,16 @@ class Figures:
         if not figures["end_s"] >= figures["start_s"]:
             self.odd_lines.append(test.line_no)
             return False
+        if kind == SUMMARY and _contradicts(figures, *test.counted.get((stream, side), (0.0, 0.0))):
+            self.contradicting += 1
+            test.contradicted.add(side)
+            return False
         if kind < GROUP and test.protocol == "tcp":
             figures |= {"datagrams": math.nan}
         self._ids.append("" if socket is None else str(socket))
         self._places.append((stream, kind, side, test.line_no))
         self._figures.append(tuple(figures.values()))
         return True
-
-
-def as_object(value: object) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def objects(value: object) -> list[dict[str, Any]]:
-    """The objects of a list; nothing if it is none."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def number(value: object) -> float:
-    """A figure; NaN when it is none that can be."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    return float(value) if -_LARGEST < value < _LARGEST else math.nan
-
-
-def _figures(record: dict[str, Any]) -> dict[str, float]:
-    """The figures of a record in our units; NaN for those it has not or cannot have."""
-    figures = {name: number(record.get(key)) / scale for name, (key, scale) in _FIGURES.items()}
-    for name, value in figures.items():
-        if value < 0 and name != "lost":
-            figures[name] = math.nan
-    return figures
 
 
 def _sum_of(test: _Test, way: int, end: dict[str, Any], name: str) -> dict[str, Any]:
@@ -305,9 +311,47 @@ def _sum_of(test: _Test, way: int, end: dict[str, Any], name: str) -> dict[str, 
     return as_object(end.get(name))
 
 
+def _size_counted(
+    test: _Test, way: int, stream: int, total: dict[str, float], *, lone: bool
+) -> float:
+    """Bytes that a stream's receiver counted, from the best of what says so; NaN = nothing does."""
+    if way == SENDER and total["size_bytes"] == 0:
+        return 0.0
+    if lone and total["size_bytes"] > 0:
+        return total["size_bytes"]
+    # A server before 3.8 has 0 bytes in its summary, and no `sum_received`.
+    return test.counted.get((stream, RECEIVER), (math.nan, 0.0))[0]
+
+
+def _size_left(figures: dict[str, float]) -> float:
+    """Bytes sent less what was lost; NaN when nothing seems to have arrived.
+
+    Who gets no datagram misses none, and the tool prints 0 lost and no jitter.
+    """
+    if not figures["lost"] and not figures["jitter_s"]:
+        return math.nan
+    return figures["size_bytes"] * (1 - figures["lost"] / (figures["datagrams"] or math.nan))
+
+
+def _adds_up(sizes: list[float], total: float) -> bool:
+    """Whether parts are not known to differ from their total."""
+    return not abs(sum(sizes) - total) > _TOLERATED * total
+
+
+def _contradicts(figures: dict[str, float], size_bytes: float, length_s: float) -> bool:
+    """Whether a summary has other bytes than intervals that cover the same time.
+
+    Of a test that the other end broke off, iperf3 counts bytes to the end of the test and time
+    to the end of the last interval.
+    """
+    own_length_s = figures["end_s"] - figures["start_s"]
+    covers = length_s > 0 and abs(length_s - own_length_s) <= _AGREES * own_length_s
+    return covers and abs(size_bytes - figures["size_bytes"]) > _AGREES * figures["size_bytes"]
+
+
 def _is_known(test: _Test, way: int, side: int, record: dict[str, Any]) -> bool:
-    """Whether the printing end can know a figure: a server does not learn the other end's."""
-    return test.role != "server" or way in (side, UNKNOWN) or number(record.get("bytes")) > 0
+    """Whether the printing end can know a figure; what it does not learn it prints as 0."""
+    return test.learns_other or way in (side, UNKNOWN) or number(record.get("bytes")) > 0
 
 
 def _protocol(document: dict[str, Any], setup: dict[str, Any]) -> str:
@@ -322,13 +366,3 @@ def _protocol(document: dict[str, Any], setup: dict[str, Any]) -> str:
 def _records(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for interval in objects(document.get("intervals")):
         yield from objects(interval.get("streams"))
-
-
-def _socket(record: dict[str, Any]) -> int | None:
-    """What iperf3 prints as a stream's id."""
-    socket = record.get("socket")
-    return socket if isinstance(socket, int) and 0 <= socket < _LARGEST else None
-
-
-def _port(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 65536 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import re
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Test:
         counts: Whose columns its intervals have: `sender`, `receiver`; empty = they do not tell.
         utc_s: When it began, by its own clock; NaN = not said.
         is_extra: It is the server's own output in the client's (--get-server-output).
+        is_done: The client said so, so the two ends exchanged their results.
     """
 
     line_no: int
@@ -57,6 +59,7 @@ class Test:
     utc_s: float = np.nan
     summary_line_no: int = _NEVER
     is_extra: bool = False
+    is_done: bool = False
 
     @property
     def sends(self) -> bool:
@@ -91,10 +94,10 @@ class _Reader:
         self._utc_s = np.nan  # said before the test it is of
         self._rule_line_no = -1
         self._in_extra = False
+        self._by_ports: dict[tuple[int, int], int] = {}  # streams of the client's last test
 
     def read(self, line_no: int, line: bytes) -> None:
         """Take one line, stripped of its stamp."""
-        test = self.found.tests[-1]
         if connected := _CONNECTED.match(line):
             self._open(connected, line_no)
         elif begins := _TEST_BEGINS.match(line):
@@ -102,20 +105,34 @@ class _Reader:
                 Test(line_no, begins[1] is not None, utc_s=self._utc_s, is_extra=self._in_extra)
             )
             self._utc_s = np.nan
-        elif time := _TIME.match(line):
-            self._read_time(time[1].decode(), line_no, line)
-        elif _HEADER.match(line):
-            self._read_header(test, line_no, line)
+            if not self._in_extra:
+                self._by_ports.clear()
         elif _RULE.match(line):
             self._rule_line_no = line_no
+        elif _HEADER.match(line):
+            self._read_header(self.found.tests[-1], line_no, line)
+        elif not self._read_setting(line) and not _PLAIN.match(line):
+            self._read_other(line_no, line)
+
+    def _read_setting(self, line: bytes) -> bool:
+        """Take a line that says something about the whole test; False if it is none."""
+        test = self.found.tests[-1]
+        if time := _TIME.match(line):
+            with contextlib.suppress(ValueError):  # the 32nd of a month: no time is known
+                self._utc_s = email.utils.parsedate_to_datetime(time[1].decode()).timestamp()
         elif protocol := _PROTOCOL.match(line):
             test.protocol = protocol[1].decode().lower()
         elif line.startswith(b"Reverse mode, remote host"):
             test.is_reverse = True
-        elif line.startswith((b"Server output:", b"iperf Done")):
-            self._in_extra = line.startswith(b"Server")
-        elif not _PLAIN.match(line):
-            self._read_other(line_no, line)
+        elif line.startswith(b"Server output:"):
+            self._in_extra = True
+        elif line.startswith(b"iperf Done"):
+            self._in_extra = False
+            for earlier in self.found.tests[-2:]:  # the client's, before the server's own output
+                earlier.is_done |= not earlier.is_server
+        else:
+            return False
+        return True
 
     def _open(self, match: re.Match[bytes], line_no: int) -> None:
         local, local_port, peer, peer_port = (
@@ -128,27 +145,14 @@ class _Reader:
             peer_address=peer.split("%")[0],
             peer_port=int(peer_port),
         )
-        number = self._twin(stream) if self._in_extra else None
+        twin = stream.peer_port, stream.local_port
+        number = self._by_ports.get(twin) if self._in_extra else None
         if number is None:
             number = len(self.found.streams)
             self.found.streams.append((test, stream))
+        if not self._in_extra:
+            self._by_ports[stream.local_port, stream.peer_port] = number
         self.found.opened.append((line_no, int(match[1]), number, test))
-
-    def _twin(self, stream: Stream) -> int | None:
-        """The client's stream that the server shows from its end."""
-        for number in range(len(self.found.streams) - 1, -1, -1):
-            test, other = self.found.streams[number]
-            if test < len(self.found.tests) - 2:
-                return None
-            if (other.peer_port, other.local_port) == (stream.local_port, stream.peer_port):
-                return number
-        return None
-
-    def _read_time(self, text: str, line_no: int, line: bytes) -> None:
-        try:
-            self._utc_s = email.utils.parsedate_to_datetime(text).timestamp()
-        except ValueError:
-            self.found.unparsed.add(line_no, line)
 
     def _read_header(self, test: Test, line_no: int, line: bytes) -> None:
         if b"Datagrams" in line:

@@ -15,9 +15,10 @@ from typing import Any
 
 from perfkit.errors import ParseError
 from perfkit.logs.format import Format, Reading
-from perfkit.logs.iperf3_figures import Figures, as_object, number, objects
+from perfkit.logs.iperf3_figures import Figures
+from perfkit.logs.iperf3_records import as_object, number, objects
 from perfkit.logs.jsondocuments import Document, Documents, read_documents
-from perfkit.logs.traffic import PROTOCOLS, describe_streams
+from perfkit.logs.traffic import CONTRADICTION, PROTOCOLS, describe_streams
 
 _DEEPEST_WRAPPER = 6
 _SIGNATURE = re.compile(
@@ -34,6 +35,7 @@ class _Tests:
 
     found: list[tuple[int, dict[str, Any]]] = field(default_factory=list)  # line, test
     strange: list[Document] = field(default_factory=list)
+    cookies: dict[str, int] = field(default_factory=dict)
     wrapped: int = 0
     repeated: int = 0
     messages: list[str] = field(default_factory=list)
@@ -120,8 +122,8 @@ def _add_event(
     """Put one line of --json-stream to its test; returns the test that goes on."""
     name, data = event.value["event"], event.value["data"]
     if name == "start" or running is None or (name == "interval" and _restarts(running, data)):
-        running = {"start": {}, "intervals": [], "end": {}}
-        tests.found.append((event.line_no, running))
+        running = {"start": data if name == "start" else {}, "intervals": [], "end": {}}
+        _add_test(tests, event.line_no, running)
     if name == "interval":
         running["intervals"].append(data)
     elif name == "end":
@@ -162,27 +164,40 @@ def _is_test(value: dict[str, Any]) -> bool:
 def _add_test(tests: _Tests, line_no: int, test: dict[str, Any]) -> None:
     """Add a test, unless it is there: 3.16 prints some twice, --json-stream-full-output all."""
     start = as_object(test.get("start"))
-    for place, (_, earlier) in enumerate(tests.found):
-        if start.get("cookie") and as_object(earlier.get("start")) == start:
-            tests.repeated += 1
-            if objects(as_object(test.get("end")).get("streams")):
-                tests.found[place] = line_no, test
-            return
+    cookie = start.get("cookie")
+    place = tests.cookies.get(cookie) if isinstance(cookie, str) else None
+    if place is not None and as_object(tests.found[place][1].get("start")) == start:
+        tests.repeated += 1
+        if objects(as_object(test.get("end")).get("streams")):
+            tests.found[place] = line_no, test
+        return
+    if isinstance(cookie, str):
+        tests.cookies[cookie] = len(tests.found)
     tests.found.append((line_no, test))
 
 
-def _notes(tests: _Tests, documents: Documents, figures: Figures) -> Iterator[str]:
-    if documents.damage:
-        yield f"a document could not be read: {documents.damage}"
-    if len(tests.found) > 1:
-        yield f"{len(tests.found)} tests in one file"
-    if tests.repeated:
-        yield f"{tests.repeated} tests were printed twice and are counted once"
-    if tests.wrapped:
-        yield "iperf3's documents lie in a wrapper, the rest of which is not read"
-    if documents.repaired:
-        yield f"{documents.repaired} numbers are not JSON (nan and the like): none, or repaired"
-    if figures.omitted:
-        yield f"{figures.omitted} omitted intervals (-O) are left out; times count from their end"
-    if any("server_output_text" in test for _, test in tests.found):
-        yield "the server's own output is text inside the JSON and is not read"
+def _notes(tests: _Tests, documents: Documents, figures: Figures) -> list[str]:
+    ran = sum(bool(as_object(test.get("start")).get("connected")) for _, test in tests.found)
+    texts = sum("server_output_text" in test for _, test in tests.found)
+    said = {
+        f"a document could not be read: {documents.damage}": documents.damage is not None,
+        f"{ran} tests in one file": ran > 1,
+        f"{tests.repeated} tests were printed twice and are counted once": tests.repeated,
+        "iperf3's documents lie in a wrapper, the rest of which is not read": tests.wrapped,
+        f"{documents.repaired} numbers are not JSON (nan and the like): none, or repaired": (
+            documents.repaired
+        ),
+        f"{figures.omitted} omitted intervals (-O) are left out; times count from their end": (
+            figures.omitted
+        ),
+        f"{figures.repeated} intervals repeat the one before of their stream and are left out": (
+            figures.repeated
+        ),
+        f"{figures.contradicting} summaries {CONTRADICTION}": figures.contradicting,
+        f"{figures.derived} UDP receivers' bytes are those sent less those lost": figures.derived,
+        f"{figures.unsure} UDP receivers' bytes are not known: 0 lost may be all lost": (
+            figures.unsure
+        ),
+        "the server's own output is text inside the JSON and is not read": texts,
+    }
+    return [text for text, holds in said.items() if holds]

@@ -16,6 +16,8 @@ from perfkit.logs.frames import KINDS_OF_LINE, SIDES
 INTERVAL, SUMMARY, GROUP = 0, 1, 2  # codes of KINDS_OF_LINE; GROUP is added to the other two
 SENDER, RECEIVER, UNKNOWN = 0, 1, 2  # codes of SIDES
 SUM = -1  # stream number of a line that adds up others
+# Of a test that the other end broke off, iperf3 prints such a summary, with a rate too high.
+CONTRADICTION = "have other bytes than the intervals of the same time and are left out"
 PROTOCOLS = ("tcp", "udp")
 _LATEST_UTC_S = 9.2e9  # what nanoseconds in 64 bits can hold
 

@@ -18,7 +18,13 @@ from perfkit.logs.frames import check
 from perfkit.logs.reader import read, sniff
 
 DATA = Path(__file__).parents[1] / "data"
-FIXTURES = {"iperf2": ("iperf2", "*.log"), "dool": ("dstat", "*.csv")}
+FIXTURES = {
+    "iperf2": ("iperf2", "*.log"),
+    "iperf2_csv": ("iperf2-csv", "*.csv"),
+    "iperf3/json": ("iperf3-json", "*.json"),
+    "iperf3/text": ("iperf3-text", "*.txt"),
+    "dool": ("dstat", "*.csv"),
+}
 CASES = [
     pytest.param(path, name, id=f"{folder}/{path.name}")
     for folder, (name, pattern) in FIXTURES.items()
@@ -119,7 +125,9 @@ def test_a_log_with_random_damage_is_read_in_part_or_refused(name: str, data: by
         parse(chosen, bytes(damaged))
 
 
-@pytest.mark.parametrize("name", ["iperf2", "dstat", "procstat", "events"])
+@pytest.mark.parametrize(
+    "name", ["iperf2", "iperf2-csv", "iperf3-json", "iperf3-text", "dstat", "procstat", "events"]
+)
 @pytest.mark.parametrize(
     "data",
     [
