@@ -20,7 +20,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perfkit.analysis.stats import OUTSIDE_NIC, TUNNEL_NIC, Summary
+from perfkit.analysis.serverload import OUTSIDE_NIC, TUNNEL_NIC
+from perfkit.analysis.stats import Summary
 from perfkit.logs.runlogs import RunLogs
 from perfkit.model import Segment
 from perfkit.units import SI_PREFIXES

@@ -8,12 +8,14 @@ beside new ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from perfkit import __version__
+from perfkit.analysis import transport
+from perfkit.analysis.sensitivity import NOTABLE_PCT
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.anchor import METHOD as ANCHOR_METHOD
 from perfkit.logs.runlogs import Finding, RunLogs
@@ -25,6 +27,21 @@ MILLI = 1.0 / MS_PER_S
 SHARED_CPU = (
     "The hosts of this run share one machine, so CPU is the machine's own: server, clients and "
     "traffic generators together. The OpenVPN process's CPU seconds are its own."
+)
+
+
+OVER_CLIENTS = (
+    "Goodput in the steady window, receiver side, over the clients that count; a client that moved "
+    "nothing is one of them. Quantiles interpolate linearly between order statistics (type 7)."
+)
+SERVER_METHOD = (
+    "Means over the monitor's whole ticks in the steady window, s.d. over those ticks; ratios "
+    "against the goodput of the same ticks. CPU total = 100 - idle - wait, all cores."
+)
+SENSITIVITY_METHOD = (
+    "Each edge of the steady window alone, and both, moved by so many seconds; shown is the largest "
+    "absolute change relative to the figure of the window itself. Inwards: only windows in which "
+    "every client is active. Any: also windows that take in the start or the end of the test."
 )
 
 
@@ -53,7 +70,9 @@ TESTS = (
     Column("clients_failed", "Failed"),
     Column("window_s", "Window", "s", digits=1),
     _mbps("goodput_bps", "Total goodput", 1),
-    _mbps("goodput_se_bps", "± s.e.", 1),
+    _mbps("goodput_ci_bps", "± 95 % CI", 1),
+    Column("goodput_batches", "Batches"),
+    Column("goodput_change_pct", "Window ± 2 s moves it by", "%", digits=1),
     _mbps("client_mean_bps", "Mean per client"),
     Column("jain", "Jain", digits=3),
     _ms("start_spread_s", "Start spread"),
@@ -78,7 +97,40 @@ CLIENTS = (
     _mbps("client_p95_bps", "p95"),
     _mbps("client_max_bps", "Max"),
     Column("jain", "Jain", digits=4),
+)
+TCP = (
+    _TEST,
+    Column("tcp_senders", "Clients that said it"),
     Column("retransmits", "Retransmits"),
+    Column("retransmits_per_gb", "Retransmits", "/GB", digits=1),
+    Column("tcp_efficiency_pct", "TCP efficiency ≥", "%", digits=3),
+)
+UDP = (
+    _TEST,
+    Column("udp_datagrams", "Datagrams sent"),
+    Column("udp_lost", "Lost"),
+    Column("udp_loss_pct", "Loss", "%", digits=3),
+    _ms("jitter_median_s", "Jitter median", 3),
+    _ms("jitter_max_s", "Jitter max", 3),
+    Column("udp_out_of_order", "Out of order"),
+)
+SENSITIVITY = (
+    _TEST,
+    Column("moved_s", "Edges moved by", "s"),
+    _text("moves", "Moves"),
+    Column("windows", "Windows tried"),
+    *(
+        Column(f"{name}_change_pct", heading, "%", digits=2)
+        for name, heading in (
+            ("goodput_bps", "Total goodput"),
+            ("client_mean_bps", "Mean per client"),
+            ("client_median_bps", "Median per client"),
+            ("jain", "Jain"),
+            ("nic_bps", "Server NIC"),
+            ("cpu_busy_pct", "CPU total"),
+            ("openvpn_cpu_s_per_gbit", "OpenVPN CPU per Gbit"),
+        )
+    ),
 )
 SERVER = (
     _TEST,
@@ -94,6 +146,7 @@ SERVER = (
     _pct("cpu_busy_pct", "CPU total"),
     _pct("cpu_busy_sd_pct", "± s.d."),
     Column("cpu_cores", "Cores used", digits=2),
+    _pct("busiest_core_pct", "Busiest core"),
     Column("openvpn_cpu_s", "OpenVPN CPU", "s", digits=2),
     Column("openvpn_cores", "OpenVPN cores", digits=3),
     Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit", digits=2),
@@ -136,17 +189,20 @@ def standard_tables(
     ).to_dict("records")
     basis = _basis(logs, summary.tests)
     make = ReportTable.from_records
+    moved = summary.sensitivity.to_dict("records")
+    cpu = f" {SHARED_CPU}" if shared_cpu(logs) else ""
     tables = [
-        make("tests", "Tests", TESTS, tests, basis),
+        make("tests", "Tests", TESTS, tests, f"{basis} {METHOD}{_notable(moved)}{cpu}"),
+        make("clients", "Goodput per client", CLIENTS, tests, f"{basis} {OVER_CLIENTS}"),
+        make("server", "Server load", _server_columns(tests), tests, f"{basis} {SERVER_METHOD}{cpu}"),
+        *_transport(tests, basis),
         make(
-            "clients", "Goodput per client", CLIENTS, tests,
-            "Over the clients that count; a client that moved nothing is one of them. "
-            "Quantiles interpolate linearly between order statistics (type 7).",
+            "sensitivity", "How much each figure depends on where the window lies",
+            SENSITIVITY, moved, f"{basis} {SENSITIVITY_METHOD}",
         ),
-        make("server", "Server load", SERVER, tests, _server_basis(logs)),
-        make("windows", "Windows and clocks", WINDOWS, tests, f"Times: {ANCHOR_METHOD}."),
+        make("windows", "Windows and clocks", WINDOWS, tests, f"{basis} Times: {ANCHOR_METHOD}."),
         _failures(logs, summary),
-        _hosts(logs, summary),
+        _hosts(logs, summary, basis),
     ]  # fmt: skip
     if phases:
         rows = [{"phase": name, "elapsed_s": seconds} for name, seconds in phases]
@@ -192,7 +248,8 @@ def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
         if math.isfinite(bound)
         else "clocks not measured"
     )
-    windows = [f"{w:.1f} s" for w in tests.get("window_s", pd.Series(dtype=float)).dropna()]
+    lengths = tests.get("window_s", pd.Series(dtype=float)).dropna()
+    windows = list(dict.fromkeys(f"{length:.1f} s" for length in lengths))
     parts = [
         f"{len(logs.clients)} clients and 1 server"
         if logs.server
@@ -200,16 +257,46 @@ def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
         f"steady windows of {', '.join(windows)}" if windows else "no steady window",
         clock,
     ]
-    note = f" {SHARED_CPU}" if shared_cpu(logs) else ""
-    return f"{'; '.join(parts)}. {METHOD}{note}"
+    return f"{'; '.join(parts)}."
 
 
-def _server_basis(logs: RunLogs) -> str:
-    text = (
-        "Means over the monitor's whole ticks in the steady window, s.d. over those ticks; ratios "
-        "against the goodput of the same ticks. CPU total = 100 - idle - wait, all cores."
+def _server_columns(tests: Sequence[Mapping[Hashable, Any]]) -> tuple[Column, ...]:
+    """Without the busiest core where the monitor did not look at single cores."""
+    seen = any(_known(row.get("busiest_core_pct")) for row in tests)
+    return tuple(column for column in SERVER if seen or column.key != "busiest_core_pct")
+
+
+def _transport(tests: Sequence[Mapping[Hashable, Any]], basis: str) -> list[ReportTable]:
+    """What TCP sent again and what UDP lost: only the tests that say it."""
+    made = []
+    for name, title, columns, key, method in (
+        ("tcp", "TCP: sent again", TCP, "retransmits", transport.METHOD),
+        ("udp", "UDP: loss and jitter", UDP, "udp_datagrams", transport.UDP_METHOD),
+    ):
+        own = [row for row in tests if _known(row.get(key))]
+        if own:
+            caption = f"{basis} {method}."
+            made.append(ReportTable.from_records(name, title, columns, own, caption))
+    return made
+
+
+def _notable(moved: Sequence[Mapping[Hashable, Any]]) -> str:
+    """Which tests' total goodput depends much on where the window lies, as a sentence."""
+    largest: dict[str, float] = {}
+    for row in moved:
+        change = float(row["goodput_bps_change_pct"])
+        largest[row["slot"]] = max(change, largest.get(row["slot"], 0.0))
+    named = [slot for slot, change in largest.items() if change > NOTABLE_PCT]
+    if not named:
+        return ""
+    return (
+        f" Moving the window's edges by 2 s changes the total goodput of {', '.join(named)} by more "
+        f"than {NOTABLE_PCT:.0f} %; see the table of how much each figure depends on the window."
     )
-    return f"{text} {SHARED_CPU}" if shared_cpu(logs) else text
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
@@ -222,7 +309,7 @@ def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
     )
 
 
-def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
+def _hosts(logs: RunLogs, summary: Summary, basis: str) -> ReportTable:
     """One row a host, failed ones first, with its goodput in every test."""
     goodput: dict[str, dict[str, Any]] = {}
     for row in summary.clients.to_dict("records"):
@@ -243,7 +330,10 @@ def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
         for host in logs.hosts.to_dict("records")
     ]
     rows.sort(key=lambda row: (row["name"] not in failed and not row["reason"], row["name"]))
-    caption = f"{len(rows)} hosts; {len(failed)} failed in at least one test. Goodput in the steady window."
+    caption = (
+        f"{len(rows)} hosts; {len(failed)} failed in at least one test. {basis} Goodput in the "
+        "steady window, receiver side."
+    )
     return ReportTable.from_records("hosts", "Hosts", columns, rows, caption)
 
 

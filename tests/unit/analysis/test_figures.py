@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.analysis import counters, rates
+from perfkit.analysis import confidence, counters, rates
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
@@ -72,10 +72,10 @@ def test_batch_means_see_that_neighbours_are_alike() -> None:
     chance = np.random.default_rng(1)
     walk = np.repeat(chance.normal(100, 10, 30), 30)  # thirty seconds alike each
     naive = walk.std(ddof=1) / np.sqrt(len(walk))
-    assert rates.batch_means_error(walk) > 3 * naive
+    assert confidence.batch_means_error(walk) > 3 * naive
     independent = chance.normal(100, 10, 900)
-    assert rates.batch_means_error(independent) == pytest.approx(10 / 30, rel=0.5)
-    assert np.isnan(rates.batch_means_error(np.ones(8)))
+    assert confidence.batch_means_error(independent) == pytest.approx(10 / 30, rel=0.5)
+    assert np.isnan(confidence.batch_means_error(np.ones(8)))
 
 
 def test_only_whole_ticks_in_the_window_count() -> None:

@@ -179,7 +179,7 @@ def test_a_notebook_shows_warnings_and_tables(written: Report) -> None:
     shown = written._repr_html_()
     assert shown.count("<table>") == 3
     assert "<script>" not in shown
-    assert repr(written).startswith("<Report run: 9 tables")
+    assert repr(written).startswith("<Report run: 11 tables")
 
 
 def test_without_a_monitor_there_is_a_report_without_its_plot(tmp_path: Path) -> None:

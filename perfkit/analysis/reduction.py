@@ -1,0 +1,92 @@
+"""One slot reduced over one window: the figures that depend on where the window lies.
+
+`prepare` does once what no window changes; `Prepared.figures` is then cheap enough to be asked
+for many windows, as the sensitivity of each figure needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfkit.analysis import rates, serverload
+from perfkit.logs.runlogs import RunLogs, SlotPlan
+from perfkit.model import Window
+from perfkit.units import bytes_to_bits
+
+QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A slot's traffic, made ready.
+
+    Attributes:
+        counted: Clients that count.
+        placed: All its lines.
+        arrived: The lines that say what arrived; `side` says whose they are.
+        intervals: `arrived` as intervals that hold every byte.
+    """
+
+    logs: RunLogs
+    slot: SlotPlan
+    counted: tuple[str, ...]
+    placed: pd.DataFrame
+    arrived: pd.DataFrame
+    side: str
+    intervals: pd.DataFrame
+
+    def goodput_by_host(self, window: Window) -> pd.Series[float]:
+        """Goodput in bit/s of every host that moved something, counted or not."""
+        got = rates.bytes_by_host(self.intervals, window)
+        return got * (bytes_to_bits(1.0) / window.length_s)
+
+    def figures(self, window: Window) -> dict[str, float]:
+        """Goodput, its distribution over clients, and the server's load over a window."""
+        got = self.goodput_by_host(window)
+        values = got.reindex(list(self.counted), fill_value=0.0).to_numpy(dtype=np.float64)
+        ways = serverload.directions(self.arrived, self.logs.server)
+        return {
+            "goodput_bps": float(values.sum()),
+            "received_bps": float(got.sum()),
+            **distribution(values),
+            **serverload.server_load(self.logs, self.slot, window, self.intervals, ways),
+        }
+
+
+def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
+    """Take a slot's traffic out of a run's.
+
+    Args:
+        outcomes: The slot's rows of `perfkit.analysis.outcomes.outcomes`.
+    """
+    placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
+    arrived, side = rates.receiver_rows(placed)
+    return Prepared(
+        logs=logs,
+        slot=slot,
+        counted=tuple(outcomes.loc[outcomes["ok"], "host"]),
+        placed=placed,
+        arrived=arrived,
+        side=side,
+        intervals=rates.whole_intervals(arrived),
+    )
+
+
+def distribution(values: NDArray[np.float64]) -> dict[str, float]:
+    """Per-client figures; a client that got nothing is one of them."""
+    if not len(values):
+        return {}
+    mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
+    return {
+        "client_mean_bps": mean,
+        "client_sd_bps": sd,
+        "client_cv": sd / mean if mean else np.nan,
+        "client_min_bps": float(values.min()),
+        "client_max_bps": float(values.max()),
+        **{f"client_{name}_bps": float(np.quantile(values, q)) for name, q in QUANTILES.items()},
+        "jain": rates.jain_index(values),
+    }

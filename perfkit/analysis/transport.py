@@ -1,0 +1,111 @@
+"""What the transport did to the bytes: TCP segments sent again, UDP datagrams lost.
+
+Figures are over whole streams, not over the window: the tools print these counts exactly in each
+stream's summary, and by the second only some of them. Counts are added before they are divided:
+a mean of percentages would give a client of ten datagrams the weight of one of a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+
+from perfkit.units import SI_PREFIXES
+
+# Payload of a full segment: 1500 bytes of Ethernet less IPv4's 20, TCP's 20 and its time stamps'
+# 12. A segment sent again may be shorter, so bytes sent again are at most this much.
+SEGMENT_BYTES = 1448
+METHOD = (
+    "TCP, by the senders' own counts over their whole streams: efficiency = (transmitted - "
+    "retransmitted bytes) / transmitted bytes (RFC 6349, TCP efficiency), where the tools count "
+    f"segments and each is taken as {SEGMENT_BYTES} bytes, so it is a lower bound; 1 GB = 10^9 bytes"
+)
+UDP_METHOD = (
+    "UDP, by the receiver's summaries of whole streams: loss = all datagrams lost / all sent; "
+    "median and maximum of the streams' jitter (RFC 1889)"
+)
+
+
+def retransmits_by_host(placed: pd.DataFrame) -> dict[str, float]:
+    """Segments that each host sent again, from its streams' summaries; absent = not known."""
+    sent = _tcp_summaries(placed)
+    if sent.empty:
+        return {}
+    per_host = sent.groupby("host", observed=True)["retransmits"].sum()
+    return {str(host): float(count) for host, count in per_host.items()}
+
+
+def tcp_figures(placed: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
+    """What the senders sent again.
+
+    Args:
+        placed: All lines of a slot (`run-traffic`).
+        counted: Clients that count.
+
+    Returns:
+        `retransmits`, `retransmits_per_gb` (segments per 10^9 payload bytes),
+        `tcp_efficiency_pct`, `resent_share` (bytes sent again per payload byte, at most) and
+        `tcp_senders` (clients whose count is known); empty when none is.
+
+    Source: RFC 6349 section 4.2, TCP efficiency.
+    """
+    sent = _tcp_summaries(placed)
+    sent = sent[sent["host"].isin(list(counted)).to_numpy()]
+    size, again = float(sent["size_bytes"].sum()), float(sent["retransmits"].sum())
+    if not size > 0:
+        return {}
+    share = again * SEGMENT_BYTES / size
+    return {
+        "retransmits": again,
+        "retransmits_per_gb": again / size * SI_PREFIXES["G"],
+        "tcp_efficiency_pct": 100.0 / (1.0 + share),
+        "resent_share": share,
+        "tcp_senders": int(sent["host"].nunique()),
+    }
+
+
+def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
+    """What did not arrive, and how unevenly the rest did.
+
+    Args:
+        arrived: The receiver's lines of a slot, see `perfkit.analysis.rates.receiver_rows`.
+        counted: Clients that count.
+
+    Returns:
+        `udp_lost`, `udp_datagrams`, `udp_loss_pct`, `jitter_median_s`, `jitter_max_s`,
+        `udp_reports_unusable` (more lost than sent, or less than none: such a report of a
+        misbehaving tool is in no figure), and `udp_out_of_order` where the log says it; empty
+        when no receiver reported.
+    """
+    if "datagrams" not in arrived:
+        return {}
+    own = (arrived["protocol"] == "udp") & arrived["host"].isin(list(counted))
+    reports = arrived[own & (arrived["kind"] == "summary") & (arrived["side"] == "receiver")]
+    reports = reports[reports["datagrams"].notna()]
+    if reports.empty:
+        return {}
+    usable = reports["lost"].between(0, reports["datagrams"]) & (reports["datagrams"] > 0)
+    good = reports[usable]
+    sent, lost = float(good["datagrams"].sum()), float(good["lost"].sum())
+    jitter = good["jitter_s"].dropna() if "jitter_s" in good else pd.Series(dtype="float64")
+    figures = {
+        "udp_lost": lost,
+        "udp_datagrams": sent,
+        "udp_loss_pct": 100.0 * lost / sent if sent else np.nan,
+        "jitter_median_s": float(jitter.median()),
+        "jitter_max_s": float(jitter.max()),
+        "udp_reports_unusable": int((~usable).sum()),
+    }
+    if "out_of_order" in good:
+        figures["udp_out_of_order"] = float(good["out_of_order"].sum(min_count=1))
+    return figures
+
+
+def _tcp_summaries(placed: pd.DataFrame) -> pd.DataFrame:
+    """Summary lines of TCP senders that say how much was sent again."""
+    if "retransmits" not in placed:
+        return placed.iloc[:0].assign(retransmits=np.nan)
+    own = (placed["side"] == "sender") & (placed["kind"] == "summary")
+    return placed[own & (placed["protocol"] == "tcp") & placed["retransmits"].notna()]

@@ -1,0 +1,139 @@
+"""Segments sent again, datagrams lost, the busiest core, and what the NIC may count."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from perfkit.analysis import serverload, transport
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.segments import from_events
+from perfkit.analysis.stats import Summary, summarise
+from perfkit.logs.reader import read_run
+from perfkit.runs import Run
+from perfkit.testing.runs import make_run
+
+
+def summary_of(run: Run) -> Summary:
+    logs = read_run(run)
+    found = outcomes(logs)
+    return summarise(logs, from_events(logs, found), found)
+
+
+def lines(protocol: str, **columns: list[object]) -> pd.DataFrame:
+    count = len(next(iter(columns.values())))
+    frame = pd.DataFrame({"kind": ["summary"] * count, "protocol": protocol, **columns})
+    frame["side"] = "sender" if protocol == "tcp" else "receiver"
+    return frame
+
+
+def test_retransmits_and_efficiency_come_from_the_senders_summaries() -> None:
+    placed = lines(
+        "tcp",
+        host=["a", "a", "b", "failed"],
+        size_bytes=[1e9, 1e9, 2e9, 9e9],
+        retransmits=[1000.0, 0.0, 3000.0, 1e6],
+    )
+    again = placed.assign(kind="interval")  # intervals repeat the summary's count
+    figures = transport.tcp_figures(pd.concat([placed, again]), ["a", "b"])
+    assert figures["retransmits"] == 4000
+    assert figures["retransmits_per_gb"] == 1000
+    sent_again = 4000 * 1448
+    # RFC 6349: (transmitted - retransmitted) / transmitted, and what is sent again is transmitted.
+    assert figures["tcp_efficiency_pct"] == pytest.approx(100 * 4e9 / (4e9 + sent_again))
+    assert figures["tcp_senders"] == 2
+    assert transport.retransmits_by_host(placed) == {"a": 1000, "b": 3000, "failed": 1e6}
+
+
+def test_an_unknown_count_of_retransmits_is_not_zero() -> None:
+    placed = lines("tcp", host=["a"], size_bytes=[1e9], retransmits=[np.nan])
+    assert transport.tcp_figures(placed, ["a"]) == {}
+    assert transport.tcp_figures(placed.drop(columns="retransmits"), ["a"]) == {}
+
+
+def test_loss_is_a_sum_over_a_sum_and_jitter_is_never_added() -> None:
+    arrived = lines(
+        "udp",
+        host=["a", "b", "c"],
+        lost=[1.0, 0.0, 5.0],
+        datagrams=[10.0, 990.0, 5.0],
+        jitter_s=[0.001, 0.002, 0.9],
+    )
+    figures = transport.udp_figures(arrived, ["a", "b"])
+    assert figures["udp_loss_pct"] == pytest.approx(0.1)  # a mean of percentages would say 5
+    assert figures["jitter_median_s"] == pytest.approx(0.0015)
+    assert figures["jitter_max_s"] == pytest.approx(0.002)
+    assert "udp_out_of_order" not in figures
+    assert transport.udp_figures(arrived.assign(out_of_order=2.0), ["a"])["udp_out_of_order"] == 2
+
+
+def test_a_udp_report_that_cannot_be_is_counted_and_in_no_figure() -> None:
+    arrived = lines("udp", host=["a", "b"], lost=[-1000.0, 3.0], datagrams=[0.0, 100.0])
+    figures = transport.udp_figures(arrived, ["a", "b"])
+    assert (figures["udp_loss_pct"], figures["udp_reports_unusable"]) == (3.0, 1)
+    assert transport.udp_figures(arrived, ["c"]) == {}
+
+
+def test_the_busiest_core_is_the_one_that_is_busy_over_the_whole_window() -> None:
+    ticks = pd.DataFrame(
+        {
+            "dt_s": [1.0, 1.0],
+            "cpu0_idle_pct": [0.0, 100.0],
+            "cpu1_idle_pct": [30.0, 20.0],
+            "cpu1_wait_pct": [10.0, 10.0],
+        }
+    )
+    assert serverload.busiest_core(ticks) == {"busiest_core": 1, "busiest_core_pct": 65.0}
+    assert serverload.busiest_core(ticks[["dt_s"]]) == {}
+
+
+def with_nic_and_retransmits(run: Run, nic_factor: float, retransmits: str) -> Run:
+    """The same run, its NIC counting so many times as much, each client so many retransmits."""
+    monitor = run.host_raw_dir("server") / "monitor.csv"
+    text = monitor.read_text().splitlines()
+    for place, line in enumerate(text):
+        cells = line.split(",")
+        if cells[0][:1].isdigit():
+            cells[10] = f"{float(cells[10]) * nic_factor:.3f}"
+            text[place] = ",".join(cells)
+    monitor.write_text("\n".join(text) + "\n")
+    for log in run.raw_dir.glob("client-*/02-tunnel-tcp.log"):
+        changed = re.sub(r"20/0( +)2 ", rf"20/0\g<1>{retransmits} ", log.read_text())
+        log.write_text(changed)
+    return run
+
+
+def nic_findings(run: Run) -> list[tuple[str, str]]:
+    found = summary_of(run).findings
+    return [(f.level, f.text) for f in found if f.where == "02-tunnel-tcp" and "NIC" in f.text]
+
+
+def test_a_saturated_tunnel_whose_segments_were_sent_again_does_not_cry_wolf(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=2, rate_mbps=400.0)
+    # Each client moves 100 Mbit/s for 10 s, 125 MB: 30,000 segments of 1448 bytes are a third.
+    ((level, text),) = nic_findings(with_nic_and_retransmits(run, 1.25, "30000"))
+    assert level == "note"
+    assert re.search(
+        r"counted 1\.3\d times the goodput: headers explain up to 1\.15, segments sent again up to "
+        r"0\.[34]\d more$",
+        text,
+    )
+
+
+def test_what_retransmits_do_not_explain_stays_a_warning_that_says_how_much(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=2, rate_mbps=400.0)
+    ((level, text),) = nic_findings(with_nic_and_retransmits(run, 1.9, "3000"))
+    assert level == "warning"
+    assert re.search(r"again up to 0\.0\d more, and at least 0\.9\d is not explained$", text)
+
+
+def test_a_healthy_run_says_nothing_of_its_nic(tmp_path: Path) -> None:
+    assert nic_findings(make_run(tmp_path / "run", clients=2)) == []
