@@ -24,6 +24,10 @@ FIXTURES = {
     "iperf3/json": ("iperf3-json", "*.json"),
     "iperf3/text": ("iperf3-text", "*.txt"),
     "dool": ("dstat", "*.csv"),
+    "dstat": ("dstat", "*.csv"),
+    "openvpn/status": ("openvpn-status", "*.txt"),
+    "openvpn/statistics": ("openvpn-statistics", "*.txt"),
+    "openvpn/log": ("openvpn-log", "*.log"),
 }
 CASES = [
     pytest.param(path, name, id=f"{folder}/{path.name}")
@@ -125,9 +129,7 @@ def test_a_log_with_random_damage_is_read_in_part_or_refused(name: str, data: by
         parse(chosen, bytes(damaged))
 
 
-@pytest.mark.parametrize(
-    "name", ["iperf2", "iperf2-csv", "iperf3-json", "iperf3-text", "dstat", "procstat", "events"]
-)
+@pytest.mark.parametrize("name", sorted(registry.formats()))
 @pytest.mark.parametrize(
     "data",
     [

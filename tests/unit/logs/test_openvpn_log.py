@@ -13,7 +13,7 @@ from perfkit.logs import frames, openvpn_log, reader
 from perfkit.logs.format import Reading, clean
 from perfkit.logs.openvpn_fields import LOCAL_TIME
 
-DATA = Path(__file__).parents[2] / "data" / "openvpn"
+DATA = Path(__file__).parents[2] / "data" / "openvpn" / "log"
 
 
 def parse(text: str | bytes) -> Reading:

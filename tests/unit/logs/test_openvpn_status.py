@@ -17,6 +17,10 @@ DATA = Path(__file__).parents[2] / "data" / "openvpn"
 VERSIONS = ("status-v1.txt", "status-v2.txt", "status-v3.txt")
 
 
+def _path(name: str) -> Path:
+    return DATA / ("statistics" if "statistics" in name else "status") / name
+
+
 def parse(text: str | bytes) -> Reading:
     data = text if isinstance(text, bytes) else text.encode()
     reading = openvpn_status.parse(clean(data), Path("status"))
@@ -26,7 +30,7 @@ def parse(text: str | bytes) -> Reading:
 
 @pytest.mark.parametrize("name", VERSIONS)
 def test_every_version_gives_every_client_with_its_counters_and_addresses(name: str) -> None:
-    reading = reader.read(DATA / name)
+    reading = reader.read(_path(name))
 
     assert (reading.format, reading.kind, reading.partial) == (
         "openvpn-status",
@@ -51,7 +55,7 @@ def test_every_version_gives_every_client_with_its_counters_and_addresses(name: 
 
 
 def test_figures_of_version_2_are_those_of_the_file() -> None:
-    client = reader.read(DATA / "status-v2.txt").frame.iloc[0]
+    client = reader.read(DATA / "status" / "status-v2.txt").frame.iloc[0]
 
     assert client["line_no"] == 4
     assert client["t_utc"] == pd.Timestamp("2026-11-22T13:15:50Z")
@@ -63,7 +67,7 @@ def test_figures_of_version_2_are_those_of_the_file() -> None:
 
 
 def test_unfinished_handshakes_and_shared_names_are_noted() -> None:
-    notes = reader.read(DATA / "status-v2.txt").notes
+    notes = reader.read(DATA / "status" / "status-v2.txt").notes
 
     assert "2 without a name: the handshake was not over (UNDEF)" in notes
     assert "names used by more than one client: 1" in notes
@@ -72,8 +76,8 @@ def test_unfinished_handshakes_and_shared_names_are_noted() -> None:
 
 
 def test_local_times_are_only_noted_where_there_is_no_unix_time() -> None:
-    assert LOCAL_TIME in reader.read(DATA / "status-v1.txt").notes
-    assert LOCAL_TIME not in reader.read(DATA / "status-v2.txt").notes
+    assert LOCAL_TIME in reader.read(DATA / "status" / "status-v1.txt").notes
+    assert LOCAL_TIME not in reader.read(DATA / "status" / "status-v2.txt").notes
 
 
 OLD_V2 = """TITLE,OpenVPN 2.3.2 x86_64 built on Dec  2 2014
@@ -153,7 +157,7 @@ def test_what_the_management_interface_says_before_the_status_is_skipped() -> No
 
 
 def test_a_status_without_its_end_is_partial_and_its_last_cut_line_is_not_trusted() -> None:
-    data = (DATA / "status-v1.txt").read_bytes()
+    data = (DATA / "status" / "status-v1.txt").read_bytes()
     cut = data[: data.index(b"2026-11-22 13:15:25\nROUTING")]
     reading = parse(cut)
     assert reading.partial
@@ -163,7 +167,7 @@ def test_a_status_without_its_end_is_partial_and_its_last_cut_line_is_not_truste
 
 def test_a_client_whose_name_is_a_title_is_a_client() -> None:
     row = "END,192.0.2.1:5,1,2,2026-11-22 13:15:25\n"
-    data = (DATA / "status-v1.txt").read_text().replace("ROUTING", f"{row}ROUTING", 1)
+    data = (DATA / "status" / "status-v1.txt").read_text().replace("ROUTING", f"{row}ROUTING", 1)
     reading = parse(data)
     assert reading.frame["common_name"].iloc[-1] == "END"
     assert reading.unparsed.count == 0
@@ -177,7 +181,7 @@ def test_an_empty_status_and_one_without_a_title_are_refused() -> None:
 
 
 def test_client_statistics_are_the_counters_of_the_process() -> None:
-    reading = reader.read(DATA / "client-statistics.txt")
+    reading = reader.read(DATA / "statistics" / "client-statistics.txt")
     row = frames.check(reading.frame, "vpn-counters").iloc[0]
     assert reading.format == "openvpn-statistics"
     assert row["t_utc"] == pd.Timestamp("2026-11-22T13:16:08Z")
@@ -191,7 +195,7 @@ def test_client_statistics_are_the_counters_of_the_process() -> None:
 
 
 def test_counters_of_compression_are_there_when_printed_and_lost_digits_are_not_trusted() -> None:
-    whole = (DATA / "client-statistics.txt").read_bytes()
+    whole = (DATA / "statistics" / "client-statistics.txt").read_bytes()
     more = whole.replace(b"END", b"pre-compress bytes,45388190\nEND")
     reading = openvpn_statistics.parse(more, Path("status"))
     assert reading.frame["pre_compress_bytes"].tolist() == [45388190]
@@ -249,7 +253,7 @@ def test_a_unix_time_beyond_what_a_frame_can_hold_is_none() -> None:
 @pytest.mark.parametrize("name", ["status-v1.txt", "status-v3.txt", "client-statistics.txt"])
 def test_a_status_cut_at_any_byte_gives_the_rows_before_the_cut_or_a_log_error(name: str) -> None:
     parser = openvpn_statistics if "statistics" in name else openvpn_status
-    data = (DATA / name).read_bytes()
+    data = _path(name).read_bytes()
     whole = parser.parse(data, Path(name)).frame
     columns = ["line_no", *(name for name in whole if name.endswith("_bytes"))]
     rows = whole[columns].to_numpy().tolist()
@@ -269,7 +273,7 @@ def test_a_status_cut_at_any_byte_gives_the_rows_before_the_cut_or_a_log_error(n
 @pytest.mark.parametrize("name", [*VERSIONS, "client-statistics.txt"])
 def test_damage_gives_a_checked_frame_or_a_log_error(name: str) -> None:
     parser = openvpn_statistics if "statistics" in name else openvpn_status
-    for damaged in mutations((DATA / name).read_bytes(), 300, seed=7):
+    for damaged in mutations(_path(name).read_bytes(), 300, seed=7):
         try:
             reading = parser.parse(clean(damaged), Path(name))
         except LogError:
