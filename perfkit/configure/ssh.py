@@ -117,7 +117,9 @@ def is_final(exc: BaseException) -> bool:
 def translate(host: str, exc: BaseException, doing: str) -> HostError:
     """Our error for one that came out of an open connection."""
     detail = str(exc) or type(exc).__name__
-    if isinstance(exc, _LOST):
+    if (
+        isinstance(exc, _LOST) or detail == "Socket is closed"
+    ):  # paramiko's word for a closed channel
         return LostError(
             host, f"connection lost ({detail}) while {doing}; its outcome is not known"
         )

@@ -132,7 +132,7 @@ def test_passes_and_progress_are_reported(
             "server",
         ]
     assert str(seen[0]).startswith("T0 in ")
-    assert any(p.slot == "01-direct-tcp" for p in seen)
+    assert {p.slot for p in seen} <= {None, "01-direct-tcp"}
     assert seen[-1].t_s >= 2
     assert len(seen) < 20
 
@@ -203,8 +203,7 @@ def test_a_host_whose_clock_is_wrong_is_not_armed(fleet: Fleet, tmp_path: Path) 
     finally:
         fleet.sh(slow, f"rm {shim}")
     assert sample.offset_s == pytest.approx(-7, abs=sample.bound_s + 0.01)
-    # A script that outlasts its slot may only have waited for its last data: its log decides.
-    assert [r.host for r in result.ok] == ["server", "client-001", "client-003"]
+    assert [r.host for r in result.ok] == ["server", "client-001"]
     (failed,) = result.failed
     assert failed.host == "client-002"
     assert re.search(r"its clock is -(6\.9|7\.0)\d\d s off", failed.reason)
