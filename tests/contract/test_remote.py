@@ -158,8 +158,7 @@ def test_a_detached_program_outlives_the_connection(sshd: LocalSshd, access: Acc
         pid = opened.start_detached(["sh", "-c", script], log=str(log))
         assert time.monotonic() - started < 2
     try:
-        wait_until(lambda: processes_with("sleep 72.5"))
-        assert b"sleep\x0072.5" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x0072.5\x00")
         assert log.read_text() == "begun\n"
     finally:
         os.kill(pid, signal.SIGKILL)
