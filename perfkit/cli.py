@@ -7,13 +7,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from perfkit import __version__
 from perfkit.errors import PerfkitError, ReleaseError
 from perfkit.settings import Parameters
+
+if TYPE_CHECKING:
+    from perfkit.analysis.legacy import Table, TableFormat
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -141,6 +144,27 @@ def read(logs: tuple[Path, ...]) -> None:
 
     for path in logs:
         click.echo(describe(path))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--table", type=click.Choice(["iperf", "dstat"]), default="iperf", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["csv", "mediawiki", "trac"]),
+    default="csv",
+    show_default=True,
+)
+@click.option("--compat", is_flag=True, help="byte for byte as the old scripts, defects included")
+def legacy(*, folder: Path, table: Table, format_: TableFormat, compat: bool) -> None:
+    """The 2011 tool's tables from its logs/TEST folder: right, with the differences on stderr."""
+    from perfkit.analysis.legacy import legacy_table
+
+    result = legacy_table(folder, table=table, format=format_, compat=compat)
+    click.echo(result.text, nl=False)
+    for difference in result.differences:
+        click.echo(difference, err=True)
 
 
 @main.command()
