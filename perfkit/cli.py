@@ -30,8 +30,9 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit configure               set them up over SSH (on the latest run, or name one)
   perfkit measure                 start the tests on all of them at the same instant
   perfkit collect                 bring the logs home, checksummed
-  perfkit segment; perfkit report    windows that count; tables and plots
+  perfkit segment; perfkit report       windows that count; tables and plots
   perfkit status; perfkit reap --yes    what is running; end all of it
+  perfkit read LOG; perfkit legacy DIR  what is in a log file; the 2011 tool's tables
 """
 
 
