@@ -197,7 +197,7 @@ class Segment:
     Attributes:
         outer: Any client active.
         steady: All counted clients active; None when they never were at the same time.
-        chosen_by: `events`, `change-points`, or a person's name.
+        chosen_by: `events`, `stamps` or `change-points` (both guesses), or a person's name.
         confidence: 0..1; 1 for recorded events.
         log_sha256: Hash of the log the window was chosen on; a window of another log is stale.
     """

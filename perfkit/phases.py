@@ -283,17 +283,20 @@ def release(session: Session) -> ReleaseReport:
         return session.fleet.release()
 
 
-def segment(run: Run) -> ReportTable:
+def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
     """Choose the window of each test that counts, and keep it in segments.json.
 
     A window that was chosen before stays; one whose log has changed since says so.
+
+    Args:
+        policy: `events`, `saved` or `auto`; None: the run's parameter `segments`.
 
     Returns:
         One row a test: the window, how far the clients overlapped, who chose it.
     """
     logs = read_run(run)
     found = outcomes(logs)
-    chosen = segments.current(run, logs, found)
+    chosen = segments.current(run, logs, found, policy)
     tables = standard_tables(logs, stats.summarise(logs, chosen, found))
     return next(table for table in tables if table.name == "windows")
 

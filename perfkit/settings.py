@@ -60,6 +60,10 @@ class Parameters(BaseModel):
         "quorum", description="when clients fail: fail, quorum or go"
     )
     quorum: float = Field(0.5, gt=0, le=1, description="share of the clients that is enough")
+    segments: Literal["events", "saved", "auto"] = Field(
+        "events",
+        description="what chooses the windows: events, saved or auto (guesses missing ones)",
+    )
     threads: int = Field(0, ge=0, le=512, description="configurer threads; 0: as ssh.conf says")
     expires_min: float = Field(
         120, ge=1, le=10_080, description="minutes until hosts end by themselves"

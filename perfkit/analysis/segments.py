@@ -4,8 +4,16 @@ Each client's starter recorded when the test really began and ended there. From 
 count, the *outer* window reaches from the first start to the last end, and the *steady* window
 from the last start to the first end: only there are all of them active, so only there may rates
 be added. A client's end is when its planned time was over, even if its program went on until the
-last data arrived: from then on it offers no load. Windows of another policy come beside this one;
-each says who chose it.
+last data arrived: from then on it offers no load.
+
+Where nothing was recorded a window can only be guessed (`perfkit.analysis.propose`), and a guess
+counts when a person saved it or the run's policy, its parameter `segments`, says so:
+
+- `events`: recorded events choose; a slot without them has no window.
+- `saved`: segments.json alone decides; nothing is chosen anew.
+- `auto`: recorded events choose, and guesses fill what is missing, each with a warning.
+
+Whatever the policy, a saved window stays, and each window says who chose it.
 """
 
 from __future__ import annotations
@@ -14,17 +22,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
 
-from perfkit.errors import RunError, SegmentError
+from perfkit.analysis import propose
+from perfkit.errors import RunError, SegmentError, did_you_mean
 from perfkit.logs.runlogs import RunLogs
 from perfkit.model import Segment, Window
 from perfkit.runs import Run, sha256_of, write_json
 
+Policy = Literal["events", "saved", "auto"]
+
 FORMAT = 1
+MACHINES = ("events", propose.STAMPS, propose.CHANGE_POINTS)  # who may choose again
 STALE = "stale: the log changed after this window was chosen"
 
 
@@ -66,12 +78,17 @@ def from_events(
     return segments
 
 
-def hash_logs(run: Run, slots: Sequence[str]) -> dict[str, str]:
-    """One hash for all collected files of each slot: what a window was chosen on."""
+def hash_logs(run: Run, slots: Sequence[str], *, with_monitor: bool = False) -> dict[str, str]:
+    """One hash for all collected files of each slot: what a window was chosen on.
+
+    Args:
+        with_monitor: Also the monitors' logs, which a guess is made from.
+    """
     hashes = {}
+    monitors = list(run.raw_dir.glob("*/monitor.csv")) if with_monitor else []
     for slot in slots:
         digest = hashlib.sha256()
-        for path in sorted(run.raw_dir.glob(f"*/{slot}.*")):
+        for path in sorted([*run.raw_dir.glob(f"*/{slot}.*"), *monitors]):
             digest.update(f"{sha256_of(path)}  {path.relative_to(run.raw_dir)}\n".encode())
         hashes[slot] = digest.hexdigest()
     return hashes
@@ -99,34 +116,77 @@ def load(run: Run) -> list[Segment]:
             f"{run.segments_path}: not a list of segments ({exc!r}); "
             "remove it and choose the windows again with `perfkit segment`"
         ) from exc
-    hashes = hash_logs(run, [segment.slot for segment in segments])
+    slots = [segment.slot for segment in segments]
+    hashes = hash_logs(run, slots), hash_logs(run, slots, with_monitor=True)
     return [
         replace(segment, notes=(*segment.notes, STALE))
-        if segment.log_sha256 and segment.log_sha256 != hashes[segment.slot]
+        if segment.log_sha256 and segment.log_sha256 not in (h[segment.slot] for h in hashes)
         else segment
         for segment in segments
     ]
 
 
-def current(run: Run, logs: RunLogs, outcomes: pd.DataFrame) -> list[Segment]:
+def current(
+    run: Run, logs: RunLogs, outcomes: pd.DataFrame, policy: Policy | None = None
+) -> list[Segment]:
     """The windows that count now, and saved as such.
 
-    A saved window stays. One that the events chose is chosen again when its log has changed; one
-    that a person chose stays even then, and says it is stale.
+    A saved window stays. One that a machine chose is chosen again when its log has changed, a
+    guess also when there are records now; one that a person chose stays even then, and says it is
+    stale.
+
+    Args:
+        policy: What may choose a window that is not saved; None: as the run's manifest says.
+
+    Raises:
+        SegmentError: no such policy; or it is `saved`, and nothing was.
     """
+    policy = policy or policy_of(run)
     try:
         saved = {segment.slot: segment for segment in load(run)}
-    except RunError:
+    except RunError as exc:
+        if policy == "saved":
+            raise SegmentError(
+                f"{run.segments_path}: not there, and segments = saved; choose the windows first"
+            ) from exc
         saved = {}
-    hashes = hash_logs(run, [slot.name for slot in logs.slots])
-    chosen = []
-    for fresh in from_events(logs, outcomes, hashes):
-        kept = saved.get(fresh.slot)
-        stale = kept is None or (kept.chosen_by == "events" and STALE in kept.notes)
-        chosen.append(fresh if kept is None or stale else kept)
+    if policy == "saved":
+        return list(saved.values())
+    slots = [slot.name for slot in logs.slots]
+    fresh = {s.slot: s for s in from_events(logs, outcomes, hash_logs(run, slots))}
+    if policy == "auto":
+        hashes = hash_logs(run, slots, with_monitor=True)
+        fresh = {s.slot: s for s in propose.propose(logs, hashes)} | fresh
+    chosen = [
+        segment
+        for slot in slots
+        if (segment := _kept_or_fresh(saved.get(slot), fresh.get(slot))) is not None
+    ]
     if chosen != list(saved.values()):
         save(run, chosen)
     return chosen
+
+
+def policy_of(run: Run) -> Policy:
+    """The run's parameter `segments`; runs older than it have `events`.
+
+    Raises:
+        SegmentError: the manifest names a policy that there is not.
+    """
+    named = str(run.manifest().get("parameters", {}).get("segments", "events"))
+    known = get_args(Policy)
+    if named not in known:
+        raise SegmentError(f"{run.manifest_path}: segments = {named}; {did_you_mean(named, known)}")
+    return cast("Policy", named)
+
+
+def _kept_or_fresh(kept: Segment | None, fresh: Segment | None) -> Segment | None:
+    if kept is None or fresh is None:
+        # A recorded window goes when its clients no longer count; a taken guess stays.
+        return fresh if kept is None or kept.chosen_by == "events" else kept
+    outdone = fresh.chosen_by == "events" and kept.chosen_by in MACHINES[1:]
+    stale = kept.chosen_by in MACHINES and STALE in kept.notes
+    return fresh if outdone or stale else kept
 
 
 def _from_dict(record: Mapping[str, Any]) -> Segment:
