@@ -27,14 +27,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.errors import LogError, ParseError, TruncatedError
+from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs import frames
 from perfkit.logs.arrowtext import to_categories
 from perfkit.logs.dstat_heads import EPOCH, TIMES, Block, find_blocks
 from perfkit.logs.dstat_resaved import is_resaved, restore
 from perfkit.logs.dstat_rows import Table, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.stamps import Intervals, find_zone, from_epoch, from_printed, intervals
+from perfkit.logs.stamps import Intervals, from_epoch, from_printed, intervals
 from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE, MS_PER_S, NS_PER_S
 
 _CPU = {
@@ -76,12 +76,11 @@ def sniff(head: bytes) -> bool:
     return start.lower().startswith(_QUOTED_START) or is_resaved(start) or _is_screen(head)
 
 
-def parse(data: bytes, path: Path, *, zone: str = "", year: int = 0) -> Reading:
+def parse(data: bytes, path: Path, *, zone: tzinfo | None = None, year: int = 0) -> Reading:
     """Read one file.
 
     Args:
-        zone: The zone of printed times, `Europe/Helsinki` or `+0200`, where the head does not say
-            it or says it wrongly; epochs are UTC whatever it is.
+        zone: The zone of printed times, taken before the head's; epochs are UTC whatever it is.
         year: The year of the first printed time, where the head has none.
 
     Returns:
@@ -93,12 +92,11 @@ def parse(data: bytes, path: Path, *, zone: str = "", year: int = 0) -> Reading:
         TruncatedError: the file is empty.
         ParseError: no line names the columns; no row has as many cells as there are names, so
             that none can be told apart; it is screen output.
-        LogError: there is no such zone.
     """
     start = data[:_START_BYTES].lstrip()
     if not start and not data.strip():
         raise TruncatedError(path, "the file is empty: the monitor never wrote to it")
-    state = _State(_zone(zone, path), year)
+    state = _State(zone, year)
     if is_resaved(start):
         data = restore(data)
         state.notes.append("a spreadsheet saved this file again: figures may have been rounded")
@@ -131,18 +129,17 @@ def parse(data: bytes, path: Path, *, zone: str = "", year: int = 0) -> Reading:
     )
 
 
-FORMAT = Format(name="dstat", kind="monitor", sniff=sniff, parse=parse)
+FORMAT = Format(
+    name="dstat",
+    kind="monitor",
+    sniff=sniff,
+    parse=parse,
+    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+)
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
-
-
-def _zone(name: str, path: Path) -> tzinfo | None:
-    try:
-        return find_zone(name) if name else None
-    except ValueError as exc:
-        raise LogError(path, str(exc)) from exc
 
 
 def _is_screen(head: bytes) -> bool:

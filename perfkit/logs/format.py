@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 
 import pandas as pd
@@ -103,12 +104,15 @@ class Format:
             format says yes to a file; the contract tests hold them to it.
         parse: Cleaned bytes and the path (for messages only) to a `Reading`. Raises `LogError`s
             and nothing else, whatever the bytes.
+        parse_local: The same for times that were printed in a known zone; None when the format
+            has none that lack their zone.
     """
 
     name: str
     kind: str
     sniff: Callable[[bytes], bool]
     parse: Callable[[bytes, Path], Reading]
+    parse_local: Callable[[bytes, Path, tzinfo], Reading] | None = None
 
 
 def clean(data: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """What OpenVPN's files share: end points and moments, from text to values, and rows to frames.
 
-OpenVPN prints most times in the zone of its host and does not say which that is. Such times are
-taken as UTC, and `LOCAL_TIME` is the note that says so; Unix times (`time_t`) are preferred.
+OpenVPN prints most times in the zone of its host and does not say which that is. Unless the
+caller does, such times are taken as UTC, and `LOCAL_TIME` is the note that says so; Unix times
+(`time_t`) are preferred.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import numpy as np
@@ -33,24 +34,27 @@ _ISO = re.compile(
 _CTIME = re.compile(
     r"[A-Z][a-z]{2} +([A-Z][a-z]{2}) +([0-9]{1,2}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})"
 )
+_MOST_MINUTES = 24 * 60 - 1  # what Python takes for a zone
 _LATEST_YEAR = 2261  # what int64 nanoseconds can hold
 _TRANSPORT = re.compile(r"(?:udp|tcp)[46]?(?:-server|-client)?:")
 _LONGEST_ADDRESS = 80
 
 
-def read_moment(text: str, microseconds: int = 0) -> pd.Timestamp | None:
+def read_moment(text: str, microseconds: int = 0, *, zone: tzinfo = UTC) -> pd.Timestamp | None:
     """A moment from `2026-11-22 13:15:50` (2.5 and later) or `Sun Jan 1 23:42:00 2012` (ctime).
 
+    Args:
+        zone: Of a time that was printed without one.
+
     Returns:
-        The moment in UTC, by the zone if one is printed, else as printed; None if it is none.
+        The moment in UTC; None if the text is none.
     """
     text = text.strip()
     iso, ctime = _ISO.fullmatch(text), _CTIME.fullmatch(text)
-    zone = timedelta(0)
     if iso:
         year, month, day, hour, minute, second = (int(part) for part in iso.groups()[:6])
         microseconds = int(iso[7].ljust(6, "0")) if iso[7] else microseconds
-        zone = _zone(iso[8])
+        zone = _printed_zone(iso[8]) if iso[8] else zone
     elif ctime and ctime[1] in _MONTHS:
         month, year = _MONTHS[ctime[1]], int(ctime[6])
         day, hour, minute, second = (int(ctime[place]) for place in (2, 3, 4, 5))
@@ -59,17 +63,18 @@ def read_moment(text: str, microseconds: int = 0) -> pd.Timestamp | None:
     if not 1970 <= year <= _LATEST_YEAR:
         return None
     try:
-        moment = datetime(year, month, day, hour, minute, second, microseconds, UTC) - zone
-    except ValueError:
+        moment = datetime(year, month, day, hour, minute, second, microseconds, zone)
+        return pd.Timestamp(moment.astimezone(UTC)).as_unit("ns")
+    except (ValueError, OverflowError):
         return None
-    return pd.Timestamp(moment).as_unit("ns")
 
 
-def _zone(text: str | None) -> timedelta:
-    if not text or text == "Z":
-        return timedelta(0)
-    minutes = int(text[1:3]) * 60 + int(text[-2:])
-    return timedelta(minutes=-minutes if text[0] == "-" else minutes)
+def _printed_zone(text: str) -> tzinfo:
+    """`Z` or `+02:00`."""
+    if text == "Z":
+        return UTC
+    minutes = min(int(text[1:3]) * 60 + int(text[-2:]), _MOST_MINUTES)
+    return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
 
 
 def read_time_t(text: str) -> pd.Timestamp | None:

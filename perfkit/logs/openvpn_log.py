@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ _WARNING = re.compile(r"WARNING: |Options error: |ERROR: |Cannot |RESOLVE: ")
 
 @dataclass(slots=True)
 class _Found:
-    """What a file holds."""
+    """What a file holds; `zone` is of its local times, None when nobody knows it."""
 
+    zone: tzinfo | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -102,8 +104,11 @@ def sniff(head: bytes) -> bool:
     return False
 
 
-def parse(data: bytes, path: Path) -> Reading:
+def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     """Read one file.
+
+    Args:
+        zone: Of the host's local times, if the caller knows it; None = they are taken as UTC.
 
     Returns:
         A `vpn-events` frame in the order of the lines; the note says how many were ordinary.
@@ -115,7 +120,7 @@ def parse(data: bytes, path: Path) -> Reading:
     """
     if not data.strip():
         raise TruncatedError(path, "the log is empty: OpenVPN never wrote to it")
-    found = _Found()
+    found = _Found(zone=zone)
     lines = data.decode("utf-8", "replace").split("\n")
     stamped = any(stamp.match(line) for line in lines[:50] for stamp in _STAMPS)
     if not stamped:
@@ -140,7 +145,13 @@ def parse(data: bytes, path: Path) -> Reading:
     )
 
 
-FORMAT = Format(name="openvpn-log", kind="vpn-events", sniff=sniff, parse=parse)
+FORMAT = Format(
+    name="openvpn-log",
+    kind="vpn-events",
+    sniff=sniff,
+    parse=parse,
+    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+)
 
 
 def _read_line(line: str, line_no: int, found: _Found, stamps: list[re.Pattern[str]]) -> None:
@@ -183,10 +194,9 @@ def _moment(match: re.Match[str], found: _Found) -> pd.Timestamp | None:
         found.notes.append("syslog stamps have no year: events have no time")
         return None
     text = parts.get("local") or parts.get("zoned") or ""
-    moment = read_moment(text, int(parts.get("us") or "0"))
-    if parts.get("local"):
+    if parts.get("local") and found.zone is None:
         found.notes.append(LOCAL_TIME)
-    return moment
+    return read_moment(text, int(parts.get("us") or "0"), zone=found.zone or UTC)
 
 
 def _who(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ seconds, and one that snapshots were appended to has several.
 from __future__ import annotations
 
 import re
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ def sniff(head: bytes) -> bool:
     return bool(_SNIFF.match(head))
 
 
-def parse(data: bytes, path: Path) -> Reading:
+def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     """Read one file.
+
+    Args:
+        zone: Of the host's local times, if the caller knows it; None = they are taken as UTC.
 
     Returns:
         A `vpn-counters` frame, one row a snapshot; a counter that was not printed is NaN.
@@ -57,7 +61,12 @@ def parse(data: bytes, path: Path) -> Reading:
             ended = True
         elif not line.strip() or (line.startswith(">") and not rows):
             continue
-        elif line_no == len(lines) or ended or not rows or not _read_part(line, rows[-1]):
+        elif (
+            line_no == len(lines)
+            or ended
+            or not rows
+            or not _read_part(line, rows[-1], zone or UTC)
+        ):
             unparsed.add(line_no, line)  # the last line, without its end, may have lost digits
     if not rows:
         raise ParseError(path, 1, lines[0], f"{_TITLE!r} expected")
@@ -68,18 +77,24 @@ def parse(data: bytes, path: Path) -> Reading:
         kind="vpn-counters",
         frame=to_frame(rows, "vpn-counters"),
         unparsed=unparsed.result(),
-        notes=(*notes, LOCAL_TIME),
+        notes=notes if zone else (*notes, LOCAL_TIME),
         partial=not ended,
     )
 
 
-FORMAT = Format(name="openvpn-statistics", kind="vpn-counters", sniff=sniff, parse=parse)
+FORMAT = Format(
+    name="openvpn-statistics",
+    kind="vpn-counters",
+    sniff=sniff,
+    parse=parse,
+    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+)
 
 
-def _read_part(line: str, row: dict[str, Any]) -> bool:
+def _read_part(line: str, row: dict[str, Any], zone: tzinfo) -> bool:
     """`Updated,<time>` or `<counter>,<bytes>` into the row; False when it is neither."""
     if line.startswith("Updated,"):
-        row["t_utc"] = read_moment(line.partition(",")[2])
+        row["t_utc"] = read_moment(line.partition(",")[2], zone=zone)
         return row["t_utc"] is not None
     counter = _COUNTER.fullmatch(line)
     name = _COUNTERS.get(counter[1]) if counter else None

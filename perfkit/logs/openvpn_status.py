@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ class _Snapshot:
 
 @dataclass(slots=True)
 class _Found:
-    """What a file holds besides the rows."""
+    """What a file holds besides the rows; `zone` is of its local times, None when not known."""
 
+    zone: tzinfo | None = None
     snapshots: list[_Snapshot] = field(default_factory=list)
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
     notes: list[str] = field(default_factory=list)
@@ -76,8 +78,11 @@ def sniff(head: bytes) -> bool:
     return bool(_SNIFF.match(head))
 
 
-def parse(data: bytes, path: Path) -> Reading:
+def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     """Read one file.
+
+    Args:
+        zone: Of the host's local times, if the caller knows it; None = they are taken as UTC.
 
     Returns:
         A `vpn-clients` frame, one row a client and snapshot, in the order of the lines; `partial`
@@ -88,7 +93,7 @@ def parse(data: bytes, path: Path) -> Reading:
     """
     if not data.strip():
         raise TruncatedError(path, "the status is empty: OpenVPN had not written it yet")
-    found = _Found()
+    found = _Found(zone=zone)
     text = data.decode("utf-8", "replace")
     lines = text.split("\n")
     for line_no, line in enumerate(lines, start=1):
@@ -116,7 +121,13 @@ def parse(data: bytes, path: Path) -> Reading:
     )
 
 
-FORMAT = Format(name="openvpn-status", kind="vpn-clients", sniff=sniff, parse=parse)
+FORMAT = Format(
+    name="openvpn-status",
+    kind="vpn-clients",
+    sniff=sniff,
+    parse=parse,
+    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+)
 
 
 def _read_line(line: str, line_no: int, found: _Found) -> None:
@@ -228,7 +239,7 @@ def _client(row: dict[str, str], found: _Found) -> dict[str, Any] | None:
 
 def _time(cells: list[str], found: _Found) -> pd.Timestamp | None:
     """The moment of `printed local time[, time_t]`; the Unix time is preferred."""
-    printed = read_moment(cells[0]) if cells else None
+    printed = read_moment(cells[0], zone=found.zone or UTC) if cells else None
     if len(cells) > 1 and cells[1].strip():
         unix = read_time_t(cells[1])
         if unix is not None and printed is not None:
@@ -239,7 +250,7 @@ def _time(cells: list[str], found: _Found) -> pd.Timestamp | None:
                     "can make; time_t is taken"
                 )
         return unix
-    if printed is not None:
+    if printed is not None and found.zone is None:
         found.notes.append(LOCAL_TIME)
     return printed
 

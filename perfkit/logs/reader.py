@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from perfkit.errors import LogError
 from perfkit.logs.format import Reading
 from perfkit.logs.registry import get_format, load, recognise
 from perfkit.logs.runlogs import RunLogs
 from perfkit.logs.runreader import RunReader
+from perfkit.logs.stamps import get_zone
 from perfkit.runs import Run
 
 
@@ -26,17 +28,32 @@ def sniff(path: Path) -> str:
     return recognise(load(path), path).name
 
 
-def read(path: Path, format: str | None = None) -> Reading:  # noqa: A002 - what a caller calls it
+def read(
+    path: Path,
+    format: str | None = None,  # noqa: A002 - what a caller calls it
+    *,
+    zone: str = "",
+) -> Reading:
     """Read a log of any known format.
 
     Args:
         format: The format's name when it is known; None = recognise it.
+        zone: The zone of times that were printed without one, `Europe/Helsinki` or `+0200`.
 
     Raises:
         UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
     """
     data = load(path)
-    return (get_format(format) if format else recognise(data, path)).parse(data, path)
+    chosen = get_format(format) if format else recognise(data, path)
+    if not zone:
+        return chosen.parse(data, path)
+    if chosen.parse_local is None:
+        raise LogError(path, f"{chosen.name} has no times that lack their zone; leave zone out")
+    try:
+        known = get_zone(zone)
+    except ValueError as exc:
+        raise LogError(path, str(exc)) from exc
+    return chosen.parse_local(data, path, known)
 
 
 def read_run(run: Run) -> RunLogs:

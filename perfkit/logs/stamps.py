@@ -104,7 +104,7 @@ def from_printed(
     return np.where(parts["sound"] & (naive > 0), moments, 0), tuple(notes)
 
 
-def find_zone(name: str) -> tzinfo:
+def get_zone(name: str) -> tzinfo:
     """A time zone by its name (`Europe/Helsinki`, `UTC`) or offset (`+0200`).
 
     Raises:
@@ -127,7 +127,7 @@ def _zone_of(word: str) -> tuple[tzinfo, list[str]]:
     if word in _ZONES:
         return UTC, []
     if re.fullmatch(r"[+-]\d\d(\d\d)?", word):
-        return find_zone(word), []
+        return get_zone(word), []
     return UTC, [f"time zone {word!r} is ambiguous: times are taken as UTC as printed"]
 
 

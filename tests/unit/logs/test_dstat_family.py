@@ -13,6 +13,7 @@ from perfkit.errors import LogError, ParseError
 from perfkit.logs import dstat, reader
 from perfkit.logs.format import Reading, clean
 from perfkit.logs.frames import check
+from perfkit.logs.stamps import get_zone
 
 DATA = Path(__file__).parents[2] / "data" / "dstat"
 SENT_BPS = 1_069_000 * 8  # what tests/data/dstat/README.md says, give or take two packets
@@ -26,7 +27,8 @@ HEAD = (
 
 def parse(text: str | bytes, *, zone: str = "", year: int = 0) -> Reading:
     data = text if isinstance(text, bytes) else text.encode()
-    reading = dstat.parse(clean(data), Path("made-up.csv"), zone=zone, year=year)
+    known = get_zone(zone) if zone else None
+    reading = dstat.parse(clean(data), Path("made-up.csv"), zone=known, year=year)
     check(reading.frame, "monitor")
     return reading
 
@@ -224,9 +226,13 @@ def test_a_year_that_is_given_stands_in_for_the_missing_date() -> None:
     assert str(frame["t_utc"].iloc[0]) == "2011-08-05 14:46:21+00:00"
 
 
-def test_an_unknown_zone_is_refused_with_examples() -> None:
+def test_the_zone_is_asked_for_by_name_and_an_unknown_one_is_refused_with_examples() -> None:
+    path = DATA / "pcp.csv"
+    assert (
+        str(reader.read(path, zone="+0200").frame["t_utc"].iloc[0]) == "2026-11-22 11:35:51+00:00"
+    )
     with pytest.raises(LogError, match="no time zone is called 'Mars'; use a name such as"):
-        parse(timed(["05-08 14:46:20"]), zone="Mars")
+        reader.read(path, zone="Mars")
 
 
 def test_a_row_without_a_stamp_is_no_missed_tick() -> None:

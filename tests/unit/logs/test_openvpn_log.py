@@ -99,6 +99,12 @@ def test_unix_stamps_are_utc_and_need_no_note() -> None:
     )
 
 
+def test_a_zone_that_is_given_makes_local_times_utc_and_needs_no_note() -> None:
+    reading = reader.read(DATA / "client.log", zone="Europe/Helsinki")
+    assert str(reading.frame["t_utc"].iloc[0]) == "2026-11-22 11:15:25+00:00"
+    assert LOCAL_TIME not in reading.notes
+
+
 def test_a_log_without_stamps_has_events_without_times_and_says_so() -> None:
     reading = reader.read(DATA / "client-plain.log")
     assert reading.frame["event"].tolist() == [

@@ -80,6 +80,14 @@ def test_local_times_are_only_noted_where_there_is_no_unix_time() -> None:
     assert LOCAL_TIME not in reader.read(DATA / "status" / "status-v2.txt").notes
 
 
+def test_a_zone_that_is_given_makes_local_times_utc() -> None:
+    for name in ("status-v1.txt", "client-statistics.txt"):
+        reading = reader.read(_path(name), zone="-0530")
+        assert {t.minute for t in reading.frame["t_utc"]} <= {45, 46}
+        assert {t.hour for t in reading.frame["t_utc"]} == {18}
+        assert LOCAL_TIME not in reading.notes
+
+
 OLD_V2 = """TITLE,OpenVPN 2.3.2 x86_64 built on Dec  2 2014
 TIME,Tue Mar 21 10:39:14 2017,1490092754
 HEADER,CLIENT_LIST,Common Name,Real Address,Virtual Address,Bytes Received,Bytes Sent,Connected Since,Connected Since (time_t),Username
