@@ -279,7 +279,7 @@ def _named_columns(
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     byte = 1 / BITS_PER_BYTE if block.in_bits else 1.0
-    kilo = BINARY_PREFIXES["K"] if block.tool == "pcp-dstat" else 1
+    kilo = BINARY_PREFIXES["K"] if block.in_kib else 1
     for place, ((group, name), values) in enumerate(zip(keys, table.columns, strict=True)):
         if name in TIMES or name == EPOCH or place in table.texts:
             continue

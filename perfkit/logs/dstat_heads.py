@@ -53,6 +53,14 @@ class Block:
             return False
         return not self.version or self.version >= (1, 3)
 
+    @property
+    def in_kib(self) -> bool:
+        """Whether memory and disks are in KiB, as pcp's metrics are.
+
+        A pcp banner over dstat's own titles is a file that someone put together.
+        """
+        return self.tool == "pcp-dstat" and "total cpu usage" not in self.titles
+
     def keys(self) -> list[tuple[str, str]]:
         """(group, name) of each column; a title spans the empty cells after it."""
         keys, title = [], ""

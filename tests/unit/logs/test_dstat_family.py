@@ -75,6 +75,11 @@ def test_pcp_counts_disks_and_memory_in_kib_and_the_network_in_bytes() -> None:
     assert frame["cpu_idle_pct"].iloc[-1] == 46.996
 
 
+def test_a_pcp_banner_over_dstats_own_titles_is_dstats_in_bytes() -> None:
+    text = APPENDED.split("\n\n\n")[0].replace("Dstat 0.8.0", "pcp-dstat 5.0.3") + "\n"
+    assert parse(text).frame.equals(parse(text.replace("pcp-dstat 5.0.3", "Dstat 0.8.0")).frame)
+
+
 def test_the_short_first_row_of_pcp_starts_the_first_interval() -> None:
     reading = read("pcp.csv")
     assert str(reading.frame["t_utc"].iloc[0]) == "2026-11-22 13:35:51+00:00"
