@@ -29,10 +29,11 @@ def split_lines(data: bytes) -> pa.LargeBinaryArray:
 
 def to_floats(text: pa.Array) -> NDArray[np.float64]:
     """Captured decimal numbers as floats; NaN where nothing was captured."""
-    empty = pc.equal(text, b"")
+    text = text.cast(pa.large_string())
+    empty = pc.equal(pc.binary_length(text), 0)
     if pc.any(empty).as_py():
         text = pc.if_else(empty, None, text)
-    numbers = text.cast(pa.large_string()).cast(pa.float64())
+    numbers = text.cast(pa.float64())
     floats: NDArray[np.float64] = np.array(numbers.to_numpy(zero_copy_only=False))
     return floats
 
@@ -41,7 +42,8 @@ def to_factors(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float
     """A number for each of a few different texts; a text that has none gets the first."""
     encoded = text.dictionary_encode()
     default = next(iter(factors.values()))
-    values = [factors.get(word.decode(), default) for word in encoded.dictionary.to_pylist()]
+    words = encoded.dictionary.cast(pa.large_binary()).to_pylist()
+    values = [factors.get(word.decode(), default) for word in words]
     positions: NDArray[np.int32] = encoded.indices.to_numpy()
     return np.array([*values, default], dtype=np.float64)[positions]
 

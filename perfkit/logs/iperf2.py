@@ -18,38 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perfkit.errors import TruncatedError
-from perfkit.logs.arrowtext import split_lines, take_text, to_categories, to_factors, to_floats
+from perfkit.logs.arrowtext import split_lines, take_text, to_categories
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
-from perfkit.units import BINARY_PREFIXES, MS_PER_S, SI_PREFIXES, US_PER_S, bytes_to_bits
+from perfkit.logs.iperf2_figures import SUM, Columns, read_figures
 
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
-# Kept so plain that RE2 can match it in one pass, three times faster; what it misses but looks
-# like figures gets the second, tolerant pattern.
-_DATA_LINE = (
-    r"^\[ *(?P<mark>[*FD]*)(?P<id>[0-9]{1,9}|SUM)\] +"
-    rf"(?P<start>{_NUMBER})- *(?P<end>{_NUMBER}) +sec +"
-    rf"(?P<size>{_NUMBER}) (?P<size_prefix>[KMGT]?)Bytes +"
-    rf"(?P<rate>{_NUMBER}) (?P<rate_unit>[KMGT]?(?:bits|Bytes))/sec"
-    r"(?P<tail>[^\n]*)\n?$"
-)
-_ODD_DATA_LINE = (
-    r"^(?:[0-9][0-9T:.,+Z-]{0,39} +){0,2}"  # a time stamp someone's logger put in front
-    r"\[ *(?P<mark>\*|FD)? *(?P<id>[0-9]{1,9}|SUM)(?:-[0-9]+)?\] *"
-    rf"(?P<start>{_NUMBER}) *- *(?P<end>{_NUMBER}) +sec +"
-    rf"(?:(?P<size>{_NUMBER})|-?nan|inf) +(?P<size_prefix>[KMGT]?)Bytes +"
-    rf"(?:(?P<rate>{_NUMBER})|-?nan|inf) +(?P<rate_unit>[KMGT]?(?:bits|Bytes))/sec"
-    r"(?P<tail>[^\n]*)\n?$"
-)
-# -e on a sender: Write/Err Rtry Cwnd/RTT(var) NetPwr; 2.0.x has no variance.
-_SENDER_TAIL = (
-    rf"^ +[0-9]+/[0-9]+ +(?P<retransmits>[0-9]{{1,18}})(?: +-?[0-9]+K/(?P<rtt_us>{_NUMBER}))?"
-)
-_UDP_TAIL = rf"^ +(?:(?P<jitter_ms>{_NUMBER})|-?nan) ms +(?P<lost>-?[0-9]{{1,18}})/ *(?P<sent>-?[0-9]{{1,18}}) "
 _CONNECTED = re.compile(
     rb"\[ *(?:\*|FD)? *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) "
     rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
@@ -70,11 +46,6 @@ _FURNITURE = re.compile(
     rb"\[ *\*?\d+\] (?:TCP|UDP) |Joining multicast|Setting|Using|Clock sync|ACK|Listening"
 )
 _MESSAGE = re.compile(rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denied|did not|unable)")
-_SUM = -1
-_RATE_UNITS: dict[str, float] = {
-    **{f"{prefix}bits": factor for prefix, factor in SI_PREFIXES.items()},
-    **{f"{prefix}Bytes": bytes_to_bits(factor) for prefix, factor in BINARY_PREFIXES.items()},
-}
 
 
 @dataclass(slots=True)
@@ -112,11 +83,10 @@ def parse(data: bytes, path: Path) -> Reading:
     if not data.strip():
         raise TruncatedError(path, "the log is empty: the test never wrote to it")
     lines = split_lines(data)
-    rows, line_nos = _figures(lines)
+    columns, line_nos = read_figures(lines)
     is_data = np.zeros(len(lines), dtype=bool)
     is_data[line_nos - 1] = True
     furniture = _read_furniture(lines, np.flatnonzero(~is_data))
-    columns = _columns(rows)
     forwards = columns["end_s"] >= columns["start_s"]
     for line_no in line_nos[~forwards].tolist():
         furniture.unparsed.add(line_no, lines[line_no - 1].as_py())
@@ -138,25 +108,6 @@ def parse(data: bytes, path: Path) -> Reading:
 
 
 FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse)
-
-
-def _figures(lines: pa.LargeBinaryArray) -> tuple[pa.StructArray, NDArray[np.int64]]:
-    """The lines with figures, taken apart, and their numbers from 1."""
-    plain = pc.extract_regex(lines, pattern=_DATA_LINE)
-    matched = np.asarray(plain.is_valid())
-    left = np.flatnonzero(~matched)
-    looks = np.asarray(pc.match_substring(lines.take(pa.array(left)), b"/sec"))
-    odd_indices = left[looks]
-    plain = plain.filter(pa.array(matched)) if len(left) else plain
-    line_nos = np.flatnonzero(matched) + 1
-    if not len(odd_indices):
-        return plain, line_nos
-    odd = pc.extract_regex(lines.take(pa.array(odd_indices)), pattern=_ODD_DATA_LINE)
-    matched = np.asarray(odd.is_valid())
-    both = pa.concat_arrays([plain, odd.filter(pa.array(matched))])
-    line_nos = np.concatenate([line_nos, odd_indices[matched] + 1])
-    order = np.argsort(line_nos)
-    return both.take(pa.array(order)), line_nos[order]
 
 
 def _read_furniture(lines: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _Furniture:
@@ -197,52 +148,12 @@ def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
     }
 
 
-def _columns(rows: pa.StructArray) -> dict[str, NDArray[Any]]:
-    """What is printed in the lines with figures, as numbers."""
-    ids = rows.field("id")
-    is_sum = pc.equal(ids, b"SUM")
-    if pc.any(is_sum).as_py():
-        ids = pc.if_else(is_sum, b"-1", ids)
-    return {
-        "id": ids.cast(pa.large_string()).cast(pa.int64()).to_numpy(),
-        "mark": to_factors(rows.field("mark"), {"": 0, "*": 1, "FD": 2}).astype(np.int64),
-        "start_s": to_floats(rows.field("start")),
-        "end_s": to_floats(rows.field("end")),
-        "size_bytes": to_floats(rows.field("size"))
-        * to_factors(rows.field("size_prefix"), BINARY_PREFIXES),
-        "throughput_bps": to_floats(rows.field("rate"))
-        * to_factors(rows.field("rate_unit"), _RATE_UNITS),
-        **_tail_columns(rows.field("tail")),
-    }
-
-
-def _tail_columns(tail: pa.Array) -> dict[str, NDArray[np.float64]]:
-    """What -e and UDP add; nothing is taken apart in a log that has neither."""
-    columns: dict[str, NDArray[np.float64]] = {}
-    if not pc.any(pc.match_substring(tail, b"/")).as_py():
-        return columns
-    if pc.any(pc.match_substring(tail, b" ms ")).as_py():
-        udp = pc.extract_regex(tail, pattern=_UDP_TAIL)
-        columns["jitter_s"] = to_floats(udp.field("jitter_ms")) / MS_PER_S
-        columns["lost"], columns["datagrams"] = (
-            to_floats(udp.field("lost")),
-            to_floats(udp.field("sent")),
-        )
-    if pc.any(pc.match_substring_regex(tail, r"^ +[0-9]+/[0-9]+ +[0-9]")).as_py():
-        sender = pc.extract_regex(tail, pattern=_SENDER_TAIL)
-        columns["retransmits"] = to_floats(sender.field("retransmits"))
-        columns["rtt_s"] = to_floats(sender.field("rtt_us")) / US_PER_S
-    return columns
-
-
-def _frame(
-    columns: dict[str, NDArray[Any]], line_nos: NDArray[np.int64], furniture: _Furniture
-) -> pd.DataFrame:
+def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture) -> pd.DataFrame:
     """Add who each line is about: stream, ends, side, kind."""
     connects = furniture.connects
     ids, marks = columns.pop("id"), columns.pop("mark")
     stream = _stream_numbers(ids, line_nos, connects)
-    orphan = (stream < 0) & (ids != _SUM)
+    orphan = (stream < 0) & (ids != SUM)
     stream[orphan] = len(connects) + np.unique(ids[orphan], return_inverse=True)[1]
     # Where the connection was not printed, the row takes the empty last entry of each list.
     ends = np.where((stream >= 0) & (stream < len(connects)), stream, len(connects))
@@ -303,7 +214,7 @@ def _line_kinds(
     stream: NDArray[np.int64],
     ids: NDArray[np.int64],
     marks: NDArray[np.int64],
-    columns: dict[str, NDArray[Any]],
+    columns: Columns,
 ) -> NDArray[np.int8]:
     """Codes of `KINDS_OF_LINE`.
 
@@ -319,7 +230,7 @@ def _line_kinds(
     ticks = columns["end_s"][first & ~lone & from_zero]
     tick = float(np.median(ticks)) if len(ticks) else np.nan
     summary = from_zero & (~first | (lone & ~np.isclose(columns["end_s"], tick, atol=1e-3)))
-    repeats = (ids == _SUM) | (marks == 2)
+    repeats = (ids == SUM) | (marks == 2)
     return np.asarray(summary + 2 * repeats, dtype=np.int8)
 
 
@@ -348,13 +259,18 @@ def _mark_server_reports(
 
 def _notes(frame: pd.DataFrame, *, cut: bool) -> tuple[str, ...]:
     notes = ["the last line is cut"] if cut else []
-    stream = frame["stream"].to_numpy()
-    own = stream >= 0
-    nameless = np.unique(stream[own & (frame["peer_port"].to_numpy() == 0)])
-    if len(nameless):
-        notes.append(f"{len(nameless)} streams have no connection line, so their peer is not known")
-    streams = len(np.unique(stream[own]))
-    open_ended = streams - len(np.unique(stream[own & (frame["kind"].cat.codes.to_numpy() == 1)]))
-    if open_ended:
-        notes.append(f"{open_ended} of {streams} streams have no summary: they did not end")
+    stream, peer_port = frame["stream"].to_numpy(), frame["peer_port"].to_numpy()
+    kinds = frame["kind"].array.codes
+    # Streams are numbered from 0, so they are counted by marking them; sums are -1, the last place.
+    has_line, is_nameless, has_ended = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
+    has_line[stream] = True
+    is_nameless[stream[peer_port == 0]] = True
+    has_ended[stream[kinds == 1]] = True
+    streams, nameless, ended = (
+        int(np.count_nonzero(marked[:-1])) for marked in (has_line, is_nameless, has_ended)
+    )
+    if nameless:
+        notes.append(f"{nameless} streams have no connection line, so their peer is not known")
+    if streams > ended:
+        notes.append(f"{streams - ended} of {streams} streams have no summary: they did not end")
     return tuple(notes)

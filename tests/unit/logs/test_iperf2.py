@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from perfkit.errors import TruncatedError
-from perfkit.logs import iperf2
+from perfkit.logs import iperf2, iperf2_figures
 from perfkit.logs.format import Reading
 from perfkit.logs.frames import check
 
@@ -230,3 +230,13 @@ def test_a_stamp_in_a_zone_that_is_only_an_abbreviation_is_not_taken_for_utc() -
 )
 def test_iperf3_is_not_taken_for_iperf_2(head: bytes) -> None:
     assert not iperf2.sniff(head)
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.log")), ids=lambda p: p.name)
+def test_a_log_read_in_slices_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(path.name)
+    monkeypatch.setattr(iperf2_figures, "_LINES_WORTH_A_THREAD", 3)
+    monkeypatch.setattr(iperf2_figures.os, "cpu_count", lambda: 4)
+    in_slices = read(path.name)
+    pd.testing.assert_frame_equal(whole.frame, in_slices.frame, check_exact=True)
+    assert (whole.unparsed, whole.notes) == (in_slices.unparsed, in_slices.notes)
