@@ -47,10 +47,10 @@ class Prepared:
     def figures(self, window: Window) -> dict[str, float]:
         """Goodput, its distribution over clients, and the server's load over a window."""
         got = self.goodput_by_host(window)
-        values = got.reindex(list(self.counted), fill_value=0.0).to_numpy(dtype=np.float64)
+        values = np.asarray(got.reindex(list(self.counted), fill_value=0.0), dtype=np.float64)
         ways = serverload.directions(self.arrived, self.logs.server)
         return {
-            "goodput_bps": float(values.sum()),
+            "goodput_bps": float(values.sum()) if len(values) else np.nan,
             "received_bps": float(got.sum()),
             **distribution(values),
             **serverload.server_load(self.logs, self.slot, window, self.intervals, ways),

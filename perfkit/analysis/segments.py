@@ -45,7 +45,7 @@ def from_events(
 ) -> list[Segment]:
     """One segment a slot, from the recorded start and end of the clients that count.
 
-    A slot in which no client counts has no segment. `steady` is None when its clients were never
+    A slot in which no client counts, or of which no host has a record, has no segment. `steady` is None when its clients were never
     all active at once.
 
     Args:
@@ -53,9 +53,10 @@ def from_events(
         log_hashes: Hash of each slot's logs, see `hash_logs`.
     """
     segments = []
+    recorded = set(logs.events["slot"].astype("str"))
     for slot in logs.slots:
         counted = outcomes[(outcomes["slot"] == slot.name) & outcomes["ok"]]
-        if counted.empty:
+        if counted.empty or slot.name not in recorded:
             continue
         starts, ends = counted["start_s"], counted["end_s"]
         steady = Window(

@@ -222,7 +222,8 @@ def test_bits_taken_for_bytes_are_noticed(tmp_path: Path) -> None:
 
 def test_a_run_in_which_nobody_counts_has_no_figures_and_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", clients=3)
-    for path in run.raw_dir.glob("client*/*.events.json"):
+    records = run.raw_dir.glob("client*/*.events.json")
+    for path in [*records, *run.raw_dir.glob("server/*.server.log")]:
         path.unlink()
     summary = summary_of(run)
     assert "goodput_bps" not in summary.tests or summary.tests["goodput_bps"].isna().all()

@@ -219,6 +219,31 @@ def test_a_guess_counts_only_when_the_policy_says_so_and_then_warns(run: Run) ->
     assert any("its window is guessed" in text and "confidence" in text for text in warnings)
 
 
+def test_figures_over_a_guessed_window_are_near_the_truth(run: Run) -> None:
+    logs = read_run(run)
+    found = outcomes(logs)
+    tests = summarise(logs, segments.current(run, logs, found, "auto"), found).tests
+    known = read_truth(run)["slots"]["02-tunnel-tcp"]
+    assert tests["goodput_bps"].iloc[1] == pytest.approx(known["goodput_bps"], rel=0.02)
+    assert tests["clients_failed"].tolist() == [0, 0]
+
+
+def test_a_test_without_records_has_no_window_by_default_and_the_remedy_is_named(run: Run) -> None:
+    logs = read_run(run)
+    found = outcomes(logs)
+    summary = summarise(logs, segments.current(run, logs, found), found)
+    assert np.isnan(summary.tests["goodput_bps"].iloc[1])
+    assert any("segments = auto would guess one" in f.text for f in summary.findings)
+
+
+def test_a_window_in_which_no_client_is_known_has_no_goodput(run: Run) -> None:
+    logs = read_run(without_iperf(run))
+    found = outcomes(logs)
+    tests = summarise(logs, segments.current(run, logs, found, "auto"), found).tests
+    assert np.isnan(tests["goodput_bps"].iloc[1])
+    assert tests["cpu_busy_pct"].iloc[1] > 5
+
+
 def test_a_guess_that_was_taken_stays_under_every_policy(run: Run) -> None:
     logs = read_run(run)
     taken = segments.current(run, logs, outcomes(logs), "auto")
