@@ -1,27 +1,31 @@
-"""Tables as text for other programs: CSV, Markdown, MediaWiki, Trac, LaTeX, HTML.
+"""Tables for other programs: CSV, JSON, Markdown, MediaWiki, Trac, LaTeX, HTML, XLSX.
 
-Each format is one function from `ReportTable` to text in `EXPORTERS`; to add one, add a function
-there. Every target has its own special characters, and text comes from hosts we do not trust: a
-cell never becomes markup, a link, or a spreadsheet formula.
-
-MediaWiki and Trac keep the layout of the 2011 tool's tables, so old pages and new ones match.
+Each format is one function from `ReportTable` to text or bytes in `EXPORTERS`; to add one, add a
+function there. Every target has its own special characters, and text comes from hosts we do not
+trust: a cell never becomes markup, a link, or a spreadsheet formula.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.report.tables import Column, ReportTable, to_html
+from perfkit.report.tables import ReportTable, Value, one_line, to_html
+from perfkit.report.wiki import to_mediawiki, to_trac
+from perfkit.report.xlsx import to_xlsx
 from perfkit.runs import write_atomic
 
-Render = Callable[[ReportTable], str]
+Render = Callable[[ReportTable], str | bytes]
+FORMAT = 1  # of the JSON export
+LONG = 40  # rows; a longer LaTeX table breaks over pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,30 +36,16 @@ class Exporter:
     render: Render
 
 
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
-
-
-def _entities(text: str, special: str, doubled: str) -> str:
-    """Special characters as numeric entities, which MediaWiki, Trac and HTML all show as text.
-
-    Args:
-        special: Characters that mean something alone.
-        doubled: Characters that mean something twice in a row; alone they stay readable.
-    """
-    pattern = rf"[{re.escape(special)}]|([{re.escape(doubled)}])\1+"
-    return re.sub(
-        pattern, lambda found: "".join(f"&#{ord(char)};" for char in found[0]), _one_line(text)
-    )
-
-
-def to_csv(table: ReportTable) -> str:
-    """Raw values in base units under program-readable names, comma and decimal point.
+def to_csv(table: ReportTable, delimiter: str = ",") -> str:
+    """Raw values in base units under program-readable names; a decimal point always.
 
     Text that a spreadsheet would run as a formula gets an apostrophe; numbers stay as they are.
+
+    Args:
+        delimiter: Between cells; the 2011 tool's was a semicolon.
     """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")
     writer.writerow([column.key for column in table.columns])
     for row in table.rows:
         writer.writerow(
@@ -77,11 +67,55 @@ def _csv_number(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(value)
 
 
+def to_json(table: ReportTable) -> str:
+    """Raw values in base units, typed, with everything a program needs to know of each column.
+
+    `shown` is how people read a column: raw value / `scale` with `digits` decimals in `unit`.
+    What is not known is null.
+    """
+    columns = [
+        {
+            "key": column.key,
+            "type": column.kind,
+            "shown": {
+                "heading": column.heading,
+                "unit": column.unit,
+                "scale": column.scale,
+                "digits": column.digits,
+            },
+        }
+        for column in table.columns
+    ]
+    keys = [column.key for column in table.columns]
+    document = {
+        "format": FORMAT,
+        "table": table.name,
+        "title": table.title,
+        "caption": table.caption,
+        "provenance": table.provenance,
+        "columns": columns,
+        "rows": [dict(zip(keys, map(_json_value, row), strict=True)) for row in table.rows],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_value(value: Value) -> Value:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# The last line: GitHub makes links of bare addresses and pictures of names between colons.
+_MARKDOWN = re.compile(
+    r"""[\\`*_{}\[\]<>\#|~$^&!]
+      | :(?=//|[\w+-]+:) | (?<=www)\. | @(?=\w) """,
+    re.VERBOSE,
+)
+
+
 def to_markdown(table: ReportTable) -> str:
     """A pipe table (GitHub, pandoc), with title, caption and provenance around it."""
 
     def escape(text: str) -> str:
-        return re.sub(r"([\\`*_{}\[\]<>#|~$^&!])", r"\\\1", _one_line(text))
+        return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
     rule = ["---" if column.kind == "text" else "---:" for column in table.columns]
     lines = [f"**{escape(table.title)}**", ""]
@@ -96,42 +130,6 @@ def _pipes(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def to_mediawiki(table: ReportTable) -> str:
-    """The layout of the old tables: a bold head line, one line a row."""
-
-    def escape(text: str) -> str:
-        return _entities(text, "&<>[]{}|\\", "'_~-!") or "&#32;"
-
-    lines = ['{| border="1" style="text-align:center;"', f"|+ {escape(table.title)}"]
-    lines.append("|" + "||".join(f"'''{escape(c.label)}'''" for c in table.columns))
-    for row in table.shown():
-        # The blank keeps a leading minus from reading as `|-`, the next row.
-        lines += ["|-", "| " + " || ".join(escape(cell) for cell in row)]
-    lines.append("|}")
-    lines += [f"\n{escape(text)}" for text in (table.caption, table.provenance) if text]
-    return "\n".join(lines) + "\n"
-
-
-def to_trac(table: ReportTable) -> str:
-    """Trac wiki: double bars, bold heads; a leading blank aligns numbers to the right."""
-
-    def escape(text: str) -> str:
-        # CamelCase would link to a page of that name, r12 to a changeset.
-        escaped = _entities(text, "&<>[]{}|#!`^*$", "'_~,")
-        return re.sub(r"(?<![A-Za-z&])(?=(?:[A-Z][a-z]+){2}|r\d)", "!", escaped)
-
-    def cell(column: Column, text: str) -> str:
-        return f" {escape(text)}" if column.kind == "number" else escape(text)
-
-    lines = ["||" + "||".join(f"'''{escape(c.label)}'''" for c in table.columns) + "||"]
-    lines += [
-        "||" + "||".join(cell(c, text) for c, text in zip(table.columns, row, strict=True)) + "||"
-        for row in table.shown()
-    ]
-    notes = [f"\n{escape(text)}" for text in (table.caption, table.provenance) if text]
-    return "\n".join([f"'''{escape(table.title)}'''", "", *lines, *notes]) + "\n"
-
-
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -141,10 +139,10 @@ _LATEX = {
 
 
 def to_latex(table: ReportTable) -> str:
-    """A table for the `booktabs` package."""
+    """A table for the `booktabs` package, and for `longtable` where it is longer than a page."""
 
     def escape(text: str) -> str:
-        escaped = "".join(_LATEX.get(char, char) for char in _one_line(text))
+        escaped = "".join(_LATEX.get(char, char) for char in one_line(text))
         # Pairs of quotes and hyphens would become one character each.
         escaped = re.sub("'(?=')", "'{}", escaped)
         return re.sub("-(?=-)", "-{}", escaped)
@@ -155,6 +153,10 @@ def to_latex(table: ReportTable) -> str:
     caption = " ".join(
         text for text in (table.title + ".", table.caption, table.provenance) if text
     )
+    if len(rows) > LONG:
+        top = [rf"\begin{{longtable}}{{{layout}}}", rf"\caption{{{escape(caption)}}} \\"]
+        heads = [r"\toprule", head, r"\midrule", r"\endhead"]
+        return "\n".join([*top, *heads, *rows, r"\bottomrule", r"\end{longtable}", ""])
     return "\n".join(
         [
             r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
@@ -166,17 +168,21 @@ def to_latex(table: ReportTable) -> str:
 
 EXPORTERS: Mapping[str, Exporter] = {
     "csv": Exporter("csv", to_csv),
+    "csv-semicolon": Exporter("semicolon.csv", partial(to_csv, delimiter=";")),
+    "json": Exporter("json", to_json),
+    "xlsx": Exporter("xlsx", to_xlsx),
     "markdown": Exporter("md", to_markdown),
     "mediawiki": Exporter("mediawiki", to_mediawiki),
     "trac": Exporter("trac", to_trac),
     "latex": Exporter("tex", to_latex),
     "html": Exporter("html", to_html),
 }
-FILES = ("csv", "markdown", "mediawiki", "trac", "latex")  # what a report folder gets
+# What a report folder gets.
+FILES = ("csv", "json", "xlsx", "markdown", "mediawiki", "trac", "latex")
 
 
-def export(table: ReportTable, format_name: str) -> str:
-    """A table as text.
+def get_exporter(format_name: str) -> Exporter:
+    """The exporter of a format.
 
     Raises:
         ConfigError: no such format; the message names the nearest.
@@ -185,14 +191,36 @@ def export(table: ReportTable, format_name: str) -> str:
         raise ConfigError(
             "report", "format", format_name, "no such format", did_you_mean(format_name, EXPORTERS)
         )
-    return EXPORTERS[format_name].render(table)
+    return EXPORTERS[format_name]
+
+
+def export(table: ReportTable, format_name: str) -> str:
+    """A table as text.
+
+    Raises:
+        ConfigError: no such format, or one that is not text.
+    """
+    made = get_exporter(format_name).render(table)
+    if isinstance(made, bytes):
+        raise ConfigError("report", "format", format_name, "it is not text", "write it to a file")
+    return made
+
+
+def encode(table: ReportTable, format_name: str) -> bytes:
+    """A table as the bytes of a file; text is UTF-8.
+
+    Raises:
+        ConfigError: no such format; the message names the nearest.
+    """
+    made = get_exporter(format_name).render(table)
+    return made if isinstance(made, bytes) else made.encode("utf-8", "replace")
 
 
 def write(table: ReportTable, folder: Path, formats: Sequence[str] = FILES) -> list[Path]:
     """Write `<folder>/<table>.<suffix>` for each format; returns the files."""
     paths = []
     for name in formats:
-        path = folder / f"{table.name}.{EXPORTERS[name].suffix}"
-        write_atomic(path, export(table, name).encode("utf-8", "replace"))
+        path = folder / f"{table.name}.{get_exporter(name).suffix}"
+        write_atomic(path, encode(table, name))
         paths.append(path)
     return paths

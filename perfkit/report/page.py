@@ -116,6 +116,7 @@ def render(run: Run, *, phases: Phases = (), now: datetime | None = None) -> Rep
         export.write(table, run.report_dir)
     for plot in report.plots:
         write_atomic(run.report_dir / f"{plot.name}.svg", standalone(plot.svg).encode())
+        write_atomic(run.report_dir / f"{plot.name}.png", plot.png)
     page = to_page(report, now or datetime.now(UTC))
     write_atomic(run.report_dir / "index.html", page.encode("utf-8", "replace"))
     write_frames(report)
@@ -232,7 +233,7 @@ def _figure(plot: Plot) -> str:
     svg = f"{head} role='img' aria-label='{html.escape(plot.alt, quote=True)}'>{label}{rest}"
     return (
         f"<figure><div class='wide'>{svg}</div>"
-        f"<figcaption>{html.escape(plot.title)} (<a href='{plot.name}.svg'>svg</a>)</figcaption></figure>"
+        f"<figcaption>{html.escape(plot.title)} (as <a href='{plot.name}.svg'>svg</a> <a href='{plot.name}.png'>png</a>)</figcaption></figure>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Plots of a run as SVG text, drawn without a display and without global state.
+"""Plots of a run as SVG text and PNG, drawn without a display and without global state.
 
 Colours are Okabe and Ito's, which stay apart for colour-blind readers; line styles differ too.
 Text takes the colour of the page it is put in (`currentColor`), so one plot fits light and dark.
@@ -31,6 +31,7 @@ _INK = "#010203"  # stands for the page's own text colour until the SVG is writt
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
 _FAR_APART = 4.0  # times
+_PNG_DPI = 150
 _MANY = 40  # above this many clients dots say less than a distribution
 _STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
@@ -63,12 +64,14 @@ class Plot:
 
     Attributes:
         alt: What the plot shows, for those who cannot see it.
+        png: The same on white, for places that show no SVG.
     """
 
     name: str
     title: str
     svg: str
     alt: str
+    png: bytes
 
 
 def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> list[Plot]:
@@ -118,7 +121,7 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
     return Plot(
         name="server-over-time",
         title="Server over time; dark bands are the steady windows, light ones the outer windows",
-        svg=_to_svg(figure),
+        **_drawn(figure),
         alt=f"Line plots of the server's network and CPU load by second. Tests: {named or 'none'}.",
     )
 
@@ -195,7 +198,7 @@ def _per_client(summary: Summary) -> Plot:
     return Plot(
         name="per-client",
         title=f"Goodput per client: box p25 to p75, whiskers p5 to p95, line the median{scales}",
-        svg=_to_svg(figure),
+        **_drawn(figure),
         alt=f"Distribution of goodput over clients. {words}.",
     )
 
@@ -223,6 +226,15 @@ def _distribution(axis: Axes, values: Any) -> None:
     )
     outside = values[(values < p5) | (values > p95)]
     axis.plot(outside, np.full(len(outside), -0.12), "|", color=BLUE, ms=5, alpha=0.7)
+
+
+def _drawn(figure: Figure) -> Any:
+    """`svg` and `png` of a figure, laid out once."""
+    svg = _to_svg(figure)
+    figure.set_layout_engine("none")
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
+    return {"svg": svg, "png": out.getvalue()}
 
 
 def _to_svg(figure: Figure) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-Cell = str | float | int | None
+Value = str | float | int | None
 NOTHING = "n/a"
 
 
@@ -45,7 +46,7 @@ class Column:
         """Heading and unit, as in `Total goodput (Mbit/s)`."""
         return f"{self.heading} ({self.unit})" if self.unit else self.heading
 
-    def show(self, value: Cell) -> str:
+    def show(self, value: Value) -> str:
         """A value as people read it: `n/a` where there is none, a decimal point always."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return NOTHING
@@ -68,7 +69,7 @@ class ReportTable:
     name: str
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...] = field(default_factory=tuple)
+    rows: tuple[tuple[Value, ...], ...] = field(default_factory=tuple)
     caption: str = ""
     provenance: str = ""
 
@@ -120,13 +121,18 @@ class ReportTable:
         return f"{SCOPED_STYLE}<div class='perfkit-table'>{to_html(self)}</div>"
 
 
-def _plain(value: Any) -> Cell:
+def _plain(value: Any) -> Value:
     """A value without its NumPy clothes."""
     if value is None or isinstance(value, str):
         return value
     if hasattr(value, "item"):
         value = value.item()
     return value if isinstance(value, int | float) else str(value)
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and runs of blanks."""
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _aligned(table: ReportTable) -> list[str]:
