@@ -69,8 +69,8 @@ def read_clients(paths: Sequence[Path]) -> Clients:
             said = f" ({reading.messages[0]})" if reading.messages else ""
             clients.reasons.append(f"{path.name}: no data flowed{said}")
             continue
-        parallel = bool((reading.frame["kind"] == "group-summary").any())
-        clients.count += 1 if parallel else _clients_in(streams)
+        has_sums = bool((reading.frame["kind"] == "group-summary").any())
+        clients.count += _clients_in(streams, has_sums=has_sums)
         clients.transfer_mib += float(streams["size_bytes"].sum()) / BINARY_PREFIXES["M"]
         clients.bandwidth_mbps += bps_to_mbps(float(streams["throughput_bps"].sum()))
         cut = int(streams["is_cut"].sum())
@@ -136,12 +136,16 @@ def _stream(lines: pd.DataFrame, *, whole: bool = False) -> dict[str, object]:
     }
 
 
-def _clients_in(streams: pd.DataFrame) -> int:
-    """One log is one client, unless it is a server's, or lines of several put together."""
-    named = streams["peer_address"].astype(str)
-    if (named == "").all():
-        return len(streams)
-    return int(named.nunique()) if streams["is_receiver"].all() else 1
+def _clients_in(streams: pd.DataFrame, *, has_sums: bool) -> int:
+    """One log is one client, unless it is a server's, or lines of several put together.
+
+    Args:
+        has_sums: There are [SUM] lines, so streams without a peer are one client's all the same.
+    """
+    peers = streams["peer_address"].astype(str)
+    if (peers == "").all():
+        return 1 if has_sums else len(streams)
+    return int(peers.nunique()) if streams["is_receiver"].all() else 1
 
 
 def _old_defects(text: str, streams: pd.DataFrame) -> Counter[str]:

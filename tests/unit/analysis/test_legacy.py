@@ -138,6 +138,10 @@ def test_a_servers_log_counts_its_peers(folder: Path) -> None:
     (folder / "iperf-120s").write_text(head + connects + results)
     assert csv_row(folder, "iperf", compat=False)[3] == "2"
 
+    sums = SUMMARY.replace("[  3]", "[SUM]")
+    (folder / "iperf-120s").write_text(head + connects + results + sums)
+    assert csv_row(folder, "iperf", compat=False)[3:5] == ["2", "268.00"]
+
 
 def test_a_client_without_its_last_line_counts_by_its_intervals_and_is_named(folder: Path) -> None:
     (folder / "iperf-10s-x").write_text(
