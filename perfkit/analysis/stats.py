@@ -26,7 +26,7 @@ from perfkit.model import NetworkPath, Segment
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
     "by overlap, divided by its length. Quantiles: linear interpolation (type 7). 95 % CI: batch "
-    "means over one-second totals, Student's t."
+    "means over one-second totals, Student's t"
 )
 
 

@@ -70,9 +70,7 @@ TESTS = (
     Column("clients_failed", "Failed"),
     Column("window_s", "Window", "s", digits=1),
     _mbps("goodput_bps", "Total goodput", 1),
-    _mbps("goodput_ci_bps", "± 95 % CI", 1),
-    Column("goodput_batches", "Batches"),
-    Column("goodput_change_pct", "Window ± 2 s moves it by", "%", digits=1),
+    _mbps("goodput_ci_bps", "± 95\u00a0%\u00a0CI", 1),  # no-break spaces
     _mbps("client_mean_bps", "Mean per client"),
     Column("jain", "Jain", digits=3),
     _ms("start_spread_s", "Start spread"),
@@ -192,7 +190,7 @@ def standard_tables(
     moved = summary.sensitivity.to_dict("records")
     cpu = f" {SHARED_CPU}" if shared_cpu(logs) else ""
     tables = [
-        make("tests", "Tests", TESTS, tests, f"{basis} {METHOD}{_notable(moved)}{cpu}"),
+        make("tests", "Tests", TESTS, tests, f"{basis} {METHOD}{_batches(tests)}{_notable(moved)}{cpu}"),
         make("clients", "Goodput per client", CLIENTS, tests, f"{basis} {OVER_CLIENTS}"),
         make("server", "Server load", _server_columns(tests), tests, f"{basis} {SERVER_METHOD}{cpu}"),
         *_transport(tests, basis),
@@ -278,6 +276,16 @@ def _transport(tests: Sequence[Mapping[Hashable, Any]], basis: str) -> list[Repo
             caption = f"{basis} {method}."
             made.append(ReportTable.from_records(name, title, columns, own, caption))
     return made
+
+
+def _batches(tests: Sequence[Mapping[Hashable, Any]]) -> str:
+    """How many batches the confidence intervals stand on, as the end of `METHOD`'s sentence."""
+    counts = sorted(
+        {int(row["goodput_batches"]) for row in tests if _known(row.get("goodput_ci_bps"))}
+    )
+    if not counts:
+        return " (none: under nine seconds)."
+    return f", {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} batches."
 
 
 def _notable(moved: Sequence[Mapping[Hashable, Any]]) -> str:

@@ -21,12 +21,22 @@ _MEDIAWIKI = re.compile(
 
 
 def to_mediawiki(table: ReportTable) -> str:
-    """The layout of the old tables: a bold head line, one line a row."""
-    lines = ['{| border="1" style="text-align:center;"', f"|+ {_mediawiki(table.title)}"]
+    """The layout of the old tables, a bold head line and one line a row, with numbers at the right.
+
+    Most cells are numbers, so the table's own style aligns them and only text cells say otherwise.
+    """
+    side = "right" if any(column.kind == "number" for column in table.columns) else "left"
+
+    def cell(column: Column, text: str) -> str:
+        apart = 'style="text-align:left;" | ' if column.kind == "text" and side == "right" else ""
+        return f"{apart}{_mediawiki(text)}"
+
+    lines = [f'{{| border="1" style="text-align:{side};"', f"|+ {_mediawiki(table.title)}"]
     lines.append("|" + "||".join(f"'''{_mediawiki(c.label)}'''" for c in table.columns))
     for row in table.shown():
+        cells = [cell(column, text) for column, text in zip(table.columns, row, strict=True)]
         # The blank keeps a leading minus from reading as `|-`, the next row.
-        lines += ["|-", "| " + " || ".join(_mediawiki(cell) for cell in row)]
+        lines += ["|-", "| " + " || ".join(cells)]
     lines.append("|}")
     lines += [f"\n{_mediawiki(text)}" for text in (table.caption, table.provenance) if text]
     return "\n".join(lines) + "\n"

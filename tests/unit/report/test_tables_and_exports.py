@@ -84,13 +84,13 @@ def test_the_frame_of_a_table_has_its_raw_values() -> None:
 def test_the_wiki_layouts_are_those_of_the_old_tables() -> None:
     old = ReportTable(name="t", title="T", columns=COLUMNS, rows=(("a", 1e6, 2), ("b", 2e6, 0)))
     assert to_mediawiki(old).splitlines() == [
-        '{| border="1" style="text-align:center;"',
+        '{| border="1" style="text-align:right;"',
         "|+ T",
         "|'''Host'''||'''Goodput (Mbit/s)'''||'''Lost'''",
         "|-",
-        "| a || 1.00 || 2",
+        '| style="text-align:left;" | a || 1.00 || 2',
         "|-",
-        "| b || 2.00 || 0",
+        '| style="text-align:left;" | b || 2.00 || 0',
         "|}",
     ]
     assert to_trac(old).splitlines()[2:] == [
@@ -128,7 +128,7 @@ def test_in_trac_no_cell_ends_early_or_becomes_a_link() -> None:
 )
 def test_plain_prose_is_not_escaped_in_a_wiki(text: str) -> None:
     assert f"||{text}|| 1.50|| n/a||" in to_trac(table((text, 1.5e6, None)))
-    assert f"| {text} || 1.50 || n/a" in to_mediawiki(table((text, 1.5e6, None)))
+    assert f" | {text} || 1.50 || n/a" in to_mediawiki(table((text, 1.5e6, None)))
 
 
 def test_an_unknown_format_names_the_nearest() -> None:
