@@ -31,11 +31,11 @@ from perfkit.units import MS_PER_S, US_PER_S, bytes_to_bits
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 _ROW = (
     r"^(?:(?P<zone>[+-][0-9]{4}):)?(?P<stamp>[0-9]{14})(?P<part>\.[0-9]{1,9})?,"
-    r"(?P<first>[0-9A-Za-z.:%_-]{1,64}),(?P<first_port>[0-9]{1,5}),"
-    r"(?P<second>[0-9A-Za-z.:%_-]{1,64}),(?P<second_port>[0-9]{1,5}),"
+    r"(?P<first>[0-9A-Za-z.:%_-]+),(?P<first_port>[0-9]{1,5}),"
+    r"(?P<second>[0-9A-Za-z.:%_-]+),(?P<second_port>[0-9]{1,5}),"
     rf"(?P<id>-?[0-9]{{1,9}}),(?P<start>{_NUMBER})[-,](?P<end>{_NUMBER}),"
     r"(?P<size>[0-9]{1,18}),(?P<rate>-?[0-9]{1,18})"
-    r"(?P<tail>(?:,[^,\s]{0,40}){0,24})(?P<rest>[ \t][^\n]*)?\n?$"
+    r"(?P<tail>(?:,[^,\s]*)*)(?P<rest>[ \t][^\n]*)?\n?$"
 )
 _SNIFF = re.compile(
     rb"(?m)^(?:[+-]\d{4}:)?\d{14}(?:\.\d+)?,[^,\s]{1,64},\d{1,5},[^,\s]{1,64},\d{1,5},-?\d+,\d|"
@@ -54,6 +54,7 @@ _READS = ("readcnt", *(f"bin{n}" for n in range(8)))
 _LAYOUTS: dict[int, tuple[str, ...]] = {
     0: (), 5: _LOSSES, 6: _WRITES, 8: (*_LOSSES, "count", "failures", "pps"), 9: _READS
 }  # fmt: skip
+_MOST_COLUMNS = 10  # of a layout without header, and one more
 _NO_COUNT = 2.0**32 - 1  # 2.2 prints -1 as an unsigned number
 _ROUNDING = 3.0
 
@@ -127,9 +128,9 @@ def _rows(fields: pa.StructArray, line_no: NDArray[np.int64], found: _Furniture)
     ids = numbers["id"].astype(np.int64)
     layouts = list(dict.fromkeys([*_LAYOUTS.values(), *(names for _, names in found.headers)]))
     commas = pc.count_substring(fields.field("tail"), b",").to_numpy(zero_copy_only=False)
-    by_count = np.full(25, -1, dtype=np.int64)
+    by_count = np.full(_MOST_COLUMNS + 1, -1, dtype=np.int64)
     by_count[list(_LAYOUTS)] = [layouts.index(names) for names in _LAYOUTS.values()]
-    layout = by_count[commas]
+    layout = by_count[np.minimum(commas, _MOST_COLUMNS)]
     if found.headers:
         header = np.searchsorted([number for number, _ in found.headers], line_no) - 1
         widths = np.array([len(names) for _, names in found.headers])

@@ -92,9 +92,7 @@ class Endpoints:
         kinds = self._kinds()
         begin_s = self._begins(stream, kinds)
         streams = [
-            self._stream(
-                own[row], is_udp=bool(is_udp[number]), begin_s=float(begin_s.get(number, np.nan))
-            )
+            self._stream(own[row], is_udp=bool(is_udp[number]), begin_s=float(begin_s[number]))
             for number, row in enumerate(np.sort(first).tolist())
         ]
         columns = dict(rows.columns)
@@ -110,27 +108,25 @@ class Endpoints:
             line_no=rows.line_no,
         )
 
-    def _begins(self, stream: NDArray[np.int64], kinds: NDArray[np.int8]) -> dict[int, float]:
+    def _begins(self, stream: NDArray[np.int64], kinds: NDArray[np.int8]) -> NDArray[np.float64]:
         """When each stream was at 0 s, epoch seconds.
 
         An interval is stamped with its end, but by 2.2 with the end of the next, and there the
         summary is earlier than the last interval. A summary is stamped with its end, but by
         servers before 2.2 sometimes too early.
         """
-        utc_s, end_s = self.rows.utc_s, self.rows.columns["end_s"]
-        is_summary = kinds == SUMMARY
-        table = pd.DataFrame(
-            {
-                "begin": utc_s - end_s,
-                "interval": np.where(is_summary, np.nan, utc_s),
-                "summary": np.where(is_summary, utc_s, np.nan),
-                "summary_begin": np.where(is_summary, utc_s - end_s, np.nan),
-            }
-        )
-        of = table.groupby(stream)
-        last, first = of.max(), of.first()
-        begin = first["begin"].where(~(last["summary"] < last["interval"]), first["summary_begin"])
-        return dict(zip(begin.index.tolist(), begin.tolist(), strict=True))
+        utc_s, begin_s = self.rows.utc_s, self.rows.utc_s - self.rows.columns["end_s"]
+        known = np.flatnonzero(np.isfinite(utc_s))
+        count = int(stream.max(initial=-1)) + 2  # the last is of sums
+        begins, summary_begins, summaries = (np.full(count, np.nan) for _ in range(3))
+        numbers, first = np.unique(stream[known], return_index=True)
+        begins[numbers] = begin_s[known[first]]
+        intervals = known[kinds[known] != SUMMARY]
+        last = np.full(count, -np.inf)
+        np.maximum.at(last, stream[intervals], utc_s[intervals])
+        ends = known[kinds[known] == SUMMARY]
+        summaries[stream[ends]], summary_begins[stream[ends]] = utc_s[ends], begin_s[ends]
+        return np.where(summaries < last, summary_begins, begins)
 
     def _column(self, name: str) -> NDArray[np.object_]:
         text = self.rows.fields.field(name).cast(pa.large_string())
@@ -155,13 +151,10 @@ class Endpoints:
         A pair's next test begins with a row from 0 that ends before the last row did.
         """
         rows = self.rows
-        key = pd.DataFrame(
-            {
-                "client": self.client, "client_port": self.client_port, "server": self.server,
-                "server_port": self.server_port, "id": rows.id,
-            }
-        ).groupby(["client", "client_port", "server", "server_port", "id"], sort=False).ngroup()  # fmt: skip
-        key_of = key.to_numpy()
+        places: dict[tuple[object, ...], int] = {}
+        ends = (self.client, self.client_port, self.server, self.server_port, rows.id)
+        pairs = zip(*(values.tolist() for values in ends), strict=True)
+        key_of = np.array([places.setdefault(p, len(places)) for p in pairs], dtype=np.int64)
         order = np.argsort(key_of, kind="stable")
         end_s, start_s = rows.columns["end_s"][order], rows.columns["start_s"][order]
         begins = np.ones(len(order), dtype=bool)

@@ -22,7 +22,7 @@ _BEGINS = re.compile(r"^\{", re.MULTILINE)
 _NOT_NUMBERS = re.compile(r"(?<=[:,\[])(\s*)-?(?:nan|inf(?:inity)?)(?:\(\w*\))?(?=\s*[,}\]])", re.I)
 _LOST_SIGN = re.compile(r"(?<=[0-9][eE]) (?=[0-9])")
 _SPACE = re.compile(r"\s*")
-_LONGEST_WORD = 9  # Infinity and one more: what may be cut at the end of a file
+_BEGUN = re.compile(r"[-+.\w]{0,20}\s*")  # a word or a number, of which the end may be missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_keep_twins, strict=False)
 
 def _damage(exc: Exception, chunk: str, line_no: int, path: Path, *, is_last: bool) -> LogError:
     if isinstance(exc, json.JSONDecodeError):
-        cut = exc.pos >= len(chunk.rstrip()) - _LONGEST_WORD or "Unterminated" in exc.msg
+        cut = _BEGUN.fullmatch(chunk, exc.pos) or "Unterminated" in exc.msg
         if is_last and cut:
             return TruncatedError(path, f"the JSON from line {line_no} on stops in the middle")
         place = line_no + exc.lineno - 1
