@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from perfkit.model import Window
 from perfkit.units import bytes_to_bits
 
-_STREAM = ["slot", "log_host", "stream", "stream_id", "side"]
+# What tells streams apart: ids are used again, in other slots and by the other end.
+STREAM = ["slot", "log_host", "stream", "stream_id", "side"]
 _EDGE_S = 1e-3  # iperf prints four decimals; closer borders are one border
 
 
@@ -48,7 +49,7 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     columns = ["slot", "host", "log_host", "t_start_s", "t_end_s", "size_bytes"]
     rows = rows[rows["t_start_s"].notna()]
     interval = (rows["kind"] == "interval").to_numpy()
-    keys = rows.groupby(_STREAM, observed=True, sort=False).ngroup().to_numpy()
+    keys = rows.groupby(STREAM, observed=True, sort=False).ngroup().to_numpy()
     count = int(keys.max()) + 1 if len(keys) else 0
     sizes = rows["size_bytes"].fillna(0.0).to_numpy()
     ends = rows["t_end_s"].to_numpy()
@@ -67,7 +68,7 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
 def disagreeing_streams(rows: pd.DataFrame, tolerance: float = 0.01) -> int:
     """Streams whose intervals hold more bytes than their own summary: one of them is wrong."""
     sums = rows.pivot_table(
-        index=_STREAM, columns="kind", values="size_bytes", aggfunc="sum", observed=True
+        index=STREAM, columns="kind", values="size_bytes", aggfunc="sum", observed=True
     )
     if not {"interval", "summary"} <= set(sums.columns):
         return 0

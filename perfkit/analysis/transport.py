@@ -12,6 +12,7 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis.rates import STREAM
 from perfkit.units import SI_PREFIXES
 
 # Payload of a full segment: 1500 bytes of Ethernet less IPv4's 20, TCP's 20 and its time stamps'
@@ -23,7 +24,7 @@ METHOD = (
     f"segments and each is taken as {SEGMENT_BYTES} bytes, so it is a lower bound; 1 GB = 10^9 bytes"
 )
 UDP_METHOD = (
-    "UDP, by the receiver's summaries of whole streams: loss = all datagrams lost / all sent; "
+    "UDP, by the receiver's reports of whole streams: loss = all datagrams lost / all sent; "
     "median and maximum of the streams' jitter (RFC 1889)"
 )
 
@@ -79,17 +80,19 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
         misbehaving tool is in no figure), and `udp_out_of_order` where the log says it; empty
         when no receiver reported.
     """
-    if "datagrams" not in arrived:
+    if not {"lost", "datagrams"} <= set(arrived.columns):
         return {}
-    own = (arrived["protocol"] == "udp") & arrived["host"].isin(list(counted))
-    reports = arrived[own & (arrived["kind"] == "summary") & (arrived["side"] == "receiver")]
-    reports = reports[reports["datagrams"].notna()]
+    own = (arrived["protocol"] == "udp") & (arrived["side"] == "receiver")
+    own &= arrived["host"].isin(list(counted))
+    own &= arrived["datagrams"].notna() & arrived["lost"].notna()
+    reports = _one_report_a_stream(arrived[own])
     if reports.empty:
         return {}
     usable = reports["lost"].between(0, reports["datagrams"]) & (reports["datagrams"] > 0)
     good = reports[usable]
     sent, lost = float(good["datagrams"].sum()), float(good["lost"].sum())
-    jitter = good["jitter_s"].dropna() if "jitter_s" in good else pd.Series(dtype="float64")
+    heard = good[good["lost"] < good["datagrams"]]  # what never arrived has no jitter, not none
+    jitter = heard["jitter_s"].dropna() if "jitter_s" in heard else pd.Series(dtype="float64")
     figures = {
         "udp_lost": lost,
         "udp_datagrams": sent,
@@ -101,6 +104,21 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
     if "out_of_order" in good:
         figures["udp_out_of_order"] = float(good["out_of_order"].sum(min_count=1))
     return figures
+
+
+def _one_report_a_stream(lines: pd.DataFrame) -> pd.DataFrame:
+    """Each stream's summary; where it has none, its intervals added, with the last one's jitter.
+
+    A client's last word that is lost on a full link leaves the server without a summary.
+    """
+    summary = (lines["kind"] == "summary").to_numpy()
+    stream = lines.groupby(STREAM, observed=True, sort=False).ngroup().to_numpy()
+    ended = np.isin(stream, stream[summary])
+    rest = lines[~ended & (lines["kind"] == "interval").to_numpy()]
+    how = {"lost": "sum", "datagrams": "sum", "jitter_s": "last", "out_of_order": "sum"}
+    how = {column: act for column, act in how.items() if column in rest}
+    added = rest.groupby(STREAM, observed=True, sort=False)[list(how)].agg(how)
+    return pd.concat([lines.loc[summary, list(how)], added], ignore_index=True)
 
 
 def _tcp_summaries(placed: pd.DataFrame) -> pd.DataFrame:

@@ -13,9 +13,11 @@ from perfkit.analysis import serverload, transport
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
-from perfkit.logs.reader import read_run
+from perfkit.logs.reader import read, read_run
 from perfkit.runs import Run
 from perfkit.testing.runs import make_run
+
+DATA = Path(__file__).parents[2] / "data"
 
 
 def summary_of(run: Run) -> Summary:
@@ -26,9 +28,9 @@ def summary_of(run: Run) -> Summary:
 
 def lines(protocol: str, **columns: list[object]) -> pd.DataFrame:
     count = len(next(iter(columns.values())))
-    frame = pd.DataFrame({"kind": ["summary"] * count, "protocol": protocol, **columns})
+    frame = pd.DataFrame({"kind": "summary", "protocol": protocol, **columns})
     frame["side"] = "sender" if protocol == "tcp" else "receiver"
-    return frame
+    return frame.assign(slot="s", log_host="server", stream=range(count), stream_id="1")
 
 
 def test_retransmits_and_efficiency_come_from_the_senders_summaries() -> None:
@@ -76,6 +78,43 @@ def test_a_udp_report_that_cannot_be_is_counted_and_in_no_figure() -> None:
     figures = transport.udp_figures(arrived, ["a", "b"])
     assert (figures["udp_loss_pct"], figures["udp_reports_unusable"]) == (3.0, 1)
     assert transport.udp_figures(arrived, ["c"]) == {}
+
+
+def test_a_stream_without_a_summary_is_the_sum_of_its_intervals() -> None:
+    # The client's last word was lost, so the server waits for it and prints no summary.
+    arrived = lines(
+        "udp",
+        host=["a", "a", "b", "b"],
+        kind=["interval", "summary", "interval", "interval"],
+        lost=[1.0, 2.0, 3.0, 4.0],
+        datagrams=[50.0, 100.0, 50.0, 50.0],
+        jitter_s=[0.9, 0.001, 0.9, 0.003],
+    ).assign(stream=[1, 1, 2, 2])
+    figures = transport.udp_figures(arrived, ["a", "b"])
+    assert (figures["udp_lost"], figures["udp_datagrams"]) == (9, 200)
+    assert figures["jitter_max_s"] == 0.003
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "datagrams"),
+    [
+        ("iperf2/udp-server.log", 1, 569),  # 514 and a stream of two intervals without a summary
+        ("iperf2_csv/2.2.n-udp-e.server.csv", 1, 264),
+    ],
+)
+def test_loss_in_the_tools_own_words(name: str, lost: int, datagrams: int) -> None:
+    frame = read(DATA / name).frame.assign(host="a", slot="s", log_host="server")
+    figures = transport.udp_figures(frame, ["a"])
+    assert (figures["udp_lost"], figures["udp_datagrams"]) == (lost, datagrams)
+    assert 0 < figures["jitter_median_s"] < 1e-4
+
+
+def test_of_a_test_in_which_nothing_arrived_the_loss_is_known_and_the_jitter_is_not() -> None:
+    arrived = lines("udp", host=["a"], lost=[7.0], datagrams=[7.0], jitter_s=[0.0])
+    figures = transport.udp_figures(arrived, ["a"])
+    assert figures["udp_loss_pct"] == 100.0
+    assert np.isnan(figures["jitter_max_s"])
+    assert transport.udp_figures(arrived.drop(columns="lost"), ["a"]) == {}
 
 
 def test_the_busiest_core_is_the_one_that_is_busy_over_the_whole_window() -> None:

@@ -119,6 +119,8 @@ def test_plots_are_well_formed_and_take_the_pages_colours(written: Report) -> No
         assert "currentColor" in plot.svg
         standalone = (written.run.report_dir / f"{plot.name}.svg").read_text()
         assert ET.fromstring(standalone.encode()).tag.endswith("svg")
+        png = (written.run.report_dir / f"{plot.name}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
 
 
 def test_the_same_run_gives_the_same_page(written: Report, page: str) -> None:
@@ -129,9 +131,21 @@ def test_the_same_run_gives_the_same_page(written: Report, page: str) -> None:
 def test_the_table_says_what_its_figures_stand_on(written: Report) -> None:
     caption = written.tables["tests"].caption
     for words in ("50 clients and 1 server", "steady windows of", "clocks agree within 0.60 ms",
-                  "receiver-side bytes", "CPU is the machine's own"):  # fmt: skip
+                  "receiver-side bytes", "Student's t, 3 batches", "CPU is the machine's own"):  # fmt: skip
         assert words in caption
     assert "Run run; perfkit" in written.tables["tests"].provenance
+
+
+@pytest.mark.parametrize(
+    "name", ["tests", "clients", "server", "tcp", "sensitivity", "windows", "hosts"]
+)
+def test_every_table_of_figures_says_hosts_windows_clock_bound_and_run(
+    written: Report, name: str
+) -> None:
+    table = written.tables[name]
+    assert "50 clients and 1 server; steady windows of " in table.caption
+    assert "clocks agree within 0.60 ms." in table.caption
+    assert table.provenance.startswith("Run run; perfkit")
 
 
 def test_on_hosts_of_their_own_cpu_is_not_called_the_machines(tmp_path: Path) -> None:
