@@ -27,12 +27,14 @@ from perfkit.errors import SegmentError
 Floats = NDArray[np.float64]
 
 BASE_BPS = 1e3  # added before the logarithm: a ping a second is idle, and log10(0) is not
-LEAST_RISE = 0.3  # decades above the idle floor: twice its rate
+LEAST_RISE, MOST_RISE = 0.3, 1.5  # decades above the idle floor: 2 times its rate, 30 times
 MADS, IDLE_MADS = 6.0, 4.0  # of the lowest samples, which vary less; of all idle ones
-SLOPE = 0.3  # decades from "no idea" to "certainly active"
-LENGTH_COST = 1.0  # a cell that the length differs from the plan; one mislabelled sample costs 2
-GAP_COST = 0.4
-ABSENT_COST = 0.75  # times the planned length: what it costs to say that a block is not there
+SLOPE = (
+    0.3  # decades from "no idea" to "certainly idle"; to "certainly active" a quarter of the way
+)
+LENGTH_COST = 1.25  # a cell that the length differs from the plan; one mislabelled sample costs 2
+GAP_COST = 0.5
+ABSENT_COST = 0.5  # times the planned length: what it costs to say that a block is not there
 SHIFT_COST, MOST_SHIFT_COST = 0.3, 30.0  # per cell: the log's clock may be another one
 STEP_REWARD, MOST_STEP_REWARD = 40.0, 10.0  # a decade between two blocks that touch
 LEAST_SHARE = 0.01  # of a block's rate, in its border cells
@@ -152,8 +154,11 @@ def ceiling_around(grid: Grid, found: Sequence[Block | None]) -> float:
     idle, active = grid.level[seen & ~inside], grid.level[seen & inside]
     if len(idle) < 3 or len(active) < 3:
         return float(np.median(grid.level[seen]))
-    floor = float(np.median(idle))
-    return _ceiling(floor, IDLE_MADS * _deviation(idle, floor), float(np.quantile(active, 0.25)))
+    # The lower quarter: slow blocks that were missed so far may be among the idle cells.
+    floor = float(np.quantile(idle, 0.25))
+    # An idle link varies upwards: the logarithm's base cuts what is below.
+    spread = IDLE_MADS * _deviation(idle[idle >= floor], floor)
+    return _ceiling(floor, min(spread, MOST_RISE), float(np.quantile(active, 0.25)))
 
 
 def _ceiling(floor: float, spread: float, loaded: float) -> float:
@@ -167,8 +172,14 @@ def _deviation(level: Floats, around: float) -> float:
 
 
 def activity(grid: Grid, ceiling: float) -> Floats:
-    """How surely each cell is active: -1 idle, 1 active, 0 no idea or no sample."""
-    return np.nan_to_num(np.clip((grid.level - ceiling) / SLOPE, -1.0, 1.0))
+    """How surely each cell is active: -1 idle, 1 active, 0 no idea or no sample.
+
+    Certainly active is what has come a quarter of the way from the ceiling to the loaded level.
+    """
+    above = grid.level - ceiling
+    high = above[above > 0]
+    slope = max(SLOPE, float(np.quantile(high, 0.25)) / 4) if len(high) else SLOPE
+    return np.nan_to_num(np.clip(above / np.where(above > 0, slope, SLOPE), -1.0, 1.0))
 
 
 def find_blocks(grid: Grid, plans: Sequence[Plan]) -> list[Block | None]:
@@ -234,10 +245,13 @@ class _Search:
         return there, absent + ABSENT_COST * length
 
     def _gap_costs(self, place: int, gap: float) -> tuple[Floats, Floats]:
-        """Least cost at each begin of the next block: after idle time; at once, by a step."""
+        """Least cost at each begin of the next block: after idle time; at once.
+
+        A step of the level speaks for a border only where the plan leaves no gap.
+        """
         ends = self.ends[place]
         apart = _least(ends - self.idle, gap, GAP_COST) + self.idle
-        return apart, ends + GAP_COST * gap - self.step
+        return apart, ends + GAP_COST * gap - (self.step if gap < 1 else 0.0)
 
     def blocks(self) -> list[Block | None]:
         """Follow the least cost back from the last edge."""

@@ -33,7 +33,7 @@ from perfkit.testing.loads import CASES, Case, Score, make_load
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 
-FIRST_SEED = 1000  # the constants in `blocks` were chosen on seeds under 10; these are not those
+FIRST_SEED = 2000  # the constants in `blocks` were chosen on seeds under 1010
 SEEDS = int(os.environ.get("BENCH_SEEDS", "5"))
 BLOCKS = [int(word) for word in os.environ.get("BENCH_BLOCKS", "9,40").split(",")]
 MERGE_S, LEAST_S = 10.0, 5.0
