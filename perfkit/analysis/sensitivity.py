@@ -65,9 +65,13 @@ def sensitivity(
     """
     rows = []
     own = prepared.figures(window)
+    figures: dict[Window, dict[str, float]] = {}  # moves inwards are some of all moves
     for count, inwards in product(samples, (True, False)):
         tried = moved_windows(window, count * SAMPLE_S, inwards=inwards)
-        moved = [prepared.figures(other) for other in tried]
+        for other in tried:
+            if other not in figures:
+                figures[other] = prepared.figures(other)
+        moved = [figures[other] for other in tried]
         rows.append(
             {
                 "slot": prepared.slot.name,
