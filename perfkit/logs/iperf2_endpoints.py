@@ -30,6 +30,7 @@ from perfkit.logs.traffic import (
     to_frame,
 )
 
+_WELL_BEFORE = 0.9
 _STAMPS_GO_BACK_S = 5.0  # 2.2 stamps intervals one late; another process's log starts far earlier
 
 
@@ -148,20 +149,26 @@ class Endpoints:
     def _runs(self) -> NDArray[np.int64]:
         """A number for each test of each pair of endpoints.
 
-        A pair's next test begins with a row from 0 that ends before the last row did.
+        A row from 0 after others of its pair is their summary, or another test's first: that is
+        so where it ends before the last interval begins, or well before a summary ended. (The
+        last interval may be printed longer than it was, so a summary may end before it ends.)
         """
         rows = self.rows
-        places: dict[tuple[object, ...], int] = {}
         ends = (self.client, self.client_port, self.server, self.server_port, rows.id)
         pairs = zip(*(values.tolist() for values in ends), strict=True)
-        key_of = np.array([places.setdefault(p, len(places)) for p in pairs], dtype=np.int64)
-        order = np.argsort(key_of, kind="stable")
-        end_s, start_s = rows.columns["end_s"][order], rows.columns["start_s"][order]
-        begins = np.ones(len(order), dtype=bool)
-        begins[1:] = key_of[order][1:] != key_of[order][:-1]
-        begins[1:] |= (start_s[1:] == 0) & (end_s[1:] < end_s[:-1])
-        run = np.empty(len(order), dtype=np.int64)
-        run[order] = np.cumsum(begins) - 1
+        times = zip(rows.columns["start_s"].tolist(), rows.columns["end_s"].tolist(), strict=True)
+        last: dict[tuple[object, ...], tuple[int, float, float, bool]] = {}
+        run, count = np.empty(len(rows.id), dtype=np.int64), 0
+        for row, (pair, (start_s, end_s)) in enumerate(zip(pairs, times, strict=True)):
+            number, last_start_s, last_end_s, ended = last.get(pair, (-1, 0.0, 0.0, False))
+            another = start_s == 0 and (
+                end_s < _WELL_BEFORE * last_end_s if ended else 0 < end_s <= last_start_s
+            )
+            ends_it = start_s == 0 and number >= 0 and not another
+            if number < 0 or another:
+                number, count = count, count + 1
+            last[pair] = number, start_s, end_s, ends_it
+            run[row] = number
         return run
 
     def _sides(self) -> NDArray[np.int8]:

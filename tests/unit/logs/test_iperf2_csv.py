@@ -166,6 +166,18 @@ def test_a_pair_of_ends_used_again_is_another_stream() -> None:
     assert frame["kind"].tolist() == ["interval", "interval", "summary"] * 2
 
 
+def test_a_summary_may_end_before_the_last_interval_does() -> None:
+    texts = [ROW.replace("0.0-1.0", t) for t in ("0.0-1.0", "1.0-2.0", "2.0-3.0", "0.0-2.7")]
+    frame = parse(lines(*texts), PATH).frame
+    assert frame["stream"].tolist() == [0, 0, 0, 0]
+    assert frame["kind"].tolist() == ["interval", "interval", "interval", "summary"]
+
+
+def test_a_test_after_one_without_a_summary_is_another_stream() -> None:
+    texts = [ROW.replace("0.0-1.0", t) for t in ("0.0-1.0", "1.0-2.0", "0.0-1.0", "1.0-2.0")]
+    assert parse(lines(*texts), PATH).frame["stream"].tolist() == [0, 0, 1, 1]
+
+
 def test_the_listening_port_is_the_one_that_most_rows_share() -> None:
     mine = ROW.replace("5001", "7000")
     frame = parse(lines(mine, mine.replace("40000", "50"), mine.replace("40000", "6000")), PATH)
