@@ -20,6 +20,7 @@
       raw/controller/clocks.json  clock offsets and bounds, before and after the tests
       raw/SHA256SUMS              of all the above; read-only once collected
       tables/*.parquet            tidy frames
+      tables/cache/               frames of large logs as parsed; may be deleted (`perfkit.logs.cache`)
       segments.json               the windows that count, who chose them
       report/                     index.html, tables in every format, plots
 """
@@ -148,6 +149,11 @@ class Run:
     def tables_dir(self) -> Path:
         """Tidy frames."""
         return self.root / "tables"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Frames of large logs, by the logs' hashes."""
+        return self.tables_dir / "cache"
 
     @property
     def report_dir(self) -> Path:

@@ -80,7 +80,7 @@ def parse(data: bytes, path: Path) -> Reading:
     Raises:
         TruncatedError: the file is empty.
     """
-    if not data.strip():
+    if not data or data.isspace():
         raise TruncatedError(path, "the log is empty: the test never wrote to it")
     lines = split_lines(data)
     columns, line_nos = read_figures(lines)

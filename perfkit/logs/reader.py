@@ -1,15 +1,19 @@
 """Any log file, or a whole run's, to frames: the door to this package.
 
-`sniff` names a file's format, `read` reads one file, `read_run` reads all logs of a run and puts
-every sample on the run's time line.
+`sniff` names a file's format, `read` reads one file, `read_many` reads many on all cores,
+`read_run` reads all logs of a run and puts every sample on the run's time line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from pathlib import Path
 
 from perfkit.errors import LogError
+from perfkit.logs.cache import Cache
 from perfkit.logs.format import Reading
+from perfkit.logs.many import read_all, read_one
 from perfkit.logs.registry import get_format, load, recognise
 from perfkit.logs.runlogs import RunLogs
 from perfkit.logs.runreader import RunReader
@@ -33,20 +37,23 @@ def read(
     format: str | None = None,  # noqa: A002 - what a caller calls it
     *,
     zone: str = "",
+    cache: Path | None = None,
 ) -> Reading:
     """Read a log of any known format.
 
     Args:
         format: The format's name when it is known; None = recognise it.
         zone: The zone of times that were printed without one, `Europe/Helsinki` or `+0200`.
+        cache: A folder that keeps what was parsed (`perfkit.logs.cache`); None = none does. Not
+            used with a zone.
 
     Raises:
         UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
     """
+    if not zone:
+        return read_one(path, format, Cache(cache) if cache else None)
     data = load(path)
     chosen = get_format(format) if format else recognise(data, path)
-    if not zone:
-        return chosen.parse(data, path)
     if chosen.parse_local is None:
         raise LogError(path, f"{chosen.name} has no times that lack their zone; leave zone out")
     try:
@@ -56,12 +63,34 @@ def read(
     return chosen.parse_local(data, path, known)
 
 
-def read_run(run: Run) -> RunLogs:
-    """Read all logs of a run; needs no host and no network, and writes nothing.
+def read_many(
+    paths: Iterable[Path], executor: Executor | None = None, *, cache: Path | None = None
+) -> list[Reading | LogError]:
+    """Read logs of any known formats on all cores.
+
+    Args:
+        executor: Runs the work; anything with the `submit` of `concurrent.futures` will do, such
+            as a Dask client's executor. None = threads, and none at all for little work.
+        cache: As in `read`; where it is must be true for whoever runs the work.
+
+    Returns:
+        For each path, in order, what `read` returns, or the error it raises.
+    """
+    tasks = [(Path(path), None) for path in paths]
+    return read_all(tasks, executor, Cache(cache) if cache else None)
+
+
+def read_run(run: Run, executor: Executor | None = None, *, cached: bool = True) -> RunLogs:
+    """Read all logs of a run; needs no host and no network.
 
     A log that is missing or damaged is a finding, not an error: the others still count.
+
+    Args:
+        executor: Runs the work, as in `read_many`.
+        cached: Keep the frames of large logs in the run's `tables/cache`, where it can be written
+            to, and use those that are there. Nothing else is written.
 
     Raises:
         RunError: the run has no hosts or no timetable, so it measured nothing.
     """
-    return RunReader(run).read()
+    return RunReader(run, executor, Cache(run.cache_dir) if cached else None).read()

@@ -50,10 +50,27 @@ def load(path: Path) -> bytes:
     Raises:
         LogError: it cannot be opened. TruncatedError: its compression is cut or damaged.
     """
+    return unpack(load_raw(path), path)
+
+
+def load_raw(path: Path) -> bytes:
+    """A log's bytes as they are on disk.
+
+    Raises:
+        LogError: it cannot be opened.
+    """
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as exc:
         raise LogError(path, f"cannot be opened: {exc.strerror}") from exc
+
+
+def unpack(data: bytes, path: Path) -> bytes:
+    """A log's bytes on disk, unpacked and cleaned.
+
+    Raises:
+        TruncatedError: the compression is cut or damaged.
+    """
     try:
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,19 +14,32 @@ from numpy.typing import NDArray
 from perfkit.errors import LogError, PerfkitError, RunError
 from perfkit.logs import anchor, frames
 from perfkit.logs.arrowtext import to_categories
+from perfkit.logs.cache import Cache
 from perfkit.logs.events import parse_record, to_frame
 from perfkit.logs.format import Reading
-from perfkit.logs.registry import get_format, load
+from perfkit.logs.many import read_all
+from perfkit.logs.registry import load
 from perfkit.logs.runlogs import Clock, Finding, LogNote, RunLogs, SlotPlan, clocks_from
 from perfkit.model import NetworkPath
 from perfkit.runs import Run
 
+_COUNTERS = (("monitor.csv", "dstat"), ("procstat.csv", "procstat"))
+
 
 class RunReader:
-    """Reads one run, once; collects what goes wrong on the way."""
+    """Reads one run, once; collects what goes wrong on the way.
 
-    def __init__(self, run: Run) -> None:
+    Args:
+        executor: Runs the parsing; None = threads, or none for little work.
+        cache: Where parsed logs are kept; None = nowhere.
+    """
+
+    def __init__(
+        self, run: Run, executor: Executor | None = None, cache: Cache | None = None
+    ) -> None:
         self.run = run
+        self._executor, self._cache = executor, cache
+        self._found: dict[Path, Reading | LogError] = {}
         self.findings: list[Finding] = []
         self.logs: list[LogNote] = []
         self.messages: dict[tuple[str, str], str] = {}
@@ -42,6 +56,7 @@ class RunReader:
 
     def read(self) -> RunLogs:
         """All of it."""
+        self._read_ahead()
         events = self._events()
         traffic, more = anchor.place(self._traffic(), events, self._clock, self.t0_utc_s)
         self.findings += more
@@ -55,8 +70,8 @@ class RunReader:
             facts=self._facts(),
             events=events,
             traffic=traffic,
-            monitor=self._counters("monitor.csv", "dstat", "monitor"),
-            process=self._counters("procstat.csv", "procstat", "process"),
+            monitor=self._counters("monitor.csv", "monitor"),
+            process=self._counters("procstat.csv", "process"),
             messages=self.messages,
             logs=tuple(self.logs),
             findings=tuple(self.findings),
@@ -96,7 +111,7 @@ class RunReader:
         names, found = [], []
         for name in self.names:
             path = self.run.host_raw_dir(name) / f"{slot.name}.log"
-            reading = self._read(path, "iperf2") if name != self.server else None
+            reading = self._read(path) if name != self.server else None
             if reading is None:
                 continue
             if reading.messages:
@@ -127,7 +142,7 @@ class RunReader:
         if not path.is_file():
             text = "the server's log is missing: sender-side figures"
             self.findings.append(Finding(slot.name, text))
-        reading = self._read(path, "iperf2")
+        reading = self._read(path)
         return None if reading is None else reading.frame
 
     def _owners(self, received: pd.DataFrame, sent: pd.DataFrame) -> NDArray[np.object_]:
@@ -151,11 +166,11 @@ class RunReader:
         names = [by_end.get(end) or by_address.get(end[0], "") for end in ends]
         return np.array(names, dtype=object)
 
-    def _counters(self, file: str, format_name: str, kind: str) -> pd.DataFrame:
+    def _counters(self, file: str, kind: str) -> pd.DataFrame:
         found = []
         for name in self.names:
             path = self.run.host_raw_dir(name) / file
-            reading = self._read(path, format_name) if path.is_file() else None
+            reading = self._read(path)
             if reading is None or reading.frame.empty:
                 continue
             offset = self._clock(name).offset_s(self.t0_utc_s)
@@ -180,15 +195,26 @@ class RunReader:
                 facts[name] = value if isinstance(value, dict) else {}
         return facts
 
-    def _read(self, path: Path, format_name: str) -> Reading | None:
-        if not path.is_file():
+    def _read_ahead(self) -> None:
+        """All logs at once, so that all cores have work; what they are for is seen later."""
+        tasks: list[tuple[Path, str | None]] = []
+        for name in self.names:
+            folder = self.run.host_raw_dir(name)
+            kind = "server.log" if name == self.server else "log"
+            tasks += [(folder / f"{slot.name}.{kind}", "iperf2") for slot in self.slots]
+            tasks += [(folder / file, form) for file, form in _COUNTERS]
+        tasks = [task for task in tasks if task[0].is_file()]
+        paths = [path for path, _ in tasks]
+        read = read_all(tasks, self._executor, self._cache)
+        self._found = dict(zip(paths, read, strict=True))
+
+    def _read(self, path: Path) -> Reading | None:
+        reading = self._found.pop(path, None)
+        if isinstance(reading, LogError):
+            self._lost(path, reading)
             return None
-        try:
-            reading = get_format(format_name).parse(load(path), path)
-        except LogError as exc:
-            self._lost(path, exc)
-            return None
-        self._note(reading)
+        if reading is not None:
+            self._note(reading)
         return reading
 
     def _note(self, reading: Reading) -> None:

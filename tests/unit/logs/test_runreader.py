@@ -9,6 +9,7 @@ import pytest
 
 from perfkit.errors import RunError
 from perfkit.logs.anchor import place
+from perfkit.logs.cache import Cache
 from perfkit.logs.frames import check
 from perfkit.logs.reader import read_run
 from perfkit.logs.runlogs import Clock, clocks_from
@@ -135,7 +136,7 @@ def test_a_run_without_a_timetable_measured_nothing(run: Run) -> None:
         read_run(run)
 
 
-def test_reading_a_run_writes_nothing(run: Run) -> None:
+def test_reading_a_run_of_small_logs_writes_nothing(run: Run) -> None:
     before = sorted((p, p.stat().st_mtime_ns) for p in run.root.rglob("*"))
     read_run(run)
     assert sorted((p, p.stat().st_mtime_ns) for p in run.root.rglob("*")) == before
@@ -165,3 +166,18 @@ def test_a_stream_without_record_and_stamp_is_not_placed() -> None:
     placed, findings = place(traffic, events, lambda _host: Clock(), 0.0)
     assert np.isnan(placed["t_start_s"].iloc[0])
     assert "no recorded time and no stamp" in findings[0].text
+
+
+def test_large_logs_of_a_run_are_kept_and_found_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = read_run(run, cached=False)
+    monkeypatch.setattr("perfkit.logs.reader.Cache", lambda folder: Cache(folder, 1))
+    read_run(run)
+    kept = sorted(path.name.split(".")[1] for path in run.cache_dir.glob("*.parquet"))
+    assert kept.count("iperf2") == 10  # one client never came up, another's logs have no rows
+    assert set(kept) == {"dstat", "iperf2", "procstat"}
+    again = read_run(run)
+    for name in ("traffic", "monitor", "process"):
+        pd.testing.assert_frame_equal(getattr(fresh, name), getattr(again, name))
+    assert (fresh.logs, fresh.findings) == (again.logs, again.findings)

@@ -1,0 +1,98 @@
+"""Many logs at once: on all cores, by any `concurrent.futures` executor.
+
+Work is handed out in chunks of files and comes back as readings; a log that cannot be used comes
+back as its error, so that one bad file does not hide the others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+from perfkit.errors import LogError
+from perfkit.logs.cache import Cache
+from perfkit.logs.format import Reading
+from perfkit.logs.registry import formats, get_format, load_raw, recognise, unpack
+
+# Below this a pool costs more than it gives.
+_BYTES_WORTH_A_POOL = 2_000_000
+_CHUNK_FILES = 32
+_CHUNK_BYTES = 1_000_000
+Task = tuple[Path, str | None]
+
+
+def read_all(
+    tasks: Iterable[Task], executor: Executor | None = None, cache: Cache | None = None
+) -> list[Reading | LogError]:
+    """Read logs, in the order given.
+
+    Args:
+        tasks: Each a path and its format's name; None = recognise it.
+        executor: Runs the work. Only `submit` and the futures' `result` are used, and everything
+            handed over can be pickled, so threads, processes and a Dask client's executor all do.
+            None = threads, or none at all for little work.
+    """
+    chunks = list(_chunks(tasks))
+    if executor is not None:
+        return _by(executor, chunks, cache)
+    threads = min(os.cpu_count() or 1, len(chunks))
+    if threads < 2 or sum(size for size, _ in chunks) < _BYTES_WORTH_A_POOL:
+        return [found for _, chunk in chunks for found in _read_chunk(chunk, cache)]
+    formats()  # imported by one thread, not by all at once
+    with ThreadPoolExecutor(threads, thread_name_prefix="read-logs") as pool:
+        return _by(pool, chunks, cache)
+
+
+def read_one(path: Path, format_name: str | None, cache: Cache | None = None) -> Reading:
+    """Read one log, or find it in the cache.
+
+    Raises:
+        UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
+    """
+    raw = load_raw(path)
+    data = unpack(raw, path)
+    chosen = get_format(format_name) if format_name else recognise(data, path)
+    if cache is None:
+        return chosen.parse(data, path)
+    known = cache.find(raw, path, chosen.name)
+    if known is not None:
+        return known
+    reading = chosen.parse(data, path)
+    cache.keep(raw, reading)
+    return reading
+
+
+def _by(
+    executor: Executor, chunks: Sequence[tuple[int, list[Task]]], cache: Cache | None
+) -> list[Reading | LogError]:
+    futures = [executor.submit(_read_chunk, chunk, cache) for _, chunk in chunks]
+    try:
+        return [found for future in futures for found in future.result()]
+    finally:  # after an error or an interrupt, nobody wants the rest
+        for future in futures:
+            future.cancel()
+
+
+def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
+    """Tasks in chunks of about a megabyte, and each chunk's size in bytes."""
+    size, chunk = 0, list[Task]()
+    for path, format_name in tasks:
+        chunk.append((path, format_name))
+        size += path.stat().st_size if path.is_file() else 0
+        if size >= _CHUNK_BYTES or len(chunk) == _CHUNK_FILES:
+            yield size, chunk
+            size, chunk = 0, []
+    if chunk:
+        yield size, chunk
+
+
+def _read_chunk(chunk: list[Task], cache: Cache | None) -> list[Reading | LogError]:
+    found: list[Reading | LogError] = []
+    for path, format_name in chunk:
+        try:
+            found.append(read_one(path, format_name, cache))
+        except LogError as exc:
+            found.append(exc)
+    return found

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from perfkit.errors import LogError, TruncatedError
+from perfkit.logs import many
+from perfkit.logs.reader import read, read_many, read_run
+from perfkit.testing.runs import make_run
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+class Foreign(Executor):
+    """The least an executor can be: it works when it is asked for the result."""
+
+    def __init__(self) -> None:
+        self.submitted = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.submitted += 1
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "threads": lambda: ThreadPoolExecutor(2),
+    "processes": lambda: ProcessPoolExecutor(2, multiprocessing.get_context("spawn")),
+    "foreign": Foreign,
+}
+
+
+@pytest.fixture(scope="module", params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    with EXECUTORS[request.param]() as made:
+        yield made
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    """Real logs of several formats, one that is empty and one that is not there."""
+    (tmp_path / "empty.log").write_bytes(b"")
+    real = [*sorted((DATA / "iperf2").glob("*.log")), *sorted((DATA / "dool").glob("*.csv"))]
+    return [real[0], tmp_path / "empty.log", *real[1:], tmp_path / "absent.log"]
+
+
+def test_any_executor_reads_what_one_at_a_time_reads(executor: Executor, paths: list[Path]) -> None:
+    found = read_many(paths, executor)
+    assert [one.path for one in found] == paths
+    for path, one in zip(paths, found, strict=True):
+        if isinstance(one, LogError):
+            with pytest.raises(type(one), match=str(path)):
+                read(path)
+        else:
+            pd.testing.assert_frame_equal(one.frame, read(path).frame, check_exact=True)
+    assert [type(one) for one in found if isinstance(one, LogError)] == [TruncatedError, LogError]
+
+
+def test_any_executor_reads_a_run(executor: Executor, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=5, failed={"client-002": "refused"})
+    alone, shared = read_run(run), read_run(run, executor)
+    for name in ("traffic", "monitor", "process", "events"):
+        pd.testing.assert_frame_equal(getattr(alone, name), getattr(shared, name))
+    assert (alone.logs, alone.findings, alone.messages) == (
+        shared.logs,
+        shared.findings,
+        shared.messages,
+    )
+
+
+def test_little_work_starts_no_threads(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "ThreadPoolExecutor", lambda *_, **__: pytest.fail("a pool"))
+    assert len(read_many(paths)) == len(paths)
+
+
+def test_much_work_is_shared_among_threads(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Foreign()
+    monkeypatch.setattr(many, "ThreadPoolExecutor", lambda *_, **__: pool)
+    monkeypatch.setattr(many, "_BYTES_WORTH_A_POOL", 1)
+    monkeypatch.setattr(many, "_CHUNK_FILES", 4)
+    monkeypatch.setattr(many.os, "cpu_count", lambda: 2)
+    assert [one.path for one in read_many(paths)] == paths
+    assert pool.submitted == -(-len(paths) // 4)
+
+
+def test_no_logs_are_no_readings() -> None:
+    assert read_many([]) == []
+    assert read_many([], Foreign()) == []
