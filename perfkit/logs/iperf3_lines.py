@@ -156,7 +156,7 @@ def _contradict(lines: Lines, kind: NDArray[np.int8]) -> NDArray[np.bool_]:
     """
     length_s = lines.columns["end_s"] - lines.columns["start_s"]
     size = lines.columns["size_bytes"]
-    own = lines.stream * 2 + lines.way
+    own = np.maximum(lines.stream * 2 + lines.way, 0)  # a sum's place is not looked at below
     counted, count = kind == INTERVAL, int(own.max(initial=0)) + 1
     size_of, length_of = (
         np.bincount(own[counted], weights=values[counted], minlength=count)[own]
@@ -178,7 +178,7 @@ def _mend_udp(lines: Lines, kinds: NDArray[np.int8]) -> bool:
     if not lacking.any():
         return False
     counted = kinds == INTERVAL
-    totals = np.bincount(lines.stream[counted], size[counted], int(lines.stream.max()) + 1)
+    totals = np.bincount(lines.stream[counted], size[counted], int(lines.stream.max(initial=0)) + 1)
     size[lacking] = np.where(lines.stream == SUM, np.nan, totals[lines.stream])[lacking]
     length_s = lines.columns["end_s"] - lines.columns["start_s"]
     rate[lacking] = np.where(

@@ -134,12 +134,12 @@ def test_configuring_costs_at_most_three_times_bare_fabric(
         bare.append(timed(lambda: with_bare_fabric(run, hosts)))
     ratios = [mine[0] / theirs[0] for mine, theirs in zip(ours, bare, strict=True)]
     with capsys.disabled():
-        print(f"\n{len(hosts)} hosts, {THREADS} threads, {ROUNDS} rounds (median wall / CPU, s)")  # noqa: T201 -- the result
+        print(f"\n{len(hosts)} hosts, {THREADS} threads, {ROUNDS} rounds (median wall / CPU, s)")
         for name, rows in (("perfkit", ours), ("bare fabric", bare)):
             wall, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
-            print(f"  {name:12} {wall:6.2f} / {cpu:6.2f}")  # noqa: T201 -- the result
-        print(f"  ratio        {statistics.median(ratios):6.2f}  (each: {ratios})")  # noqa: T201 -- the result
-        print(f"  first time, with OpenVPN's start {first_s:.2f} s; the gate {gate_s:.2f} s")  # noqa: T201 -- the result
+            print(f"  {name:12} {wall:6.2f} / {cpu:6.2f}")
+        print(f"  ratio        {statistics.median(ratios):6.2f}  (each: {ratios})")
+        print(f"  first time, with OpenVPN's start {first_s:.2f} s; the gate {gate_s:.2f} s")
     assert statistics.median(ratios) <= MOST_TIMES_BARE
 
 
@@ -155,5 +155,5 @@ def test_a_hundred_certificates_take_less_than_a_second(
     names = [f"client-{n:03d}" for n in range(100)]
     wall_s, _ = timed(lambda: issue_all(authority, names))
     with capsys.disabled():
-        print(f"\n100 certificates: {wall_s:.3f} s")  # noqa: T201 -- the result
+        print(f"\n100 certificates: {wall_s:.3f} s")
     assert wall_s < 1.0
