@@ -17,6 +17,7 @@ from perfkit.settings import Parameters
 
 if TYPE_CHECKING:
     from perfkit.analysis.legacy import Table, TableFormat
+    from perfkit.analysis.segments import Policy
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -121,11 +122,18 @@ _phase_command("release", "End the hosts of a run.")
 
 @main.command()
 @_run_argument
-def segment(run: str, runs_dir: str) -> None:
+@click.option(
+    "--policy",
+    type=click.Choice(["events", "saved", "auto"]),
+    default=None,
+    help="where windows come from [as the run was made with]",
+)
+def segment(run: str, runs_dir: str, policy: Policy | None) -> None:
     """Find the windows that count, from the recorded starts and ends."""
     from perfkit import phases
 
-    click.echo(phases.segment(phases.find_run(run, runs_dir=runs_dir)).to_text())
+    found = phases.find_run(run, runs_dir=runs_dir)
+    click.echo(phases.segment(found, policy=policy).to_text())
 
 
 @main.command()
