@@ -277,7 +277,7 @@ def collect(session: Session) -> StageResult:
 
 def release(session: Session) -> ReleaseReport:
     """End the hosts, unless `keep_fleet` says that they stay until they expire."""
-    if session.settings.parameters.keep_fleet or not session.inventory.hosts():
+    if session.settings.parameters.keep_fleet or not session.is_up:
         return ReleaseReport()
     with session.phase("release"):
         return session.fleet.release()

@@ -156,8 +156,13 @@ class Session:
                 reason = f"gone: {self.provider.name} no longer lists it"
                 self.inventory.move(record.name, HostState.FAILED, reason=reason)
 
+    @property
+    def is_up(self) -> bool:
+        """Hosts may be there: some were asked for and not released, failed ones included."""
+        return any(r.state is not HostState.RELEASED for r in self.inventory.records())
+
     def _release_if_up(self) -> None:
-        if self.inventory.hosts():
+        if self.is_up:
             self.fleet.release()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from memory_provider import MemoryProvider
 
-from perfkit import journal, settings
+from perfkit import journal, phases, settings
 from perfkit import session as sessions
 from perfkit.errors import ConfigError, JournalError, RunError, ScheduleError
 from perfkit.model import Host, HostState, Role
@@ -161,3 +161,15 @@ def test_names_of_clients_sort_as_they_count() -> None:
     assert names[0] == "server"
     assert names[1:] == sorted(names[1:])
     assert [name for name, _ in sessions.host_names(2)] == ["server", "client-001", "client-002"]
+
+
+@pytest.mark.usefixtures("project")
+def test_hosts_that_all_failed_are_released_all_the_same(provider: MemoryProvider) -> None:
+    with opened(clients=1, name="demo") as session:
+        add_running(session, "client-001")
+        provider.put(session.run.id, "client-001")
+        session.inventory.move("client-001", HostState.FAILED, reason="it never started")
+        assert session.inventory.hosts() == []
+        phases.release(session)
+        assert provider.hosts(session.run.id) == []
+        assert not session.is_up
