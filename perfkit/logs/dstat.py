@@ -194,7 +194,7 @@ def _read_block(data: bytes, block: Block, number: int, state: _State) -> pd.Dat
         "missed": gaps.missed,
         **_named_columns(table, keys, block, gaps.repair, first),
     }
-    frame = pd.DataFrame(columns)
+    frame = pd.DataFrame(columns, copy=False)  # the columns are nobody else's
     if not gaps.keep.all():
         frame = frame[gaps.keep].reset_index(drop=True)
     for name, count in frames.forget_impossible(frame, "monitor").items():
@@ -288,9 +288,11 @@ def _named_columns(
             column = f"other:{column}'" if not column.startswith("other:") else f"{column}'"
         figures = values[first:]
         if column.startswith("net_"):
-            figures = figures * (byte * BITS_PER_BYTE) * repair
+            figures = figures * (byte * BITS_PER_BYTE)
+            figures *= repair
         elif column.startswith("disk_"):
-            figures = figures * (byte * kilo) * repair
+            figures = figures * (byte * kilo)
+            figures *= repair
         elif column.startswith("mem_"):
             figures = figures * kilo
         columns[column] = figures

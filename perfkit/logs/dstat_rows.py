@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
 
 from perfkit.logs.dstat_heads import TIMES, Block
 from perfkit.logs.format import UnparsedLines
 
+_BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
 _WIDEST = 200  # cells, so that a damaged head cannot make the search deep
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
 Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
@@ -113,16 +115,21 @@ def _read_at_once(data: bytes, block: Block, plan: _Plan) -> Cells | None:
     try:
         table = pa_csv.read_csv(
             pa.py_buffer(memoryview(data)[block.start : block.end]),
-            read_options=pa_csv.ReadOptions(column_names=names),
+            read_options=pa_csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES),
             parse_options=pa_csv.ParseOptions(quote_char='"' if plan.texts else False),
             convert_options=pa_csv.ConvertOptions(column_types=types, null_values=[""]),
         )
     except pa.ArrowInvalid:
         return None
     return [
-        table.column(n).combine_chunks() if int(n) in as_text else table.column(n).to_numpy()
+        table.column(n).combine_chunks() if int(n) in as_text else _writable(table.column(n))
         for n in names[: plan.width]
     ]
+
+
+def _writable(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = column.to_numpy()  # Arrow's own memory where it is in one piece
+    return values if values.flags.writeable else values.copy()
 
 
 def _read_singly(data: bytes, block: Block, plan: _Plan, unparsed: UnparsedLines) -> Cells:

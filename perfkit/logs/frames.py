@@ -272,7 +272,10 @@ def forget_impossible(frame: pd.DataFrame, kind: str) -> dict[str, int]:
         column = find_column(kind, str(name))
         if column is None or column.check is None or column.dtype != "float":
             continue
-        bad = frame[name].notna() & ~column.check(frame[name])
+        sound = column.check(frame[name])
+        if sound.all():
+            continue
+        bad = frame[name].notna() & ~sound
         if bad.any():
             frame.loc[bad, name] = np.nan
             forgotten[str(name)] = int(bad.sum())
