@@ -44,7 +44,7 @@ def test_an_uplinks_name_fits_linux_and_differs_by_run() -> None:
 def tagged() -> Iterator[tuple[str, int]]:
     run = f"unit-{os.getpid()}-{time.monotonic_ns()}"
     title = tags.format_tag(tags.HOST, {"run": run, "isolation": tags.LOOPBACK, **FIELDS})
-    child = subprocess.Popen(["sh", "-c", "sleep 60; true", title])
+    child = subprocess.Popen([title, "60"], executable="/bin/sleep")
     try:
         assert wait_until(lambda: bool(tags.scan(run)), 10)
         yield run, child.pid
@@ -66,7 +66,7 @@ def test_a_process_that_is_no_first_process_is_no_host_in_namespaces() -> None:
     run = f"unit-{os.getpid()}-{time.monotonic_ns()}"
     title = tags.format_tag(tags.HOST, {"run": run, "isolation": tags.NAMESPACES, **FIELDS})
     real = tags.format_tag(tags.HOST, {"run": run, "isolation": tags.LOOPBACK, **FIELDS})
-    children = [subprocess.Popen(["sh", "-c", "sleep 60; true", tag]) for tag in (title, real)]
+    children = [subprocess.Popen([tag, "60"], executable="/bin/sleep") for tag in (title, real)]
     try:
         assert wait_until(lambda: bool(tags.scan(run)), 10)
         assert [found.pid for found in tags.scan(run)] == [children[1].pid]
