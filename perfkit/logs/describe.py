@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from perfkit.errors import LogError
 from perfkit.logs.format import Reading
 from perfkit.logs.reader import read
@@ -49,4 +51,7 @@ def _content(reading: Reading) -> Iterable[str]:
         yield moved  # no rate of several streams: they may have run one after the other
     elif "t_utc" in frame:
         first, last = frame["t_utc"].min(), frame["t_utc"].max()
+        if pd.isna(first):
+            yield "no row has a time"
+            return
         yield f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"

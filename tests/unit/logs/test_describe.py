@@ -33,3 +33,11 @@ def test_a_file_of_no_known_format_is_refused_in_one_line(tmp_path: Path) -> Non
 def test_a_monitors_log_says_from_when_to_when(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", clients=1, seed=1)
     assert " UTC" in describe(run.raw_dir / "server" / "monitor.csv")
+
+
+def test_a_log_without_times_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "timeless.csv"
+    head = '"Dstat 0.7.3 CSV output"\n"Host:","h",,,,"User:","u"\n"Cmdline:","dstat -c"\n'
+    names = '"total cpu usage",,,,,\n"usr","sys","idl","wai","hiq","siq"\n'
+    log.write_text(head + names + "1,1,98,0,0,0\n" * 3)
+    assert "no row has a time" in describe(log)
