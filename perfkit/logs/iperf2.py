@@ -176,7 +176,8 @@ def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture)
             "connected_utc": pd.DatetimeIndex(stamps[ends], tz="UTC"),
             **columns,
             "line_no": line_nos,
-        }
+        },
+        copy=False,  # the columns are nobody else's
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,7 +62,7 @@ _NAMES = (
     *("id", "mark", "start_s", "end_s", "size_bytes", "throughput_bps"),
     *("jitter_s", "lost", "datagrams", "retransmits", "rtt_s"),
 )
-_LINES_WORTH_A_THREAD = 20_000
+_SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between takes little memory
 
 
 def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]:
@@ -74,14 +73,12 @@ def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]
         `end_s`, `size_bytes`, `throughput_bps` and what -e and UDP add, NaN where a line has it
         not; and the lines' numbers, from 1 and ascending.
     """
-    threads = min(os.cpu_count() or 1, len(lines) // _LINES_WORTH_A_THREAD)
-    if threads < 2:
+    if len(lines) <= _SLICE_LINES:
         return _read_slice(lines)
-    starts = np.linspace(0, len(lines), threads + 1).astype(np.int64).tolist()
-    slices = [lines[a:b] for a, b in pairwise(starts)]
-    with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(_read_slice, slices))
-    line_nos = [numbers + start for (_, numbers), start in zip(parts, starts, strict=False)]
+    starts = range(0, len(lines), _SLICE_LINES)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = list(pool.map(_read_slice, (lines[at : at + _SLICE_LINES] for at in starts)))
+    line_nos = [numbers + start for (_, numbers), start in zip(parts, starts, strict=True)]
     return _under_each_other([columns for columns, _ in parts]), np.concatenate(line_nos)
 
 

@@ -1,6 +1,6 @@
 """Any log file, or a whole run's, to frames: the door to this package.
 
-`sniff` names a file's format, `read` reads one file, `read_many` reads many on all cores,
+`sniff` names a file's format, `read` reads one file, `read_many` reads many,
 `read_run` reads all logs of a run and puts every sample on the run's time line.
 """
 
@@ -66,11 +66,12 @@ def read(
 def read_many(
     paths: Iterable[Path], executor: Executor | None = None, *, cache: Path | None = None
 ) -> list[Reading | LogError]:
-    """Read logs of any known formats on all cores.
+    """Read logs of any known formats.
 
     Args:
         executor: Runs the work; anything with the `submit` of `concurrent.futures` will do, such
-            as a Dask client's executor. None = threads, and none at all for little work.
+            as a Dask client's executor. None = threads for large logs, one by one for small ones;
+            thousands of small ones are read faster by a `ProcessPoolExecutor`.
         cache: As in `read`; where it is must be true for whoever runs the work.
 
     Returns:

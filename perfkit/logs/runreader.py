@@ -30,7 +30,7 @@ class RunReader:
     """Reads one run, once; collects what goes wrong on the way.
 
     Args:
-        executor: Runs the parsing; None = threads, or none for little work.
+        executor: Runs the parsing; None = `read_all` chooses.
         cache: Where parsed logs are kept; None = nowhere.
     """
 

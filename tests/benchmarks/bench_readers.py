@@ -43,16 +43,19 @@ MANY_TARGET_MS = 2
 MEMORY_TARGET = 5  # times the input
 # The old script's three fields, of the lines that have them in this log.
 MAWK = "/Bytes/ { total += $(NF - 4); rate += $(NF - 2); n++ } END { print n, total, rate }"
+# Not ru_maxrss: a child begins with its parent's.
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from perfkit.logs import registry
 from perfkit.logs.reader import read
+def peak_kb():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 registry.formats()
-idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-read(Path(sys.argv[1]))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(1024 * (peak - idle))
+idle_kb = peak_kb()
+reading = read(Path(sys.argv[1]))
+print(1024 * (peak_kb() - idle_kb))
 """
 
 
@@ -207,7 +210,7 @@ def test_a_thousand_files(make: Callable[[int], Iterator[str]], tmp_path: Path) 
     told = ", ".join(f"{name} {ms:.2f}" for name, ms in per_file_ms.items())
     say(f"\n{make.__name__}, 1,000 of {size_kb:.0f} kB, ms a file: {told} ({MANY_TARGET_MS=})")
     say(f"one by one takes {processor_s:.2f} ms of a processor a file")
-    assert per_file_ms["read_many"] <= MANY_TARGET_MS
+    assert per_file_ms["read_many, 2 processes"] <= MANY_TARGET_MS
 
 
 def test_a_large_log_from_the_cache(dool: tuple[Path, int], server: Path, tmp_path: Path) -> None:
@@ -228,4 +231,4 @@ def test_memory_of_reading_large_logs(dool: tuple[Path, int], server: Path) -> N
         )
         ratio = int(done.stdout) / path.stat().st_size
         say(f"\n{path.name}: peak memory {ratio:.1f} times the input (target {MEMORY_TARGET})")
-        assert ratio < MEMORY_TARGET
+        assert 1 < ratio < MEMORY_TARGET

@@ -75,17 +75,18 @@ def test_any_executor_reads_a_run(executor: Executor, tmp_path: Path) -> None:
     )
 
 
-def test_little_work_starts_no_threads(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_logs_start_no_threads(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "ThreadPoolExecutor", lambda *_, **__: pytest.fail("a pool"))
     assert len(read_many(paths)) == len(paths)
 
 
-def test_much_work_is_shared_among_threads(
+def test_large_logs_are_shared_among_threads(
     paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = Foreign()
     monkeypatch.setattr(many, "ThreadPoolExecutor", lambda *_, **__: pool)
     monkeypatch.setattr(many, "_BYTES_WORTH_A_POOL", 1)
+    monkeypatch.setattr(many, "_MEAN_BYTES_WORTH_A_POOL", 1)
     monkeypatch.setattr(many, "_CHUNK_FILES", 4)
     monkeypatch.setattr(many.os, "cpu_count", lambda: 2)
     assert [one.path for one in read_many(paths)] == paths
