@@ -157,7 +157,9 @@ def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture)
     stream[orphan] = len(connects) + np.unique(ids[orphan], return_inverse=True)[1]
     # Where the connection was not printed, the row takes the empty last entry of each list.
     ends = np.where((stream >= 0) & (stream < len(connects)), stream, len(connects))
-    stamps = np.array([*(c["connected"] for c in connects), "NaT"], dtype="datetime64[ns]")
+    # A stamp that is no moment, such as 13:87, is none: the stream is placed without it.
+    printed = [*(c["connected"] for c in connects), None]
+    stamps = pd.to_datetime(pd.Series(printed, dtype="str"), format="ISO8601", errors="coerce")
     sides, kinds = _sides(ends, marks, furniture), _line_kinds(stream, ids, marks, columns)
     _mark_server_reports(sides, kinds, columns["start_s"], line_nos, furniture.server_reports)
     return pd.DataFrame(
@@ -173,7 +175,7 @@ def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture)
             "local_port": np.array([*(c["local_port"] for c in connects), 0])[ends],
             "peer_address": take_text([c["peer_address"] for c in connects], ends),
             "peer_port": np.array([*(c["peer_port"] for c in connects), 0])[ends],
-            "connected_utc": pd.DatetimeIndex(stamps[ends], tz="UTC"),
+            "connected_utc": pd.DatetimeIndex(stamps).as_unit("ns").tz_localize("UTC")[ends],
             **columns,
             "line_no": line_nos,
         },

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/fuzz_readers.py --inputs 1000000 --seed 1
 
-Whatever the bytes, a reader returns data or raises a `LogError`; no input takes over 100 ms of processor time for each
-kB. The originals are the captures in tests/data, cut to their first 4 kB, so that damage lies close.
-Prints a row a format; the exit status is 1 if a promise was broken. The short tier of the same
-check, and the cut at every byte, are in tests/contract and tests/unit/logs.
+Whatever the bytes, a reader returns data or raises a `LogError`; no input takes over 100 ms of
+processor time for each kB. The originals are the captures in tests/data, cut to their first 4 kB, so
+that damage lies close. Prints a row a format; the exit status is 1 if a promise was broken. The
+short tier of the same check, and the cut at every byte, are in tests/contract and tests/unit/logs.
 """
 
 from __future__ import annotations

@@ -239,3 +239,12 @@ def test_a_log_read_in_slices_is_the_same(path: Path, monkeypatch: pytest.Monkey
     in_slices = read(path.name)
     pd.testing.assert_frame_equal(whole.frame, in_slices.frame, check_exact=True)
     assert (whole.unparsed, whole.notes) == (in_slices.unparsed, in_slices.notes)
+
+
+def test_a_stamp_that_is_no_moment_is_none(tmp_path: Path) -> None:
+    line = b"[  1] local 127.0.0.1 port 5001 connected with 127.0.0.1 port 4000 on 2026-11-22 %s (UTC)\n"
+    sums = b"[ ID] Interval Transfer Bandwidth\n[  1] 0.00-1.00 sec  1000 Bytes  8000 bits/sec\n"
+    for moment, known in ((b"13:07:12", True), (b"13:87:12", False), (b"99:99:99", False)):
+        frame = iperf2.parse(line % moment + sums, tmp_path / "x.log").frame
+        assert frame["connected_utc"].notna().all() == known
+        assert float(frame["size_bytes"].sum()) == 1000
