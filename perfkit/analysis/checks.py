@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,8 @@ def findings_of(
     for segment in segments:
         found += [Finding(segment.slot, note) for note in segment.notes]
     for row in tests.to_dict("records"):
-        found += _contradictions({str(key): value for key, value in row.items()})
+        named = {str(key): value for key, value in row.items()}
+        found += [*_doubts(named), *_contradictions(named)]
     for host, clock in logs.clocks.items():
         moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)
         if moved > CLOCK_DRIFT_S:
@@ -73,13 +74,19 @@ def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
     return [Finding(slot, text)]
 
 
-def _contradictions(row: dict[str, object]) -> list[Finding]:
+def _figures_of(row: dict[str, object]) -> Callable[[str], float]:
+    """A row's figures by name; NaN for what it has not, so that every comparison is False."""
+
     def figure(name: str) -> float:
         value = row.get(name)
         return float(value) if isinstance(value, int | float) else np.nan
 
-    slot = str(row["slot"])
-    texts = []
+    return figure
+
+
+def _doubts(row: dict[str, object]) -> list[Finding]:
+    """What makes a slot's window, or its clients, other than planned."""
+    figure, texts = _figures_of(row), []
     if row.get("side") == "sender":
         texts.append("no receiver's log: figures are what the clients sent, not what arrived")
     if figure("window_s") < LEAST_OVERLAP * figure("planned_s"):
@@ -91,6 +98,17 @@ def _contradictions(row: dict[str, object]) -> list[Finding]:
         texts.append(f"the steady window is only {figure('window_s'):.1f} s long")
     if figure("late_max_s") > LATE_S:
         texts.append(f"a client started {figure('late_max_s'):.1f} s late")
+    if figure("clients_starved") > 0:
+        texts.append(
+            f"{figure('clients_starved'):.0f} clients moved less than 1 % of the median client in the "
+            "steady window: starved, or connected late; they are in the means and Jain's index"
+        )
+    return [Finding(str(row["slot"]), text) for text in texts]
+
+
+def _contradictions(row: dict[str, object]) -> list[Finding]:
+    """Where one source of a slot's figures does not go with another."""
+    figure, slot, texts = _figures_of(row), str(row["slot"]), []
     if figure("udp_reports_unusable") > 0:
         texts.append(
             f"{figure('udp_reports_unusable'):.0f} UDP reports say that more was lost than sent, "

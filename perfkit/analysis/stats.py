@@ -23,6 +23,7 @@ from perfkit.analysis.sensitivity import sensitivity
 from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
+STARVED_SHARE = 0.01  # of the median client's goodput
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
     "by overlap, divided by its length. Quantiles: linear interpolation (type 7). 95 % CI: batch "
@@ -113,6 +114,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     counted = list(prepared.counted)
     ours = arrived["host"].isin(counted)
     seconds = rates.per_second_bps(intervals[intervals["host"].isin(counted)], window)
+    goodput = prepared.goodput_by_host(window).reindex(counted, fill_value=0.0)
     error, batches = confidence.batch_means_error(seconds), confidence.batch_count(len(seconds))
     return {
         "side": prepared.side,
@@ -127,6 +129,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "goodput_ci_bps": confidence.half_width(error, batches),
         "goodput_batches": batches,
         "goodput_sd_bps": float(seconds.std(ddof=1)) if len(seconds) > 1 else np.nan,
+        "clients_starved": int((goodput <= STARVED_SHARE * goodput.median()).sum()),
         "disagreeing_streams": rates.disagreeing_streams(arrived),
         **transport.tcp_figures(prepared.placed, counted),
         **transport.udp_figures(arrived, counted),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,18 @@ def test_a_udp_clients_server_report_is_not_counted_twice() -> None:
     assert kept["stream_id"].tolist() == ["1", "*2"]
     alone, _ = rates.receiver_rows(rows.iloc[1:3])
     assert alone["kind"].tolist() == ["summary"]
+
+
+def test_clients_that_move_next_to_nothing_are_counted_in_a_warning(tmp_path: Path) -> None:
+    logs = read_run(make_run(tmp_path / "run", clients=5, seed=3))
+    traffic = logs.traffic.copy()
+    starved = (traffic["host"] == "client-003").to_numpy()
+    traffic.loc[starved, ["size_bytes", "throughput_bps"]] = 0.0
+    logs = replace(logs, traffic=traffic)
+    found = outcomes(logs)
+    summary = summarise(logs, from_events(logs, found), found)
+    assert set(summary.tests["clients_starved"]) == {1}
+    assert sum("1 clients moved less than 1 %" in f.text for f in summary.findings) == len(
+        logs.slots
+    )
+    assert "moved less" not in str(summary_of(make_run(tmp_path / "well", clients=5)).findings)
