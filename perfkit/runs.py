@@ -12,7 +12,8 @@
       hosts/<host>/               configure.log and the files made for that host
       raw/<host>/<slot>.log       what the test script printed, on client and server
       raw/<host>/<slot>.server.log     what the test's server script printed
-      raw/<host>/<slot>.events.json    planned and actual start and end, exit status
+      raw/<host>/<slot>.events.json    planned and actual start and end, exit status; of the
+                                  server script: <slot>.server.events.json
       raw/<host>/monitor.csv      dool, one row a second, epoch first
       raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes of the OpenVPN server process
       raw/<host>/openvpn.log      and openvpn-status.log
