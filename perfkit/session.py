@@ -32,8 +32,11 @@ from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, NetworkPath, Role, Slot
 from perfkit.runs import Run
 from perfkit.settings import Settings
+from perfkit.units import format_size
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
+
+DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 
 RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
 
@@ -177,6 +180,7 @@ def open_new(chosen: Settings) -> Session:
     chosen, notices = _fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
     provider.preflight(chosen.parameters.clients + 1)
+    _require_disk(chosen)
     run = runs.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict())
     _copy_config(chosen, run)
     key = make_ssh_key()
@@ -262,6 +266,22 @@ def _fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
             "run as root or with passwordless sudo, or choose tests with path = direct",
         )
     return replace(chosen, tests=outside), [f"left out, hosts cannot have a tunnel: {in_tunnel}"]
+
+
+def _require_disk(chosen: Settings) -> None:
+    """Refuse a runs folder that cannot hold the run, before hosts are made for nothing."""
+    existing = next(p for p in (chosen.runs_dir, *chosen.runs_dir.parents) if p.exists())
+    needed_bytes = (chosen.parameters.clients + 1) * DISK_PER_HOST_BYTES
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < needed_bytes:
+        raise ConfigError(
+            "parameters",
+            "runs_dir",
+            str(chosen.runs_dir),
+            f"a run with {chosen.parameters.clients} clients needs about "
+            f"{format_size(needed_bytes)}, {format_size(free_bytes)} are free",
+            "make room, ask for fewer clients, or set runs_dir to another disk",
+        )
 
 
 def _copy_config(chosen: Settings, run: Run) -> None:

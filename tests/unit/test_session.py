@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from memory_provider import MemoryProvider
@@ -173,3 +174,13 @@ def test_hosts_that_all_failed_are_released_all_the_same(provider: MemoryProvide
         phases.release(session)
         assert provider.hosts(session.run.id) == []
         assert not session.is_up
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1))
+    with pytest.raises(ConfigError, match=r"runs_dir .*1 B are free; make room"):
+        opened(clients=3)
+    assert not (project / "runs").exists()
