@@ -229,7 +229,7 @@ def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
     parameters = chosen.parameters
     if parameters.provider != "local":
-        return get_provider(parameters.provider)
+        return get_provider(parameters.provider, config_dir=chosen.config_dir)
     programs = {program for test in chosen.tests for program in test.needs}
     if any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
         programs.add("openvpn")
@@ -285,7 +285,7 @@ def _require_disk(chosen: Settings) -> None:
 
 
 def _copy_config(chosen: Settings, run: Run) -> None:
-    for name in ("tests", "cron", "ssh"):
+    for name in ("tests", "cron", "ssh", chosen.parameters.provider):
         source = chosen.config_dir / f"{name}.conf"
         if not source.exists():
             source = chosen.config_dir / f"{name}.conf.sample"

@@ -1,4 +1,4 @@
-"""config/*.conf and parameters in, validated settings out; the only reader of config/.
+"""config/*.conf and parameters in, validated settings out.
 
 A campaign is described by `Parameters` (what the notebook's parameters cell and the command
 line's options are made of) and four INI files. A file `x.conf` wins over its committed
@@ -8,16 +8,15 @@ is found before anything is launched.
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from perfkit import runs
+from perfkit import conf, runs
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import NetworkPath, TestSpec
 
@@ -115,9 +114,6 @@ class TestConf(BaseModel):
     path: NetworkPath = NetworkPath.DIRECT
 
 
-Conf = TypeVar("Conf", bound=BaseModel)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that is decided before a host exists."""
@@ -172,7 +168,7 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         ConfigError: the first thing that is wrong, with its remedy.
     """
-    chosen = _validate(Parameters, dict(parameters or {}), source="parameters")
+    chosen = conf.validate(Parameters, dict(parameters or {}), source="parameters")
     project = project_dir()
     config_dir = Path(chosen.config_dir).resolve() if chosen.config_dir else project / "config"
     resources_dir = project / "resources"
@@ -182,8 +178,8 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
         )
     return Settings(
         parameters=chosen,
-        ssh=_single_section(config_dir, "ssh", SshConf),
-        cron=_single_section(config_dir, "cron", CronConf),
+        ssh=conf.load(config_dir, "ssh", SshConf),
+        cron=conf.load(config_dir, "cron", CronConf),
         tests=_select(load_tests(config_dir, resources_dir), chosen),
         runs_dir=Path(chosen.runs_dir).resolve() if chosen.runs_dir else project / "runs",
         config_dir=config_dir,
@@ -197,7 +193,7 @@ def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
     Raises:
         ConfigError: a bad section, or a test without an executable script.
     """
-    path, parser = _read_ini(config_dir, "tests")
+    path, parser = conf.read_ini(config_dir, "tests")
     if not parser.sections():
         raise ConfigError(
             path.name, "sections", [], "no test in it", "add a section named like a script"
@@ -214,7 +210,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         raise ConfigError(
             where, "name", name, "not a test name", "use lower-case letters, digits, - and _"
         )
-    conf = _validate(TestConf, keys, source=where)
+    checked = conf.validate(TestConf, keys, source=where)
     script = scripts_dir / name
     if not (script.is_file() and os.access(script, os.X_OK)):
         there = (
@@ -232,12 +228,12 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         name=name,
         script=script,
         server_script=server_script if server_script.is_file() else None,
-        duration_s=conf.duration,
-        time_min=conf.time,
-        server=conf.server,
-        port=conf.port,
-        needs=tuple(conf.needs.split()),
-        path=conf.path,
+        duration_s=checked.duration,
+        time_min=checked.time,
+        server=checked.server,
+        port=checked.port,
+        needs=tuple(checked.needs.split()),
+        path=checked.path,
     )
 
 
@@ -260,68 +256,3 @@ def _select(tests: tuple[TestSpec, ...], chosen: Parameters) -> tuple[TestSpec, 
     if not chosen.duration_s:
         return tuple(selected)
     return tuple(replace(test, duration_s=chosen.duration_s) for test in selected)
-
-
-def _single_section(config_dir: Path, name: str, model: type[Conf]) -> Conf:
-    path, parser = _read_ini(config_dir, name)
-    for section in parser.sections():
-        if section != name:
-            raise ConfigError(
-                path.name, "section", section, "unknown section", did_you_mean(section, [name])
-            )
-    keys = dict(parser[name]) if parser.has_section(name) else {}
-    if "password" in keys:
-        raise ConfigError(
-            f"{path.name} [{name}]",
-            "password",
-            "***",
-            "passwords are not used",
-            "remove it; perfkit logs in with a key made for each run, or with key_file",
-        )
-    return _validate(model, keys, source=f"{path.name} [{name}]")
-
-
-def _read_ini(config_dir: Path, name: str) -> tuple[Path, configparser.ConfigParser]:
-    """`name.conf`, else its sample; a missing pair is an empty file."""
-    path = config_dir / f"{name}.conf"
-    if not path.exists():
-        path = config_dir / f"{name}.conf.sample"
-    parser = configparser.ConfigParser(
-        interpolation=None, inline_comment_prefixes=("#",), default_section="\0none"
-    )
-    try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
-    except FileNotFoundError:
-        pass  # all keys have defaults; tests.conf is refused as empty
-    except (configparser.Error, UnicodeDecodeError) as exc:
-        problem = str(exc).splitlines()[0]
-        raise ConfigError(
-            path.name, "syntax", str(path), problem, f"compare it with {name}.conf.sample"
-        ) from exc
-    except OSError as exc:
-        raise ConfigError(
-            path.name, "file", str(path), exc.strerror or str(exc), "make it readable"
-        ) from exc
-    return path, parser
-
-
-def _validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Conf:
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as exc:
-        # A mistyped key also leaves its right name missing: the mistyping is what to tell.
-        error = min(exc.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        key = str(error["loc"][0]) if error["loc"] else "?"
-        known = list(model.model_fields)
-        if error["type"] == "extra_forbidden":
-            raise ConfigError(
-                source, key, values[key], "unknown key", did_you_mean(key, known)
-            ) from exc
-        remedy = model.model_fields[key].description if key in model.model_fields else None
-        raise ConfigError(
-            source,
-            key,
-            values.get(key),
-            error["msg"].lower(),
-            f"expected: {remedy}" if remedy else "compare it with the sample file",
-        ) from exc

@@ -109,7 +109,7 @@ def _survey_all() -> tuple[list[tuple[Provider, FoundFleet]], tuple[str, ...]]:
     unasked = []
     for name in provider_names():
         try:
-            provider = get_provider(name)
+            provider = get_provider(name, config_dir=settings.project_dir() / "config")
             fleets += [(provider, fleet) for fleet in survey(provider)]
         except (PerfkitError, ImportError) as exc:
             unasked.append(f"NOT ASKED: provider {name}: {exc}")

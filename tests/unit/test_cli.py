@@ -20,7 +20,7 @@ def perfkit(*arguments: str) -> Result:
 def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
     memory = MemoryProvider()
     monkeypatch.setattr(upkeep, "provider_names", lambda: ["memory"])
-    monkeypatch.setattr(upkeep, "get_provider", lambda _name: memory)
+    monkeypatch.setattr(upkeep, "get_provider", lambda _name, **_options: memory)
     return memory
 
 

@@ -25,7 +25,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
 
 def registered(monkeypatch: pytest.MonkeyPatch, makers: dict[str, Callable[[], object]]) -> None:
     monkeypatch.setattr(upkeep, "provider_names", lambda: sorted(makers))
-    monkeypatch.setattr(upkeep, "get_provider", lambda name: makers[name]())
+    monkeypatch.setattr(upkeep, "get_provider", lambda name, **_options: makers[name]())
 
 
 def refuse() -> object:

@@ -45,6 +45,7 @@ class LocalProvider:
         hidden: Folders that hosts must not see, beyond homes and the project: where runs are kept.
         programs: What the run needs on its hosts; they have this machine's programs.
         ports: TCP ports the run's servers listen on; loopback hosts share this machine's.
+        config_dir: Told to every provider; this one has no file there.
 
     Attributes:
         isolation: What was chosen, never `auto`.
@@ -59,6 +60,7 @@ class LocalProvider:
         hidden: Sequence[str | Path] = (),
         programs: Sequence[str] = (),
         ports: Sequence[int] = (),
+        config_dir: Path | None = None,
     ) -> None:
         if isolation not in ISOLATIONS:
             raise ConfigError(

@@ -1,0 +1,97 @@
+"""One INI file of config/ in, checked values out; what is wrong is a `ConfigError` with its remedy.
+
+A file `x.conf` wins over its committed `x.conf.sample`. `perfkit.settings` reads the files that
+every run has; a provider reads its own, `config/<provider>.conf`, with the same functions.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from perfkit.errors import ConfigError, did_you_mean
+
+Conf = TypeVar("Conf", bound=BaseModel)
+
+
+def load(config_dir: Path, name: str, model: type[Conf]) -> Conf:
+    """Read the one section [name] of name.conf, else of its sample; a missing pair is all defaults.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with its remedy.
+    """
+    path, parser = read_ini(config_dir, name)
+    for section in parser.sections():
+        if section != name:
+            raise ConfigError(
+                path.name, "section", section, "unknown section", did_you_mean(section, [name])
+            )
+    keys = dict(parser[name]) if parser.has_section(name) else {}
+    if "password" in keys:
+        raise ConfigError(
+            f"{path.name} [{name}]",
+            "password",
+            "***",
+            "passwords are not used",
+            "remove it; perfkit logs in with a key made for each run, or with key_file",
+        )
+    return validate(model, keys, source=f"{path.name} [{name}]")
+
+
+def read_ini(config_dir: Path, name: str) -> tuple[Path, configparser.ConfigParser]:
+    """The path and the sections of `name.conf`, else of its sample; a missing pair is empty.
+
+    Raises:
+        ConfigError: not an INI file, or not readable.
+    """
+    path = config_dir / f"{name}.conf"
+    if not path.exists():
+        path = config_dir / f"{name}.conf.sample"
+    parser = configparser.ConfigParser(
+        interpolation=None, inline_comment_prefixes=("#",), default_section="\0none"
+    )
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+    except FileNotFoundError:
+        pass  # all keys have defaults; tests.conf is refused as empty
+    except (configparser.Error, UnicodeDecodeError) as exc:
+        problem = str(exc).splitlines()[0]
+        raise ConfigError(
+            path.name, "syntax", str(path), problem, f"compare it with {name}.conf.sample"
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(
+            path.name, "file", str(path), exc.strerror or str(exc), "make it readable"
+        ) from exc
+    return path, parser
+
+
+def validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Conf:
+    """Check values against a model; `source` says in an error where they came from.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with key, value and remedy.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as exc:
+        # A mistyped key also leaves its right name missing: the mistyping is what to tell.
+        error = min(exc.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        key = str(error["loc"][0]) if error["loc"] else "?"
+        known = list(model.model_fields)
+        if error["type"] == "extra_forbidden":
+            raise ConfigError(
+                source, key, values[key], "unknown key", did_you_mean(key, known)
+            ) from exc
+        remedy = model.model_fields[key].description if key in model.model_fields else None
+        raise ConfigError(
+            source,
+            key,
+            values.get(key),
+            error["msg"].lower(),
+            f"expected: {remedy}" if remedy else "compare it with the sample file",
+        ) from exc
