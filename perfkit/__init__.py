@@ -12,6 +12,7 @@ works on a copied run folder, on a laptop with no network. Nothing crosses the s
 `perfkit.phases`      one function a phase; start reading here
 `perfkit.cli`         the same functions as shell commands
 `perfkit.session`     a run that this process has open; `upkeep`: status and reap; `doctor`
+`perfkit.verdicts`    what a phase's results mean for its run; `tunnels`: the gate before traffic
 `perfkit.fleet`       hosts: providers, inventory, launching, reaping
 `perfkit.configure`   SSH: guarded Fabric connections, configurer threads, recipes, PKI
 `perfkit.measure`     timetable, clocks, starters, the runner, collecting the logs

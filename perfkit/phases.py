@@ -16,28 +16,25 @@ parameter `on_shortfall`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import click
 
-from perfkit import journal, runs, settings
+from perfkit import journal, runs, settings, tunnels, verdicts
 from perfkit import session as sessions
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
-from perfkit.configure import health, pki, recipes
-from perfkit.errors import StageError
+from perfkit.configure import pki, recipes
 from perfkit.fleet.provider import HostRequest, ReleaseReport
 from perfkit.logs.reader import read_run
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
 from perfkit.measure.plan import Addresses
 from perfkit.measure.starters import get_starter
-from perfkit.model import Host, HostResult, HostState, NetworkPath, Role, StageResult
+from perfkit.model import Host, HostResult, HostState, Role, StageResult
 from perfkit.report import page
 from perfkit.report.page import Report
 from perfkit.report.standard import standard_tables
@@ -104,7 +101,7 @@ def launch(
         HostResult(host=r.name, ok=r.state is not HostState.FAILED, reason=r.reason)
         for r in session.inventory.records()
     ]
-    return _judged(
+    return verdicts.judged(
         session, StageResult(stage="launch", results=results, elapsed_s=monotonic() - started)
     )
 
@@ -125,7 +122,7 @@ def configure(session: Session) -> StageResult:
     Raises:
         StageError: by `on_shortfall`, too many clients failed; or the server did.
     """
-    chosen, tunnel = session.settings, _tunnel(session)
+    chosen, tunnel = session.settings, tunnels.tunnel_of(session)
     with session.phase("configure"), FleetView(session.inventory, session.journal, "configure"):
         setup = recipes.configure(
             session.run,
@@ -135,43 +132,13 @@ def configure(session: Session) -> StageResult:
             resources_dir=chosen.resources_dir,
             tunnel=tunnel,
             deadline_s=chosen.ssh.host_deadline_s,
-            on_result=_mover(session, HostState.CONFIGURED, only_failures=tunnel is not None),
+            on_result=verdicts.mover(
+                session, HostState.CONFIGURED, only_failures=tunnel is not None
+            ),
         )
         if tunnel is not None:
-            setup = _with_tunnels(session, setup, tunnel)
-    return _judged(session, setup)
-
-
-def _tunnel(session: Session) -> recipes.TunnelPlan | None:
-    """The run's VPN, if a test goes through one."""
-    if not any(slot.test.path is NetworkPath.TUNNEL for slot in session.slots):
-        return None
-    return recipes.TunnelPlan(
-        server_address=session.inventory.wait_for_host("server").address,
-        clients=session.settings.parameters.clients,
-    )
-
-
-def _with_tunnels(session: Session, setup: StageResult, tunnel: recipes.TunnelPlan) -> StageResult:
-    """The gate before traffic: a host is configured once its tunnel carries a ping."""
-    started = monotonic()
-    reached = {result.host for result in setup.ok}
-    hosts = [h for h in session.inventory.hosts(HostState.REACHABLE) if h.name in reached]
-    found = health.check_tunnels(
-        hosts,
-        session.pool,
-        peer=tunnel.server_tunnel_address,
-        threads=max(session.settings.threads, len(hosts)),
-    )
-    move, results = _mover(session, HostState.CONFIGURED), {r.host: r for r in setup.results}
-    for name, tunnel_health in found.items():
-        if tunnel_health.tunnel_address:
-            session.inventory.set_tunnel_address(name, tunnel_health.tunnel_address)
-        reason = f"tunnel: {tunnel_health.reason}" if not tunnel_health.ok else ""
-        results[name] = replace(results[name], ok=tunnel_health.ok, reason=reason)
-        move(results[name])
-    elapsed_s = setup.elapsed_s + monotonic() - started
-    return replace(setup, results=tuple(results.values()), elapsed_s=elapsed_s)
+            setup = tunnels.with_tunnels(session, setup, tunnel)
+    return verdicts.judged(session, setup)
 
 
 def _pinned(session: Session) -> Iterator[Host]:
@@ -183,22 +150,6 @@ def _pinned(session: Session) -> Iterator[Host]:
         if host.name not in pinned:
             pki.pin_hosts(session.run.known_hosts_path, [host])
         yield host
-
-
-def _mover(
-    session: Session, state: HostState, *, only_failures: bool = False
-) -> Callable[[HostResult], None]:
-    """Bring each host's result into the inventory as it arrives."""
-
-    def move(result: HostResult) -> None:
-        if not result.ok:
-            session.inventory.move(
-                result.host, HostState.FAILED, reason=result.reason, log=result.log
-            )
-        elif not only_failures:
-            session.inventory.move(result.host, state)
-
-    return move
 
 
 def measure(session: Session) -> StageResult:
@@ -213,12 +164,14 @@ def measure(session: Session) -> StageResult:
     chosen = session.settings
     hosts = session.inventory.hosts(HostState.CONFIGURED)
     if not hosts and session.run.timetable_path.exists():
-        return _as_it_was(session, HostState.DONE, "measure")
+        return verdicts.as_it_was(session, HostState.DONE, "measure")
     watch = FleetView(session.inventory, session.journal, "measure")
     passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
 
     def on_result(name: str, result: HostResult) -> None:
-        _mover(session, passes.get(name, HostState.ARMED), only_failures=name == "ready")(result)
+        verdicts.mover(session, passes.get(name, HostState.ARMED), only_failures=name == "ready")(
+            result
+        )
 
     with session.phase("measure"), watch:
         return runner.measure(
@@ -238,7 +191,7 @@ def measure(session: Session) -> StageResult:
             hooks=runner.Hooks(
                 on_progress=lambda progress: watch.note(str(progress)),
                 on_result=on_result,
-                check=lambda armed: _judge(session, armed),
+                check=lambda armed: verdicts.judge(session, armed),
             ),
         )
 
@@ -333,44 +286,3 @@ def run_all(session: Session) -> Report:
         collect(session)
     segment(session.run)
     return report(session.run)
-
-
-def _as_it_was(session: Session, state: HostState, stage: str) -> StageResult:
-    """A phase that was done before, from the inventory's memory."""
-    done = {host.name for host in session.inventory.have_been(state)}
-    return StageResult(
-        stage=stage,
-        results=tuple(
-            HostResult(host=record.name, ok=record.name in done, reason=record.reason)
-            for record in session.inventory.records()
-        ),
-    )
-
-
-def _judged(session: Session, result: StageResult) -> StageResult:
-    _judge(session, result)
-    return result
-
-
-def _judge(session: Session, result: StageResult) -> None:
-    """Go on with the hosts that are left, or not, as `on_shortfall` says.
-
-    Raises:
-        StageError: not; with every host's result.
-    """
-    chosen = session.settings.parameters
-    failed = {r.host for r in result.failed}
-    left = [r for r in session.inventory.records() if r.role is Role.CLIENT and r.usable]
-    left = [record for record in left if record.name not in failed]
-    needed = {"fail": chosen.clients, "quorum": math.ceil(chosen.quorum * chosen.clients), "go": 1}
-    server_failed = "server" in failed
-    if not server_failed and len(left) >= needed[chosen.on_shortfall]:
-        return
-    what = (
-        "the server failed"
-        if server_failed
-        else f"{len(left)} of {chosen.clients} clients are left, {needed[chosen.on_shortfall]} needed"
-    )
-    raise StageError(
-        f"{result.stage}: {what} (on_shortfall = {chosen.on_shortfall})\n{result}", result.results
-    )

@@ -1,0 +1,72 @@
+"""What the results of a phase mean for its run: hosts moved on, and whether the run goes on.
+
+Results come in as hosts finish; each moves its host in the inventory. When a phase is over,
+`on_shortfall` decides with the clients that are left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from perfkit.errors import StageError
+from perfkit.model import HostResult, HostState, Role, StageResult
+from perfkit.session import Session
+
+
+def mover(
+    session: Session, state: HostState, *, only_failures: bool = False
+) -> Callable[[HostResult], None]:
+    """Bring each host's result into the inventory as it arrives."""
+
+    def move(result: HostResult) -> None:
+        if not result.ok:
+            session.inventory.move(
+                result.host, HostState.FAILED, reason=result.reason, log=result.log
+            )
+        elif not only_failures:
+            session.inventory.move(result.host, state)
+
+    return move
+
+
+def as_it_was(session: Session, state: HostState, stage: str) -> StageResult:
+    """A phase that was done before, from the inventory's memory."""
+    done = {host.name for host in session.inventory.have_been(state)}
+    return StageResult(
+        stage=stage,
+        results=tuple(
+            HostResult(host=record.name, ok=record.name in done, reason=record.reason)
+            for record in session.inventory.records()
+        ),
+    )
+
+
+def judged(session: Session, result: StageResult) -> StageResult:
+    """The result, unless `judge` ends the run with it."""
+    judge(session, result)
+    return result
+
+
+def judge(session: Session, result: StageResult) -> None:
+    """Go on with the hosts that are left, or not, as `on_shortfall` says.
+
+    Raises:
+        StageError: not; with every host's result.
+    """
+    chosen = session.settings.parameters
+    failed = {r.host for r in result.failed}
+    left = [r for r in session.inventory.records() if r.role is Role.CLIENT and r.usable]
+    left = [record for record in left if record.name not in failed]
+    needed = {"fail": chosen.clients, "quorum": math.ceil(chosen.quorum * chosen.clients), "go": 1}
+    server_failed = "server" in failed
+    if not server_failed and len(left) >= needed[chosen.on_shortfall]:
+        return
+    what = (
+        "the server failed"
+        if server_failed
+        else f"{len(left)} of {chosen.clients} clients are left, {needed[chosen.on_shortfall]} needed"
+    )
+    raise StageError(
+        f"{result.stage}: {what} (on_shortfall = {chosen.on_shortfall})\n{result}", result.results
+    )
