@@ -7,7 +7,10 @@
     ├── RunError                        a run folder is missing, foreign, locked or damaged
     │   └── JournalError                its journal is damaged before the tail
     ├── ProviderError                   making or listing hosts
+    │   ├── NotSetUpError               nobody has filled in its file in config/
     │   ├── LaunchError                 hosts could not be made
+    │   │   ├── LaunchRefusedError      nor can any more: permission, quota, image, network
+    │   │   └── LaunchUnknownError      it is not known whether they were made
     │   └── ReleaseError                something could not be released   (.leaked)
     ├── HostError                       one host, by name                 (.host)
     │   ├── UnreachableError            no authenticated connection was ever made
@@ -76,8 +79,20 @@ class ProviderError(PerfkitError):
     """A provider could not do what it was asked."""
 
 
+class NotSetUpError(ProviderError):
+    """The provider's file in config/ is not there: it was never asked for anything."""
+
+
 class LaunchError(ProviderError):
     """Hosts could not be made."""
+
+
+class LaunchRefusedError(LaunchError):
+    """Hosts could not be made, and asking for more is of no use: permission, quota, image."""
+
+
+class LaunchUnknownError(LaunchError):
+    """The provider was asked and did not answer: hosts may exist that nobody has seen."""
 
 
 class ReleaseError(ProviderError):

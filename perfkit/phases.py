@@ -91,7 +91,7 @@ def launch(
     started = monotonic()
     known = {record.name for record in session.inventory.records()}
     wanted = sessions.host_names(session.settings.parameters.clients)
-    requests = [_host_request(name, role) for name, role in wanted if name not in known]
+    requests = [_host_request(session, name, role) for name, role in wanted if name not in known]
     if requests:
         with session.phase("launch"), FleetView(session.inventory, session.journal, "launch"):
             session.fleet.launch(requests)
@@ -106,8 +106,8 @@ def launch(
     )
 
 
-def _host_request(name: str, role: Role) -> HostRequest:
-    key = pki.make_ssh_key()
+def _host_request(session: Session, name: str, role: Role) -> HostRequest:
+    key = session.host_key(name)
     return HostRequest(
         name=name, role=role, host_key=key.public_openssh, host_key_private=key.private_openssh
     )

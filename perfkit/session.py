@@ -22,7 +22,6 @@ from pathlib import Path
 from time import monotonic
 
 from perfkit import journal, runs, settings
-from perfkit.configure.pki import make_ssh_key
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import ConfigError
 from perfkit.fleet.inventory import Inventory
@@ -32,6 +31,7 @@ from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, NetworkPath, Role, Slot
 from perfkit.runs import Run
 from perfkit.settings import Settings
+from perfkit.sshkeys import SshKey, derive_ssh_key, make_ssh_key
 from perfkit.units import format_size
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
@@ -133,6 +133,10 @@ class Session:
         """Bring hosts.json up to date with the inventory."""
         rows = [record.to_dict() for record in self.inventory.records()]
         runs.write_json(self.run.hosts_path, rows)
+
+    def host_key(self, name: str) -> SshKey:
+        """The key that a host of this run shows: the same one whenever it is asked for."""
+        return derive_ssh_key(self.run.key_path.read_text(), f"host {self.run.id} {name}")
 
     def _make_fleet(self) -> Fleet:
         chosen = self.settings.parameters

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit import runs
-from perfkit.configure.pki import make_ssh_key, pin_hosts
+from perfkit.configure.pki import pin_hosts
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.measure.plan import Addresses
@@ -19,6 +19,7 @@ from perfkit.measure.runner import Hooks, Options, measure
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec
 from perfkit.runs import Run
+from perfkit.sshkeys import make_ssh_key
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 

@@ -1,4 +1,4 @@
-"""Keys and certificates of one run: SSH key pairs and pins, a certificate authority, tls-crypt.
+"""Pins and certificates of one run: SSH host keys, a certificate authority, tls-crypt.
 
 All of it lives in `Run.keys_dir`. The authority's key never leaves it; a host gets its own key
 and certificate and nothing else, because a shared client key (duplicate-cn) would hide a host
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from perfkit.errors import RunError
@@ -27,28 +27,6 @@ BACKDATE = timedelta(minutes=10)
 TLS_CRYPT_BYTES = 256  # 2048 bits, as `openvpn --genkey` makes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SshKey:
-    """An ed25519 key pair in OpenSSH's formats, without a comment."""
-
-    private_openssh: str = field(repr=False)
-    public_openssh: str  # "ssh-ed25519 AAAA…"
-
-
-def make_ssh_key() -> SshKey:
-    """Make a new pair; used for the run's own key and for every host key."""
-    key = ed25519.Ed25519PrivateKey.generate()
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.OpenSSH,
-        serialization.NoEncryption(),
-    )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    )
-    return SshKey(private_openssh=private.decode(), public_openssh=public.decode())
-
-
 def pin_name(address: str, port: int) -> str:
     """The name known_hosts gives to an address: `[address]:port` unless the port is 22."""
     return address if port == 22 else f"[{address}]:{port}"
@@ -57,12 +35,15 @@ def pin_name(address: str, port: int) -> str:
 def pin_hosts(known_hosts_path: Path, hosts: Iterable[Host]) -> None:
     """Pin the hosts' keys, replacing older pins of the same addresses; atomic, mode 0600.
 
-    A new host at an address that was used before is thereby a host with a new pin, and the old
-    host's key is refused from now on.
+    A jump host is pinned with the host behind it. A new host at an address that was used before is
+    thereby a host with a new pin, and the old host's key is refused from now on.
     """
     pins = dict(_read_pins(known_hosts_path))
     for host in hosts:
-        pins[pin_name(host.address, host.port)] = " ".join(host.host_key.split()[:2])
+        for place in (host, host.jump):
+            if place is not None:
+                pin = " ".join(place.host_key.split()[:2])
+                pins[pin_name(place.address, place.port)] = pin
     text = "".join(f"{name} {key}\n" for name, key in pins.items())
     write_atomic(known_hosts_path, text.encode())
 

@@ -6,7 +6,7 @@ the entry-point group ``perfkit.providers``; the built-in ones use the same door
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
@@ -29,6 +29,13 @@ class Traits:
         shared_cpu: All hosts run on the same processors, so a host's CPU is the machine's.
         can_tunnel: Hosts may open /dev/net/tun.
         max_hosts: More than these cannot be had in one run.
+        temporary_host_keys: A new host shows a key that its whole batch has seen; it gets its own,
+            `HostRequest.host_key`, at the first login, which accepts no other than these two.
+        renewable: The end of its hosts can be moved: it has the method of `RenewableProvider`.
+        interruptible: It may take a host back: it has the method of `SpotProvider`.
+        settle_s: Longest time that something asked for may take to show up in a listing.
+        ready_s: Longest time from launched to reachable.
+        batches_at_once: Launch calls that may be under way at the same time.
     """
 
     costs_money: bool
@@ -37,6 +44,12 @@ class Traits:
     shared_cpu: bool
     can_tunnel: bool
     max_hosts: int
+    temporary_host_keys: bool = False
+    renewable: bool = False
+    interruptible: bool = False
+    settle_s: float = 0.0
+    ready_s: float = 60.0
+    batches_at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +62,10 @@ class HostRequest:
     host_key_private: str = field(repr=False)  # OpenSSH PEM
 
 
+def _forget(_kind: str, **_fields: Any) -> None:
+    """A record that nobody keeps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
     """A batch of hosts. The same token again makes nothing twice and returns the same hosts.
@@ -58,6 +75,12 @@ class LaunchRequest:
         run_id: Goes into the tag of everything that is made.
         expires_utc: Hosts end by themselves at this moment, whoever is still alive.
         authorized_key: Public key of the run; the only one that may log in.
+        record: Writes an event to the run's journal; it is on the disk when this returns. A
+            provider whose calls cost money records `launch-call` (field `call`, unique) before
+            each and `launch-call-result` (`call`, `made`) after it; and `launch-shortfall`
+            (`reason`) when it returns fewer hosts than it was asked for.
+        earlier: The fields of `launch-call` records of this token, from before a crash, that did
+            not end in a failure: to be found again or sent again, before anything new is asked.
     """
 
     token: str
@@ -66,6 +89,8 @@ class LaunchRequest:
     expires_utc: datetime
     authorized_key: str
     hosts: tuple[HostRequest, ...]
+    record: Callable[..., object] = field(default=_forget, repr=False, compare=False)
+    earlier: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +119,32 @@ class ReleaseReport:
         return "\n".join([*lines, f"released {len(self.released)}"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would cost: no bill, the provider's own list price is what counts.
+
+    Attributes:
+        usd_per_h: All hosts together.
+        worst_usd: If every host lives until it expires.
+        lines: How it was reckoned, for people.
+        over: The caps of the provider's file that the run would exceed, each in words.
+    """
+
+    usd_per_h: float
+    worst_usd: float
+    lines: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    """The provider has said that it takes a host back: what it measures from then on is void."""
+
+    host: str
+    noticed_utc: datetime
+    reason: str
+
+
 @runtime_checkable
 class Provider(Protocol):
     """Makes hosts and takes them away again. One contract test runs against every provider."""
@@ -117,6 +168,8 @@ class Provider(Protocol):
 
         Raises:
             LaunchError: none could be made.
+            LaunchRefusedError: nor can any other batch of this run.
+            LaunchUnknownError: it is not known what was made.
         """
 
     def runs(self) -> Sequence[str]:
@@ -133,6 +186,31 @@ class Provider(Protocol):
 
     def residue(self, run_id: str) -> Sequence[str]:
         """Name everything but hosts that carries the run's tag (bridges, keys, groups)."""
+
+
+class PricedProvider(Provider, Protocol):
+    """What a provider with `Traits.costs_money` does besides."""
+
+    def estimate(self, n_hosts: int, life_s: float) -> Estimate:
+        """Reckon what a run would cost; asks for nothing that costs money."""
+
+
+class RenewableProvider(Provider, Protocol):
+    """What a provider with `Traits.renewable` does besides."""
+
+    def renew(self, run_id: str, expires_utc: datetime) -> str:
+        """Move the expiry in the tags of all that a run has; safe to repeat.
+
+        Returns:
+            A POSIX sh script that moves the host's own timer, to be run on each host as root.
+        """
+
+
+class SpotProvider(Provider, Protocol):
+    """What a provider with `Traits.interruptible` does besides."""
+
+    def interruptions(self, run_id: str) -> Sequence[Interruption]:
+        """Hosts of the run that the provider has taken back or is about to."""
 
 
 ProviderFactory = Callable[..., Provider]

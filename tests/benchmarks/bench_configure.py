@@ -24,11 +24,12 @@ import pytest
 from perfkit import runs
 from perfkit.configure import facts, recipes
 from perfkit.configure.health import check_tunnels
-from perfkit.configure.pki import Authority, make_ssh_key, pin_hosts
+from perfkit.configure.pki import Authority, pin_hosts
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.model import Host, Role
 from perfkit.runs import Run
+from perfkit.sshkeys import make_ssh_key
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 N_HOSTS = int(os.environ.get("BENCH_HOSTS", "100"))

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_sshd import LocalSshd, free_port, make_access
 
-from perfkit.configure.pki import make_ssh_key, pin_hosts
+from perfkit.configure.pki import pin_hosts
 from perfkit.configure.remote import Access, Remote, RemotePool
 from perfkit.errors import (
     CommandError,
@@ -29,6 +29,7 @@ from perfkit.errors import (
     UnreachableError,
 )
 from perfkit.model import Host
+from perfkit.sshkeys import make_ssh_key
 
 RUN_KEY = make_ssh_key()
 SHORT = {"connect_timeout_s": 1.0, "patience_s": 1.5, "silence_s": 1.0, "command_timeout_s": 20.0}

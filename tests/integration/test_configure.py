@@ -17,13 +17,14 @@ import pytest
 from perfkit import runs
 from perfkit.configure.facts import collect_facts
 from perfkit.configure.health import check_tunnels
-from perfkit.configure.pki import Authority, make_ssh_key, pin_hosts
+from perfkit.configure.pki import Authority, pin_hosts
 from perfkit.configure.recipes import TunnelPlan, configure
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import LostError
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.model import Host, HostResult, Role, StageResult
 from perfkit.runs import Run
+from perfkit.sshkeys import make_ssh_key
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 SIGNAL_SSHD = """

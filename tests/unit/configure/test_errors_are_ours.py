@@ -16,7 +16,6 @@ import paramiko.sftp
 import paramiko.ssh_exception
 import pytest
 
-from perfkit.configure.pki import make_ssh_key
 from perfkit.configure.remote import Access, Remote
 from perfkit.configure.ssh import is_final, translate, unreachable
 from perfkit.errors import (
@@ -28,6 +27,7 @@ from perfkit.errors import (
     UnreachableError,
 )
 from perfkit.model import Host, Role
+from perfkit.sshkeys import make_ssh_key
 
 SOME_KEY = paramiko.Ed25519Key.from_private_key(io.StringIO(make_ssh_key().private_openssh))
 HOST = Host(name="client-001", role=Role.CLIENT, address="192.0.2.1", host_key="ssh-ed25519 AAAA")

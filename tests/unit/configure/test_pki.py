@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from perfkit.configure.pki import Authority, find_pin, make_ssh_key, pin_hosts
+from perfkit.configure.pki import Authority, find_pin, pin_hosts
 from perfkit.errors import RunError
 from perfkit.model import Host, Role
+from perfkit.sshkeys import make_ssh_key
 
 
 def host(name: str, address: str, port: int = 22) -> Host:
