@@ -51,7 +51,7 @@ class Need:
     apt: str
     dnf: str
     conda: str
-    needed_for: str  # "all" hosts, those in "namespaces", "setup" or "extras"
+    needed_for: str  # "all" hosts, those in "namespaces", "setup", "extras" or "tests"
     why: str
 
 
@@ -137,7 +137,11 @@ def examine(*, project: Path | None = None, search_path: str | None = None) -> E
             _python(),
             *_packages(),
             *_privileges(obstacle),
-            *(_program(need, path, rooted=obstacle is None) for need in load_needs()),
+            *(
+                _program(need, path, rooted=obstacle is None)
+                for need in load_needs()
+                if need.needed_for != "tests"
+            ),
             *([_test_port()] if obstacle else []),
             *_resources(),
             _runs_folder(project),

@@ -45,7 +45,7 @@ def test_the_table_of_needs_has_a_package_for_each_program() -> None:
     for need in needs:
         assert re.fullmatch(r"[a-z0-9-]+", need.apt), need
         assert re.fullmatch(r"[a-z0-9-]+", need.dnf), need
-        assert need.needed_for in {"all", "namespaces", "setup", "extras"}, need
+        assert need.needed_for in {"all", "namespaces", "setup", "extras", "tests"}, need
 
 
 @pytest.mark.usefixtures("no_privilege")

@@ -120,6 +120,15 @@ def test_setup_goes_on_when_apt_fails_and_shows_what_it_said(project: Project) -
     assert "going on without: no-such-package" in done.stdout
 
 
+def test_what_only_tests_need_is_asked_for_only_by_them(project: Project) -> None:
+    need = ("no-such-browser", "browser", "browser", "-", "tests", "browser tests")
+    with (project.root / "perfkit" / "needs.tsv").open("a") as needs:
+        needs.write("\t".join(need) + "\n")
+    assert "no-such-browser" not in project.run("scripts/setup").stdout
+    assert "no-such-browser" in project.run("scripts/setup", "--tests").stdout
+    assert project.run("scripts/setup", "--test").returncode == 2
+
+
 def test_a_second_setup_installs_nothing_until_the_pins_change(project: Project) -> None:
     project.add_tool("bin/no-such-tool")
     assert project.run("scripts/setup").returncode == 0

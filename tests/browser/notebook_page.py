@@ -1,0 +1,178 @@
+"""A notebook in a browser, worked with as a person does: menus, mouse, keys."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.blocking.client import BlockingKernelClient
+from playwright.sync_api import Locator, Page, expect
+
+from browser.jupyter_server import JupyterServer
+
+STEP_S = 60.0  # a cell, a start of a kernel: generous, since two cores are shared
+PROMPTS = ".jp-CodeCell .jp-InputPrompt"
+
+
+@dataclass
+class NotebookPage:
+    """An open copy of a notebook.
+
+    Attributes:
+        page: Playwright's page, for whatever is not here.
+        path: The copy on disk; its folder is this test's own.
+        frontend: `lab`, `notebook` or `voila`.
+    """
+
+    page: Page
+    path: Path
+    frontend: str
+    server: JupyterServer
+    screenshots: Path
+    problems: list[str] = field(default_factory=list)  # what the page's console called an error
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def run_all(self, *, timeout_s: float = STEP_S) -> None:
+        """Run > Run All Cells, and wait until all have run."""
+        self.menu("Run", "Run All Cells")
+        self.wait_until_run(timeout_s=timeout_s)
+
+    def restart_and_run_all(self, *, timeout_s: float = STEP_S) -> None:
+        """Kernel > Restart Kernel and Run All Cells…, confirmed, and wait until all have run."""
+        question = "import os; os.getpid()"
+        before = self.python(question)
+        self.menu("Kernel", "Restart Kernel and Run All Cells…")
+        self.page.locator(".jp-Dialog button.jp-mod-accept").click()
+        deadline = time.monotonic() + timeout_s
+        while self.python(question, timeout_s=1) in {"", before}:  # "": lost in the restart
+            assert time.monotonic() < deadline, "the kernel did not restart"
+        self.wait_until_run(timeout_s=timeout_s)
+
+    def wait_until_run(self, *, timeout_s: float = STEP_S) -> None:
+        """Wait until every cell of code has its number; fail with the first error shown.
+
+        In Voila: until the page is shown.
+        """
+        if self.frontend == "voila":
+            self.page.locator("#rendered_cells").wait_for(timeout=timeout_s * 1000)
+            return
+        cells = [c for c in nbformat.read(self.path, 4).cells if c.cell_type == "code"]
+        wanted = sum(bool(cell.source.strip()) for cell in cells)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            shown = self.page.locator(PROMPTS).all_inner_texts()
+            if sum(bool(re.search(r"\[\d+\]", text)) for text in shown) >= wanted:
+                return
+            errors = self.errors()
+            assert not errors, f"{self.path.name}: a cell failed:\n{errors[0]}"
+            assert time.monotonic() < deadline, f"{self.path.name}: not run in time: {shown}"
+            self.page.wait_for_timeout(100)
+
+    def wait_idle(self, *, timeout_s: float = STEP_S) -> None:
+        """Wait until the kernel has nothing to do: no cell, no message of a widget."""
+        deadline = time.monotonic() + timeout_s
+        while self.server.kernel_of(self.relative)["execution_state"] != "idle":
+            assert time.monotonic() < deadline, "the kernel did not come to rest"
+            self.page.wait_for_timeout(50)
+
+    def errors(self) -> list[str]:
+        """Texts of the tracebacks that are shown."""
+        kind = '[data-mime-type="application/vnd.jupyter.error"]'
+        return self.page.locator(f".jp-OutputArea-output{kind}").all_inner_texts()
+
+    def menu(self, *names: str) -> None:
+        """Click through the menu bar, as in `menu("Kernel", "Interrupt Kernel")`."""
+        self.page.locator(".lm-MenuBar-item", has_text=re.compile(f"^{names[0]}$")).click()
+        for name in names[1:]:
+            label = self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{name}$"))
+            label.first.click()
+
+    # -- the kernel and the file -----------------------------------------------------------------
+
+    @property
+    def relative(self) -> str:
+        """The copy's path as the server names it."""
+        return self.path.relative_to(self.server.root).as_posix()
+
+    def python(self, code: str, *, timeout_s: float = STEP_S) -> str:
+        """Run code in the notebook's kernel beside the page: what it printed, or its last value.
+
+        Waits for its turn behind the notebook's own cells. A lost answer (a restart) is "".
+        """
+        printed: list[str] = []
+
+        def on_output(message: dict[str, Any]) -> None:
+            content = message["content"]
+            match message["msg_type"]:
+                case "stream":
+                    printed.append(content["text"])
+                case "execute_result":
+                    printed.append(content["data"]["text/plain"])
+                case "error":
+                    printed.append("\n".join(content["traceback"]))
+
+        with self._client() as client, contextlib.suppress(TimeoutError):
+            client.execute_interactive(
+                code, store_history=False, output_hook=on_output, timeout=timeout_s
+            )
+        return "".join(printed).strip()
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[BlockingKernelClient]:
+        client = BlockingKernelClient()
+        kernel = self.server.kernel_of(self.relative)
+        client.load_connection_file(str(self.server.connection_file(kernel["id"])))
+        client.start_channels(hb=False)
+        try:
+            yield client
+        finally:
+            client.stop_channels()
+
+    def cell_sources(self) -> list[str]:
+        """What stands in the cells as the page has them now, not as they were saved."""
+        return self.page.locator(".jp-Cell .cm-content").all_inner_texts()
+
+    def save(self) -> nbformat.NotebookNode:
+        """File > Save Notebook, and the notebook as it is on disk then."""
+        before = self.path.stat().st_mtime_ns
+        self.menu("File", "Save Notebook")
+        for _ in range(200):
+            if self.path.stat().st_mtime_ns != before:
+                break
+            self.page.wait_for_timeout(50)
+        return nbformat.read(self.path, 4)
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def see(self, selector: str, *, timeout_s: float = STEP_S) -> Locator:
+        """The element, once it is visible; scrolled to."""
+        found = self.page.locator(selector).first
+        expect(found).to_be_visible(timeout=timeout_s * 1000)
+        found.scroll_into_view_if_needed()
+        return found
+
+    def screenshot(self, name: str, selector: str | None = None) -> Path:
+        """A picture of the page, or of one element, in $PERFKIT_SCREENSHOTS or a temporary folder."""
+        folder = Path(os.environ.get("PERFKIT_SCREENSHOTS") or self.screenshots)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.png"
+        if selector is None:
+            self.page.screenshot(path=path)
+        else:
+            self.page.locator(selector).first.screenshot(path=path)
+        return path
+
+    def close(self) -> None:
+        """Close the page and end the kernel."""
+        self.page.close()
+        for session in self.server.get("/api/sessions"):
+            if session["path"] == self.relative:
+                self.server.request("DELETE", f"/api/sessions/{session['id']}")
