@@ -33,9 +33,10 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,21 @@ MANIFEST_FORMAT = 1
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file so that a reader sees the old or the new content, also after a crash."""
+    """Write a file so that a reader sees the old or the new content, also after a crash.
+
+    Raises:
+        RunError: the disk is full or the folder read-only; what was there before is there still.
+    """
+    try:
+        _write_beside(path, data, mode)
+    except OSError as exc:
+        raise RunError(
+            f"{path}: cannot be written ({exc.strerror}); what was there is as it was: make room "
+            "or mend the permissions, then run the same command again"
+        ) from exc
+
+
+def _write_beside(path: Path, data: bytes, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -209,6 +224,9 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Be the one writer of this run.
 
+        The kernel lets the lock go when its holder dies, so a dead process never bars a run; what
+        is written in the file only names the holder: its pid and the boot it belongs to.
+
         Raises:
             RunError: another process is, and the message names it; or the folder is read-only.
         """
@@ -227,14 +245,32 @@ class Run:
                 raise RunError(
                     f"run {self.id} is open in another process ({file.read().strip()})"
                 ) from exc
-            file.truncate(0)
-            file.write(f"pid {os.getpid()}")
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
+                file.truncate(0)
+                file.write(_this_process())
+                file.flush()
             yield
 
 
-def create(runs_dir: Path, name: str, parameters: Mapping[str, Any]) -> Run:
-    """Make a new run folder with its manifest.
+def _this_process() -> str:
+    """Who holds a lock, for whoever is refused."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    boot = boot_id.read_text().strip() if boot_id.exists() else "unknown"
+    now = datetime.now(UTC)
+    return f"pid {os.getpid()} on {platform.node()}, boot {boot}, since {now:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def create(
+    runs_dir: Path,
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    fill: Callable[[Run], Mapping[str, Any]] = lambda _run: {},
+) -> Run:
+    """Make a new run folder; its manifest comes last, so a folder with one is complete.
+
+    Args:
+        fill: Puts into the folder what a run begins with; returns more for the manifest.
 
     Raises:
         RunError: `runs_dir` cannot be written.
@@ -247,6 +283,7 @@ def create(runs_dir: Path, name: str, parameters: Mapping[str, Any]) -> Run:
         run = Run(root)
         for folder in (run.keys_dir, run.config_dir, run.raw_dir):
             folder.mkdir(mode=0o700)
+        more = fill(run)
         write_json(
             run.manifest_path,
             {
@@ -255,6 +292,7 @@ def create(runs_dir: Path, name: str, parameters: Mapping[str, Any]) -> Run:
                 "name": name,
                 "created_utc": created.isoformat(),
                 "parameters": dict(parameters),
+                **more,
             },
         )
     except OSError as exc:

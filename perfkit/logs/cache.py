@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perfkit.errors import RunError
 from perfkit.logs.format import Reading, Unparsed
 from perfkit.runs import write_atomic
 
@@ -93,7 +94,7 @@ class Cache:
             "partial": reading.partial,
         }
         place = self._place(_digest(raw), reading.format)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(RunError):
             write_atomic(place, target.getvalue())
             write_atomic(place.with_suffix(".json"), _sealed(about))
 

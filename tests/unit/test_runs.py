@@ -125,7 +125,29 @@ def test_the_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
             pass
         holder.kill()
     with run.locked():  # a dead holder holds nothing
-        assert f"pid {os.getpid()}" in (run.root / ".lock").read_text()
+        said = (run.root / ".lock").read_text()
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        assert said.startswith(f"pid {os.getpid()} on ")
+        assert f"boot {boot_id}, since 20" in said
+
+
+def test_the_name_of_a_holder_that_died_or_of_another_boot_bars_nobody(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "demo", {})
+    (run.root / ".lock").write_text("pid 1 on elsewhere, boot 0000, since 2001-01-01 00:00:00 UTC")
+    with run.locked():
+        assert "pid 1 on" not in (run.root / ".lock").read_text()
+
+
+def test_a_folder_whose_making_was_cut_short_is_no_run(tmp_path: Path) -> None:
+    def die(_run: Run) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runs.create(tmp_path, "demo", {}, fill=die)
+    assert runs.list_runs(tmp_path) == []
+    made = runs.create(tmp_path, "demo", {}, fill=lambda run: {"keys": run.keys_dir.is_dir()})
+    assert made.manifest()["keys"] is True
+    assert runs.list_runs(tmp_path) == [made]
 
 
 def test_the_lock_is_free_again_after_an_error_under_it(tmp_path: Path) -> None:
@@ -150,7 +172,7 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing_beside_it(
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, old[1]))  # as a full disk: a part is written
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(RunError, match=r"segments\.json: cannot be written \(File too large\)"):
             runs.write_atomic(path, b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -166,7 +188,7 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=True)
     try:
         runs.write_json(disk / "hosts.json", {"old": True})
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(RunError, match=r"No space left on device.*make room"):
             runs.write_atomic(disk / "hosts.json", b"x" * 100_000)
         assert json.loads((disk / "hosts.json").read_bytes()) == {"old": True}
         assert [p.name for p in disk.iterdir()] == ["hosts.json"]
