@@ -8,13 +8,10 @@ script, loads nothing, follows the reader's light or dark theme, and fits a phon
 from __future__ import annotations
 
 import html
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 
 from perfkit.analysis import segments as windows
 from perfkit.analysis.outcomes import outcomes
@@ -23,6 +20,15 @@ from perfkit.logs.reader import read_run
 from perfkit.logs.runlogs import RunLogs
 from perfkit.model import Segment
 from perfkit.report import export
+from perfkit.report.document import (
+    cleaned,
+    document,
+    figure,
+    plain,
+    section,
+    standalone,
+    warning_box,
+)
 from perfkit.report.plots import Plot, draw_plots
 from perfkit.report.standard import provenance, standard_tables
 from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
@@ -30,8 +36,6 @@ from perfkit.runs import Run, write_atomic
 
 Phases = Sequence[tuple[str, float]]
 _FOLDED = ("hosts", "logs")  # long and seldom wanted: closed until asked for
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +100,7 @@ def compose(run: Run, *, phases: Phases = ()) -> Report:
         logs=logs,
         segments=tuple(chosen),
         summary=summary,
-        tables={table.name: _cleaned(table) for table in tables},
+        tables={table.name: cleaned(table) for table in tables},
         plots=tuple(draw_plots(logs, chosen, summary)),
     )
 
@@ -146,97 +150,14 @@ def to_page(report: Report, now: datetime) -> str:
         f"<h1>{html.escape(str(report.logs.manifest.get('name') or report.run.id))}</h1>",
         f"<p class='from'>{html.escape(provenance(report.logs))}; "
         f"report made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>",
-        _warnings(report),
-        *(_section(tables[name]) for name in ("tests",)),
-        *(_figure(plot) for plot in report.plots),
-        *(_section(table) for name, table in tables.items() if name not in ("tests", "warnings")),
-        _section(tables["warnings"]) if tables["warnings"].rows else "",
+        warning_box(report.warnings),
+        section(tables["tests"]),
+        *(figure(plot) for plot in report.plots),
+        *(
+            section(table, folded=name in _FOLDED)
+            for name, table in tables.items()
+            if name not in ("tests", "warnings")
+        ),
+        section(tables["warnings"]) if tables["warnings"].rows else "",
     ]
-    return (
-        "<!doctype html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-        "<meta name='color-scheme' content='light dark'>\n"
-        # Nothing may be loaded or run, whatever text a log smuggles in.
-        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; "
-        "style-src 'unsafe-inline'\">\n"
-        f"<title>{html.escape(title)}</title>\n<style>\n{_stylesheet()}</style>\n</head>\n"
-        f"<body>\n<main>\n{chr(10).join(body)}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def standalone(svg: str) -> str:
-    """An SVG as a file of its own: on white, dark text."""
-    head, _, rest = svg.partition(">")
-    return (
-        f'<?xml version="1.0" encoding="utf-8"?>\n{head} style="background:#fff;color:#111">{rest}'
-    )
-
-
-def plain(text: str) -> str:
-    """Text without terminal escapes and control characters."""
-    return _CONTROL.sub("", _ANSI.sub("", text))
-
-
-def _cleaned(table: ReportTable) -> ReportTable:
-    rows = [
-        tuple(plain(value) if isinstance(value, str) else value for value in row)
-        for row in table.rows
-    ]
-    return ReportTable(
-        name=table.name,
-        title=table.title,
-        columns=table.columns,
-        rows=tuple(rows),
-        caption=plain(table.caption),
-        provenance=plain(table.provenance),
-    )
-
-
-def _warnings(report: Report) -> str:
-    if not report.warnings:
-        return "<p class='good'>No warnings.</p>"
-    items = "".join(f"<li>{html.escape(plain(line))}</li>" for line in report.warnings)
-    count = len(report.warnings)
-    return (
-        f"<section class='warn' role='note'><h2>{count} warning{'s' if count > 1 else ''}</h2>"
-        f"<ul>{items}</ul></section>"
-    )
-
-
-def _section(table: ReportTable) -> str:
-    links = " ".join(
-        f"<a href='{html.escape(table.name)}.{export.EXPORTERS[name].suffix}'>{name}</a>"
-        for name in export.FILES
-    )
-    inner = f"<div class='wide' tabindex='0'>{_table_only(table)}</div>{_notes(table)}"
-    files = f"<p class='files'>as {links}</p>"
-    if not table.rows:
-        return f"<section><h2>{html.escape(table.title)}</h2>{_notes(table)}</section>"
-    if table.name in _FOLDED:
-        label = f"{html.escape(table.title)} ({len(table.rows)})"
-        return f"<section><details><summary>{label}</summary>{inner}{files}</details></section>"
-    return f"<section><h2>{html.escape(table.title)}</h2>{inner}{files}</section>"
-
-
-def _table_only(table: ReportTable) -> str:
-    text = to_html(table)
-    return text[: text.index("</table>") + len("</table>")]
-
-
-def _notes(table: ReportTable) -> str:
-    return f"<p class='note'>{html.escape(table.caption)}</p>" if table.caption else ""
-
-
-def _figure(plot: Plot) -> str:
-    label = f"<title>{html.escape(plot.alt)}</title>"
-    head, _, rest = plot.svg.partition(">")
-    svg = f"{head} role='img' aria-label='{html.escape(plot.alt, quote=True)}'>{label}{rest}"
-    return (
-        f"<figure><div class='wide'>{svg}</div>"
-        f"<figcaption>{html.escape(plot.title)} (as <a href='{plot.name}.svg'>svg</a> <a href='{plot.name}.png'>png</a>)</figcaption></figure>"
-    )
-
-
-@cache
-def _stylesheet() -> str:
-    return resources.files("perfkit.report").joinpath("page.css").read_text(encoding="utf-8")
+    return document(title, body)
