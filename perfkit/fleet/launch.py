@@ -6,7 +6,17 @@
             …
 
 Leaving the block releases everything that carries the run's tag, unless `keep` says otherwise.
-The intent to make a batch is in the journal, on the disk, before the provider is called.
+The intent to make a batch is in the journal, on the disk, before the provider is called, and so is
+each single call of a provider that costs money::
+
+    launch-intent       token, names         a batch is about to be asked for
+    launch-call         token, call, …       one call of it, about to be sent (LaunchRequest.record)
+    launch-call-result  token, call, made    what that call made; without one, nobody knows
+    launch-result       token, names         the batch is over, and what came of it is known
+    released            leaked, count        all that carried the run's tag was ended
+
+An intent without a result is *unresolved*: hosts may exist that no listing shows yet.
+`unresolved` finds them; a release, and `perfkit reap`, then wait until the listing has settled.
 """
 
 from __future__ import annotations
@@ -15,20 +25,28 @@ import hashlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
+from typing import Any
 
-from perfkit.errors import PerfkitError, UnreachableError
+from perfkit.errors import (
+    LaunchRefusedError,
+    LaunchUnknownError,
+    PerfkitError,
+    UnreachableError,
+)
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import HostRequest, LaunchRequest, Provider, ReleaseReport
 from perfkit.fleet.reap import release_until_quiet
-from perfkit.journal import Journal
+from perfkit.journal import Event, Journal
 from perfkit.model import Host, HostState
 
-Probe = Callable[[Host, float], None]
+# Waits until a host can be configured, at most so many seconds; returns it if it has changed.
+Probe = Callable[[Host, float], Host | None]
+Calls = dict[str, list[Mapping[str, Any]]]  # of each batch's token, the fields of its calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +59,7 @@ class LaunchPlan:
             the hosts of this one are being probed.
         ready_timeout_s: A host that does not answer for so long has failed.
         probe_threads: Hosts probed at the same time.
+        earlier: What `unresolved` found in the journal of a run that was begun before.
     """
 
     owner: str
@@ -49,6 +68,30 @@ class LaunchPlan:
     batch_size: int = 25
     ready_timeout_s: float = 60.0
     probe_threads: int = 16
+    earlier: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def unresolved(events: Iterable[Event]) -> Calls:
+    """Batches whose outcome a journal does not know, by token, each with its calls.
+
+    Of the calls, those that are known to have made nothing are left out: they are over.
+    """
+    open_: Calls = {}
+    for event in events:
+        token = str(event.fields.get("token", ""))
+        match event.kind:
+            case "launch-intent":
+                open_.setdefault(token, [])
+            case "launch-call" if token in open_:
+                open_[token].append(event.fields)
+            case "launch-call-result" if token in open_ and not event.fields["made"]:
+                ended = event.fields["call"]
+                open_[token] = [call for call in open_[token] if call["call"] != ended]
+            case "launch-result":
+                open_.pop(token, None)
+            case "released" if not event.fields["leaked"]:
+                open_.clear()
+    return open_
 
 
 class Fleet:
@@ -64,11 +107,20 @@ class Fleet:
         *,
         keep: bool = False,
         probe: Probe | None = None,
+        stop_probes: Callable[[], None] = lambda: None,
     ) -> None:
+        """Nothing is launched yet.
+
+        Args:
+            probe: Waits for a host; None: until an SSH server answers.
+            stop_probes: Makes probes that are under way give up, for a release before they end.
+        """
         self.run_id, self.provider, self.inventory = run_id, provider, inventory
         self.plan, self.keep = plan, keep
         self._journal = journal
-        self._probe = probe or answers_with_ssh_banner
+        self._probe, self._stop_probes = probe or answers_with_ssh_banner, stop_probes
+        self._unresolved: Calls = dict(plan.earlier)
+        self._refusal = ""  # why no batch is asked for any more
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Fleet:
@@ -85,6 +137,7 @@ class Fleet:
 
     def launch(self, requests: Sequence[HostRequest]) -> None:
         """Enter the hosts in the inventory and start the provider thread."""
+        self._refusal = ""
         for request in requests:
             self.inventory.add(request.name, request.role)
         self._thread = threading.Thread(
@@ -102,58 +155,104 @@ class Fleet:
             self._thread.join(0.2)  # short, so that an interrupt gets through
 
     def release(self) -> ReleaseReport:
-        """End everything that carries the run's tag, and record what is still there."""
+        """End everything that carries the run's tag, and record what is still there.
+
+        A launch that is under way is cut short: the calls that were sent are waited for. When the
+        outcome of a call is not known, it takes as long as the provider's listing may lag.
+        """
+        self._refusal = self._refusal or "the run is being released"
+        self._stop_probes()
         self.wait()
         self._journal.append("release-intent", run_id=self.run_id)
-        report = release_until_quiet(self.provider, self.run_id)
+        settle_s = self.provider.traits.settle_s if self._unresolved else 0.0
+        report = release_until_quiet(self.provider, self.run_id, quiet_s=settle_s)
         self._journal.append("released", leaked=report.leaked, count=len(report.released))
+        self._refusal = ""
         if not report.leaked:
+            self._unresolved.clear()
             for record in self.inventory.records():
                 self.inventory.move(record.name, HostState.RELEASED)
         return report
 
     def _launch_all(self, requests: list[HostRequest]) -> None:
-        with ThreadPoolExecutor(self.plan.probe_threads, thread_name_prefix="probe") as pool:
-            for batch in _batches(requests, self.plan.batch_size):
+        """The first batch goes alone: what no batch can do is then found out once."""
+        first, *others = [*_batches(requests, self.plan.batch_size)] or [()]
+        at_once = self.provider.traits.batches_at_once
+        with ThreadPoolExecutor(self.plan.probe_threads, thread_name_prefix="probe") as probes:
+
+            def launch_batch(batch: tuple[HostRequest, ...]) -> None:
                 for host in self._launch_batch(batch):
-                    pool.submit(self._await_ready, host)
+                    probes.submit(self._await_ready, host)
+
+            launch_batch(first)
+            with ThreadPoolExecutor(at_once, thread_name_prefix="batch") as callers:
+                list(callers.map(launch_batch, others))
 
     def _launch_batch(self, batch: tuple[HostRequest, ...]) -> Sequence[Host]:
         """One provider call; whatever goes wrong, every host of the batch ends in a state."""
         names = [request.name for request in batch]
-        token = batch_token(self.run_id, names)
-        self._journal.append("launch-intent", token=token, names=names)
-        hosts: Sequence[Host] = ()
-        reason = "the provider did not make it"
-        try:
-            hosts = self.provider.launch(
-                LaunchRequest(
-                    token=token,
-                    run_id=self.run_id,
-                    owner=self.plan.owner,
-                    expires_utc=self.plan.expires_utc,
-                    authorized_key=self.plan.authorized_key,
-                    hosts=batch,
-                )
-            )
-        except PerfkitError as exc:
-            reason = f"{type(exc).__name__}: {exc}"
-        except Exception as exc:  # noqa: BLE001 - a third party's provider must not end the thread
-            reason = f"provider {self.provider.name} raised {type(exc).__name__}: {exc}"
-        self._journal.append("launch-result", token=token, names=[host.name for host in hosts])
+        if self._refusal or not batch:
+            self._fail(names, self._refusal)
+            return ()
+        hosts, reason = self._ask_provider(batch, batch_token(self.run_id, names))
         for host in hosts:
             self.inventory.move(host.name, HostState.RUNNING, host=host)
-        for name in set(names) - {host.name for host in hosts}:
-            self.inventory.move(name, HostState.FAILED, reason=reason)
+        self._fail(set(names) - {host.name for host in hosts}, reason)
         return hosts
+
+    def _ask_provider(
+        self, batch: tuple[HostRequest, ...], token: str
+    ) -> tuple[Sequence[Host], str]:
+        """The hosts that were made, and why not all of them; journalled before and after."""
+        names = [request.name for request in batch]
+        reasons = ["the provider did not make it"]
+
+        def record(kind: str, **fields: Any) -> None:
+            self._journal.append(kind, token=token, **fields)
+            reasons.extend([str(fields["reason"])] if "reason" in fields else [])
+
+        request = LaunchRequest(
+            token=token,
+            run_id=self.run_id,
+            owner=self.plan.owner,
+            expires_utc=self.plan.expires_utc,
+            authorized_key=self.plan.authorized_key,
+            hosts=batch,
+            record=record,
+            earlier=tuple(self._unresolved.get(token, ())),
+        )
+        self._journal.append("launch-intent", token=token, names=names)
+        self._unresolved.setdefault(token, [])
+        hosts: Sequence[Host] = ()
+        known = True
+        try:
+            hosts = self.provider.launch(request)
+        except PerfkitError as exc:
+            known = not isinstance(exc, LaunchUnknownError)
+            reasons.append(f"{type(exc).__name__}: {exc}")
+            if isinstance(exc, LaunchRefusedError):
+                self._refusal = reasons[-1]
+        except Exception as exc:  # noqa: BLE001 - a third party's provider must not end the thread
+            known = False
+            reasons.append(f"provider {self.provider.name} raised {type(exc).__name__}: {exc}")
+        if known:
+            self._journal.append("launch-result", token=token, names=[h.name for h in hosts])
+            self._unresolved.pop(token, None)
+        return hosts, reasons[-1]
+
+    def _fail(self, names: Iterable[str], reason: str) -> None:
+        for name in names:
+            self.inventory.move(name, HostState.FAILED, reason=reason)
 
     def _await_ready(self, host: Host) -> None:
         try:
-            self._probe(host, self.plan.ready_timeout_s)
+            ready = self._probe(host, self.plan.ready_timeout_s) or host
         except PerfkitError as exc:
-            self.inventory.move(host.name, HostState.FAILED, reason=f"{type(exc).__name__}: {exc}")
+            self._fail([host.name], f"{type(exc).__name__}: {exc}")
+        except Exception as exc:  # noqa: BLE001 - whoever waits for the host must be told
+            self._fail([host.name], f"the probe raised {type(exc).__name__}: {exc}")
         else:
-            self.inventory.move(host.name, HostState.REACHABLE)
+            self.inventory.move(host.name, HostState.REACHABLE, host=ready)
 
 
 def _batches(requests: list[HostRequest], size: int) -> Iterator[tuple[HostRequest, ...]]:

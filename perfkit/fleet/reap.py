@@ -62,25 +62,48 @@ def release_until_quiet(
     run_id: str,
     *,
     quiet_s: float = 0.0,
+    poll_s: float = 5.0,
+    give_up_s: float = 1800.0,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> ReleaseReport:
-    """Release a run, again and again, until its listing is empty twice in a row.
+    """Release a run, again and again, until its listing has stayed empty.
 
     Args:
-        quiet_s: Seconds between the two empty listings: longer than a host that was asked for
-            may take to appear (0 for a provider whose calls end when the host is there).
+        quiet_s: How long it must stay empty: longer than a host that was asked for may take to
+            appear (0 for a provider whose calls end when the host is there: two looks).
+        poll_s: Seconds between two looks.
+        give_up_s: No further release is begun after so long.
     """
     released: list[str] = []
-    report = provider.release(run_id)
+    deadline_s = clock() + give_up_s
     for _ in range(MAX_ROUNDS):
-        released += report.released
-        if not _left(provider, run_id):
-            sleep(quiet_s)
-            if not _left(provider, run_id):
-                return ReleaseReport(released=tuple(released))
         report = provider.release(run_id)
+        released += report.released
+        if _stays_empty(provider, run_id, quiet_s, poll_s, sleep, clock):
+            return ReleaseReport(released=tuple(released))
+        if clock() > deadline_s:
+            break
     leaked = tuple(dict.fromkeys([*report.leaked, *_left(provider, run_id)]))
     return ReleaseReport(leaked=leaked, released=tuple(released))
+
+
+def _stays_empty(
+    provider: Provider,
+    run_id: str,
+    quiet_s: float,
+    poll_s: float,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> bool:
+    """Whether nothing shows up for `quiet_s`; there are always two looks."""
+    quiet_at_s = clock() + quiet_s
+    while not _left(provider, run_id):
+        left_s = quiet_at_s - clock()
+        sleep(max(0.0, min(poll_s, left_s)))
+        if left_s <= poll_s:
+            return not _left(provider, run_id)
+    return False
 
 
 def _left(provider: Provider, run_id: str) -> Sequence[str]:

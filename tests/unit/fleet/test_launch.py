@@ -1,14 +1,22 @@
 """The provider thread and the release, against a provider that lives in memory."""
 
+import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from perfkit.errors import LaunchError, UnreachableError
+from perfkit.errors import (
+    LaunchError,
+    LaunchRefusedError,
+    LaunchUnknownError,
+    UnreachableError,
+)
 from perfkit.fleet.inventory import Inventory
-from perfkit.fleet.launch import Fleet, LaunchPlan, batch_token
+from perfkit.fleet.launch import Fleet, LaunchPlan, batch_token, unresolved
 from perfkit.fleet.provider import (
     HostRequest,
     LaunchRequest,
@@ -17,7 +25,7 @@ from perfkit.fleet.provider import (
     Traits,
 )
 from perfkit.fleet.reap import release_until_quiet, survey
-from perfkit.journal import Journal, read
+from perfkit.journal import Event, Journal, read
 from perfkit.model import Host, HostState, Role
 
 EXPIRES = datetime.now(UTC) + timedelta(hours=1)
@@ -163,11 +171,38 @@ def test_a_release_goes_on_until_the_listing_stays_empty() -> None:
     provider = MemoryProvider(late=3)
     provider.there["a"] = listed("run-1", "a")
     pauses: list[float] = []
-    report = release_until_quiet(provider, "run-1", quiet_s=5, sleep=pauses.append)
+    report = release_until_quiet(
+        provider, "run-1", quiet_s=12, poll_s=5, sleep=pauses.append, clock=lambda: sum(pauses)
+    )
     assert report.leaked == ()
     assert provider.there == {}
     assert set(report.released) == {"a", "late"}
-    assert pauses == [5]
+    assert pauses == [5, 5, 2]
+
+
+def test_what_shows_up_while_a_release_waits_begins_the_wait_anew() -> None:
+    provider = MemoryProvider()
+    pauses: list[float] = []
+
+    def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) == 2:
+            provider.there["late"] = listed("run-1", "late")
+
+    report = release_until_quiet(
+        provider, "run-1", quiet_s=9, poll_s=3, sleep=sleep, clock=lambda: sum(pauses)
+    )
+    assert report.released == ("late",)
+    assert pauses == [3, 3, 3, 3, 3]
+
+
+def test_a_release_that_cannot_end_gives_up_at_its_deadline() -> None:
+    provider = MemoryProvider(late=1000)
+    ticks = iter(range(0, 10_000, 100))
+    report = release_until_quiet(
+        provider, "run-1", give_up_s=300, sleep=lambda _: None, clock=lambda: float(next(ticks))
+    )
+    assert report.leaked == ("late (memory late)",)
 
 
 def test_what_cannot_be_released_is_named() -> None:
@@ -185,3 +220,113 @@ def test_a_survey_groups_what_is_there_by_run() -> None:
         ("run-1", 1, False),
         ("run-2", 1, False),
     ]
+
+
+def events_of(journal: Journal) -> tuple[Event, ...]:
+    return read(journal.path).events
+
+
+def test_a_batch_without_a_result_is_unresolved_with_the_calls_that_may_have_made_something(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("launch-intent", token="one", names=["a"])
+    journal.append("launch-result", token="one", names=["a"])
+    journal.append("launch-intent", token="two", names=["b", "c"])
+    journal.append("launch-call", token="two", call="first")
+    journal.append("launch-call-result", token="two", call="first", made=0)
+    journal.append("launch-call", token="two", call="second")
+    journal.append("launch-call-result", token="two", call="second", made=1)
+    journal.append("launch-call", token="two", call="third")
+    assert {
+        token: [call["call"] for call in calls]
+        for token, calls in unresolved(events_of(journal)).items()
+    } == {"two": ["second", "third"]}
+    journal.append("released", leaked=["b"], count=1)
+    assert list(unresolved(events_of(journal))) == ["two"]
+    journal.append("released", leaked=[], count=1)
+    assert unresolved(events_of(journal)) == {}
+
+
+class RefusingProvider(MemoryProvider):
+    """Says of the batch with host `refuse` that no batch can be made, and counts the calls."""
+
+    def __init__(self, refuse: str, error: type[LaunchError]) -> None:
+        super().__init__(refuse=refuse)
+        self.error, self.calls = error, 0
+
+    def launch(self, request: LaunchRequest) -> Sequence[Host]:
+        self.calls += 1
+        try:
+            return super().launch(request)
+        except LaunchError as exc:
+            raise self.error("no permission") from exc
+
+
+def test_a_refusal_stops_before_the_second_batch_and_every_host_says_why(tmp_path: Path) -> None:
+    provider = RefusingProvider("client-1", LaunchRefusedError)
+    fleet = a_fleet(provider, tmp_path)
+    fleet.launch(requests(6))
+    fleet.wait()
+    assert provider.calls == 1
+    reasons = {record.reason for record in fleet.inventory.records()}
+    assert reasons == {"LaunchRefusedError: no permission"}
+
+
+def test_an_unknown_outcome_stays_unresolved_and_its_release_waits_for_the_listing_to_settle(
+    tmp_path: Path,
+) -> None:
+    provider = RefusingProvider("client-3", LaunchUnknownError)
+    provider.traits = replace(provider.traits, settle_s=0.05)
+    fleet = a_fleet(provider, tmp_path)
+    fleet.launch(requests(6))
+    fleet.wait()
+    assert provider.calls == 3
+    token = batch_token("run-1", ["client-2", "client-3"])
+    assert list(unresolved(events_of(fleet._journal))) == [token]
+    begun = time.monotonic()
+    assert fleet.release().leaked == ()
+    assert time.monotonic() - begun >= 0.05
+    assert unresolved(events_of(fleet._journal)) == {}
+
+
+def test_an_interrupted_launch_asks_for_no_further_batch(tmp_path: Path) -> None:
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    class SlowProvider(MemoryProvider):
+        def launch(self, request: LaunchRequest) -> Sequence[Host]:
+            asked.set()
+            go_on.wait(10)
+            return super().launch(request)
+
+    provider = SlowProvider()
+
+    def an_interrupted_cell() -> None:
+        with a_fleet(provider, tmp_path) as fleet:
+            fleet.launch(requests(6))
+            asked.wait(10)
+            threading.Timer(0.05, go_on.set).start()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        an_interrupted_cell()
+    assert provider.there == {}
+    events = read(tmp_path / "journal.jsonl").events
+    assert [e.kind for e in events].count("launch-intent") == 1
+
+
+def test_a_probe_may_hand_back_the_host_with_its_new_key(tmp_path: Path) -> None:
+    provider = MemoryProvider()
+    journal = Journal(tmp_path / "journal.jsonl")
+    plan = LaunchPlan(owner="me", expires_utc=EXPIRES, authorized_key="k")
+    fleet = Fleet(
+        "run-1",
+        provider,
+        Inventory(journal),
+        journal,
+        plan,
+        probe=lambda host, _: replace(host, host_key="its own"),
+    )
+    fleet.launch(requests(1))
+    assert [host.host_key for host in fleet.reachable()] == ["its own"]
