@@ -43,6 +43,23 @@ class NetworkPath(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Jump:
+    """An SSH server on the way to a host; pinned like one, and nothing is run on it.
+
+    Attributes:
+        host_key: Public host key, `ssh-ed25519 AAAA…`.
+        key_file: Private key it lets in; empty: the run's.
+    """
+
+    name: str
+    address: str
+    host_key: str
+    port: int = 22
+    user: str = "root"
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """A machine that can be reached over SSH.
 
@@ -52,6 +69,8 @@ class Host:
         host_key: Public host key, `ssh-ed25519 AAAA…`, pinned before the first connection.
         workdir: Absolute folder on the host that perfkit owns; everything it puts there lives in it.
         can_tunnel: The host may open /dev/net/tun.
+        key_file: Private key that the host lets in; empty: the run's.
+        jump: SSH goes through it; None: directly.
     """
 
     name: str
@@ -62,6 +81,8 @@ class Host:
     user: str = "root"
     workdir: str = "/var/lib/perfkit"
     can_tunnel: bool = True
+    key_file: str = ""
+    jump: Jump | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from types import TracebackType
 from perfkit.configure import transfer
 from perfkit.configure.commands import CommandResult, detached, failed, shorten
 from perfkit.configure.connection import GuardedConnection, Task, call_task
+from perfkit.configure.gateways import Gateways
 from perfkit.configure.ssh import Access, Link
 from perfkit.configure.transcript import Transcript
 from perfkit.errors import LostError, PerfkitError
@@ -47,9 +48,16 @@ class Answer:
 class Remote:
     """One host. Commands have a limit on both sides, and what they print goes to the host's log."""
 
-    def __init__(self, host: Host, access: Access, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        access: Access,
+        log: Path | None = None,
+        *,
+        gateways: Gateways | None = None,
+    ) -> None:
         self.host, self.access, self.log = host, access, log
-        self.link = Link(host, access, Transcript(log))
+        self.link = Link(host, access, Transcript(log), gateways=gateways)
         self.connection = GuardedConnection(self)
         self._files = threading.RLock()
 
@@ -197,6 +205,7 @@ class RemotePool:
         self.access, self._log_dir = access, log_dir
         self._lock = threading.Lock()
         self._remotes: dict[str, Remote] = {}
+        self._gateways = Gateways(access)
         self._opening: dict[str, threading.Lock] = {}
         self._closed = False
 
@@ -239,7 +248,7 @@ class RemotePool:
             if remote is None or remote.host != host or not remote.link.is_open:
                 if remote is not None:
                     remote.link.abort("replaced by a new connection")
-                remote = Remote(host, self.access, self.log_path(host))
+                remote = Remote(host, self.access, self.log_path(host), gateways=self._gateways)
                 self._remotes[host.name] = remote
             return remote
 
@@ -263,3 +272,4 @@ class RemotePool:
             self._remotes.clear()
         for remote in remotes:
             remote.close()
+        self._gateways.close()

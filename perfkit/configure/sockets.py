@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from typing import Any
 
 # Unanswered data or probes for this long end the connection; shorter than the silence after which
 # `perfkit.configure.ssh` asks for a sign of life, whose bytes would begin the wait anew.
@@ -35,7 +36,14 @@ def open_socket(address: tuple[str, int], timeout_s: float) -> socket.socket:
     return sock
 
 
-def shut(sock: socket.socket) -> None:
-    """End both directions at once, which wakes whoever waits on the socket in another thread."""
+def shut(sock: Any) -> None:
+    """End both directions at once, which wakes whoever waits on it in another thread.
+
+    Args:
+        sock: A socket, or a channel through a jump host, whose `close` does the same.
+    """
     with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        if isinstance(sock, socket.socket):
+            sock.shutdown(socket.SHUT_RDWR)
+        else:
+            sock.close()

@@ -1,8 +1,8 @@
 """An SSH connection that cannot hang, trust a stranger, or mistake a lost line for a result.
 
-The only importer of paramiko; its errors end here, in `translated`. Only the run's own key is
-offered and only the pinned host key is accepted: no agent, no keys of the user, no ssh_config,
-no trust on first use. Every wait has a limit, and a host that falls silent is asked for a sign of
+The only importer of paramiko; its errors end here, in `translated`. Only one key is offered, the
+run's own or the one named for the host, and only the pinned host key is accepted: no other keys
+of the user or the agent, no ssh_config, no trust on first use. Every wait has a limit, and a host that falls silent is asked for a sign of
 life. `perfkit.configure.remote` is what the other rooms use.
 """
 
@@ -27,8 +27,9 @@ import paramiko.sftp
 
 from perfkit.configure.commands import CommandResult, out_of_time, shorten, wrap
 from perfkit.configure.exchange import NO_EXIT_STATUS, Exchange
+from perfkit.configure.gateways import Gateways
 from perfkit.configure.pki import find_pin, pin_name
-from perfkit.configure.sockets import open_socket, shut
+from perfkit.configure.sockets import shut
 from perfkit.configure.transcript import Transcript
 from perfkit.errors import (
     HostError,
@@ -36,7 +37,7 @@ from perfkit.errors import (
     TransferError,
     UnreachableError,
 )
-from perfkit.model import Host
+from perfkit.model import Host, Jump
 
 GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
 WAKE_S = 5.0  # paramiko's reader wakes this often; its 0.1 s costs a core with 1,000 hosts
@@ -53,7 +54,7 @@ class Access:
     """How hosts are logged in to, and how long is waited for them.
 
     Attributes:
-        key_path: The run's private key, the only one that is offered.
+        key_path: The run's private key, the only one offered to hosts that name none of their own.
         known_hosts_path: The pins; a host without one is not connected to.
         connect_timeout_s: For each step of a connection (TCP, banner, authentication, channel)
             and for each answer during a transfer.
@@ -77,6 +78,7 @@ _UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, "connection refused"),
     (TimeoutError, "no answer in time"),
     (socket.gaierror, "its name is not known"),
+    (paramiko.ChannelException, "its jump host could not connect to it"),
     (EOFError, "it closed the connection before the login"),
     (paramiko.SSHException, "no SSH session"),
     (OSError, "no connection"),
@@ -92,7 +94,7 @@ _TRANSFER = (paramiko.sftp.SFTPError, OSError)
 FOREIGN = (*_LOST, *_TRANSFER)
 
 
-def unreachable(host: Host, exc: BaseException, attempts: int) -> UnreachableError:
+def unreachable(host: Host | Jump, exc: BaseException, attempts: int) -> UnreachableError:
     """Our error for an attempt to connect that failed."""
     cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
     if isinstance(exc, paramiko.AuthenticationException) and not is_final(exc):
@@ -128,7 +130,14 @@ def translate(host: str, exc: BaseException, doing: str) -> HostError:
 
 @lru_cache(maxsize=8)
 def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
-    return paramiko.PKey.from_path(path)
+    try:
+        return paramiko.PKey.from_path(path)
+    except TypeError:  # a passphrase protects it: whoever knows it has given it to the agent
+        public = path.with_name(f"{path.name}.pub").read_text().split()[1]
+        for key in paramiko.Agent().get_keys():
+            if key.get_base64() == public:
+                return key
+        raise TypeError("it has a passphrase, and ssh-agent does not hold it: ssh-add it") from None
 
 
 class Link:
@@ -138,10 +147,18 @@ class Link:
     link never opens again.
     """
 
-    def __init__(self, host: Host, access: Access, transcript: Transcript) -> None:
+    def __init__(
+        self,
+        host: Host | Jump,
+        access: Access,
+        transcript: Transcript,
+        *,
+        gateways: Gateways | None = None,
+    ) -> None:
         self.host, self.access, self.transcript = host, access, transcript
+        self._gateways = gateways or Gateways(access)
         self.client: paramiko.SSHClient | None = None
-        self._socket: socket.socket | None = None
+        self._socket: socket.socket | paramiko.Channel | None = None
         self._sftp: paramiko.SFTPClient | None = None
         self._aborted = threading.Event()
         self._reason = "the connection is closed"
@@ -203,13 +220,11 @@ class Link:
         return entry
 
     def _get_key(self) -> paramiko.PKey:
-        path = self.access.key_path
+        path = Path(self.host.key_file) if self.host.key_file else self.access.key_path
         try:
             return _load_key(path, path.stat().st_mtime_ns)
         except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
-            raise UnreachableError(
-                self.host.name, f"the run's key {path} cannot be used: {exc}"
-            ) from exc
+            raise UnreachableError(self.host.name, f"the key {path} cannot be used: {exc}") from exc
 
     def _connect(
         self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey, left_s: float
@@ -218,9 +233,8 @@ class Link:
         client = paramiko.SSHClient()
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         client.get_host_keys().add(pin.hostnames[0], pin.key.get_name(), pin.key)
-        address = (self.host.address, self.host.port)
         with contextlib.ExitStack() as on_failure:
-            sock = open_socket(address, timeout_s)
+            sock = self._gateways.dial(self.host, timeout_s)
             on_failure.callback(sock.close)
             on_failure.callback(client.close)
             on_failure.callback(shut, sock)
@@ -262,6 +276,19 @@ class Link:
             self.transcript.write(f"! {reason}")
         if self._socket is not None:
             shut(self._socket)
+
+    def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
+        """Have this host connect to another address; the channel behaves like a socket.
+
+        Raises:
+            paramiko.SSHException, EOFError: it could not, or the link is down.
+        """
+        transport = self.client.get_transport() if self.client else None
+        if transport is None:
+            raise EOFError(self._reason)
+        return transport.open_channel(
+            "direct-tcpip", dest_addr=address, src_addr=("127.0.0.1", 0), timeout=timeout_s
+        )
 
     # -- work ----------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from perfkit.errors import RunError, did_you_mean
 from perfkit.journal import Event, Journal
-from perfkit.model import Host, HostState, Role
+from perfkit.model import Host, HostState, Jump, Role
 
 EVENT_KIND = "host-state"
 
@@ -158,6 +158,11 @@ class Inventory:
             if r.usable and r.host and (not states or r.state in states)
         ]
 
+    def names(self, *states: HostState) -> set[str]:
+        """Names of the hosts in any of the given states."""
+        with self._changed:
+            return {record.name for record in self._records.values() if record.state in states}
+
     def have_been(self, state: HostState) -> list[Host]:
         """Hosts that reached a state at some time, failed ones included, the server first."""
         return [r.host for r in self.records() if r.host and r.name in self._been[state]]
@@ -231,16 +236,20 @@ def _to_fields(record: HostRecord) -> dict[str, Any]:
 
 
 def _from_fields(fields: dict[str, Any]) -> HostRecord:
-    made = fields["host"]
     return HostRecord(
         name=fields["name"],
         role=Role(fields["role"]),
         state=HostState(fields["state"]),
-        host=Host(**{**made, "role": Role(made["role"])}) if made else None,
+        host=_host_from(fields["host"]) if fields["host"] else None,
         tunnel_address=fields["tunnel_address"],
         reason=fields["reason"],
         log=fields["log"],
     )
+
+
+def _host_from(made: dict[str, Any]) -> Host:
+    jump = made.get("jump")  # journals of earlier versions have none
+    return Host(**{**made, "role": Role(made["role"]), "jump": Jump(**jump) if jump else None})
 
 
 def failed_lines(records: Sequence[HostRecord]) -> list[str]:

@@ -1,0 +1,70 @@
+"""The TCP connection under an SSH connection: straight to the host, or through its jump host.
+
+All hosts behind one jump host share one connection to it, opened once: a hundred of their own
+would run into its limit of logins under way (`MaxStartups`).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from perfkit.configure.sockets import open_socket
+from perfkit.configure.transcript import Transcript
+from perfkit.errors import UnreachableError
+from perfkit.model import Host, Jump
+
+if TYPE_CHECKING:
+    from perfkit.configure.ssh import Access, Link
+
+
+class Gateways:
+    """Connections to jump hosts, made when the first host needs them. Thread-safe."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._lock = threading.Lock()
+        self._links: dict[Jump, Link] = {}
+        self._opening: dict[Jump, threading.Lock] = {}
+
+    def dial(self, host: Host | Jump, timeout_s: float) -> Any:
+        """Connect to a host's SSH port; returns a socket, or a channel that behaves like one.
+
+        Raises:
+            OSError, paramiko.SSHException: the host cannot be reached.
+            UnreachableError: its jump host cannot.
+        """
+        address = (host.address, host.port)
+        jump = host.jump if isinstance(host, Host) else None
+        if jump is None:
+            return open_socket(address, timeout_s)
+        try:
+            link = self._open(jump)
+        except UnreachableError as exc:
+            message = f"its jump host {jump.name} was not reached: {exc.message}"
+            raise UnreachableError(host.name, message) from exc
+        return link.forward(address, timeout_s)
+
+    def _open(self, jump: Jump) -> Link:
+        from perfkit.configure.ssh import Link  # noqa: PLC0415 -- each is made of the other
+
+        with self._lock:
+            opening = self._opening.setdefault(jump, threading.Lock())
+        with opening:
+            link = self._links.get(jump)
+            if link is None or not link.is_open:
+                # Its patience is one attempt's: the host that waits for it tries again itself.
+                access = replace(self._access, patience_s=self._access.connect_timeout_s)
+                link = Link(jump, access, Transcript(None), gateways=self)
+                link.open()
+                self._links[jump] = link
+            return link
+
+    def close(self) -> None:
+        """End the connections to jump hosts; those through them end with them."""
+        with self._lock:
+            links = list(self._links.values())
+            self._links.clear()
+        for link in links:
+            link.close()

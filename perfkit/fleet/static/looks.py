@@ -1,0 +1,69 @@
+"""What the machines say now, asked all at once and not more often than it can change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from perfkit.errors import HostError, PerfkitError
+from perfkit.fleet.static.hostlist import Machine
+from perfkit.fleet.static.openssh import Answer, Caretakers, on_all
+from perfkit.fleet.static.tags import Tag, find_tag
+
+FRESH_S = 1.0  # one listing asks several questions; the machines are asked once
+SILENT_S = 60.0  # who did not answer is left alone for so long: each attempt costs a timeout
+
+_log = logging.getLogger(__name__)
+
+
+class Looks:
+    """The machines' answers to `look`, and the members of runs that were ever seen in them."""
+
+    def __init__(self, machines: Sequence[Machine], caretakers: Caretakers, workdir: str) -> None:
+        self._machines = [machine for machine in machines if machine.host_key]
+        self._caretakers, self._workdir = caretakers, workdir
+        self._lock = threading.Lock()
+        self._said: dict[str, tuple[float, Answer | PerfkitError]] = {}
+        self._members: dict[str, set[str]] = {}
+
+    def answers(self) -> dict[str, Answer | PerfkitError]:
+        """By machine; an error for one that does not answer."""
+        with self._lock:
+            due = [machine for machine in self._machines if self._is_due(machine.name)]
+            found = on_all(due, lambda m: self._caretakers.ask(m, "look", self._workdir))
+            now = time.monotonic()
+            for name, answer in found.items():
+                self._said[name] = (now, answer)
+                if isinstance(answer, PerfkitError):
+                    _log.warning("provider static: no answer from %s", answer)
+            answers = {name: answer for name, (_, answer) in self._said.items()}
+            for name, answer in answers.items():
+                if tag := find_tag(answer):
+                    self._members.setdefault(tag.run_id, set()).update({name, *tag.members})
+            return answers
+
+    def _is_due(self, name: str) -> bool:
+        if name not in self._said:
+            return True
+        asked, answer = self._said[name]
+        lasts_s = SILENT_S if isinstance(answer, HostError) else FRESH_S
+        return time.monotonic() - asked > lasts_s
+
+    def forget(self) -> None:
+        """Something was changed: ask again. Who was silent stays so for a while."""
+        with self._lock:
+            kept = {n: said for n, said in self._said.items() if isinstance(said[1], HostError)}
+            self._said = kept
+
+    def tags(self, run_id: str | None = None) -> dict[str, Tag]:
+        """The tags on the machines, of one run or of all."""
+        tags = {name: tag for name, answer in self.answers().items() if (tag := find_tag(answer))}
+        return {name: tag for name, tag in tags.items() if run_id in (None, tag.run_id)}
+
+    def silent_members(self, run_id: str) -> list[str]:
+        """What hinders asking the machines of a run that do not answer."""
+        answers = self.answers()
+        members = self._members.get(run_id, set())
+        return [str(e) for n, e in answers.items() if isinstance(e, PerfkitError) and n in members]

@@ -1,0 +1,212 @@
+"""Machines reached with OpenSSH's own client: a script in, its output out; host keys fetched.
+
+A provider lies below `perfkit.configure` and cannot use its connections; and what a person can
+reach with `ssh` is best tried with `ssh`. Everything it may do stands in a configuration made here:
+one key, one pinned host key a machine, no agent forwarding, no questions, nothing of the user's
+own ssh_config. Jump hosts get the same configuration, because `ssh` hands it on to them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from perfkit.errors import HostError, LostError, PerfkitError, UnreachableError
+from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
+
+CARETAKER = Path(__file__).with_name("caretaker.sh")
+CONNECT_TIMEOUT_S = 10
+COMMAND_TIMEOUT_S = 45.0
+AT_ONCE = 16
+OUTPUT_LINES = 200  # of a caretaker's answer: a host may say what it likes
+
+_COMMON = f"""\
+Host *
+  BatchMode yes
+  StrictHostKeyChecking yes
+  GlobalKnownHostsFile /dev/null
+  UpdateHostKeys no
+  IdentitiesOnly yes
+  PreferredAuthentications publickey
+  ForwardAgent no
+  ForwardX11 no
+  PermitLocalCommand no
+  ControlPath none
+  EscapeChar none
+  ConnectTimeout {CONNECT_TIMEOUT_S}
+  ServerAliveInterval 5
+  ServerAliveCountMax 2
+  LogLevel ERROR
+"""
+
+# What the client says, and what it means; the first that fits.
+_CAUSES = (
+    ("HOST IDENTIFICATION HAS CHANGED", "its host key is not the pinned one"),
+    ("Host key verification failed", "its host key is not the pinned one"),
+    ("Permission denied", "it refused the key {key} for user {user}"),
+    ("Connection refused", "connection refused"),
+    ("Could not resolve hostname", "its name is not known"),
+    ("timed out", "no answer in time"),
+)
+
+# Some login shells are no POSIX shells, so sh is asked for. The text of the caretaker comes in on
+# standard input; sudo hands it through.
+_AS_ROOT = """
+run='text=$(cat); export text; exec sh -c "$text" perfkit-caretaker "$@"'
+if [ "$(id -u)" -eq 0 ]; then exec sh -c "$run" sh "$@"; fi
+command -v sudo >/dev/null || { echo no_root=sudo is not installed; exit 0; }
+sudo -n true 2>/dev/null || { echo no_root=sudo wants a password; exit 0; }
+exec sudo -n sh -c "$run" sh "$@"
+"""
+
+Answer = Mapping[str, tuple[str, ...]]
+T = TypeVar("T")
+
+
+class Caretakers:
+    """Runs the caretaker's verbs on machines; the configuration lives as long as this object."""
+
+    def __init__(self, places: Iterable[Machine]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="perfkit-ssh-")
+        folder = Path(self._folder.name)
+        self._config, self._known_hosts = folder / "config", folder / "known_hosts"
+        places = list(places)
+        # A host without a pin is in no file of pins, so OpenSSH refuses it.
+        pins = "".join(f"{place.name} {place.host_key}\n" for place in places if place.host_key)
+        self._known_hosts.write_text(pins)
+        text = _COMMON + f"  UserKnownHostsFile {self._known_hosts}\n"
+        self._config.write_text("".join([text, *(_section(place) for place in places)]))
+
+    def ask(self, machine: Machine, verb: str, *arguments: str) -> Answer:
+        """Run one verb of `caretaker.sh`, as root or by sudo.
+
+        Returns:
+            The key=value lines it printed, by key.
+
+        Raises:
+            UnreachableError: no login; the message says why.
+            LostError: no answer in time.
+            HostError: neither root nor sudo, or the caretaker failed.
+        """
+        command = shlex.join(["sh", "-c", _AS_ROOT, "sh", verb, *arguments])
+        done = self._ssh(machine, [machine.name, command], CARETAKER.read_text())
+        if done.returncode == 255:
+            raise UnreachableError(machine.name, _cause(machine, done.stderr))
+        answer: dict[str, tuple[str, ...]] = {}
+        for line in done.stdout.splitlines()[:OUTPUT_LINES]:
+            key, _, value = line.partition("=")
+            answer[key] = (*answer.get(key, ()), value)
+        if "no_root" in answer:
+            raise HostError(machine.name, f"{no_root(answer, machine)}")
+        if done.returncode != 0:
+            words = (done.stderr.strip() or "no word why").splitlines()[-1]
+            raise HostError(machine.name, f"caretaker {verb}: exit {done.returncode}: {words}")
+        return answer
+
+    def fetch_key(self, machine: Machine) -> str:
+        """Ask a machine for its host key, without trusting it: nobody logs in, nothing is kept.
+
+        Raises:
+            UnreachableError: it, or the jump host before it, does not answer.
+        """
+        with tempfile.TemporaryDirectory(prefix="perfkit-key-") as folder:
+            shown = Path(folder) / "shown"
+            options = {
+                "UserKnownHostsFile": str(shown),
+                # The client only tells the key to a file it may write. This one ends with the call.
+                "StrictHostKeyChecking": "accept-new",
+                "HostKeyAlgorithms": "ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256",
+                "PreferredAuthentications": "none",
+            }
+            words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+            done = self._ssh(machine, [*words, machine.name, "true"], "")
+            lines = shown.read_text().splitlines() if shown.exists() else []
+        keys = {line.split()[1]: " ".join(line.split()[1:3]) for line in lines}
+        for kind in KEY_TYPES:
+            if kind in keys:
+                return keys[kind]
+        raise UnreachableError(machine.name, _cause(machine, done.stderr))
+
+    def _ssh(
+        self, machine: Machine, words: Sequence[str], text: str
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {
+            key: os.environ[key] for key in ("PATH", "SSH_AUTH_SOCK", "HOME") if key in os.environ
+        }
+        try:
+            return subprocess.run(
+                ["ssh", "-F", str(self._config), *words],
+                input=text,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+                env={**environment, "LC_ALL": "C"},
+                start_new_session=True,  # no terminal: there is nobody to ask
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise LostError(machine.name, f"no answer within {exc.timeout:g} s") from exc
+
+
+def no_root(answer: Answer, machine: Machine) -> str:
+    """Why perfkit cannot be root there, and the remedy."""
+    return (
+        f"user {machine.user} cannot become root: {answer['no_root'][0]}; log in as root, or add "
+        f"'{machine.user} ALL=(ALL) NOPASSWD: ALL' with visudo on the host"
+    )
+
+
+def on_all(
+    machines: Sequence[Machine], work: Callable[[Machine], T]
+) -> dict[str, T | PerfkitError]:
+    """Do the same with many machines at once; by name, what came of it or what went wrong."""
+
+    def guarded(machine: Machine) -> T | PerfkitError:
+        try:
+            return work(machine)
+        except PerfkitError as exc:
+            return exc
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="static") as pool:
+        return dict(
+            zip([machine.name for machine in machines], pool.map(guarded, machines), strict=True)
+        )
+
+
+def fingerprint(host_key: str) -> str:
+    """`SHA256:…` of a public key, as `ssh-keygen -l` prints it."""
+    digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _section(place: Machine) -> str:
+    options = {
+        "HostName": place.address,
+        "Port": str(place.port),
+        "User": place.user,
+        "HostKeyAlias": place.name,
+        "IdentityFile": f'"{place.key_file}"' if place.key_file else "none",
+        "ProxyJump": place.jump.name if place.jump else "none",
+    }
+    lines = [f"  {key} {value}\n" for key, value in options.items()]
+    return "".join([f"Host {place.name}\n", *lines])
+
+
+def _cause(machine: Machine, stderr: str) -> str:
+    """What the client's last words mean; the words themselves, made harmless, go with it."""
+    words = " ".join(line.strip() for line in stderr.splitlines() if line.strip("@ \r"))[-300:]
+    words = "".join(letter if letter.isprintable() else "?" for letter in words)
+    found = (text for sign, text in _CAUSES if sign in stderr)
+    cause = next(found, "no SSH session")
+    if machine.host_key == "" and "not the pinned" in cause:
+        cause = f"no host key is pinned: run perfkit trust {machine.name}"
+    return f"{cause.format(key=machine.key_file, user=machine.user)} ({words})"

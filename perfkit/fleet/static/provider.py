@@ -1,0 +1,329 @@
+"""The provider of hosts that exist already: taken, used, cleaned, never launched and never ended.
+
+A host is taken by putting a tag file into perfkit's folder there, which only one run can do; the
+tag says whose run it is and until when. Releasing removes everything the run put on the host; so
+does, at the run's expiry, a small process on the host itself (`caretaker.sh`). What is listed is
+what the tags on the hosts say: there is no local state.
+
+The hosts of the file take the run's names in its order: its first server becomes `server`, its
+clients `client-001` and so on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from perfkit.errors import ConfigError, LaunchError, PerfkitError, ProviderError
+from perfkit.fleet.provider import (
+    HostRequest,
+    LaunchRequest,
+    ListedHost,
+    ReleaseReport,
+    Traits,
+)
+from perfkit.fleet.static import hostlist
+from perfkit.fleet.static.hostlist import Machine
+from perfkit.fleet.static.looks import Looks
+from perfkit.fleet.static.openssh import Caretakers, on_all
+from perfkit.fleet.static.tags import RUN_ID, Tag, find_tag, obstacles
+from perfkit.model import Host, Jump, Role
+
+# What the recipes need; they would install it, and nobody would take it away again.
+TOOLS = ("crontab", "ip", "iperf", "ping", "python3", "setsid", "timeout")
+TUNNEL_TOOLS = ("openvpn",)
+
+_HOST_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class StaticProvider:
+    """Uses the machines of config/static.conf; see the module's docstring.
+
+    Args:
+        config_dir: Folder with static.conf and ssh.conf.
+
+    Raises:
+        NotSetUpError: there is no static.conf.
+        ConfigError: it is wrong.
+    """
+
+    name = "static"
+
+    def __init__(self, config_dir: Path) -> None:
+        self._list = hostlist.load(config_dir)
+        self._workdir = self._list.common.workdir
+        self._caretakers = Caretakers(self._list.places)
+        self._by_name = {machine.name: machine for machine in self._list.hosts}
+        self._looks = Looks(self._list.hosts, self._caretakers, self._workdir)
+        self.traits = Traits(
+            costs_money=False,
+            needs_root=False,
+            shared_clock=False,
+            shared_cpu=False,
+            can_tunnel=self._list.common.tunnel,
+            max_hosts=1 + len(self._list.of_role(Role.CLIENT)),
+        )
+        self.notice = (
+            f"Hosts are the {len(self._list.hosts)} machines of static.conf: they are cleaned at the "
+            "end and stay; the first of each role are taken first."
+        )
+
+    # -- before anything is touched ------------------------------------------------------------
+
+    def preflight(self, n_hosts: int) -> None:
+        """Log in to every host the run would use and look; nothing there is changed.
+
+        Raises:
+            ConfigError: more hosts than the file has.
+            ProviderError: every host that cannot be used, each with what is wrong.
+        """
+        if not 2 <= n_hosts <= self.traits.max_hosts:
+            raise ConfigError(
+                "parameters",
+                "clients",
+                n_hosts - 1,
+                f"with the server a run of {n_hosts} hosts; static.conf has "
+                f"{self.traits.max_hosts}, two are the least",
+                "ask for as many as there are, or name more",
+            )
+        clients = self._list.of_role(Role.CLIENT)[: n_hosts - 1]
+        machines = [*self._list.of_role(Role.SERVER)[:1], *clients]
+        problems = list(self._obstacles(machines))
+        if problems:
+            lines = "".join(f"\n  {problem}" for problem in problems)
+            raise ProviderError(
+                f"{len(problems)} things are in the way on the hosts of static.conf:{lines}"
+            )
+
+    def _obstacles(self, machines: Sequence[Machine]) -> Iterator[str]:
+        """Everything that is wrong with some machines, one line each."""
+        places = {m.name: m for machine in machines for m in (machine.jump, machine) if m}
+        unpinned = [name for name, place in places.items() if not place.host_key]
+        for name in unpinned:
+            yield f"{name}: its host key is not known: perfkit trust {name}"
+        for name, place in places.items():
+            if not place.key_file:
+                yield f"{name}: no key to log in with: set key_file, here or in ssh.conf"
+            elif not Path(place.key_file).is_file():
+                yield f"{name}: key_file {place.key_file} is not there"
+        ready = [m for m in machines if not {m.name, m.jump.name if m.jump else ""} & {*unpinned}]
+        tunnel = self.traits.can_tunnel
+        tools = (*TOOLS, *TUNNEL_TOOLS) if tunnel else TOOLS
+        found = on_all(ready, lambda m: self._caretakers.ask(m, "look", self._workdir, *tools))
+        for name, answer in found.items():
+            if isinstance(answer, PerfkitError):
+                yield str(answer)
+            else:
+                yield from (f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=tunnel))
+
+    # -- taking --------------------------------------------------------------------------------
+
+    def launch(self, request: LaunchRequest) -> Sequence[Host]:
+        """Take a free machine of its role for each host of the batch.
+
+        Side effects: on each, perfkit's folder with the tag, and a process that cleans up at
+        `request.expires_utc`.
+
+        Raises:
+            LaunchError: a machine is taken by another run, which is named; or none could be had.
+        """
+        _check(request)
+        self._looks.forget()
+        tags = self._looks.tags()
+        mine = {tag.name: name for name, tag in tags.items() if tag.run_id == request.run_id}
+        ended = {name for machine in mine.values() for name in tags[machine].ended}
+        wanted = [h for h in request.hosts if h.name not in mine and h.name not in ended]
+        taken = {name for name, tag in tags.items() if tag.is_live}
+        made = self._take(request, self._choose(request, wanted, taken))
+        failures = [str(error) for error in made.values() if isinstance(error, PerfkitError)]
+        hosts = [host for host in made.values() if isinstance(host, Host)]
+        if failures and not hosts and not mine:
+            raise LaunchError("; ".join(failures))
+        if failures:
+            request.record("launch-shortfall", reason="; ".join(failures))
+        served = [n for n in mine if tags[mine[n]].token == request.token]
+        hosts += [self._host(self._by_name[mine[name]], name) for name in served]
+        order = [host.name for host in request.hosts]
+        return sorted((h for h in hosts if h.name in order), key=lambda h: order.index(h.name))
+
+    def _choose(
+        self, request: LaunchRequest, wanted: Sequence[HostRequest], taken: set[str]
+    ) -> dict[str, HostRequest]:
+        """A machine for each host: of its role, not taken, the first in the file."""
+        chosen: dict[str, HostRequest] = {}
+        for host in wanted:
+            machines = [m.name for m in self._list.of_role(host.role)]
+            free = [name for name in machines if name not in taken and name not in chosen]
+            if not free:
+                tags = self._looks.tags()
+                holders = [
+                    tags[name].says(name)
+                    for name in machines
+                    if name in tags and tags[name].run_id != request.run_id
+                ]
+                reason = "; ".join(holders) or f"the file has {len(machines)}"
+                raise LaunchError(
+                    f"no {host.role} in static.conf is free for {host.name}: {reason}"
+                )
+            chosen[free[0]] = host
+        return chosen
+
+    def _take(
+        self, request: LaunchRequest, chosen: dict[str, HostRequest]
+    ) -> dict[str, Host | PerfkitError]:
+        """Tag the chosen machines.
+
+        Raises:
+            LaunchError: another run was quicker; what this call had taken is free again.
+        """
+        machines = [self._by_name[name] for name in chosen]
+
+        def claim(machine: Machine) -> Host:
+            return self._claim(machine, chosen[machine.name], request, tuple(chosen))
+
+        made = on_all(machines, claim)
+        self._looks.forget()
+        conflicts = [str(error) for error in made.values() if isinstance(error, LaunchError)]
+        if conflicts:
+            self._clean([m for m in machines if isinstance(made[m.name], Host)], request.run_id)
+            raise LaunchError("; ".join(conflicts))
+        return made
+
+    def _claim(
+        self,
+        machine: Machine,
+        wanted: HostRequest,
+        request: LaunchRequest,
+        members: tuple[str, ...],
+    ) -> Host:
+        tag = Tag(
+            run_id=request.run_id,
+            name=wanted.name,
+            role=wanted.role,
+            token=request.token,
+            owner=request.owner,
+            expires_utc=request.expires_utc,
+            members=members,
+        )
+        expires = str(int(request.expires_utc.timestamp()))
+        answer = self._caretakers.ask(
+            machine, "claim", self._workdir, request.run_id, machine.user, expires, tag.to_text()
+        )
+        held = find_tag(answer)
+        if held is None:
+            problems = "; ".join(obstacles(answer, self._workdir, tunnel=False))
+            raise ProviderError(f"{machine.name}: {problems or 'it could not be tagged'}")
+        if held.run_id != request.run_id:
+            raise LaunchError(held.says(machine.name))
+        return self._host(machine, wanted.name)
+
+    def _host(self, machine: Machine, name: str) -> Host:
+        assert machine.role is not None
+        hop = machine.jump
+        return Host(
+            name=name,
+            role=machine.role,
+            address=machine.address,
+            host_key=machine.host_key,
+            port=machine.port,
+            user=machine.user,
+            workdir=self._workdir,
+            can_tunnel=self.traits.can_tunnel,
+            key_file=machine.key_file,
+            jump=Jump(
+                name=hop.name,
+                address=hop.address,
+                host_key=hop.host_key,
+                port=hop.port,
+                user=hop.user,
+                key_file=hop.key_file,
+            )
+            if hop
+            else None,
+        )
+
+    # -- listing -------------------------------------------------------------------------------
+
+    def runs(self) -> Sequence[str]:
+        """Ids of all runs that have taken a host; hosts that do not answer are logged."""
+        return sorted({tag.run_id for tag in self._looks.tags().values()})
+
+    def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
+        """The hosts that runs have taken, as the tags on them say."""
+        return [
+            ListedHost(
+                run_id=tag.run_id,
+                name=tag.name,
+                role=tag.role,
+                address=self._by_name[machine].address,
+                expires_utc=tag.expires_utc,
+                owner=tag.owner,
+                identity=str(self._by_name[machine]),
+                port=self._by_name[machine].port,
+            )
+            for machine, tag in self._looks.tags(run_id).items()
+        ]
+
+    def residue(self, run_id: str) -> Sequence[str]:
+        """Machines that the run took and that do not answer now."""
+        return [f"not asked: {why}" for why in self._looks.silent_members(run_id)]
+
+    # -- cleaning ------------------------------------------------------------------------------
+
+    def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
+        """Clean some hosts of a run and give them free; the machines go on."""
+        tags = self._looks.tags(run_id)
+        going = [self._by_name[machine] for machine, tag in tags.items() if tag.name in names]
+        staying = [
+            self._by_name[machine] for machine in tags if self._by_name[machine] not in going
+        ]
+        report = self._clean(going, run_id)
+        if going:  # so that the same launch, asked again, does not take them again
+            line = f"ended={quote(' '.join(tags[machine.name].name for machine in going))}"
+            on_all(staying, lambda m: self._caretakers.ask(m, "note", self._workdir, run_id, line))
+            self._looks.forget()
+        return report
+
+    def release(self, run_id: str) -> ReleaseReport:
+        """Remove from every host what the run put there; safe to repeat and after any crash."""
+        self._looks.forget()
+        return self._clean([self._by_name[name] for name in self._looks.tags(run_id)], run_id)
+
+    def _clean(self, machines: Sequence[Machine], run_id: str) -> ReleaseReport:
+        if not RUN_ID.fullmatch(run_id):
+            return ReleaseReport()
+        done = on_all(
+            machines, lambda m: self._caretakers.ask(m, "clean", self._workdir, run_id, m.user)
+        )
+        self._looks.forget()
+        leaked: list[str] = []
+        released: list[str] = []
+        for name, answer in done.items():
+            if isinstance(answer, PerfkitError):
+                leaked.append(str(answer))
+                continue
+            leaked += [f"{name}: {left}" for left in answer.get("left", ())]
+            released += answer.get("cleaned", ())
+        return ReleaseReport(leaked=tuple(leaked), released=tuple(released))
+
+
+def _check(request: LaunchRequest) -> None:
+    """Refuse what must not go into command lines.
+
+    Raises:
+        LaunchError: the run's id, a name, or the expiry is wrong.
+    """
+    names = [host.name for host in request.hosts]
+    if not RUN_ID.fullmatch(request.run_id):
+        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
+    wrong = [name for name in names if not _HOST_NAME.fullmatch(name)]
+    if wrong or len(set(names)) != len(names) or not names:
+        raise LaunchError(
+            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
+            f"digits and '-', got {wrong or names}"
+        )
+    if request.expires_utc <= datetime.now(UTC):
+        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")

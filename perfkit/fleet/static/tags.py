@@ -1,0 +1,109 @@
+"""What the caretaker's answers mean: whose a host is, and what is in the way of using it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote
+
+from perfkit.errors import PerfkitError
+from perfkit.fleet.static.openssh import Answer
+from perfkit.model import Role
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+MIN_FREE_KIB = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """Whose a host is: the text of `perfkit.tag` in perfkit's folder there.
+
+    Attributes:
+        name: The host's name in the run.
+        members: Machines taken in the same launch, by their names in static.conf.
+        ended: Hosts of the run that were given free while this one was kept.
+    """
+
+    run_id: str
+    name: str
+    role: Role
+    token: str
+    owner: str
+    expires_utc: datetime
+    members: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        """Its time is not over."""
+        return self.expires_utc.timestamp() > time.time()
+
+    def to_text(self) -> str:
+        """As written to the file: key=value lines, values percent-encoded."""
+        fields = {
+            "run": self.run_id,
+            "name": self.name,
+            "role": self.role.value,
+            "token": self.token,
+            "owner": self.owner,
+            "expires": str(int(self.expires_utc.timestamp())),
+            "members": " ".join(self.members),
+        }
+        return "\n".join(f"{key}={quote(value)}" for key, value in fields.items())
+
+    def says(self, machine: str) -> str:
+        """For whoever wanted the machine."""
+        return (
+            f"{machine} is taken by run {self.run_id} of {self.owner} until "
+            f"{self.expires_utc:%Y-%m-%d %H:%M:%S} UTC; perfkit clean {self.run_id} gives it free"
+        )
+
+
+def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
+    """The tag in an answer; None when the host is free, or the tag makes no sense."""
+    if answer is None or isinstance(answer, PerfkitError):
+        return None
+    found = {
+        key.removeprefix("tag."): " ".join(unquote(value) for value in values)
+        for key, values in answer.items()
+        if key.startswith("tag.")
+    }
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        tag = Tag(
+            run_id=found["run"],
+            name=found["name"],
+            role=Role(found["role"]),
+            token=found["token"],
+            owner=found["owner"],
+            expires_utc=datetime.fromtimestamp(float(found["expires"]), UTC),
+            members=tuple(found.get("members", "").split()),
+            ended=tuple(found.get("ended", "").split()),
+        )
+        return tag if RUN_ID.fullmatch(tag.run_id) else None
+    return None
+
+
+def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
+    """What is in the way on one host, from its look."""
+    tag = find_tag(answer)
+    if tag and tag.is_live:
+        yield tag.says("it")
+    if "foreign" in answer:
+        yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
+    if "no_folder" in answer:
+        yield f"{workdir} cannot be made: {answer['no_folder'][0]} is no folder: set workdir"
+    if "lacks" in answer:
+        tools = " ".join(answer["lacks"])
+        yield f"not installed: {tools} (perfkit installs nothing on hosts that it does not end)"
+    if tunnel and "tun" not in answer:
+        yield "no /dev/net/tun: modprobe tun there, or set tunnel = no and use direct tests only"
+    if tunnel and "tun0" in answer:
+        yield "there is a tun0 already, another VPN's: end it, or set tunnel = no"
+    free_kib = answer.get("free_kib", ("",))[0]
+    if free_kib.isdecimal() and int(free_kib) < MIN_FREE_KIB:
+        free_mb = int(free_kib) * 1024 // 1_000_000
+        yield f"{free_mb} MB are free below {workdir}, 100 MB are needed"
