@@ -228,9 +228,9 @@ def collect(session: Session) -> StageResult:
         )
 
 
-def release(session: Session) -> ReleaseReport:
-    """End the hosts, unless `keep_fleet` says that they stay until they expire."""
-    if session.settings.parameters.keep_fleet or not session.is_up:
+def release(session: Session, *, keep: bool = False) -> ReleaseReport:
+    """End the hosts, unless `keep` or the run's `keep_fleet` says that they stay till they expire."""
+    if keep or session.settings.parameters.keep_fleet or not session.is_up:
         return ReleaseReport()
     with session.phase("release"):
         return session.fleet.release()

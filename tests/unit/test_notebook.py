@@ -9,9 +9,18 @@ from perfkit.errors import ConfigError
 from perfkit.settings import Parameters
 
 
+CELL = 'clients: int = 10  # how many\nname: str = "x"  # what it is called'
+
+
 def test_only_parameters_are_taken_out_of_a_notebooks_names() -> None:
-    names = {"clients": 5, "name": "demo", "In": ["", "clients: int = 10"], "notebook": notebook}
+    names = {"clients": 5, "name": "demo", "tests": "a", "In": ["", CELL], "notebook": notebook}
     assert notebook.parameters(names) == {"clients": 5, "name": "demo"}
+
+
+def test_a_parameter_of_another_notebook_is_refused_because_it_would_do_nothing() -> None:
+    injected = "# Parameters\nquorum = 1\n"
+    with pytest.raises(ConfigError, match=r"quorum.*known are: clients, name"):
+        notebook.parameters({"clients": 5, "name": "x", "In": ["", CELL, injected]})
 
 
 def test_what_papermill_injected_under_a_mistyped_name_is_refused_with_the_right_one() -> None:
