@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfkit import journal, runs, settings
-from perfkit.errors import JournalError, PerfkitError, RunError, did_you_mean
+from perfkit.errors import JournalError, NotSetUpError, PerfkitError, RunError, did_you_mean
 from perfkit.fleet.inventory import Inventory, failed_lines
 from perfkit.fleet.provider import Provider, get_provider, provider_names
 from perfkit.fleet.reap import FoundFleet, release_until_quiet, survey
@@ -111,6 +111,8 @@ def _survey_all() -> tuple[list[tuple[Provider, FoundFleet]], tuple[str, ...]]:
         try:
             provider = get_provider(name, config_dir=settings.project_dir() / "config")
             fleets += [(provider, fleet) for fleet in survey(provider)]
+        except NotSetUpError:
+            continue  # it was never used from here
         except (PerfkitError, ImportError) as exc:
             unasked.append(f"NOT ASKED: provider {name}: {exc}")
     return fleets, tuple(unasked)

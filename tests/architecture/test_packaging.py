@@ -91,8 +91,10 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_beside_it(
     }
 
 
-def test_every_registered_provider_loads_and_keeps_the_contract() -> None:
+def test_every_registered_provider_loads_and_keeps_the_contract(tmp_path: Path) -> None:
+    for sample in (ROOT / "config").glob("*.conf.sample"):
+        shutil.copy(sample, tmp_path / sample.stem)
     points = entry_points(group=ENTRY_POINT_GROUP)
-    assert "local" in points.names
+    assert {"local", "static"} <= points.names
     for point in points:
-        assert isinstance(point.load()(), Provider), point.name
+        assert isinstance(point.load()(config_dir=tmp_path), Provider), point.name

@@ -12,8 +12,10 @@ import base64
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,8 +77,8 @@ class Caretakers:
     """Runs the caretaker's verbs on machines; the configuration lives as long as this object."""
 
     def __init__(self, places: Iterable[Machine]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="perfkit-ssh-")
-        folder = Path(self._folder.name)
+        folder = Path(tempfile.mkdtemp(prefix="perfkit-ssh-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._config, self._known_hosts = folder / "config", folder / "known_hosts"
         places = list(places)
         # A host without a pin is in no file of pins, so OpenSSH refuses it.
