@@ -25,6 +25,7 @@ HELP = """Network performance campaigns with many temporary machines.
 
 \b
   perfkit doctor                  is this machine ready? what is missing, and the remedy
+  perfkit lab                     the notebooks, in JupyterLab
   perfkit run --clients 10        all phases at once: launch to report, on this machine
 \b
   perfkit launch --clients 10     or one by one: make hosts (they outlive this command)
@@ -200,6 +201,19 @@ def reap(*, runs: tuple[str, ...], yes: bool, expired: bool, force: bool, runs_d
     click.echo(outcome)
     if outcome.leaked:
         raise ReleaseError("not everything could be released", outcome.leaked)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def lab(options: tuple[str, ...]) -> None:
+    """Open the notebooks in JupyterLab; its own OPTIONS pass, as --no-browser --port 9000.
+
+    Its settings are kept apart from those of your other work. Ctrl-C ends it; hosts go on.
+    """
+    from perfkit import lab as jupyter
+
+    click.echo("JupyterLab on the notebooks; Ctrl-C ends it and their kernels, hosts go on")
+    jupyter.run(options)
 
 
 @main.command()

@@ -18,7 +18,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,7 @@ from pathlib import Path
 from perfkit import settings
 from perfkit.errors import PerfkitError, ProviderError
 from perfkit.fleet.local import namespaces
+from perfkit.report.tables import SCOPED_STYLE
 from perfkit.units import format_size
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of Debian's users
@@ -41,6 +42,9 @@ class State(StrEnum):
     OK = "ok"
     LIMITED = "limited"  # some things cannot be done: the row says which
     MISSING = "MISSING"
+
+
+_MARKS = {State.OK: "✓", State.LIMITED: "△", State.MISSING: "✗"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +104,31 @@ class Examination:
         return "\n".join([*lines, "", self.verdict])
 
     def _repr_html_(self) -> str:
-        def row(cells: Iterable[str], tag: str = "td") -> str:
-            return f"<tr>{''.join(f'<{tag}>{html.escape(c)}</{tag}>' for c in cells)}</tr>"
+        gaps = [finding for finding in self.findings if finding.state is not State.OK]
+        met = [finding for finding in self.findings if finding.state is State.OK]
+        parts = [f"<p><strong>{html.escape(self.verdict)}</strong></p>"]
+        if gaps:
+            parts.append(_to_html(gaps, ("need", "state", "why", "found", "what mends it")))
+        if met:
+            table = _to_html(met, ("need", "state", "why", "found"))
+            count = f"{len(met)} need{'s are' if len(met) > 1 else ' is'} met"
+            opened = "" if gaps else " open"
+            parts.append(f"<details{opened}><summary>{count}</summary>{table}</details>")
+        return f"{SCOPED_STYLE}<div class='perfkit-table'>{''.join(parts)}</div>"
 
-        head = row(("need", "state", "why", "found", "what mends it"), "th")
-        body = "".join(row((*_columns(f), f.remedy)) for f in self.findings)
-        return f"<table>{head}{body}</table><p>{html.escape(self.verdict)}</p>"
+
+def _to_html(findings: Sequence[Finding], heads: Sequence[str]) -> str:
+    """A table; the last head is the remedy's if there are five."""
+    head = "".join(f"<th scope='col' class='t'>{text}</th>" for text in heads)
+    rows = []
+    for finding in findings:
+        texts = [html.escape(text) for text in _columns(finding)]
+        texts[1] = f"{_MARKS[finding.state]} {texts[1]}"
+        if len(heads) > len(texts):
+            texts.append(f"<code>{html.escape(finding.remedy)}</code>" if finding.remedy else "")
+        rows.append("".join(f"<td class='t'>{text}</td>" for text in texts))
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _columns(finding: Finding) -> tuple[str, str, str, str]:
