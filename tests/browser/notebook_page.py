@@ -68,7 +68,7 @@ class NotebookPage:
         wanted = sum(bool(cell.source.strip()) for cell in cells)
         deadline = time.monotonic() + timeout_s
         while True:
-            shown = self.page.locator(PROMPTS).all_inner_texts()
+            shown = self.page.locator(PROMPTS).all_text_contents()  # also beyond the screen
             if sum(bool(re.search(r"\[\d+\]", text)) for text in shown) >= wanted:
                 return
             errors = self.errors()
@@ -86,7 +86,7 @@ class NotebookPage:
     def errors(self) -> list[str]:
         """Texts of the tracebacks that are shown."""
         kind = '[data-mime-type="application/vnd.jupyter.error"]'
-        return self.page.locator(f".jp-OutputArea-output{kind}").all_inner_texts()
+        return self.page.locator(f".jp-OutputArea-output{kind}").all_text_contents()
 
     def menu(self, *names: str) -> None:
         """Click through the menu bar, as in `menu("Kernel", "Interrupt Kernel")`."""
