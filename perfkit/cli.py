@@ -33,6 +33,7 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit measure                 start the tests on all of them at the same instant
   perfkit collect                 bring the logs home, checksummed
   perfkit segment; perfkit report       windows that count; tables and plots
+  perfkit compare RUN RUN         runs side by side, with verdicts; commas join repetitions
   perfkit status; perfkit reap --yes    what is running; end all of it
   perfkit read LOG; perfkit legacy DIR  what is in a log file; the 2011 tool's tables
 """
@@ -144,6 +145,17 @@ def report(run: str, runs_dir: str) -> None:
     from perfkit import phases
 
     phases.report(phases.find_run(run, runs_dir=runs_dir), echo=True)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--out", default="", metavar="DIR", help="where compare.html goes [the newest run]")
+@click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
+def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
+    """Runs side by side: differences with intervals, verdicts; RUN,RUN are repetitions."""
+    from perfkit import phases
+
+    phases.compare(*runs, out=out, runs_dir=runs_dir, echo=True)
 
 
 @main.command()

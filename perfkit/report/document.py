@@ -99,15 +99,18 @@ def _notes(table: ReportTable) -> str:
     return f"<p class='note'>{html.escape(table.caption)}</p>" if table.caption else ""
 
 
-def figure(plot: Plot) -> str:
-    """A picture with its words for those who cannot see it."""
-    label = f"<title>{html.escape(plot.alt)}</title>"
+def picture(plot: Plot) -> str:
+    """A plot as SVG, with its words for those who cannot see it."""
     head, _, rest = plot.svg.partition(">")
-    svg = f"{head} role='img' aria-label='{html.escape(plot.alt, quote=True)}'>{label}{rest}"
-    return (
-        f"<figure><div class='wide'>{svg}</div>"
-        f"<figcaption>{html.escape(plot.title)} (as <a href='{plot.name}.svg'>svg</a> <a href='{plot.name}.png'>png</a>)</figcaption></figure>"
-    )
+    label = html.escape(plot.alt, quote=True)
+    return f"{head} role='img' aria-label='{label}'><title>{html.escape(plot.alt)}</title>{rest}"
+
+
+def figure(plot: Plot) -> str:
+    """A picture with its title, and links to its files beside the page."""
+    files = " ".join(f"<a href='{plot.name}.{suffix}'>{suffix}</a>" for suffix in ("svg", "png"))
+    caption = f"<figcaption>{html.escape(plot.title)} (as {files})</figcaption>"
+    return f"<figure><div class='wide'>{picture(plot)}</div>{caption}</figure>"
 
 
 @cache

@@ -27,13 +27,13 @@ from perfkit.model import Segment
 from perfkit.units import SI_PREFIXES
 
 MEGA = SI_PREFIXES["M"]
-_INK = "#010203"  # stands for the page's own text colour until the SVG is written
+INK = "#010203"  # stands for the page's own text colour until the SVG is written
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
-_FAR_APART = 4.0  # times
+FAR_APART = 4.0  # times
 _PNG_DPI = 150
 _MANY = 40  # above this many clients dots say less than a distribution
-_STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
+STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
     "svg.hashsalt": "perfkit",  # the same run draws the same bytes
     "font.size": 10.0,
@@ -53,7 +53,7 @@ _STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
             "ytick.color",
             "grid.color",
         ],
-        _INK,
+        INK,
     ),
 }
 
@@ -77,7 +77,7 @@ class Plot:
 def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> list[Plot]:
     """Every plot there is data for: the server over time, and goodput per client."""
     plots = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         server = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
         if len(server):
             plots.append(_server_over_time(server, segments, logs))
@@ -121,7 +121,7 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
     return Plot(
         name="server-over-time",
         title="Server over time; dark bands are the steady windows, light ones the outer windows",
-        **_drawn(figure),
+        **drawn(figure),
         alt=f"Line plots of the server's network and CPU load by second. Tests: {named or 'none'}.",
     )
 
@@ -175,7 +175,7 @@ def _per_client(summary: Summary) -> Plot:
         if (counted["slot"] == slot).any()
     }
     largest = [float(values[-1]) for values in tests.values()]
-    apart = max(largest) > _FAR_APART * min(largest)
+    apart = max(largest) > FAR_APART * min(largest)
     figure = Figure(
         figsize=(9.6, 0.6 + (0.95 if apart else 0.7) * len(tests)), layout="constrained"
     )
@@ -198,14 +198,14 @@ def _per_client(summary: Summary) -> Plot:
     return Plot(
         name="per-client",
         title=f"Goodput per client: box p25 to p75, whiskers p5 to p95, line the median{scales}",
-        **_drawn(figure),
+        **drawn(figure),
         alt=f"Distribution of goodput over clients. {words}.",
     )
 
 
 def _distribution(axis: Axes, values: Any) -> None:
     p5, p25, p50, p75, p95 = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-    axis.plot([p5, p95], [0, 0], color=_INK, lw=1)
+    axis.plot([p5, p95], [0, 0], color=INK, lw=1)
     axis.barh(0, p75 - p25, left=p25, height=0.34, color=BLUE, alpha=0.35, lw=0)
     axis.plot([p50, p50], [-0.2, 0.2], color=RED, lw=2)
     if len(values) <= _MANY:
@@ -228,7 +228,7 @@ def _distribution(axis: Axes, values: Any) -> None:
     axis.plot(outside, np.full(len(outside), -0.12), "|", color=BLUE, ms=5, alpha=0.7)
 
 
-def _drawn(figure: Figure) -> Any:
+def drawn(figure: Figure) -> Any:
     """`svg` and `png` of a figure, laid out once."""
     svg = _to_svg(figure)
     figure.set_layout_engine("none")
@@ -242,7 +242,7 @@ def _to_svg(figure: Figure) -> str:
     out = io.BytesIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue().decode("utf-8")
-    text = text[text.index("<svg") :].replace(_INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
     for name, colour in _COLOURS.items():  # a page may set lighter ones for its dark theme
         text = text.replace(colour, f"var(--plot-{name}, {colour})")
     # The size in points would not shrink on a phone; the viewBox keeps the shape.

@@ -19,6 +19,7 @@ import pandas as pd
 
 Value = str | float | int | None
 NOTHING = "n/a"
+LONG_TEXT = 36  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def to_html(table: ReportTable) -> str:
     body = "\n".join(
         "<tr>"
         + "".join(
-            f'<td class="{_css(column)}">{html.escape(text)}</td>'
+            f'<td class="{_css(column)}{_long(text)}">{html.escape(text)}</td>'
             for column, text in zip(table.columns, row, strict=True)
         )
         + "</tr>"
@@ -197,6 +198,11 @@ def to_html(table: ReportTable) -> str:
         f"<table><caption>{html.escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody></table>{notes}"
     )
+
+
+def _long(text: str) -> str:
+    """A sentence is given room: squeezed beside figures it would be a column of single words."""
+    return " long" if len(text) > LONG_TEXT else ""
 
 
 def _css(column: Column) -> str:

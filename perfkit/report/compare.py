@@ -1,0 +1,180 @@
+"""The compare view: run folders in; tables, pictures and a page that opens without a network out.
+
+`compose` writes nothing but a run's missing segments.json; `render` also writes `compare.html` and
+every table in every format into one folder. Warnings come before any figure.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perfkit import __version__
+from perfkit.analysis.compare import Comparison, compare, group_alike, to_sides
+from perfkit.analysis.reduced import Reduced, reduce_run
+from perfkit.report import export
+from perfkit.report.compare_plots import draw_comparison
+from perfkit.report.compare_tables import comparison_tables
+from perfkit.report.document import (
+    cleaned,
+    document,
+    figure,
+    picture,
+    plain,
+    section,
+    standalone,
+    warning_box,
+)
+from perfkit.report.plots import Plot
+from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
+from perfkit.runs import Run, write_atomic
+
+Phases = Mapping[str, Sequence[tuple[str, float]]]
+PAGE = "compare.html"
+_FIRST = ("compare", "compare-conditions", "compare-sizes", "compare-growth")
+_FOLDED = ("compare-figures",)
+_NAMED = 4  # sides in the page's heading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonReport:
+    """Runs side by side, made but not written.
+
+    Attributes:
+        tables: In the order of the page, by name.
+        page: Where the page was written; None: it was not.
+    """
+
+    comparison: Comparison
+    tables: dict[str, ReportTable]
+    plots: tuple[Plot, ...]
+    page: Path | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may change the verdicts, one line each."""
+        found = [f for f in self.comparison.findings if f.level == "warning"]
+        return [plain(f"{finding.where}: {finding.text}") for finding in found]
+
+    @property
+    def legend(self) -> str:
+        """Which runs the sides are."""
+        sides = self.comparison.sides
+        return "; ".join(f"{s.label}: {', '.join(r.run_id for r in s.runs)}" for s in sides)
+
+    def text(self, width: int = 110) -> str:
+        """For a terminal: warnings, what differed, verdicts."""
+        warned = [
+            textwrap.fill(f"WARNING {line}", width, subsequent_indent="        ")
+            for line in self.warnings
+        ]
+        tables = [self.tables[name].to_text(width) for name in _shown_first(self.tables)]
+        return plain("\n\n".join(["\n".join([self.legend, *warned]), *tables]))
+
+    def __repr__(self) -> str:
+        verdicts = [found.verdict for found in self.comparison.differences]
+        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+        return f"<ComparisonReport {self.legend}; {counts or 'nothing in common'}>"
+
+    def _repr_html_(self) -> str:
+        warned = "".join(f"<li>{html.escape(line)}</li>" for line in self.warnings)
+        tables = "".join(to_html(self.tables[name]) for name in _shown_first(self.tables))
+        pictures = "".join(
+            f"<p>{html.escape(plot.title)}</p>{picture(plot)}" for plot in self.plots
+        )
+        return (
+            f"{SCOPED_STYLE}<div class='perfkit-table'><p>{html.escape(self.legend)}</p>"
+            f"<ul>{warned}</ul>{tables}{pictures}</div>"
+        )
+
+
+def _shown_first(tables: Mapping[str, ReportTable]) -> list[str]:
+    return [name for name in _FIRST if name in tables and tables[name].rows]
+
+
+def compose(groups: Sequence[Sequence[Run]], *, phases: Phases | None = None) -> ComparisonReport:
+    """Read the runs and hold them against each other.
+
+    Args:
+        groups: The sides, the baseline first. Sides of one run each are grouped: runs made under
+            the same recorded conditions are taken as repetitions.
+        phases: (name, seconds) of each phase, by run id.
+
+    Raises:
+        CampaignError: nothing to compare. RunError, SegmentError: a run cannot be read.
+    """
+    times = phases or {}
+    reduced = [[reduce_run(run, phases=times.get(run.id, ())) for run in group] for group in groups]
+    if all(len(group) == 1 for group in reduced):
+        reduced = group_alike([run for group in reduced for run in group])
+    comparison = compare(to_sides(reduced))
+    tables = [cleaned(table) for table in comparison_tables(comparison)]
+    return ComparisonReport(
+        comparison=comparison,
+        tables={table.name: table for table in tables},
+        plots=tuple(draw_comparison(comparison)),
+    )
+
+
+def folder_for(groups: Sequence[Sequence[Run]]) -> Path:
+    """Where a comparison goes unless told: beside the newest run's report, named by the others."""
+    every = sorted((run for group in groups for run in group), key=lambda run: run.id)
+    *others, newest = every
+    more = f"-and-{len(others) - 1}-more" if len(others) > 1 else ""
+    return newest.report_dir / f"compare-{others[0].id if others else newest.id}{more}"
+
+
+def render(
+    groups: Sequence[Sequence[Run]],
+    folder: Path,
+    *,
+    phases: Phases | None = None,
+    now: datetime | None = None,
+) -> ComparisonReport:
+    """Compare runs, and write the page, the tables in every format, and the pictures.
+
+    Args:
+        folder: Made if it is not there; nothing is written anywhere else.
+        now: The moment printed on the page; the clock's if None.
+    """
+    made = compose(groups, phases=phases)
+    for table in made.tables.values():
+        export.write(table, folder)
+    for plot in made.plots:
+        write_atomic(folder / f"{plot.name}.svg", standalone(plot.svg).encode())
+        write_atomic(folder / f"{plot.name}.png", plot.png)
+    page = folder / PAGE
+    write_atomic(page, to_page(made, now or datetime.now(UTC)).encode("utf-8", "replace"))
+    return ComparisonReport(
+        comparison=made.comparison, tables=made.tables, plots=made.plots, page=page
+    )
+
+
+def to_page(made: ComparisonReport, now: datetime) -> str:
+    """The whole page as HTML text."""
+    tables = made.tables
+    rest = [name for name in tables if name not in _FIRST]
+    names = [_title(side.runs) for side in made.comparison.sides]
+    title = f"{names[0]} against {', '.join(names[1:_NAMED])}"
+    title += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p class='from'>{html.escape(made.legend)}; perfkit {__version__}; "
+        f"made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>",
+        warning_box(made.warnings),
+        *(section(tables[name]) for name in _FIRST[:2]),
+        *(figure(plot) for plot in made.plots),
+        *(section(tables[name]) for name in _FIRST[2:] if name in tables),
+        *(section(tables[name], folded=name in _FOLDED) for name in rest),
+    ]
+    return document("perfkit: runs compared", body)
+
+
+def _title(runs: Sequence[Reduced]) -> str:
+    names = dict.fromkeys(run.name or run.run_id for run in runs)
+    times = f" ({len(runs)} runs)" if len(runs) > 1 else ""
+    return f"{', '.join(names)}{times}"
