@@ -8,7 +8,6 @@
     phases.release(session)      hosts gone
     phases.segment(session.run)  the windows that count        (needs files only)
     phases.report(session.run)   tables, plots, index.html     (needs files only)
-    phases.compare(run, other)   runs side by side, verdicts   (needs files only)
 
 Each is idempotent: a second call does what is missing. Each writes its outcome to the journal.
 Hosts that fail are named in what a phase returns; whether the run goes on without them is the
@@ -17,28 +16,27 @@ parameter `on_shortfall`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import click
 
-from perfkit import journal, runs, settings, tunnels, verdicts
+from perfkit import launching, progress, resume, runs, settings, tunnels, verdicts
 from perfkit import session as sessions
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
 from perfkit.configure import pki, recipes
-from perfkit.fleet.provider import HostRequest, ReleaseReport
+from perfkit.fleet.provider import ReleaseReport
 from perfkit.logs.reader import read_run
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
+from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses
 from perfkit.measure.starters import get_starter
-from perfkit.model import Host, HostResult, HostState, Role, StageResult
-from perfkit.report import compare as compare_report
+from perfkit.model import Host, HostResult, HostState, StageResult
 from perfkit.report import page
-from perfkit.report.compare import ComparisonReport
 from perfkit.report.page import Report
 from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable
@@ -48,7 +46,11 @@ from perfkit.widgets.fleet_table import FleetView, is_interactive
 
 
 def start(**chosen: Any) -> Session:
-    """Check parameters, config/ and this machine; open a new run, or go on with `run=`.
+    """Check parameters, config/ and this machine; open a new run, or go on with one.
+
+    With `run=` that run is gone on with. With a `name` of your own, the newest run of that name
+    is, if its process died before it was finished and the settings are the same; see
+    `perfkit.resume`. What was taken up, or why not, is in what the session shows.
 
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
@@ -57,7 +59,7 @@ def start(**chosen: Any) -> Session:
     if checked.parameters.run:
         session = sessions.attach(checked.runs_dir, checked.parameters.run)
     else:
-        session = sessions.open_new(checked)
+        session = resume.open_session(checked)
     if not is_interactive():
         click.echo(session)
     return session
@@ -92,12 +94,9 @@ def launch(
     if release_at_exit:
         session.release_at_exit()
     started = monotonic()
-    known = {record.name for record in session.inventory.records()}
-    wanted = sessions.host_names(session.settings.parameters.clients)
-    requests = [_host_request(session, name, role) for name, role in wanted if name not in known]
-    if requests:
+    if not (launching.is_complete(session) and "launch" in session.progress().done):
         with session.phase("launch"), FleetView(session.inventory, session.journal, "launch"):
-            session.fleet.launch(requests)
+            launching.launch_missing(session)
             if wait:
                 session.fleet.wait()
     results = [
@@ -106,13 +105,6 @@ def launch(
     ]
     return verdicts.judged(
         session, StageResult(stage="launch", results=results, elapsed_s=monotonic() - started)
-    )
-
-
-def _host_request(session: Session, name: str, role: Role) -> HostRequest:
-    key = session.host_key(name)
-    return HostRequest(
-        name=name, role=role, host_key=key.public_openssh, host_key_private=key.private_openssh
     )
 
 
@@ -125,6 +117,13 @@ def configure(session: Session) -> StageResult:
     Raises:
         StageError: by `on_shortfall`, too many clients failed; or the server did.
     """
+    if session.inventory.records():
+        launching.launch_missing(session)  # what a process that died left half launched
+    coming = (HostState.REQUESTED, HostState.RUNNING, HostState.REACHABLE)
+    if "configure" in session.progress().done and not session.inventory.names(*coming):
+        return verdicts.judged(
+            session, verdicts.as_it_was(session, HostState.CONFIGURED, "configure")
+        )
     chosen, tunnel = session.settings, tunnels.tunnel_of(session)
     with session.phase("configure"), FleetView(session.inventory, session.journal, "configure"):
         setup = recipes.configure(
@@ -141,7 +140,7 @@ def configure(session: Session) -> StageResult:
         )
         if tunnel is not None:
             setup = tunnels.with_tunnels(session, setup, tunnel)
-    return verdicts.judged(session, setup)
+    return verdicts.judged(session, verdicts.with_earlier(session, setup, HostState.CONFIGURED))
 
 
 def _pinned(session: Session) -> Iterator[Host]:
@@ -159,15 +158,20 @@ def measure(session: Session) -> StageResult:
     """Run every test on all configured hosts, each at the exact instant the timetable says.
 
     Writes timetable.json and the clock offsets. A run is measured once: called again, this
-    returns what it was.
+    returns what it was. When the process died after all hosts had their orders, they went on
+    alone: then nothing is started, and each host's own records prove what it did. When it died
+    before, the tests are started anew, on all hosts.
 
     Raises:
         StageError: by `on_shortfall`, too many clients could not be armed; or the server.
     """
     chosen = session.settings
-    hosts = session.inventory.hosts(HostState.CONFIGURED)
-    if not hosts and session.run.timetable_path.exists():
+    done = session.progress()
+    if "measure" in done.done:
         return verdicts.as_it_was(session, HostState.DONE, "measure")
+    states = (HostState.ARMED,) if done.armed else (HostState.CONFIGURED, HostState.ARMED)
+    measuring = runner.take_up if done.armed else runner.measure
+    verdicts.judge(session, StageResult(stage="measure"))
     watch = FleetView(session.inventory, session.journal, "measure")
     passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
 
@@ -177,32 +181,39 @@ def measure(session: Session) -> StageResult:
         )
 
     with session.phase("measure"), watch:
-        return runner.measure(
+        result = measuring(
             session.run,
-            hosts,
+            session.inventory.hosts(*states),
             session.slots,
             pool=session.pool,
             starter=get_starter(chosen.parameters.starter, chosen.cron.model_dump()),
             addresses=_addresses(session),
-            options=runner.Options(
+            options=Options(
                 bin_dir=chosen.resources_dir / "bin",
                 threads=chosen.threads,
                 monitor=chosen.parameters.monitor,
                 interfaces=_interfaces(session),
                 pid_file="openvpn/openvpn.pid",
             ),
-            hooks=runner.Hooks(
+            hooks=Hooks(
                 on_progress=lambda progress: watch.note(str(progress)),
                 on_result=on_result,
                 check=lambda armed: verdicts.judge(session, armed),
+                on_armed=lambda t0_utc_s: _record(session, progress.ARMED, t0_utc_s=t0_utc_s),
+                on_disarmed=lambda: _record(session, progress.DISARMED),
             ),
         )
+    return verdicts.with_earlier(session, result, HostState.DONE)
+
+
+def _record(session: Session, kind: str, **fields: Any) -> None:
+    session.journal.append(kind, **fields)
 
 
 def _addresses(session: Session) -> Addresses:
     server = session.inventory.get_record("server")
     assert server.host is not None  # configured, so it was made
-    return Addresses(remote=server.host.address, peer=server.tunnel_address)
+    return Addresses(remote=server.host.traffic_address, peer=server.tunnel_address)
 
 
 def _interfaces(session: Session) -> tuple[str, ...]:
@@ -218,6 +229,8 @@ def collect(session: Session) -> StageResult:
 
     Raises:
         CollectError: a file that was collected before has been changed.
+        RunError: this machine's disk is full or read-only; the hosts keep what is not here, and
+            are not released when this process ends.
     """
     hosts = session.inventory.have_been(HostState.ARMED)
     with session.phase("collect"), FleetView(session.inventory, session.journal, "collect"):
@@ -228,6 +241,7 @@ def collect(session: Session) -> StageResult:
             pool=session.pool,
             threads=session.settings.threads,
             monitor=session.settings.parameters.monitor,
+            gone=session.inventory.names(HostState.RELEASED) | session.gone,
         )
 
 
@@ -269,62 +283,26 @@ def report(run: Run, *, echo: bool | None = None) -> Report:
     return made
 
 
-def compare(
-    *sides: str | Run | Sequence[str | Run],
-    runs_dir: str = "",
-    out: str = "",
-    echo: bool | None = None,
-) -> ComparisonReport:
-    """Hold runs against each other, the first is the baseline; needs files only.
-
-    Writes `compare.html`, every table and the pictures into one folder.
-
-    Args:
-        sides: Each a run (id, name, path or `Run`), or several runs of one side: a list, or names
-            with commas between. One each: runs made under the same recorded conditions are
-            taken as repetitions of each other.
-        out: The folder; empty: `report/compare-<other>` of the newest run.
-        echo: Also print the tables; None: where no person sees the returned object.
-
-    Raises:
-        CampaignError: nothing to compare, or a run given twice.
-    """
-    groups = [[_find(run, runs_dir) for run in _several(side)] for side in sides]
-    folder = Path(out).resolve() if out else compare_report.folder_for(groups)
-    times = {run.id: _phase_times(run) for group in groups for run in group}
-    made = compare_report.render(groups, folder, phases=times)
-    if echo or (echo is None and not is_interactive()):
-        click.echo(f"{made.text()}\n\ncomparison: {made.page}")
-    return made
-
-
-def _several(side: str | Run | Sequence[str | Run]) -> Sequence[str | Run]:
-    if isinstance(side, str):
-        return [word.strip() for word in side.split(",") if word.strip()]
-    return [side] if isinstance(side, Run) else side
-
-
-def _find(run: str | Run, runs_dir: str) -> Run:
-    return run if isinstance(run, Run) else find_run(run, runs_dir=runs_dir)
-
-
 def _phase_times(run: Run) -> list[tuple[str, float]]:
     """Name and seconds of each phase that was done, in their order; the last time counts."""
-    if not run.journal_path.exists():
-        return []
-    events = journal.read(run.journal_path).events
-    done = [event.fields for event in events if event.kind == "phase-done"]
-    return list(
-        {fields["phase"]: (fields["phase"], fields["elapsed_s"]) for fields in done}.values()
-    )
+    return list(progress.read(run).done.items())
 
 
 def run_all(session: Session) -> Report:
-    """All phases of a run; the hosts are released also when one of them fails."""
-    with session.fleet:
+    """All phases of a run; the hosts are released also when one of them fails.
+
+    Unless it fails because this machine cannot store the logs: then the hosts keep them until they
+    expire, and the same command again, once there is room, brings them home.
+    """
+    try:
         launch(session)
         configure(session)
         measure(session)
         collect(session)
+    finally:
+        if session.spared:
+            click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
+        else:
+            release(session)
     segment(session.run)
     return report(session.run)

@@ -10,6 +10,7 @@ from perfkit.journal import Event
 from perfkit.runs import Run
 
 ARMED = "armed"  # journalled between the last host's orders and T0: from here the hosts go alone
+DISARMED = "disarmed"  # and before the orders are taken back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +50,8 @@ def follow(events: Iterable[Event]) -> Progress:
             under_way = failed = ""
         elif event.kind == "phase-failed":
             under_way, failed = "", f"{phase}: {event.fields['reason']}"
-            armed = armed and phase != "measure"  # it stopped what waited on the hosts
-        elif event.kind == ARMED:
-            armed = True
+        elif event.kind in (ARMED, DISARMED):
+            armed = event.kind == ARMED
         elif event.kind == "launch-intent":
             batches[event.fields["token"]] = tuple(event.fields["names"])
             released = False

@@ -35,6 +35,7 @@ import json
 import os
 import platform
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -243,7 +244,8 @@ class Run:
             except BlockingIOError as exc:
                 file.seek(0)
                 raise RunError(
-                    f"run {self.id} is open in another process ({file.read().strip()})"
+                    f"run {self.id} is open in another process ({file.read().strip()}); wait until "
+                    "it is done, or end it: a notebook by Kernel > Shut Down Kernel"
                 ) from exc
             with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
                 file.truncate(0)
@@ -257,7 +259,12 @@ def _this_process() -> str:
     boot_id = Path("/proc/sys/kernel/random/boot_id")
     boot = boot_id.read_text().strip() if boot_id.exists() else "unknown"
     now = datetime.now(UTC)
-    return f"pid {os.getpid()} on {platform.node()}, boot {boot}, since {now:%Y-%m-%d %H:%M:%S} UTC"
+    # Jupyter tells a kernel the file it works for; people know their notebooks, not their pids.
+    name = Path(os.environ.get("JPY_SESSION_NAME") or sys.argv[0] or sys.executable).name
+    return (
+        f"pid {os.getpid()}, {name} on {platform.node()}, boot {boot}, "
+        f"since {now:%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 def create(

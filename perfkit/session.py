@@ -15,20 +15,24 @@ import os
 import platform
 import pwd
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
-from perfkit import journal, runs, settings
+from perfkit import journal, progress, runs, settings
 from perfkit.configure.remote import Access, RemotePool
-from perfkit.errors import ConfigError
+from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.inventory import Inventory
-from perfkit.fleet.launch import Fleet, LaunchPlan
+from perfkit.fleet.launch import Fleet, LaunchPlan, unresolved
 from perfkit.fleet.provider import Provider, get_provider
+from perfkit.journal import Event
 from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, NetworkPath, Role, Slot
+from perfkit.progress import Progress
 from perfkit.runs import Run
 from perfkit.settings import Settings
 from perfkit.sshkeys import SshKey, derive_ssh_key, make_ssh_key
@@ -44,9 +48,19 @@ RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "do
 class Session:
     """One open run. Close it, or leave its `with` block, to let another process have it."""
 
-    def __init__(self, run: Run, chosen: Settings, provider: Provider) -> None:
+    def __init__(
+        self, run: Run, chosen: Settings, provider: Provider, remarks: Sequence[str] = ()
+    ) -> None:
+        """Open it.
+
+        Args:
+            chosen: Fitted to the provider.
+            remarks: What to say about this opening, beside what the run itself says.
+        """
         self.run, self.settings, self.provider = run, chosen, provider
-        self.slots = planned(chosen)
+        self.slots, self.remarks = planned(chosen), tuple(remarks)
+        self.gone: set[str] = set()  # found gone when the run was opened
+        self.spared = ""  # why the hosts must outlive this process: they hold what is not here
         self._stack = contextlib.ExitStack()
         try:
             self._open()
@@ -74,9 +88,9 @@ class Session:
             log_dir=run.root / "hosts",
         )
         self._stack.callback(self.pool.close)
-        self.fleet = self._make_fleet()
+        self.fleet = self._make_fleet(events)
         if events:
-            self._check_against_listing()
+            self._check_against_listing(events)
 
     def __enter__(self) -> Session:
         return self
@@ -98,7 +112,11 @@ class Session:
     @property
     def notices(self) -> list[str]:
         """What to know about the hosts, and what was left out because of them."""
-        return [self.provider.notice, *self.run.manifest()["notices"]]
+        return [*self.remarks, self.provider.notice, *self.run.manifest()["notices"]]
+
+    def progress(self) -> Progress:
+        """How far the run has come, from its journal."""
+        return progress.read(self.run)
 
     def _timetable(self) -> list[str]:
         return [f"T+{slot.start_s:g} s to T+{slot.end_s:g} s: {slot.name}" for slot in self.slots]
@@ -120,6 +138,8 @@ class Session:
             yield
         except BaseException as exc:
             reason = f"{type(exc).__name__}: {exc}"
+            if isinstance(exc, RunError) and name in {"measure", "collect"}:
+                self.spared = reason  # it is this machine that could not go on
             self.journal.append(
                 "phase-failed", phase=name, elapsed_s=monotonic() - started, reason=reason
             )
@@ -138,7 +158,7 @@ class Session:
         """The key that a host of this run shows: the same one whenever it is asked for."""
         return derive_ssh_key(self.run.key_path.read_text(), f"host {self.run.id} {name}")
 
-    def _make_fleet(self) -> Fleet:
+    def _make_fleet(self, events: Sequence[Event]) -> Fleet:
         chosen = self.settings.parameters
         created = datetime.fromisoformat(self.run.manifest()["created_utc"])
         return Fleet(
@@ -150,18 +170,31 @@ class Session:
                 owner=_owner(),
                 expires_utc=created + timedelta(minutes=chosen.expires_min),
                 authorized_key=self.run.key_path.with_suffix(".pub").read_text().strip(),
+                earlier=unresolved(events),
+                tokens=frozenset(progress.follow(events).batches),
             ),
             keep=chosen.keep_fleet,
         )
 
-    def _check_against_listing(self) -> None:
+    def _check_against_listing(self, events: Sequence[Event]) -> None:
         """Hosts that the journal knows and the provider does not have are gone: say so."""
-        there = {host.name for host in self.provider.hosts(self.run.id)}
-        for record in self.inventory.records():
-            ended = record.state in {HostState.FAILED, HostState.RELEASED}
-            if not ended and record.name not in there:
-                reason = f"gone: {self.provider.name} no longer lists it"
-                self.inventory.move(record.name, HostState.FAILED, reason=reason)
+        settle_s = self.provider.traits.settle_s
+        known = self.inventory.names(*HostState) - self.inventory.names(
+            HostState.REQUESTED, HostState.FAILED, HostState.RELEASED
+        )
+        gone = known - self._listed() if known else set()
+        launched = [event.t_utc for event in events if event.kind == "launch-result"]
+        young_s = (datetime.now(UTC) - launched[-1]).total_seconds() if launched else settle_s
+        if gone and young_s < settle_s:
+            time.sleep(settle_s - young_s)
+            gone = known - self._listed()
+        for name in sorted(gone):
+            reason = f"gone: {self.provider.name} no longer lists it"
+            self.inventory.move(name, HostState.FAILED, reason=reason)
+        self.gone = gone
+
+    def _listed(self) -> set[str]:
+        return {host.name for host in self.provider.hosts(self.run.id)}
 
     @property
     def is_up(self) -> bool:
@@ -169,29 +202,32 @@ class Session:
         return any(r.state is not HostState.RELEASED for r in self.inventory.records())
 
     def _release_if_up(self) -> None:
-        if self.is_up:
+        if self.is_up and not self.spared:
             self.fleet.release()
 
 
-def open_new(chosen: Settings) -> Session:
+def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     """Make a run folder for validated settings, once the provider has nothing against them.
+
+    Args:
+        remarks: What to say with it, for example which run was not taken up.
 
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
     """
     planned(chosen)  # an impossible timetable is refused before a folder is made
     provider = provider_for(chosen)
-    chosen, notices = _fitted(chosen, provider)
+    chosen, notices = fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
     provider.preflight(chosen.parameters.clients + 1)
     _require_disk(chosen)
-    run = runs.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict())
-    _copy_config(chosen, run)
-    key = make_ssh_key()
-    runs.write_atomic(run.key_path, key.private_openssh.encode())
-    runs.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
-    run.update_manifest(
-        {
+
+    def fill(run: Run) -> dict[str, Any]:
+        _copy_config(chosen, run)
+        key = make_ssh_key()
+        runs.write_atomic(run.key_path, key.private_openssh.encode())
+        runs.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
+        return {
             "notices": notices,
             "provider_traits": asdict(provider.traits),
             "controller": {
@@ -201,11 +237,12 @@ def open_new(chosen: Settings) -> Session:
                 **{name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
             },
         }
-    )
-    return Session(run, chosen, provider)
+
+    run = runs.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict(), fill=fill)
+    return Session(run, chosen, provider, remarks)
 
 
-def attach(runs_dir: Path, run_id: str) -> Session:
+def attach(runs_dir: Path, run_id: str, remarks: Sequence[str] = ()) -> Session:
     """Open a run that exists, with the settings it was made with; the same one if it is open here.
 
     Raises:
@@ -214,8 +251,14 @@ def attach(runs_dir: Path, run_id: str) -> Session:
     run = runs.open_run(runs_dir, run_id)
     if run.root in _open_here:
         return _open_here[run.root]
+    if not run.key_path.exists():
+        raise RunError(
+            f"run {run.id} holds files only, no key to any host: it is a sample or a copy; "
+            "its windows and its report can be made, hosts come with a launch of your own"
+        )
     chosen = settings_of(run)
-    return Session(run, chosen, provider_for(chosen))
+    chosen, _ = fitted(chosen, provider_for(chosen))  # the manifest says what was left out
+    return Session(run, chosen, provider_for(chosen), remarks)
 
 
 def settings_of(run: Run) -> Settings:
@@ -246,7 +289,7 @@ def provider_for(chosen: Settings) -> Provider:
     )
 
 
-def _fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
+def fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
     """The settings as far as the provider can serve them, and what was left out."""
     n_hosts = chosen.parameters.clients + 1
     if n_hosts > provider.traits.max_hosts:
@@ -290,11 +333,15 @@ def _require_disk(chosen: Settings) -> None:
 
 def _copy_config(chosen: Settings, run: Run) -> None:
     for name in ("tests", "cron", "ssh", chosen.parameters.provider):
-        source = chosen.config_dir / f"{name}.conf"
-        if not source.exists():
-            source = chosen.config_dir / f"{name}.conf.sample"
-        if source.exists():
+        source = config_file(chosen, name)
+        if source is not None:
             shutil.copyfile(source, run.config_dir / f"{name}.conf")
+
+
+def config_file(chosen: Settings, name: str) -> Path | None:
+    """The file of that name in config/ that counts: `x.conf`, else its sample; None = neither."""
+    places = [chosen.config_dir / f"{name}.conf{suffix}" for suffix in ("", ".sample")]
+    return next((place for place in places if place.exists()), None)
 
 
 def _owner() -> str:

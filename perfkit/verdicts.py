@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from perfkit.errors import StageError
 from perfkit.model import HostResult, HostState, Role, StageResult
@@ -42,6 +43,19 @@ def as_it_was(session: Session, state: HostState, stage: str) -> StageResult:
     )
 
 
+def with_earlier(session: Session, result: StageResult, state: HostState) -> StageResult:
+    """A phase's result, with the hosts that had passed it before this process began."""
+    now = {host_result.host for host_result in result.results}
+    before = [record for record in session.inventory.records() if record.name not in now]
+    passed = {host.name for host in session.inventory.have_been(state)}
+    earlier = [
+        HostResult(host=r.name, ok=r.state is not HostState.FAILED, reason=r.reason)
+        for r in before
+        if r.name in passed
+    ]
+    return replace(result, results=(*earlier, *result.results)) if earlier else result
+
+
 def judged(session: Session, result: StageResult) -> StageResult:
     """The result, unless `judge` ends the run with it."""
     judge(session, result)
@@ -51,11 +65,15 @@ def judged(session: Session, result: StageResult) -> StageResult:
 def judge(session: Session, result: StageResult) -> None:
     """Go on with the hosts that are left, or not, as `on_shortfall` says.
 
+    When the hosts have been released, all of this was decided long ago.
+
     Raises:
         StageError: not; with every host's result.
     """
+    if not session.is_up:
+        return
     chosen = session.settings.parameters
-    failed = {r.host for r in result.failed}
+    failed = {r.host for r in result.failed} | session.gone
     left = [r for r in session.inventory.records() if r.role is Role.CLIENT and r.usable]
     left = [record for record in left if record.name not in failed]
     needed = {"fail": chosen.clients, "quorum": math.ceil(chosen.quorum * chosen.clients), "go": 1}

@@ -14,8 +14,9 @@ from perfkit import runs
 from perfkit.configure.pki import pin_hosts
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
+from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses
-from perfkit.measure.runner import Hooks, Options, measure
+from perfkit.measure.runner import measure
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec
 from perfkit.runs import Run

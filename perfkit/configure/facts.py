@@ -35,8 +35,11 @@ echo "$facts" >facts.json && echo "$facts"
 """
 
 
-def collect_facts(remote: Remote) -> dict[str, Any]:
+def collect_facts(remote: Remote, *, then: str = ":") -> dict[str, Any]:
     """Ask a host what it is, in one command; also leaves the answer in its `logs/facts.json`.
+
+    Args:
+        then: Shell text that the same command runs afterwards.
 
     Returns:
         `kernel`, `ncpu`, `memory_bytes`, `os`, `openvpn_version`, `iperf_version`,
@@ -47,7 +50,7 @@ def collect_facts(remote: Remote) -> dict[str, Any]:
         HostError: as `Remote.run`.
     """
     logs = quote(f"{remote.host.workdir}/logs")
-    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}")
+    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}\n{then}")
     try:
         facts = json.loads(result.stdout)
     except ValueError as exc:

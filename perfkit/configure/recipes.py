@@ -7,6 +7,9 @@ Recipes are the tasks of `resources/fabfile.py`. A bundle is a folder under the 
     bin/…                                from resources/bin, and what the caller adds
     openvpn/<role>.conf                  from resources/openvpn, filled in; only with a tunnel
     openvpn/ca.crt host.crt host.key tls-crypt.key    its own, and nobody else's
+
+A host on which a recipe came to its end bears a stamp (`perfkit.configure.stamps`), and the recipe
+is not repeated there unless something in it has changed. One that was cut short is begun anew.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from pathlib import Path
 from perfkit.configure.connection import Task, load_tasks
 from perfkit.configure.facts import collect_facts
 from perfkit.configure.pki import Authority
-from perfkit.configure.remote import RemotePool
+from perfkit.configure.remote import Remote, RemotePool
+from perfkit.configure.stamps import digest, has_stamp, stamp_script
 from perfkit.configure.workers import run_on_hosts
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import Host, HostResult, Role, StageResult
@@ -80,7 +84,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     deadline_s: float | None = 300.0,
     on_result: Callable[[HostResult], None] | None = None,
 ) -> StageResult:
-    """Configure hosts as they come; safe to call again for the same hosts.
+    """Configure hosts as they come; those that bear the recipe's stamp are left as they are.
 
     Writes under the run: `config/resources/` (what was used), `hosts/<host>/bundle/` and, with a
     tunnel, the authority in `keys/`. On each host: its workdir, packages that are missing, and
@@ -105,17 +109,13 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     bundles = Bundles(run, resources_dir, tunnel, extra_files or {})
 
     def configure_host(host: Host) -> None:
-        folder = bundles.make(host)
+        bundle = bundles.make(host)
+        log = pool.log_path(host)
+        known = log is not None and log.exists()  # somebody has worked on it before
+        stamp = digest([run.id, host.name, bundles.digest], [bundle])
         remote = pool.get(host)
-        remote.connection.config["perfkit"] = {
-            "workdir": host.workdir,
-            "bundle": str(folder),
-            "role": str(host.role),
-            "run": run.id,
-            "host": host.name,
-        }
-        remote.call(tasks[host.role])
-        collect_facts(remote)
+        if not (known and has_stamp(remote, stamp)):
+            do_recipe(remote, tasks[host.role], run.id, bundle, stamp)
 
     return run_on_hosts(
         "configure",
@@ -127,6 +127,22 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         on_expired=pool.drop,
         log_path=pool.log_path,
     )
+
+
+def do_recipe(remote: Remote, task: Task, run_id: str, bundle: Path, stamp: str) -> None:
+    """Run a role's recipe to its end, take down what the host is, and stamp it."""
+    host, say = remote.host, remote.link.transcript.write
+    remote.connection.config["perfkit"] = {
+        "workdir": host.workdir,
+        "bundle": str(bundle),
+        "role": str(host.role),
+        "run": run_id,
+        "host": host.name,
+    }
+    say(f"recipe {RECIPES[host.role]}: begins")
+    remote.call(task)
+    collect_facts(remote, then=stamp_script(host, stamp))
+    say(f"recipe {RECIPES[host.role]}: done")
 
 
 def find_task(fabfile: Path, name: str) -> Task:
@@ -146,6 +162,9 @@ def find_task(fabfile: Path, name: str) -> Task:
 class Bundles:
     """Makes the bundle of each host; shared files are copied once and linked into each.
 
+    Attributes:
+        digest: Of the shared files.
+
     Raises:
         ConfigError: a template names something that is not known.
     """
@@ -162,6 +181,7 @@ class Bundles:
         self._openvpn: dict[Role, str] = {}
         self._authority: Authority | None = None
         _copy_shared(resources_dir, self._shared, extra_files)
+        self.digest = digest([], [self._shared])  # the recipes' own file among them
         if tunnel is not None:
             self._authority = Authority(run.keys_dir, days=tunnel.certificate_days)
             for role in Role:

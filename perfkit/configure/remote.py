@@ -166,16 +166,20 @@ class Remote:
             transfer.put(self.link.sftp(), data, path, mode)
         self.link.transcript.write(f"put {path} ({len(data)} bytes, mode {mode:o})")
 
-    def get(self, path: str, target: Path, *, limit_bytes: int) -> int:
+    def get(self, path: str, target: Path, *, limit_bytes: int, sha256: str | None = None) -> int:
         """Fetch a regular file; `target` appears only when it is whole. Returns its size in bytes.
+
+        Args:
+            sha256: What it must be; then a part that has arrived is kept and gone on with.
 
         Raises:
             TransferError: no regular file (a symbolic link is none), larger than `limit_bytes`,
                 or it did not arrive whole.
             LostError: the connection went away.
+            RunError: this machine's disk is full or read-only.
         """
         with self._files, self.link.translated(f"getting {path}"):
-            size_bytes = transfer.get(self.link.sftp(), path, target, limit_bytes)
+            size_bytes = transfer.get(self.link.sftp(), path, target, limit_bytes, sha256)
         self.link.transcript.write(f"got {path} ({size_bytes} bytes)")
         return size_bytes
 

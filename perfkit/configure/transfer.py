@@ -8,12 +8,16 @@ a declared size is not believed, and the local name is the caller's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from perfkit.errors import RunError
+from perfkit.runs import sha256_of
 
 CHUNK_BYTES = 1 << 15  # the largest read that every SFTP server answers
 REQUESTS_AHEAD = 64
@@ -44,8 +48,8 @@ def _check_size(size: int, expected: int) -> None:
         raise OSError(f"{size} of {expected} bytes arrived; is the host's disk full?")
 
 
-def receive(sftp: Any, path: str, limit_bytes: int) -> Iterator[bytes]:
-    """Yield a regular file's content, as long as it was when we looked.
+def receive(sftp: Any, path: str, limit_bytes: int, offset: int = 0) -> Iterator[bytes]:
+    """Yield a regular file's content from an offset on, as long as it was when we looked.
 
     Raises:
         OSError: not there, not a regular file, larger than `limit_bytes`, or it became shorter.
@@ -57,8 +61,9 @@ def receive(sftp: Any, path: str, limit_bytes: int) -> Iterator[bytes]:
     if size > limit_bytes:
         raise OSError(f"{size} bytes, more than the limit of {limit_bytes}")
     with sftp.open(path, "rb") as file:
+        file.seek(offset)
         file.prefetch(size, REQUESTS_AHEAD)
-        left = size
+        left = size - offset
         while left > 0:
             data = file.read(min(CHUNK_BYTES, left))
             if not data:
@@ -67,22 +72,81 @@ def receive(sftp: Any, path: str, limit_bytes: int) -> Iterator[bytes]:
             yield data
 
 
-def get(sftp: Any, path: str, target: Path, limit_bytes: int) -> int:
-    """Fetch into a new file beside `target`, then rename it into place; returns its size in bytes.
+def part_of(target: Path) -> Path:
+    """Where the beginning of a file waits for its rest; hidden, so that nobody takes it for whole."""
+    return target.with_name(f".{target.name}.part")
+
+
+def get(sftp: Any, path: str, target: Path, limit_bytes: int, sha256: str | None = None) -> int:
+    """Fetch a file beside `target`, then rename it into place; returns its size in bytes.
+
+    Args:
+        sha256: What it must be, hexadecimal. With it, what arrived stays as `part_of(target)` when
+            the rest does not come, and the next call goes on from there; a part that turns out to
+            be of another file is dropped and fetched anew, once.
 
     Raises:
-        OSError: as `receive`, or the local file cannot be written; no partial file is left.
+        OSError: as `receive`, or it is not what it must be.
+        RunError: the local disk is full or read-only.
     """
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if sha256 is None:
+        return _fetch_whole(sftp, path, target, limit_bytes)
+    part = part_of(target)
+    had_bytes = _append(sftp, path, part, limit_bytes)
+    if sha256_of(part) != sha256 and had_bytes:
+        part.unlink()
+        _append(sftp, path, part, limit_bytes)
+    found = sha256_of(part)
+    if found != sha256:
+        part.unlink()
+        raise OSError(f"its SHA-256 is {found[:12]}… here, the host said {sha256[:12]}…")
+    return _put_in_place(part, target)
+
+
+def _fetch_whole(sftp: Any, path: str, target: Path, limit_bytes: int) -> int:
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    size = 0
     try:
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-            for data in receive(sftp, path, limit_bytes):
-                size += file.write(data)
-        part.replace(target)
+        _append(sftp, path, part, limit_bytes)
+        return _put_in_place(part, target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    return size
+
+
+def _append(sftp: Any, path: str, part: Path, limit_bytes: int) -> int:
+    """Add to a local part what it lacks of the host's file; returns how much was there before."""
+    with _here(part):
+        part.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(part, flags, 0o600)
+    with os.fdopen(fd, "wb", buffering=0) as file:
+        had_bytes = os.fstat(fd).st_size
+        for data in receive(sftp, path, limit_bytes, had_bytes):
+            with _here(part):
+                _write_all(file, data)
+    return had_bytes
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    if file.write(data) != len(data):  # a full disk takes a part and says nothing
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _put_in_place(part: Path, target: Path) -> int:
+    with _here(target):
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+        return target.stat().st_size
+
+
+@contextlib.contextmanager
+def _here(path: Path) -> Iterator[None]:
+    """What goes wrong on this machine is not the host's fault."""
+    try:
+        yield
+    except OSError as exc:
+        raise RunError(
+            f"{path}: cannot be written here ({exc.strerror}); what arrived is kept: make room or "
+            "mend the permissions, then collect again"
+        ) from exc

@@ -21,7 +21,9 @@ An intent without a result is *unresolved*: hosts may exist that no listing show
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import socket
 import threading
 import time
@@ -33,6 +35,7 @@ from types import TracebackType
 from typing import Any
 
 from perfkit.errors import (
+    JournalError,
     LaunchRefusedError,
     LaunchUnknownError,
     PerfkitError,
@@ -60,6 +63,7 @@ class LaunchPlan:
         ready_timeout_s: A host that does not answer for so long has failed.
         probe_threads: Hosts probed at the same time.
         earlier: What `unresolved` found in the journal of a run that was begun before.
+        tokens: Of all batches it had asked for: hosts of them that are gone get another one.
     """
 
     owner: str
@@ -69,6 +73,7 @@ class LaunchPlan:
     ready_timeout_s: float = 60.0
     probe_threads: int = 16
     earlier: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    tokens: frozenset[str] = frozenset()
 
 
 def unresolved(events: Iterable[Event]) -> Calls:
@@ -135,13 +140,37 @@ class Fleet:
         if not self.keep:
             self.release()
 
-    def launch(self, requests: Sequence[HostRequest]) -> None:
-        """Enter the hosts in the inventory and start the provider thread."""
+    @property
+    def is_launching(self) -> bool:
+        """The provider thread of this process is at work."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def launch(
+        self,
+        requests: Sequence[HostRequest],
+        *,
+        again: Mapping[str, tuple[HostRequest, ...]] | None = None,
+    ) -> None:
+        """Enter the hosts in the inventory and start the provider thread.
+
+        Hosts that another process made and had not reached when it died are waited for as well.
+
+        Args:
+            requests: Hosts that are not there; those that are `requested` since a process died
+                may be among them.
+            again: Batches of that process by their token: asked for with the same one, what was
+                made is found and nothing is made twice.
+        """
         self._refusal = ""
+        orphans = self.inventory.names(HostState.REQUESTED)
         for request in requests:
-            self.inventory.add(request.name, request.role)
+            if request.name not in orphans:
+                self.inventory.add(request.name, request.role)
         self._thread = threading.Thread(
-            target=self._launch_all, args=(list(requests),), name="provider", daemon=True
+            target=self._launch_all,
+            args=(list(requests), again or {}),
+            name="provider",
+            daemon=True,
         )
         self._thread.start()
 
@@ -151,7 +180,7 @@ class Fleet:
 
     def wait(self) -> None:
         """Wait until every host is reachable or has failed."""
-        while self._thread is not None and self._thread.is_alive():
+        while self._thread is not None and self.is_launching:
             self._thread.join(0.2)  # short, so that an interrupt gets through
 
     def release(self) -> ReleaseReport:
@@ -163,7 +192,8 @@ class Fleet:
         self._refusal = self._refusal or "the run is being released"
         self._stop_probes()
         self.wait()
-        self._journal.append("release-intent", run_id=self.run_id)
+        with contextlib.suppress(JournalError):  # a full disk here must not keep hosts alive there
+            self._journal.append("release-intent", run_id=self.run_id)
         settle_s = self.provider.traits.settle_s if self._unresolved else 0.0
         report = release_until_quiet(self.provider, self.run_id, quiet_s=settle_s)
         self._journal.append("released", leaked=report.leaked, count=len(report.released))
@@ -174,19 +204,34 @@ class Fleet:
                 self.inventory.move(record.name, HostState.RELEASED)
         return report
 
-    def _launch_all(self, requests: list[HostRequest]) -> None:
+    def _launch_all(
+        self, requests: list[HostRequest], again: Mapping[str, tuple[HostRequest, ...]]
+    ) -> None:
         """The first batch goes alone: what no batch can do is then found out once."""
-        first, *others = [*_batches(requests, self.plan.batch_size)] or [()]
         at_once = self.provider.traits.batches_at_once
+        unproven = self.inventory.hosts(HostState.RUNNING)
         with ThreadPoolExecutor(self.plan.probe_threads, thread_name_prefix="probe") as probes:
 
-            def launch_batch(batch: tuple[HostRequest, ...]) -> None:
-                for host in self._launch_batch(batch):
+            def probe(hosts: Iterable[Host]) -> None:
+                for host in hosts:
                     probes.submit(self._await_ready, host)
 
+            def launch_batch(batch: tuple[HostRequest, ...]) -> None:
+                probe(self._launch_batch(batch))
+
+            probe(unproven)
+            for token, batch in again.items():
+                probe(self._ask_provider(batch, token)[0])
+            missing = self.inventory.names(HostState.REQUESTED)  # new, or not found again
+            left = [request for request in requests if request.name in missing]
+            first, *others = [*_batches(left, self.plan.batch_size)] or [()]
             launch_batch(first)
             with ThreadPoolExecutor(at_once, thread_name_prefix="batch") as callers:
                 list(callers.map(launch_batch, others))
+
+    def _fresh_token(self, names: Sequence[str]) -> str:
+        tokens = (batch_token(self.run_id, names, attempt) for attempt in itertools.count())
+        return next(token for token in tokens if token not in self.plan.tokens)
 
     def _launch_batch(self, batch: tuple[HostRequest, ...]) -> Sequence[Host]:
         """One provider call; whatever goes wrong, every host of the batch ends in a state."""
@@ -194,16 +239,14 @@ class Fleet:
         if self._refusal or not batch:
             self._fail(names, self._refusal)
             return ()
-        hosts, reason = self._ask_provider(batch, batch_token(self.run_id, names))
-        for host in hosts:
-            self.inventory.move(host.name, HostState.RUNNING, host=host)
-        self._fail(set(names) - {host.name for host in hosts}, reason)
+        hosts, reason = self._ask_provider(batch, self._fresh_token(names))
+        self._fail(self.inventory.names(HostState.REQUESTED) & set(names), reason)
         return hosts
 
     def _ask_provider(
         self, batch: tuple[HostRequest, ...], token: str
     ) -> tuple[Sequence[Host], str]:
-        """The hosts that were made, and why not all of them; journalled before and after."""
+        """The hosts that are new, and why not all of them; journalled before and after."""
         names = [request.name for request in batch]
         reasons = ["the provider did not make it"]
 
@@ -235,10 +278,14 @@ class Fleet:
         except Exception as exc:  # noqa: BLE001 - a third party's provider must not end the thread
             known = False
             reasons.append(f"provider {self.provider.name} raised {type(exc).__name__}: {exc}")
+        waited_for = self.inventory.names(HostState.REQUESTED)
+        new = [host for host in hosts if host.name in waited_for]
+        for host in new:  # before the result: with one, the batch is not asked for again
+            self.inventory.move(host.name, HostState.RUNNING, host=host)
         if known:
             self._journal.append("launch-result", token=token, names=[h.name for h in hosts])
             self._unresolved.pop(token, None)
-        return hosts, reasons[-1]
+        return new, reasons[-1]
 
     def _fail(self, names: Iterable[str], reason: str) -> None:
         for name in names:
@@ -260,9 +307,14 @@ def _batches(requests: list[HostRequest], size: int) -> Iterator[tuple[HostReque
         yield tuple(requests[start : start + size])
 
 
-def batch_token(run_id: str, names: Sequence[str]) -> str:
-    """The same batch of the same run has the same token, also after a crash; 32 characters."""
-    return hashlib.sha256("\n".join([run_id, *names]).encode()).hexdigest()[:32]
+def batch_token(run_id: str, names: Sequence[str], attempt: int = 0) -> str:
+    """The same batch of the same run has the same token, also after a crash; 32 characters.
+
+    Args:
+        attempt: How often just these hosts were asked for and are gone again.
+    """
+    again = [f"attempt {attempt}"] if attempt else []
+    return hashlib.sha256("\n".join([run_id, *names, *again]).encode()).hexdigest()[:32]
 
 
 def answers_with_ssh_banner(host: Host, timeout_s: float) -> None:

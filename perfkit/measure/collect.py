@@ -2,24 +2,28 @@
 
 One command on a host takes a snapshot of its logs (some are still being written) and prints size
 and SHA-256 of each file; what is not here yet is fetched and held against that. A file that is
-collected is never written again, so a second call does only what is missing. What a host says is
-data from a stranger: names outside a narrow pattern are left there, and sizes have limits.
+collected is never written again, so a second call does only what is missing, also after a crash:
+a file has its name once it is whole, and until then is a hidden `.<name>.part`, which the next call
+goes on with and no reader takes for a log. What a host says is data from a stranger: names outside
+a narrow pattern are left there, and sizes have limits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
 from perfkit.configure.remote import Remote, RemotePool
 from perfkit.configure.workers import run_on_hosts
-from perfkit.errors import CollectError, TransferError
+from perfkit.errors import CollectError, HostError, RunError
 from perfkit.measure.outcome import record_names
 from perfkit.measure.plan import runs_on
 from perfkit.model import Artifact, Host, HostResult, Role, Slot, StageResult
@@ -43,7 +47,7 @@ def expected_files(host: Host, slots: Sequence[Slot], *, watched: bool) -> tuple
     return (*files, "monitor.csv") if watched else tuple(files)
 
 
-def collect(
+def collect(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     run: Run,
     hosts: Sequence[Host],
     slots: Sequence[Slot],
@@ -53,6 +57,7 @@ def collect(
     monitor: str = "server",
     deadline_s: float = 300.0,
     on_result: Callable[[HostResult], None] | None = None,
+    gone: Collection[str] = (),
 ) -> StageResult:
     """Fetch what is missing of `<workdir>/logs/` into raw/<host>/ and write raw/SHA256SUMS.
 
@@ -60,6 +65,7 @@ def collect(
         hosts: All whose logs are wanted, also those that failed a test.
         monitor: `server` or `all`: which hosts ran the monitor.
         deadline_s: For one host.
+        gone: Hosts that are not asked any more; what is here of them is what there will be.
 
     Returns:
         One result a host; one that did not deliver all it must names what is missing. What it
@@ -67,22 +73,17 @@ def collect(
 
     Raises:
         CollectError: a file of raw/ is not what it was when it was collected.
+        RunError: this machine cannot store them all: disk full or read-only. What is here is
+            kept, and the hosts still have the rest.
     """
     started_s = time.monotonic()
     archive = _Archive.open(run)
 
     def collect_host(host: Host) -> None:
         watched = monitor == "all" or host.role is Role.SERVER
-        expected = expected_files(host, slots, watched=watched)
-        if not archive.lacking(host.name, expected):
-            return
-        skipped = _fetch(pool.get(host), archive)
-        lacking = archive.lacking(host.name, expected)
-        left = f"left on the host: {', '.join(skipped)}" if skipped else ""
-        if lacking:
-            raise CollectError("; ".join(filter(None, [left, "missing on the host"])), lacking)
-        if skipped:
-            raise CollectError("left on the host", skipped)
+        names = expected_files(host, slots, watched=watched)
+        with archive.noting_troubles():
+            _collect_host(None if host.name in gone else pool, host, archive, names)
 
     try:
         stage = run_on_hosts(
@@ -98,17 +99,51 @@ def collect(
     finally:
         archive.add_controller_files()
         archive.save()
+    archive.raise_troubles()
     return StageResult(
         stage="collect", results=stage.results, elapsed_s=time.monotonic() - started_s
     )
 
 
+def _collect_host(
+    pool: RemotePool | None, host: Host, archive: _Archive, expected: Sequence[str]
+) -> None:
+    """Fetch what is missing of one host.
+
+    Args:
+        pool: None: the host is gone, and what is not here will never be.
+
+    Raises:
+        CollectError, HostError: not all that is expected is here, with the names.
+        RunError: it cannot be stored here.
+    """
+    archive.adopt(host.name)
+    if not archive.lacking(host.name, expected):
+        return
+    try:
+        skipped = _fetch(pool.get(host), archive) if pool else []
+    except HostError as exc:
+        raise _with_parts(exc, archive.run.host_raw_dir(host.name)) from exc
+    lacking = archive.lacking(host.name, expected)
+    left = f"left on the host: {', '.join(skipped)}" if skipped else ""
+    if lacking:
+        where = "missing on the host" if pool else "the host is gone, and with it"
+        raise CollectError("; ".join(filter(None, [left, where])), lacking)
+    if skipped:
+        raise CollectError("left on the host", skipped)
+
+
 @dataclass(slots=True)
 class _Archive:
-    """raw/ and its checksums; `sums` maps `<host>/<name>` to SHA-256. Thread-safe."""
+    """raw/ and its checksums; `sums` maps `<host>/<name>` to SHA-256. Thread-safe.
+
+    Attributes:
+        troubles: What kept this machine from storing a file; no host can help it.
+    """
 
     run: Run
     sums: dict[str, str]
+    troubles: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -148,6 +183,28 @@ class _Archive:
         artifact.path.chmod(READ_ONLY)
         with self.lock:
             self.sums[f"{artifact.host}/{artifact.name}"] = artifact.sha256
+
+    def adopt(self, host: str) -> None:
+        """Remember files that a process verified and made read-only before it was killed."""
+        folder = self.run.host_raw_dir(host)
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            there = path.lstat()
+            whole = stat.S_ISREG(there.st_mode) and stat.S_IMODE(there.st_mode) == READ_ONLY
+            if whole and _FILE_NAME.fullmatch(path.name) and not self.has(host, path.name):
+                self.keep(_artifact(host, path))
+
+    @contextlib.contextmanager
+    def noting_troubles(self) -> Iterator[None]:
+        try:
+            yield
+        except RunError as exc:
+            self.troubles.append(str(exc))
+            raise
+
+    def raise_troubles(self) -> None:
+        if self.troubles:
+            count = len(self.troubles)
+            raise RunError(f"the logs of {count} hosts are not all here: {self.troubles[0]}")
 
     def add_controller_files(self) -> None:
         """The clocks are measured here, so they are collected here."""
@@ -196,16 +253,21 @@ def _fetch(remote: Remote, archive: _Archive) -> list[str]:
         left_bytes -= file.size_bytes
         path = archive.run.host_raw_dir(host.name) / name
         source = f"{host.workdir}/{SNAPSHOT}/{name}"
-        remote.get(source, path, limit_bytes=file.size_bytes)
-        artifact = _artifact(host.name, path)
-        if artifact.sha256 != file.sha256:
-            path.unlink()
-            raise TransferError(
-                host.name,
-                f"{name}: SHA-256 {artifact.sha256[:12]}…, the host has {file.sha256[:12]}…",
-            )
-        archive.keep(artifact)
+        remote.get(source, path, limit_bytes=file.size_bytes, sha256=file.sha256)
+        archive.keep(_artifact(host.name, path))
     return skipped
+
+
+def _with_parts(error: HostError, folder: Path) -> HostError:
+    """The error with what has arrived of files that are not whole: kept, and called partial."""
+    parts = sorted(folder.glob(".*.part")) if folder.is_dir() else []
+    if not parts:
+        return error
+    sizes = ", ".join(
+        f"{part.name[1:].removesuffix('.part')} ({format_size(part.stat().st_size)})"
+        for part in parts
+    )
+    return type(error)(error.host, f"{error.message}; partial, not used until whole: {sizes}")
 
 
 def _listing_script(host: Host) -> str:
@@ -252,8 +314,7 @@ def _check_space(folder: Path, wanted: Mapping[str, _Listed]) -> None:
     needed = 2 * sum(file.size_bytes for file in wanted.values())
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise CollectError(
+        raise RunError(
             f"{folder}: {format_size(free)} free, {format_size(needed)} wanted for safety; make "
-            "room and collect again; not fetched",
-            sorted(wanted),
+            f"room and collect again; not fetched: {', '.join(sorted(wanted))}"
         )

@@ -11,6 +11,7 @@ from typing import Any
 from perfkit.model import Host, Role, Slot
 
 LATE_S = 0.5  # a start later than this is a failure, not a spread
+SAME_START_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +77,21 @@ def parse_outcome(text: str) -> Outcome:
     return Outcome(records=records, said=said, pending=tuple(pending))
 
 
-def judge(role: Role, names: Sequence[str], outcome: Outcome) -> list[str]:
-    """What went otherwise than planned, one phrase a slot; empty when nothing did."""
+def judge(
+    role: Role, names: Sequence[str], outcome: Outcome, starts_utc_s: Sequence[float]
+) -> list[str]:
+    """What went otherwise than planned, one phrase a slot; empty when nothing did.
+
+    Args:
+        starts_utc_s: When each of `names` was to start; a record of another start proves nothing.
+    """
     problems = []
-    for name in names:
+    for name, start_utc_s in zip(names, starts_utc_s, strict=True):
         record = outcome.records.get(name)
         problem = "has no record: it did not run, or did not end" if record is None else None
-        if record is not None:
+        if record is not None and abs(record["planned_start_utc_s"] - start_utc_s) > SAME_START_S:
+            problem = "has only a record of another start"
+        elif record is not None:
             problem = _problem(role, record)
         if problem:
             said = outcome.said.get(name, "")

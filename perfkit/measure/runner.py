@@ -5,6 +5,10 @@ monitor starts), *arm* (each host gets its orders and confirms them before T0), 
 host's records are there; clock again; the monitor stops). T0 is chosen between the first two,
 when it is known who is ready and how long a pass takes. A host that fails a pass is named and
 left out of the next; nothing ever runs late.
+
+From T0 on the hosts need nobody: each follows its own orders. A controller that dies after the
+second pass is replaced by another one with `take_up`, which waits for the end of the timetable
+and does the third.
 """
 
 from __future__ import annotations
@@ -14,15 +18,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import Any
 
 from perfkit.configure.remote import RemotePool
 from perfkit.configure.workers import run_on_hosts
-from perfkit.errors import HostError, StageError
+from perfkit.errors import HostError, RunError, StageError
 from perfkit.measure.clocks import ClockSample, measure_clock
 from perfkit.measure.equip import equip, files_for
+from perfkit.measure.options import Hooks, Options, Progress
 from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
     SERVER_LEAD_S,
@@ -42,64 +46,6 @@ STOP_DEADLINE_S = 20.0
 MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far the tests are; `t_s` from T0, negative before it."""
-
-    t_s: float
-    end_s: float
-    slot: str | None
-
-    def __str__(self) -> str:
-        if self.t_s < 0:
-            return f"T0 in {-self.t_s:.0f} s"
-        left_s = max(0.0, self.end_s - self.t_s)
-        return f"T+{self.t_s:.0f} s: {self.slot or 'between tests'}, {left_s:.0f} s to go"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to measure, beyond what is measured.
-
-    Attributes:
-        bin_dir: The folder with run-slot, monitor and procstat (resources/bin).
-        monitor: Which hosts dool watches.
-        interfaces: Those it watches, as far as they exist on the host.
-        pid_file: Below the work folder, of the process procstat watches.
-        max_clock_error_s: A host whose clock is certainly further off is not armed.
-        pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
-    """
-
-    bin_dir: Path
-    threads: int = 16
-    monitor: Literal["server", "all"] = "server"
-    interfaces: tuple[str, ...] = ("eth0", "tun0")
-    pid_file: str = "openvpn/openvpn.pid"
-    max_clock_error_s: float = 0.1
-    pass_deadline_s: float = 120.0
-
-    def watches(self, host: Host) -> bool:
-        """Whether the monitor runs on this host."""
-        return self.monitor == "all" or host.role is Role.SERVER
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """What the caller hears, and the clock (tests bring their own).
-
-    Attributes:
-        on_progress: About once a second while the tests run.
-        on_result: Pass (`ready`, `arm`, `finish`) and result, as each host ends a pass.
-        check: Told who is armed and who failed, before T0; what it raises ends the measurement.
-    """
-
-    on_progress: Callable[[Progress], None] = lambda _progress: None
-    on_result: Callable[[str, HostResult], None] = lambda _pass, _result: None
-    check: Callable[[StageResult], None] = lambda _result: None
-    now: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
-
-
 def measure(
     run: Run,
     hosts: Sequence[Host],
@@ -113,8 +59,9 @@ def measure(
 ) -> StageResult:
     """Run all slots on all hosts.
 
-    Writes timetable.json and raw/controller/clocks.json; on the hosts it leaves the logs. When
-    it is interrupted, or `hooks.check` raises, all that waits or runs on the hosts is stopped.
+    Writes timetable.json and raw/controller/clocks.json; on the hosts it leaves the logs. When it
+    is interrupted before the last slot is over, or `hooks.check` raises, all that waits or runs on
+    the hosts is stopped.
 
     Args:
         hosts: Clients and the run's own server; configured.
@@ -132,12 +79,43 @@ def measure(
         work.make_ready()
         timetable = work.arm()
         work.wait(timetable)
-        work.finish(timetable)
     except BaseException:
-        work.stop()
+        work.break_off()
         raise
     finally:
         work.save_clocks()
+    work.finish(timetable)
+    return work.result(time.monotonic() - started_s)
+
+
+def take_up(
+    run: Run,
+    hosts: Sequence[Host],
+    slots: Sequence[Slot],
+    *,
+    pool: RemotePool,
+    starter: Starter,
+    addresses: Addresses,
+    options: Options,
+    hooks: Hooks | None = None,
+) -> StageResult:
+    """Finish a measurement whose controller died after all hosts had their orders.
+
+    Nothing is started and nothing repeated. What a host did meanwhile is proven by its own
+    records, which must be of this timetable; where there is none, the host failed.
+
+    Args:
+        hosts: Those that were armed.
+
+    Raises:
+        RunError: timetable.json is missing or of other slots.
+    """
+    started_s = time.monotonic()
+    work = _Measurement(run, hosts, slots, pool, starter, addresses, options, hooks or Hooks())
+    timetable = work.load_timetable()
+    work.load_clocks()
+    work.wait(timetable)
+    work.finish(timetable)
     return work.result(time.monotonic() - started_s)
 
 
@@ -239,7 +217,28 @@ class _Measurement:
         self._stop_hosts(dropped, deadline_s=5.0)
         self._insist("armed")
         self.hooks.check(self.result(0.0))
+        self.save_clocks()
+        self.hooks.on_armed(timetable.t0_utc_s)
         return timetable
+
+    def load_timetable(self) -> Timetable:
+        """The timetable that the hosts were armed with."""
+        written = self.run.load_json(self.run.timetable_path)
+        planned = [(slot.name, slot.start_s, slot.duration_s) for slot in self.slots]
+        found = [(row["name"], row["start_s"], row["duration_s"]) for row in written["slots"]]
+        if found != planned:
+            raise RunError(
+                f"{self.run.timetable_path}: slots {found}, {planned} expected: config/ of the run "
+                "was changed after the tests had begun; put it back"
+            )
+        return Timetable(
+            slots=self.slots, t0_utc_s=float(written["t0_utc_s"]), addresses=self.addresses
+        )
+
+    def load_clocks(self) -> None:
+        """What the controller before us measured of the clocks."""
+        if self.run.clocks_path.exists():
+            self.clocks = list(self.run.load_json(self.run.clocks_path))
 
     def _choose_t0(self) -> float:
         """As soon as all can be armed: arming is one round trip, making ready was several.
@@ -285,7 +284,7 @@ class _Measurement:
                 remote.run_script(self.starter.disarm_script(host))
             with contextlib.suppress(HostError):  # a test that ran well stays one without it
                 self._take_clock(host, "after")
-            problems = judge(host.role, names, outcome)
+            problems = judge(host.role, names, outcome, timetable.starts_of(host.role))
             if problems:
                 raise HostError(host.name, "; ".join(problems))
 
@@ -294,10 +293,14 @@ class _Measurement:
             left_s = max(0.0, give_up_s - self.hooks.now())
             hosts = [host for host in alive if host.role is role]
             self._pass("finish", hosts, finish_host, left_s + self.options.pass_deadline_s)
+        self.save_clocks()
 
-    def stop(self) -> None:
+    def break_off(self) -> None:
         """End all that waits or runs on the hosts, failed ones included."""
-        self._stop_hosts(self.hosts, deadline_s=STOP_DEADLINE_S)
+        try:
+            self.hooks.on_disarmed()
+        finally:
+            self._stop_hosts(self.hosts, deadline_s=STOP_DEADLINE_S)
 
     def _stop_hosts(self, hosts: Iterable[Host], *, deadline_s: float) -> None:
         def stop_host(host: Host) -> None:

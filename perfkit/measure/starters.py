@@ -18,6 +18,7 @@ from perfkit.errors import ConfigError, did_you_mean
 from perfkit.measure.plan import (
     CRONTAB_BEGIN,
     CRONTAB_END,
+    SERVER_LEAD_S,
     Addresses,
     crontab,
     order,
@@ -40,6 +41,11 @@ class Timetable:
     def slots_of(self, role: Role) -> list[Slot]:
         """The slots in which a host of this role has something to run."""
         return [slot for slot in self.slots if runs_on(slot, role)]
+
+    def starts_of(self, role: Role) -> list[float]:
+        """The planned start of each of those slots, epoch seconds; servers begin earlier."""
+        lead_s = SERVER_LEAD_S if role is Role.SERVER else 0.0
+        return [self.t0_utc_s + slot.start_s - lead_s for slot in self.slots_of(role)]
 
 
 class Starter(Protocol):

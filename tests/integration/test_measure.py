@@ -20,8 +20,8 @@ from perfkit.errors import StageError
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
 from perfkit.measure.equip import equip, files_for
+from perfkit.measure.options import Progress
 from perfkit.measure.plan import Addresses, fires_utc, plan
-from perfkit.measure.runner import Progress
 from perfkit.measure.starters import CronStarter, Timetable
 from perfkit.model import Host, StageResult
 

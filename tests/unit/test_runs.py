@@ -127,7 +127,7 @@ def test_the_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     with run.locked():  # a dead holder holds nothing
         said = (run.root / ".lock").read_text()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        assert said.startswith(f"pid {os.getpid()} on ")
+        assert said.startswith(f"pid {os.getpid()}, ")
         assert f"boot {boot_id}, since 20" in said
 
 

@@ -83,13 +83,21 @@ def test_a_damaged_record_counts_as_not_there() -> None:
 )
 def test_each_way_to_fail_is_said_in_words(change: dict[str, Any], problem: str | None) -> None:
     text = f"record 01-a {json.dumps({**GOOD, **change})}\nsaid 01-a bye\n"
-    problems = judge(Role.CLIENT, ("01-a",), parse_outcome(text))
+    problems = judge(Role.CLIENT, ("01-a",), parse_outcome(text), [1000.0])
     assert problems == ([problem] if problem else [])
 
 
 def test_a_slot_without_a_record_is_a_problem() -> None:
-    assert judge(Role.CLIENT, ("01-a",), parse_outcome("pending 01-a\n")) == [
+    assert judge(Role.CLIENT, ("01-a",), parse_outcome("pending 01-a\n"), [1000.0]) == [
         "01-a has no record: it did not run, or did not end"
+    ]
+
+
+def test_a_record_of_another_start_proves_nothing() -> None:
+    outcome = parse_outcome(f"record 01-a {json.dumps(GOOD)}\n")
+    assert judge(Role.CLIENT, ("01-a",), outcome, [1000.0]) == []
+    assert judge(Role.CLIENT, ("01-a",), outcome, [400.0]) == [
+        "01-a has only a record of another start"
     ]
 
 
@@ -101,4 +109,4 @@ def test_a_server_may_end_by_any_signal_but_not_before_its_slot(status: int) -> 
     ):
         record = json.dumps({**GOOD, "end_utc_s": end_utc_s, "exit_status": status})
         outcome = parse_outcome(f"record 01-a {record}\n")
-        assert judge(Role.SERVER, ("01-a",), outcome) == expected
+        assert judge(Role.SERVER, ("01-a",), outcome, [1000.0]) == expected

@@ -1,0 +1,73 @@
+"""How a measurement is made beyond what is measured, and what its caller hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from perfkit.model import Host, HostResult, Role, StageResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the tests are; `t_s` from T0, negative before it."""
+
+    t_s: float
+    end_s: float
+    slot: str | None
+
+    def __str__(self) -> str:
+        if self.t_s < 0:
+            return f"T0 in {-self.t_s:.0f} s"
+        left_s = max(0.0, self.end_s - self.t_s)
+        return f"T+{self.t_s:.0f} s: {self.slot or 'between tests'}, {left_s:.0f} s to go"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to measure, beyond what is measured.
+
+    Attributes:
+        bin_dir: The folder with run-slot, monitor and procstat (resources/bin).
+        monitor: Which hosts dool watches.
+        interfaces: Those it watches, as far as they exist on the host.
+        pid_file: Below the work folder, of the process procstat watches.
+        max_clock_error_s: A host whose clock is certainly further off is not armed.
+        pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
+    """
+
+    bin_dir: Path
+    threads: int = 16
+    monitor: Literal["server", "all"] = "server"
+    interfaces: tuple[str, ...] = ("eth0", "tun0")
+    pid_file: str = "openvpn/openvpn.pid"
+    max_clock_error_s: float = 0.1
+    pass_deadline_s: float = 120.0
+
+    def watches(self, host: Host) -> bool:
+        """Whether the monitor runs on this host."""
+        return self.monitor == "all" or host.role is Role.SERVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What the caller hears, and the clock (tests bring their own).
+
+    Attributes:
+        on_progress: About once a second while the tests run.
+        on_result: Pass (`ready`, `arm`, `finish`) and result, as each host ends a pass.
+        check: Told who is armed and who failed, before T0; what it raises ends the measurement.
+        on_armed: Told T0 (epoch seconds) once all orders are given: from here the hosts go alone.
+        on_disarmed: Told before the orders are taken back, when the measurement is broken off.
+    """
+
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_result: Callable[[str, HostResult], None] = lambda _pass, _result: None
+    check: Callable[[StageResult], None] = lambda _result: None
+    on_armed: Callable[[float], None] = lambda _t0_utc_s: None
+    on_disarmed: Callable[[], None] = lambda: None
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
