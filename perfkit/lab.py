@@ -32,7 +32,8 @@ def command(project: Path, options: Sequence[str] = (), *, uid: int) -> list[str
         uid: Of the user; Jupyter refuses root unless told.
     """
     return [
-        *(sys.executable, "-m", "jupyterlab"),
+        # What Jupyter's parts still have to mend among themselves is no news for its users.
+        *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "jupyterlab"),
         *(["--allow-root"] if uid == 0 else []),
         f"--ServerApp.root_dir={project}",
         f"--LabApp.default_url=/lab/tree/{START}",
