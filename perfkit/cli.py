@@ -67,7 +67,7 @@ def _parameter_options(command: Command) -> Command:
     for name, field in reversed(Parameters.model_fields.items()):
         flag = f"--{name.replace('_', '-')}"
         text = f"{field.description} [{field.default if field.default != '' else 'empty'}]"
-        if name == "keep_fleet":
+        if field.annotation is bool:
             command = click.option(flag, name, is_flag=True, default=None, help=text)(command)
         else:
             command = click.option(flag, name, default=None, metavar="VALUE", help=text)(command)

@@ -65,12 +65,13 @@ class Host:
 
     Attributes:
         name: Unique in the run: `server`, `client-001`, …
-        address: Where SSH and out-of-tunnel traffic go.
+        address: Where SSH goes, and out-of-tunnel traffic unless `inside_address` says otherwise.
         host_key: Public host key, `ssh-ed25519 AAAA…`, pinned before the first connection.
         workdir: Absolute folder on the host that perfkit owns; everything it puts there lives in it.
         can_tunnel: The host may open /dev/net/tun.
         key_file: Private key that the host lets in; empty: the run's.
         jump: SSH goes through it; None: directly.
+        inside_address: Where the run's other hosts reach it, if not at `address`.
     """
 
     name: str
@@ -83,6 +84,12 @@ class Host:
     can_tunnel: bool = True
     key_file: str = ""
     jump: Jump | None = None
+    inside_address: str = ""
+
+    @property
+    def traffic_address(self) -> str:
+        """Where out-of-tunnel traffic from the run's other hosts goes."""
+        return self.inside_address or self.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,14 +21,15 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from perfkit import journal, progress, runs, settings
+from perfkit.configure.firstlogin import FirstLogin
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan, unresolved
-from perfkit.fleet.provider import Provider, get_provider
+from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.journal import Event
 from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, NetworkPath, Role, Slot
@@ -36,7 +37,7 @@ from perfkit.progress import Progress
 from perfkit.runs import Run
 from perfkit.settings import Settings
 from perfkit.sshkeys import SshKey, derive_ssh_key, make_ssh_key
-from perfkit.units import format_size
+from perfkit.units import format_size, minutes_to_s
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
 
@@ -170,14 +171,32 @@ class Session:
                 owner=_owner(),
                 expires_utc=created + timedelta(minutes=chosen.expires_min),
                 authorized_key=self.run.key_path.with_suffix(".pub").read_text().strip(),
+                ready_timeout_s=self.provider.traits.ready_s,
+                probe_threads=max(16, self.settings.threads),
                 earlier=unresolved(events),
                 tokens=frozenset(progress.follow(events).batches),
             ),
             keep=chosen.keep_fleet,
+            **self._probe(),
         )
 
+    def _probe(self) -> dict[str, Any]:
+        """What waits for a new host: where its first key is a shared one, a login that changes it."""
+        if not self.provider.traits.temporary_host_keys:
+            return {}
+        first = FirstLogin(
+            self.pool.access,
+            self.run.keys_dir / "first-login",
+            host_key=self.host_key,
+            log_path=self.pool.log_path,
+        )
+        return {"probe": first.take_over, "stop_probes": first.stop}
+
     def _check_against_listing(self, events: Sequence[Event]) -> None:
-        """Hosts that the journal knows and the provider does not have are gone: say so."""
+        """Hosts that the journal knows and the provider does not have are gone: say so.
+
+        Once their logs are here, that is how it should be.
+        """
         settle_s = self.provider.traits.settle_s
         known = self.inventory.names(*HostState) - self.inventory.names(
             HostState.REQUESTED, HostState.FAILED, HostState.RELEASED
@@ -188,9 +207,10 @@ class Session:
         if gone and young_s < settle_s:
             time.sleep(settle_s - young_s)
             gone = known - self._listed()
+        state = HostState.RELEASED if "collect" in self.progress().done else HostState.FAILED
+        reason = f"gone: {self.provider.name} no longer lists it"
         for name in sorted(gone):
-            reason = f"gone: {self.provider.name} no longer lists it"
-            self.inventory.move(name, HostState.FAILED, reason=reason)
+            self.inventory.move(name, state, reason="" if state is HostState.RELEASED else reason)
         self.gone = gone
 
     def _listed(self) -> set[str]:
@@ -220,6 +240,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     chosen, notices = fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
     provider.preflight(chosen.parameters.clients + 1)
+    notices += _priced(chosen, provider)
     _require_disk(chosen)
 
     def fill(run: Run) -> dict[str, Any]:
@@ -313,6 +334,28 @@ def fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
             "run as root or with passwordless sudo, or choose tests with path = direct",
         )
     return replace(chosen, tests=outside), [f"left out, hosts cannot have a tunnel: {in_tunnel}"]
+
+
+def _priced(chosen: Settings, provider: Provider) -> list[str]:
+    """What the run would cost, in words.
+
+    Raises:
+        ConfigError: more than the provider's file allows, and `yes` was not said.
+    """
+    if not provider.traits.costs_money:
+        return []
+    parameters = chosen.parameters
+    life_s = minutes_to_s(parameters.expires_min)
+    reckoned = cast(PricedProvider, provider).estimate(parameters.clients + 1, life_s)
+    if reckoned.over and not parameters.yes:
+        raise ConfigError(
+            "parameters",
+            "clients",
+            parameters.clients,
+            f"above the caps of {provider.name}.conf: {'; '.join(reckoned.over)}",
+            "ask for less, raise the caps, or say yes (--yes, or -p yes yes)",
+        )
+    return [*reckoned.lines, *(f"above a cap, as was said: {what}" for what in reckoned.over)]
 
 
 def _require_disk(chosen: Settings) -> None:

@@ -1,0 +1,1 @@
+"""Hosts at Amazon EC2: temporary, tagged from their first moment, and never forgotten."""

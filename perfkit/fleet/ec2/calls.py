@@ -1,0 +1,187 @@
+"""One RunInstances call: what it says, and the token that makes saying it twice harmless.
+
+The client token is a hash of all that distinguishes one wish from another. It is journalled before
+the call, so a controller that was killed while waiting for the answer sends the very same call
+again and gets the same instances. Type, zone and subnet are in it because EC2 keeps tokens by zone:
+the same token in another zone would launch again. So is the generation, because a token whose
+instances have ended is used up.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from perfkit.fleet.ec2 import tags, userdata
+from perfkit.fleet.ec2.conf import Ec2Conf
+from perfkit.fleet.ec2.describe import Watch
+from perfkit.fleet.ec2.pools import Pool
+from perfkit.fleet.provider import LaunchRequest
+from perfkit.model import Role
+from perfkit.sshkeys import SshKey, derive_ssh_key
+
+TOKEN_CHARACTERS = 64  # EC2's limit
+TAGGED_KINDS = ("instance", "volume", "network-interface")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What all calls of a run share.
+
+    Attributes:
+        root_device: The image's, so that its volume goes with the instance; `disk_gb` is its size.
+    """
+
+    image: str
+    root_device: str
+    disk_gb: int
+    group: str
+    key: str
+    tags: tags.Tags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One launch request with all that its calls need."""
+
+    request: LaunchRequest
+    ground: Ground
+    ladder: Mapping[Role, Sequence[Pool]]
+    user_data: str
+    watch: Watch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """So many hosts of one role from one pool."""
+
+    run_id: str
+    batch: str  # the launch request's token
+    role: Role
+    names: tuple[str, ...]
+    pool: Pool
+    user_data: str
+    generation: int = 0
+
+    @property
+    def token(self) -> str:
+        """The client token; see the module's text."""
+        distinguishing = [
+            self.run_id,
+            self.batch,
+            self.role,
+            self.pool.type,
+            self.pool.zone,
+            self.pool.subnet,
+            str(self.generation),
+            userdata.digest(self.user_data),
+            *self.names,
+        ]
+        return hashlib.sha256("\n".join(distinguishing).encode()).hexdigest()[:TOKEN_CHARACTERS]
+
+    def record(self) -> dict[str, Any]:
+        """As journalled before it is sent; without the user data, which can be made again."""
+        return {
+            "call": self.token,
+            "role": self.role.value,
+            "names": list(self.names),
+            "pool": asdict(self.pool),
+            "generation": self.generation,
+        }
+
+
+def from_record(request: LaunchRequest, user_data: str, record: Mapping[str, Any]) -> Call:
+    """The call that a journal remembers."""
+    return Call(
+        run_id=request.run_id,
+        batch=request.token,
+        role=Role(record["role"]),
+        names=tuple(record["names"]),
+        pool=Pool(**record["pool"]),
+        user_data=user_data,
+        generation=int(record["generation"]),
+    )
+
+
+def batch_key(request: LaunchRequest) -> SshKey:
+    """The temporary host key of a batch; the same after a crash, since the hosts' own keys are."""
+    return derive_ssh_key(request.hosts[0].host_key_private, f"batch {request.token}")
+
+
+def user_data_for(request: LaunchRequest, conf: Ec2Conf) -> str:
+    """The user data of a batch."""
+    return userdata.render(
+        authorized_key=request.authorized_key,
+        host_key=batch_key(request),
+        expires_utc=request.expires_utc,
+        user=conf.user,
+    )
+
+
+def body(call: Call, ground: Ground, conf: Ec2Conf) -> dict[str, Any]:
+    """RunInstances' arguments.
+
+    MinCount=1: some of the hosts are better than none, and which are missing is known.
+    """
+    spot = conf.market == "spot"
+    kinds = (*TAGGED_KINDS, *(["spot-instances-request"] if spot else []))
+    labels = {**ground.tags, **tags.call_tags(call.batch, call.role, call.names)}
+    return {
+        **template(call.user_data, ground),
+        "ImageId": ground.image,
+        "InstanceType": call.pool.type,
+        "MinCount": 1,
+        "MaxCount": len(call.names),
+        "ClientToken": call.token,
+        "UserData": call.user_data,
+        "NetworkInterfaces": [interface(ground, conf, call.pool.subnet)],
+        "TagSpecifications": tags.specifications(labels, *kinds),
+        **({"InstanceMarketOptions": _SPOT} if spot else {}),
+    }
+
+
+# One-time and terminate: a persistent request would launch again what a reap has ended.
+_SPOT = {
+    "MarketType": "spot",
+    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+}
+
+
+def template(user_data: str, ground: Ground) -> dict[str, Any]:
+    """What RunInstances and a launch template say alike; for the latter the text is base64.
+
+    No instance profile: a host has no credentials that could leak.
+    """
+    disk = {
+        "DeviceName": ground.root_device,
+        "Ebs": {
+            "DeleteOnTermination": True,
+            "VolumeSize": ground.disk_gb,
+            "VolumeType": "gp3",
+        },
+    }
+    return {
+        "KeyName": ground.key,
+        "UserData": base64.b64encode(user_data.encode()).decode(),
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {
+            "HttpTokens": "required",  # IMDSv2
+            "HttpPutResponseHopLimit": 1,
+            "HttpEndpoint": "enabled",
+        },
+        "BlockDeviceMappings": [disk],
+    }
+
+
+def interface(ground: Ground, conf: Ec2Conf, subnet: str = "") -> dict[str, Any]:
+    """The one network interface of a host; it goes with the host."""
+    return {
+        "DeviceIndex": 0,
+        "Groups": [ground.group],
+        "AssociatePublicIpAddress": conf.address == "public",
+        "DeleteOnTermination": True,
+        **({"SubnetId": subnet} if subnet else {}),
+    }

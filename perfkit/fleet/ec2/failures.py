@@ -1,0 +1,139 @@
+"""What an error of EC2 means for a launch: the table from code to action, and nothing else.
+
+::
+
+    CAPACITY      the pool is empty now           the next pool; this one rests for a while
+    QUOTA         the account's limit             stop, say what was asked and what was had
+    THROTTLED     too many calls                  wait, then the same call with the same token
+    UNKNOWN       no answer, or a server error    may have been done: the same token again
+    NOT_FOUND     not visible (yet, or any more)  look again; never "gone" right after a launch
+    MISMATCH      same token, other parameters    it was done before: find it by its token
+    ENDED         the token's hosts are over      nothing to launch under this token
+    DUPLICATE     the name is taken               use what is there, if it is the run's own
+    BUSY          something still uses it         try again when that is gone
+    DRY_RUN       it would have worked            for the preflight
+    REFUSED       permission, image, parameter    stop before the second batch
+
+Lack of capacity comes as an HTTP 500, throttling as a 503: the status decides only where the code
+is not known. Throttling is never read as lack of capacity: that once took 2,000 of 3,000 nodes of
+another tool out of service for ten minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from perfkit.errors import ProviderError
+
+
+class Failure(StrEnum):
+    """The kinds of the module's table."""
+
+    CAPACITY = "capacity"
+    QUOTA = "quota"
+    THROTTLED = "throttled"
+    UNKNOWN = "unknown"
+    NOT_FOUND = "not-found"
+    MISMATCH = "mismatch"
+    ENDED = "ended"
+    DUPLICATE = "duplicate"
+    BUSY = "busy"
+    DRY_RUN = "dry-run"
+    REFUSED = "refused"
+
+
+_CODES: dict[Failure, tuple[str, ...]] = {
+    Failure.CAPACITY: (
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientReservedInstanceCapacity",
+        "InsufficientCapacity",
+        "SpotMaxPriceTooLow",
+        "UnfulfillableCapacity",
+        "Unsupported",
+        "UnsupportedOperation",
+    ),
+    Failure.QUOTA: (
+        "VcpuLimitExceeded",
+        "InstanceLimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "MaxSpotFleetRequestCountExceeded",
+        "VolumeLimitExceeded",
+        "AddressLimitExceeded",
+        "SecurityGroupLimitExceeded",
+        "InsufficientFreeAddressesInSubnet",
+    ),
+    Failure.THROTTLED: (
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "EC2ThrottledException",
+        "SlowDown",
+        "TooManyRequestsException",
+        "ResourceCountLimitExceeded",
+        "ConcurrentTagAccess",
+        "Unavailable",
+        "ServiceUnavailable",
+    ),
+    Failure.UNKNOWN: ("InternalError", "InternalFailure", "InternalServerError", "ServerInternal"),
+    Failure.MISMATCH: ("IdempotentParameterMismatch",),
+    Failure.ENDED: ("IdempotentInstanceTerminated",),
+    Failure.BUSY: (
+        "DependencyViolation",
+        "InvalidGroup.InUse",
+        "ResourceInUse",
+        "IncorrectState",
+        "IncorrectInstanceState",
+    ),
+    Failure.DRY_RUN: ("DryRunOperation",),
+}
+_KIND_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
+_FLEET_ENTRY_SUFFIXES = ("Exception",)
+
+
+class ApiError(ProviderError):
+    """A call that EC2 answered with an error, or did not answer.
+
+    Attributes:
+        operation: The call, `RunInstances`.
+        code: EC2's word for it; the class of the transport's error where there was no answer.
+        kind: What that means here.
+        detail: EC2's message.
+    """
+
+    def __init__(self, operation: str, code: str, kind: Failure, detail: str) -> None:
+        super().__init__(operation, code, kind, detail)
+        self.operation, self.code, self.kind, self.detail = operation, code, kind, detail
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.code}: {self.detail}"
+
+
+def classify(code: str, status: int = 400) -> Failure:
+    """What an error code means; for an unknown code, what its HTTP status says."""
+    if code in _KIND_OF:
+        return _KIND_OF[code]
+    if code.endswith((".NotFound", ".NotFoundException", "NoSuchEntity", "ParameterNotFound")):
+        return Failure.NOT_FOUND
+    if code.endswith((".Duplicate", "AlreadyExistsException", ".AlreadyExists")):
+        return Failure.DUPLICATE
+    if status == 503:
+        return Failure.THROTTLED
+    return Failure.UNKNOWN if status >= 500 else Failure.REFUSED
+
+
+def classify_all(codes: Iterable[str]) -> Failure:
+    """What the errors of one fleet request mean together, one code a pool.
+
+    A pool that was throttled has not been asked: while there is one, it is too early to say that
+    there is no capacity. A refusal comes before a quota, since no pool mends it.
+    """
+    kinds = {classify(code) for code in codes}
+    for kind in (Failure.THROTTLED, Failure.UNKNOWN, Failure.CAPACITY, Failure.QUOTA):
+        if kind in kinds:
+            return kind
+    return Failure.REFUSED

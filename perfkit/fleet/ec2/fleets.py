@@ -1,0 +1,223 @@
+"""A batch from all pools at once: CreateFleet of type `instant`, for mixed types and for spot.
+
+EC2 chooses among the pools and answers once; nothing refills what is ended later, which is why no
+other type of fleet is used. What was not made is explained by `Errors`, one entry a pool, inside an
+answer of HTTP 200: they are read together, because one throttled entry among many that have no
+capacity means "ask again", not "no capacity".
+
+A fleet makes several reservations, so the order does not tell which instance is which host: each is
+tagged with its host's name afterwards. Until then it has all the tags a reap needs, and an instance
+without a name is given one of those that are missing when the launch goes on after a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from perfkit.fleet.ec2 import calls, describe, network, tags, userdata
+from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, Means, ask, journalled, refusal
+from perfkit.fleet.ec2.calls import Batch
+from perfkit.fleet.ec2.client import Region, translated
+from perfkit.fleet.ec2.conf import Ec2Conf
+from perfkit.fleet.ec2.describe import Instance
+from perfkit.fleet.ec2.failures import ApiError, Failure, classify_all
+from perfkit.model import Role
+
+THROTTLED_DEADLINE_S = 300.0
+
+
+def fill(
+    means: Means,
+    batch: Batch,
+    role: Role,
+    names: Sequence[str],
+    generation: int,
+) -> tuple[list[Instance], str]:
+    """Ask for all hosts at once; what was made, and why not all (or empty).
+
+    Raises:
+        LaunchError: EC2 refused the request itself.
+        LaunchUnknownError: it did not answer.
+    """
+    missing, made = list(names), _adopt(means.region, batch, role, names)
+    missing = missing[len(made) :]
+    problem = ""
+    for attempt in means.patience.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
+        if not missing:
+            return made, ""
+        try:
+            new, errors = _create(means, batch, role, missing, f"{generation}.{attempt}")
+        except ApiError as exc:
+            raise refusal(batch.request, exc) from exc
+        new = _name(means.region, new, missing)
+        made += new
+        missing = missing[len(new) :]
+        kind = classify_all(errors)
+        problem = f"no room for {len(missing)} ({', '.join(sorted(set(errors))) or 'no reason'})"
+        if missing and kind is Failure.REFUSED and not made:
+            code = errors[0] if errors else "no reason"
+            raise refusal(batch.request, ApiError("CreateFleet", code, kind, problem))
+        if kind not in (Failure.THROTTLED, Failure.UNKNOWN):
+            break
+    return made, problem if missing else ""
+
+
+def wait_until_listed(means: Means, batch: Batch) -> None:
+    """After a crash: until the listing of a fleet that may have been made no longer grows."""
+    before = -1
+    for _ in means.patience.attempts(VISIBLE_WITHIN_S):
+        ours = _ours(means.region, batch)
+        if ours and len(ours) == before:
+            return
+        before = len(ours)
+
+
+def _ours(region: Region, batch: Batch) -> list[Instance]:
+    found = describe.instances(region, batch.request.run_id)
+    return [i for i in found if i.tags.get(tags.TOKEN) == batch.request.token and not i.is_ending]
+
+
+def _adopt(region: Region, batch: Batch, role: Role, names: Sequence[str]) -> list[Instance]:
+    """Instances of this batch that nobody lived to give a name."""
+    nameless = [
+        i for i in _ours(region, batch) if tags.HOST not in i.tags and i.tags.get(tags.ROLE) == role
+    ]
+    return _name(region, nameless, names)
+
+
+def _name(region: Region, made: Sequence[Instance], names: Sequence[str]) -> list[Instance]:
+    """Give each instance one of the names, by a tag."""
+    named = []
+    for instance, name in zip(sorted(made, key=lambda i: i.id), names, strict=False):
+        with translated("CreateTags"):
+            region.reader.create_tags(Resources=[instance.id], Tags=tags.to_aws({tags.HOST: name}))
+        named.append(replace(instance, tags={**instance.tags, tags.HOST: name}))
+    return named
+
+
+def _create(
+    means: Means,
+    batch: Batch,
+    role: Role,
+    names: Sequence[str],
+    generation: str,
+) -> tuple[list[Instance], list[str]]:
+    """One CreateFleet with its launch template; instances, and the code of every error."""
+    request, region = batch.request, means.region
+    token = _token(batch, role, names, generation)
+    labels = {**batch.ground.tags, tags.ROLE: role.value, tags.TOKEN: request.token}
+    name = _ensure_template(region, means.conf, batch, labels, token)
+    errors: list[str] = []
+
+    def create_fleet() -> list[Instance]:
+        answer = region.launcher.create_fleet(
+            **_body(means.conf, batch, role, len(names), name, token)
+        )
+        errors[:] = [str(entry.get("ErrorCode", "")) for entry in answer.get("Errors", [])]
+        return [
+            _instance(instance_id, entry, labels, region.name)
+            for entry in answer.get("Instances", [])
+            for instance_id in entry["InstanceIds"]
+        ]
+
+    record = {"call": token, "role": role.value, "names": list(names), "generation": generation}
+    with journalled(request, record) as outcome:
+        outcome.extend(
+            ask(
+                "CreateFleet",
+                create_fleet,
+                find=lambda: [i for i in _ours(region, batch) if tags.HOST not in i.tags],
+                patience=means.patience,
+            )
+        )
+    return outcome, errors
+
+
+def _token(batch: Batch, role: Role, names: Sequence[str], generation: str) -> str:
+    pools = [str(pool) for pool in batch.ladder[role]]
+    parts = [batch.request.run_id, batch.request.token, role, generation, *pools, "", *names]
+    parts.append(userdata.digest(batch.user_data))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[: calls.TOKEN_CHARACTERS]
+
+
+def _ensure_template(
+    region: Region, conf: Ec2Conf, batch: Batch, labels: tags.Tags, token: str
+) -> str:
+    """The launch template of one call, made once; it goes when the run is released."""
+    name = f"{network.name_for(batch.request.run_id)}-{token[:12]}"
+    data: Any = {
+        **calls.template(batch.user_data, batch.ground),
+        "ImageId": batch.ground.image,
+        "NetworkInterfaces": [calls.interface(batch.ground, conf)],
+        "TagSpecifications": tags.specifications(labels, *calls.TAGGED_KINDS),
+    }
+    try:
+        with translated("CreateLaunchTemplate"):
+            region.reader.create_launch_template(
+                LaunchTemplateName=name,
+                LaunchTemplateData=data,
+                ClientToken=token,
+                TagSpecifications=tags.specifications(batch.ground.tags, "launch-template"),
+            )
+    except ApiError as exc:
+        if exc.kind is not Failure.DUPLICATE and "AlreadyExists" not in exc.code:
+            raise
+    return name
+
+
+def _body(
+    conf: Ec2Conf, batch: Batch, role: Role, n_hosts: int, template: str, token: str
+) -> dict[str, Any]:
+    """CreateFleet's arguments. The best pool first on demand; the deepest and cheapest on spot."""
+    overrides = [
+        {"InstanceType": pool.type, "SubnetId": pool.subnet, "Priority": float(rung)}
+        for rung, pool in enumerate(batch.ladder[role])
+    ]
+    labels = {**batch.ground.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
+    return {
+        "Type": "instant",
+        "ClientToken": token,
+        "LaunchTemplateConfigs": [
+            {
+                "LaunchTemplateSpecification": {
+                    "LaunchTemplateName": template,
+                    "Version": "$Latest",
+                },
+                "Overrides": overrides,
+            }
+        ],
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": n_hosts,
+            "DefaultTargetCapacityType": conf.market,
+        },
+        "OnDemandOptions": {"AllocationStrategy": "prioritized"},
+        "SpotOptions": {
+            "AllocationStrategy": "price-capacity-optimized",
+            "InstanceInterruptionBehavior": "terminate",
+        },
+        "TagSpecifications": [
+            *tags.specifications(batch.ground.tags, "fleet"),
+            *tags.specifications(labels, "instance"),
+        ],
+    }
+
+
+def _instance(
+    instance_id: str, entry: Mapping[str, Any], labels: tags.Tags, region: str
+) -> Instance:
+    return Instance(
+        id=str(instance_id),
+        region=region,
+        state="pending",
+        tags=labels,
+        launch_index=0,
+        client_token="",
+        type=str(entry.get("InstanceType", "")),
+        zone="",
+        public="",
+        private="",
+        reason="",
+    )

@@ -1,0 +1,232 @@
+"""A batch of hosts from the ladder of pools: each error meets its action, and nothing twice.
+
+::
+
+    no capacity          this pool rests, the next one is asked
+    fewer than asked     the next pool is asked for the rest
+    throttled            the same call with the same token, after a random pause
+    no answer, HTTP 5xx  the same: whether it was done the token knows
+    quota                stop; what was made is kept, the shortfall says what was asked for
+    permission, image    stop, and no other batch is asked for
+
+Every call is in the journal before it is sent (`LaunchRequest.record`). After a crash those that
+may have been done are sent again first, word for word; only then is anything new asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from perfkit.errors import LaunchError
+from perfkit.fleet.ec2 import calls, describe, fleets, tags
+from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, Means, ask, journalled, refusal
+from perfkit.fleet.ec2.calls import Batch, Call
+from perfkit.fleet.ec2.conf import Ec2Conf
+from perfkit.fleet.ec2.describe import Instance
+from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.pools import Pool, Rest
+from perfkit.model import Role
+
+RUNNING_DEADLINE_S = 300.0
+MAX_GENERATIONS = 3
+# EC2 ended the instance before it ran; whoever asked may ask again.
+STILLBORN = ("Server.InsufficientInstanceCapacity", "Server.InternalError", "Server.ScheduledStop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """Makes the instances of batches; remembers nothing but which pools rest."""
+
+    means: Means
+    rest: Rest
+
+    def launch(self, batch: Batch) -> dict[str, Instance]:
+        """Instances by host name, running, with addresses; those that this token made before too.
+
+        Raises:
+            LaunchError: none; LaunchRefusedError: nor will any other batch get one.
+            LaunchUnknownError: EC2 did not say what it made.
+        """
+        found = {i.name: i for i in self._send_again(batch)}
+        known, taken = self._known(batch)
+        found |= known
+        reasons = [f"{name}: {why}" for name, why in taken.items()]
+        for generation in range(MAX_GENERATIONS):
+            fallen_short = False
+            for role in Role:
+                names = [h.name for h in batch.request.hosts if h.role is role]
+                names = [name for name in names if name not in found and name not in taken]
+                if names:
+                    made, reason = self._fill(batch, role, names, generation)
+                    found |= {i.name: i for i in made}
+                    fallen_short |= bool(reason)
+                    reasons += [reason] if reason else []
+            asked = len(found)
+            found, why_not = self._wait_for(batch, found)
+            reasons += why_not
+            if fallen_short or len(found) == asked:
+                break
+        if not found:
+            raise LaunchError(_summary(batch, reasons))
+        if len(found) < len(batch.request.hosts):
+            batch.request.record("launch-shortfall", reason=_summary(batch, reasons))
+        return found
+
+    # -- what is there already -----------------------------------------------------------------
+
+    def _send_again(self, batch: Batch) -> list[Instance]:
+        """Send the calls of a controller that was killed once more: what they made is returned."""
+        made: list[Instance] = []
+        for record in batch.request.earlier:
+            if "pool" not in record:
+                fleets.wait_until_listed(self.means, batch)
+                continue
+            call = calls.from_record(batch.request, batch.user_data, record)
+            try:
+                made += self._send(batch, call)
+            except ApiError as exc:
+                if exc.kind in (Failure.CAPACITY, Failure.ENDED):
+                    continue  # it had not been done, or is over
+                raise refusal(batch.request, exc) from exc
+        return [instance for instance in made if not instance.is_ending]
+
+    def _known(self, batch: Batch) -> tuple[dict[str, Instance], dict[str, str]]:
+        """This token's hosts that are there, and the names that must not be used, with the reason."""
+        ours: dict[str, Instance] = {}
+        taken: dict[str, str] = {}
+        for instance in batch.watch.look().values():
+            is_ours = instance.tags.get(tags.TOKEN) == batch.request.token
+            if is_ours and not instance.is_ending:
+                ours[instance.name] = instance
+            elif is_ours and instance.reason not in STILLBORN:
+                taken[instance.name] = "was ended already"
+            elif not is_ours and not instance.is_ending:
+                taken[instance.name] = f"is there already, {instance.id}"
+        names = {host.name for host in batch.request.hosts}
+        return (
+            {name: instance for name, instance in ours.items() if name in names},
+            {name: why for name, why in taken.items() if name in names and name not in ours},
+        )
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def _fill(
+        self, batch: Batch, role: Role, names: Sequence[str], generation: int
+    ) -> tuple[list[Instance], str]:
+        """Ask pool after pool until all are made; what was made, and why not all (or empty).
+
+        Raises:
+            LaunchRefusedError: a reason that holds for every pool, and nothing was made.
+        """
+        if self.means.conf.pools == "mixed":
+            return fleets.fill(self.means, batch, role, names, generation)
+        missing, made, problems = list(names), list[Instance](), list[str]()
+        pools = self.rest.awake(batch.ladder[role])
+        for pool in pools:
+            if not missing:
+                break
+            call = self._call(batch, role, missing, pool, generation)
+            try:
+                new = self._send(batch, call)
+            except ApiError as exc:
+                problems.append(f"{pool}: {exc.code}")
+                if exc.kind is Failure.CAPACITY:
+                    self.rest.begin(pool)
+                    continue
+                if exc.kind is Failure.QUOTA and made:
+                    break
+                raise refusal(batch.request, exc) from exc
+            made += new
+            missing = [name for name in missing if name not in {i.name for i in new}]
+            if missing:
+                problems.append(f"{pool}: {len(new)} of {len(call.names)}")
+                self.rest.begin(pool)
+        if not pools:
+            problems.append("every pool was found empty within the last minute")
+        return made, f"no room for {len(missing)} ({', '.join(problems)})" if missing else ""
+
+    def _call(
+        self, batch: Batch, role: Role, names: Sequence[str], pool: Pool, generation: int
+    ) -> Call:
+        return Call(
+            run_id=batch.request.run_id,
+            batch=batch.request.token,
+            role=role,
+            names=tuple(names),
+            pool=pool,
+            user_data=batch.user_data,
+            generation=generation,
+        )
+
+    def _send(self, batch: Batch, call: Call) -> list[Instance]:
+        """One call, journalled before and after; repeated until there is an answer.
+
+        Raises:
+            ApiError: EC2's answer is no; nothing was made.
+            LaunchUnknownError: there is no answer.
+        """
+        body = calls.body(call, batch.ground, self.means.conf)
+
+        def run_instances() -> list[Instance]:
+            answer = self.means.region.launcher.run_instances(**body)
+            return [describe.parse(entry, self.means.region.name) for entry in answer["Instances"]]
+
+        with journalled(batch.request, call.record()) as outcome:
+            outcome.extend(
+                ask(
+                    "RunInstances",
+                    run_instances,
+                    find=lambda: self._by_token(batch, call),
+                    patience=self.means.patience,
+                )
+            )
+        return outcome
+
+    def _by_token(self, batch: Batch, call: Call) -> list[Instance]:
+        """What a call made, when only the listing can say; empty when that does not either."""
+        found: list[Instance] = []
+        with contextlib.suppress(ApiError):
+            for _ in self.means.patience.attempts(VISIBLE_WITHIN_S):
+                before, found = (
+                    found,
+                    describe.instances(
+                        self.means.region, batch.request.run_id, client_token=call.token
+                    ),
+                )
+                if found and len(found) == len(before):  # they show up one by one
+                    break
+        return found
+
+    # -- waiting -------------------------------------------------------------------------------
+
+    def _wait_for(
+        self, batch: Batch, wanted: Mapping[str, Instance]
+    ) -> tuple[dict[str, Instance], list[str]]:
+        """Those that run and have an address, as soon as all do or have ended; why the others not.
+
+        An instance that is not listed has just been made: it is waited for, never given up.
+        """
+        states: dict[str, Instance] = dict(wanted)
+        for _ in self.means.patience.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
+            listing = batch.watch.look()
+            states = {name: listing.get(i.id, i) for name, i in states.items()}
+            if all(i.is_ending or _is_up(i, self.means.conf) for i in states.values()):
+                break
+        up = {name: i for name, i in states.items() if _is_up(i, self.means.conf)}
+        return up, [
+            f"{name}: {i.id} is {i.state} {i.reason}".rstrip()
+            for name, i in states.items()
+            if name not in up
+        ]
+
+
+def _is_up(instance: Instance, conf: Ec2Conf) -> bool:
+    address = instance.public if conf.address == "public" else instance.private
+    return instance.state == "running" and bool(address)
+
+
+def _summary(batch: Batch, reasons: Iterable[str]) -> str:
+    why = "; ".join(dict.fromkeys(reasons)) or "EC2 gave no reason"
+    return f"run {batch.request.run_id}, {len(batch.request.hosts)} hosts asked for: {why}"

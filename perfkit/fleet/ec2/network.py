@@ -1,0 +1,169 @@
+"""What a run has at EC2 besides its hosts: a security group and a key pair, made once and tagged.
+
+Both are called `perfkit-<run>`, so that making them again finds them. The group lets in SSH from the
+controller and everything from its own members, and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.error
+import urllib.request
+from typing import Any
+
+from perfkit.errors import LaunchRefusedError, ProviderError
+from perfkit.fleet.ec2 import tags
+from perfkit.fleet.ec2.client import Region, tag_filter, translated
+from perfkit.fleet.ec2.conf import Ec2Conf, controller_network
+from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.patience import Patience
+
+ADDRESS_SERVICE = "https://checkip.amazonaws.com"
+ADDRESS_TIMEOUT_S = 5
+SSH_PORT = 22
+VISIBLE_WITHIN_S = 60.0  # what was just made is listed at the latest
+
+
+def name_for(run_id: str) -> str:
+    """Of the run's security group, key pair and launch templates."""
+    return f"perfkit-{run_id}"
+
+
+def find_controller(conf: Ec2Conf) -> str:
+    """The network that may log in: what ec2.conf says, else the address AWS sees us come from.
+
+    Raises:
+        ProviderError: it could not be found out.
+    """
+    if conf.controller:
+        return conf.controller
+    try:
+        with urllib.request.urlopen(ADDRESS_SERVICE, timeout=ADDRESS_TIMEOUT_S) as answer:
+            said = answer.read(64).decode("ascii", "replace").strip()
+        return str(controller_network(said))
+    except (urllib.error.URLError, OSError, ValueError) as exc:
+        raise ProviderError(
+            f"the address that hosts see you come from is not known ({ADDRESS_SERVICE}: {exc}); "
+            "set `controller` in ec2.conf"
+        ) from exc
+
+
+def ensure_key_pair(region: Region, conf: Ec2Conf, run_tags: tags.Tags, public_key: str) -> str:
+    """Import the run's public key, once; the private one never leaves the controller.
+
+    Returns:
+        The key pair's name.
+    """
+    if conf.key:
+        return conf.key
+    name = name_for(run_tags[tags.RUN])
+    try:
+        with translated("ImportKeyPair"):
+            region.reader.import_key_pair(
+                KeyName=name,
+                PublicKeyMaterial=public_key.strip().encode(),
+                TagSpecifications=tags.specifications(run_tags, "key-pair"),
+            )
+    except ApiError as exc:
+        if exc.kind is not Failure.DUPLICATE:
+            raise _refused(exc) from exc
+    return name
+
+
+def ensure_group(
+    region: Region,
+    conf: Ec2Conf,
+    run_tags: tags.Tags,
+    *,
+    vpc_id: str,
+    controller: str,
+    patience: Patience,
+) -> str:
+    """Make the run's security group with its two rules, once.
+
+    Args:
+        controller: The network that may log in.
+
+    Returns:
+        The group's id.
+
+    Raises:
+        LaunchRefusedError: it cannot be made, or its name belongs to somebody else's.
+    """
+    if conf.group:
+        return conf.group
+    try:
+        group_id = _find_group(region, run_tags[tags.RUN]) or _make_group(
+            region, run_tags, vpc_id, patience
+        )
+        _allow(region, group_id, controller, patience)
+    except ApiError as exc:
+        raise _refused(exc) from exc
+    return group_id
+
+
+def _find_group(region: Region, run_id: str) -> str | None:
+    filters = tag_filter(managed=["1"], run=[run_id])
+    found = region.pages("DescribeSecurityGroups", "SecurityGroups", Filters=filters)
+    return next((str(group["GroupId"]) for group in found), None)
+
+
+def _make_group(region: Region, run_tags: tags.Tags, vpc_id: str, patience: Patience) -> str:
+    run_id = run_tags[tags.RUN]
+    try:
+        with translated("CreateSecurityGroup"):
+            made = region.reader.create_security_group(
+                GroupName=name_for(run_id),
+                Description=f"perfkit run {run_id}",
+                VpcId=vpc_id,
+                TagSpecifications=tags.specifications(run_tags, "security-group"),
+            )
+        return made["GroupId"]
+    except ApiError as exc:
+        if exc.kind is not Failure.DUPLICATE:
+            raise
+        for _ in patience.attempts(VISIBLE_WITHIN_S):  # made a moment ago, not listed yet
+            if found := _find_group(region, run_id):
+                return found
+        raise LaunchRefusedError(
+            f"a security group {name_for(run_id)} is there and is not this run's; remove it"
+        ) from exc
+
+
+def _allow(region: Region, group_id: str, controller: str, patience: Patience) -> None:
+    """SSH from the controller, all from the group itself; a rule that is there already is fine."""
+    source = ipaddress.ip_network(controller)
+    kind, entry = ("IpRanges", "CidrIp") if source.version == 4 else ("Ipv6Ranges", "CidrIpv6")
+    ssh: Any = {
+        "IpProtocol": "tcp",
+        "FromPort": SSH_PORT,
+        "ToPort": SSH_PORT,
+        kind: [{entry: str(source), "Description": "the controller"}],
+    }
+    own: Any = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id}]}
+    for rule in (ssh, own):
+        _allow_one(region, group_id, rule, patience)
+
+
+def _allow_one(region: Region, group_id: str, rule: Any, patience: Patience) -> None:
+    problem: ApiError | None = None
+    for _ in patience.attempts(VISIBLE_WITHIN_S):
+        try:
+            with translated("AuthorizeSecurityGroupIngress"):
+                region.reader.authorize_security_group_ingress(
+                    GroupId=group_id, IpPermissions=[rule]
+                )
+        except ApiError as exc:
+            problem = exc
+            if exc.kind is Failure.DUPLICATE:
+                return
+            if exc.kind is not Failure.NOT_FOUND:  # made a moment ago, not visible yet
+                raise
+        else:
+            return
+    assert problem is not None
+    raise problem
+
+
+def _refused(exc: ApiError) -> LaunchRefusedError:
+    return LaunchRefusedError(f"{exc}; nothing was launched")

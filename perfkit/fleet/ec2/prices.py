@@ -1,0 +1,124 @@
+"""What instances cost, from a small table: an estimate, never a bill.
+
+On-demand prices for Linux in us-east-1, in USD an hour, as AWS listed them in June 2025; other
+regions are dearer, most by a tenth to a third, the dearest by over a half. A spot instance costs at
+most as much. A type that is not in the table is guessed from its vCPUs, and said to be guessed.
+
+Source: https://aws.amazon.com/ec2/pricing/on-demand/ and …/ebs/pricing/, …/vpc/pricing/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfkit.fleet.provider import Estimate
+
+DATED = "June 2025"
+S_PER_H = 3600.0
+HOME_REGIONS = frozenset({"us-east-1", "us-east-2", "us-west-2"})
+ELSEWHERE = 1.6  # the dearest region's factor: the estimate should be too high
+USD_PER_VCPU_H = 0.10  # a guess for what is not in the table; network types are about that
+PUBLIC_IPV4_USD_PER_H = 0.005
+DISK_USD_PER_GB_H = 0.08 / 730  # gp3, a month of 730 hours
+DISK_GB = 10  # a common image's root volume
+
+USD_PER_H = {
+    "t2.micro": 0.0116,
+    "t2.small": 0.023,
+    "t2.medium": 0.0464,
+    "t3.nano": 0.0052,
+    "t3.micro": 0.0104,
+    "t3.small": 0.0208,
+    "t3.medium": 0.0416,
+    "t3.large": 0.0832,
+    "t3.xlarge": 0.1664,
+    "t3a.micro": 0.0094,
+    "t3a.small": 0.0188,
+    "t3a.medium": 0.0376,
+    "t4g.micro": 0.0084,
+    "t4g.small": 0.0168,
+    "t4g.medium": 0.0336,
+    "m5.large": 0.096,
+    "m5.xlarge": 0.192,
+    "m5n.large": 0.119,
+    "m6i.large": 0.096,
+    "m6i.xlarge": 0.192,
+    "m7i.large": 0.1008,
+    "c5.large": 0.085,
+    "c5.xlarge": 0.17,
+    "c5.2xlarge": 0.34,
+    "c5.4xlarge": 0.68,
+    "c5n.large": 0.108,
+    "c5n.xlarge": 0.216,
+    "c5n.2xlarge": 0.432,
+    "c5n.4xlarge": 0.864,
+    "c6i.large": 0.085,
+    "c6i.xlarge": 0.17,
+    "c6i.2xlarge": 0.34,
+    "c6in.large": 0.1134,
+    "c6in.xlarge": 0.2268,
+    "c6g.medium": 0.034,
+    "c6g.large": 0.068,
+    "c7g.medium": 0.0363,
+    "c7g.large": 0.0725,
+    "c7i.large": 0.08925,
+    "c7i.xlarge": 0.1785,
+    "r5.large": 0.126,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """So many hosts, each of one of these types; the dearest counts."""
+
+    what: str
+    n_hosts: int
+    types: Sequence[str]
+
+
+def estimate(
+    groups: Sequence[Group],
+    *,
+    region: str,
+    life_s: float,
+    max_usd: float,
+    max_instances: int,
+    vcpus: dict[str, int] | None = None,
+) -> Estimate:
+    """Reckon a fleet: instances, their disks and their public addresses.
+
+    Args:
+        life_s: From launch to expiry; the worst case is that all live so long.
+        vcpus: Of types that are not in the table, where they are known.
+    """
+    usd_per_h, lines = 0.0, []
+    factor = 1.0 if region in HOME_REGIONS else ELSEWHERE
+    for group in groups:
+        prices = {kind: _usd_per_h(kind, vcpus or {}) for kind in group.types}
+        dearest = max(prices, key=prices.__getitem__)
+        each = factor * (prices[dearest] + PUBLIC_IPV4_USD_PER_H + DISK_USD_PER_GB_H * DISK_GB)
+        usd_per_h += group.n_hosts * each
+        guessed = "" if dearest in USD_PER_H else ", guessed from its size"
+        lines.append(f"{group.n_hosts} {group.what} of {dearest}{guessed}: {each:.4f} USD/h each")
+    worst_usd = usd_per_h * life_s / S_PER_H
+    n_hosts = sum(group.n_hosts for group in groups)
+    over = []
+    if n_hosts > max_instances:
+        over.append(f"{n_hosts} instances, max_instances is {max_instances}")
+    if worst_usd > max_usd:
+        over.append(f"{worst_usd:.2f} USD in the worst case, max_usd is {max_usd:g}")
+    return Estimate(
+        usd_per_h=usd_per_h,
+        worst_usd=worst_usd,
+        lines=(
+            *lines,
+            f"estimate with prices of {DATED}, no bill: {usd_per_h:.2f} USD an hour, at most "
+            f"{worst_usd:.2f} USD if all live until they expire; traffic comes on top",
+        ),
+        over=tuple(over),
+    )
+
+
+def _usd_per_h(kind: str, vcpus: dict[str, int]) -> float:
+    return USD_PER_H.get(kind, USD_PER_VCPU_H * vcpus.get(kind, 4))

@@ -1,0 +1,378 @@
+"""The EC2 provider: hundreds of hosts for an hour, and none for longer.
+
+What it has learned from others' bills is in the modules beside it; here it is put together. Four
+layers see to it that nothing is left running, each of which works alone:
+
+1. `Fleet` and the session release what a run has, also after an error or a signal.
+2. `perfkit reap` finds what carries a run's tag, from any machine with the same account.
+3. Every host powers itself off at its expiry, and ends by that: `perfkit.fleet.ec2.userdata`.
+4. The account refuses what has no tag, and warns of the bill: policy.json, and the README.
+
+For ten thousand hosts see `perfkit.fleet.ec2.scale`. Nothing of this has met the real EC2 yet: it is
+tested against a server that imitates it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perfkit.errors import ConfigError, LaunchError, LaunchRefusedError, ProviderError
+from perfkit.fleet.ec2 import (
+    calls,
+    conf,
+    describe,
+    network,
+    preflight,
+    prices,
+    release,
+    renewal,
+    spot,
+    tags,
+)
+from perfkit.fleet.ec2.asking import Means
+from perfkit.fleet.ec2.client import Region
+from perfkit.fleet.ec2.describe import Watch
+from perfkit.fleet.ec2.failures import ApiError
+from perfkit.fleet.ec2.launch import Launcher
+from perfkit.fleet.ec2.patience import Patience
+from perfkit.fleet.ec2.pools import Rest
+from perfkit.fleet.ec2.preflight import Terrain
+from perfkit.fleet.provider import (
+    Estimate,
+    Interruption,
+    LaunchRequest,
+    ListedHost,
+    ReleaseReport,
+    Traits,
+)
+from perfkit.model import Host, Role
+
+MAX_HOSTS = 1001
+SETTLE_S = 60.0
+READY_S = 600.0
+BATCHES_AT_ONCE = 8
+RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
+
+
+@dataclass(slots=True)
+class _RunState:
+    """What the batches of one run share; made by the first of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    ground: calls.Ground | None = None
+    watch: Watch | None = None
+
+
+class Ec2Provider:
+    """Makes hosts at EC2; see the module's docstring. Needs config/ec2.conf at its first use.
+
+    Args:
+        config_dir: Where ec2.conf is.
+        patience: Clock, waiting and chance; tests give others.
+        settle_s: How long listings may lag behind calls.
+    """
+
+    name = conf.NAME
+    notice = (
+        "Hosts are instances of Amazon EC2: they cost money until they are released or expire; "
+        "each has its own clock and processor."
+    )
+
+    def __init__(
+        self,
+        config_dir: Path | None = None,
+        patience: Patience | None = None,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._config_dir, self._patience = config_dir, patience or Patience()
+        self._lock = threading.RLock()
+        self._conf: conf.Ec2Conf | None = None
+        self._regions: dict[str, Region] = {}
+        self._terrain: Terrain | None = None
+        self._runs: dict[str, _RunState] = {}
+        self._rest = Rest(clock=self._patience.clock)
+        self.traits = Traits(
+            costs_money=True,
+            needs_root=False,
+            shared_clock=False,
+            shared_cpu=False,
+            can_tunnel=True,
+            max_hosts=MAX_HOSTS,
+            temporary_host_keys=True,
+            renewable=True,
+            interruptible=True,
+            settle_s=settle_s,
+            ready_s=READY_S,
+            batches_at_once=BATCHES_AT_ONCE,
+        )
+
+    # -- before a run --------------------------------------------------------------------------
+
+    def preflight(self, n_hosts: int) -> None:
+        """Ask EC2 what exists and what is allowed; nothing is made and nothing costs.
+
+        Raises:
+            NotSetUpError: there is no ec2.conf.
+            ConfigError: what is wrong in it, or more hosts than a run can have.
+            ProviderError: no credentials, no permission, no quota.
+        """
+        if not 1 <= n_hosts <= self.traits.max_hosts:
+            raise ConfigError(
+                "parameters",
+                "clients",
+                n_hosts,
+                f"a run at EC2 has 1 to {self.traits.max_hosts} hosts, the server among them",
+                "ask for fewer",
+            )
+        region = self.home
+        region.identity()
+        network.find_controller(self.conf)
+        terrain = self._survey()
+        preflight.check_quota(region, self.conf, preflight.wanted_vcpus(terrain, n_hosts))
+        preflight.check_permission(region, self._dry_body(terrain))
+
+    def estimate(self, n_hosts: int, life_s: float) -> Estimate:
+        """Reckon what a run would cost; see `perfkit.fleet.ec2.prices`."""
+        chosen = self.conf
+        vcpus = dict(self._terrain.vcpus) if self._terrain else {}
+        reckoned = prices.estimate(
+            [
+                prices.Group(what="server", n_hosts=1, types=chosen.server_types or chosen.types),
+                prices.Group(what="clients", n_hosts=n_hosts - 1, types=chosen.types),
+            ],
+            region=chosen.region,
+            life_s=life_s,
+            max_usd=chosen.max_usd,
+            max_instances=chosen.max_instances,
+            vcpus=vcpus,
+        )
+        longest_s = chosen.expires_after * 60
+        if life_s <= longest_s:
+            return reckoned
+        return Estimate(
+            usd_per_h=reckoned.usd_per_h,
+            worst_usd=reckoned.worst_usd,
+            lines=reckoned.lines,
+            over=(
+                *reckoned.over,
+                f"{life_s / 60:.0f} minutes until expiry, expires_after is {longest_s / 60:.0f}",
+            ),
+        )
+
+    # -- a run ---------------------------------------------------------------------------------
+
+    def launch(self, request: LaunchRequest) -> Sequence[Host]:
+        """Make the hosts of one batch; see `perfkit.fleet.provider.Provider.launch`.
+
+        Side effects: instances that cost money, at first also a security group and a key pair.
+
+        Raises:
+            LaunchError: none could be made, or the request is not one.
+        """
+        _check(request)
+        chosen, terrain = self.conf, self._survey()
+        state = self._state(request.run_id)
+        ground, watch = self._ground(state, request, terrain)
+        launcher = Launcher(
+            means=Means(region=self.home, conf=chosen, patience=self._patience), rest=self._rest
+        )
+        batch = calls.Batch(
+            request=request,
+            ground=ground,
+            ladder=terrain.ladder,
+            user_data=calls.user_data_for(request, chosen),
+            watch=watch,
+        )
+        made = launcher.launch(batch)
+        key = calls.batch_key(request).public_openssh
+        return [
+            Host(
+                name=wanted.name,
+                role=wanted.role,
+                address=made[wanted.name].listed(chosen.address).address,
+                inside_address=made[wanted.name].private,
+                host_key=key,
+                user=chosen.user,
+            )
+            for wanted in request.hosts
+            if wanted.name in made
+        ]
+
+    def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
+        """List instances by tag, in all configured regions; those that are ending are gone."""
+        return [i.listed(self.conf.address) for i in self._instances(run_id) if not i.is_ending]
+
+    def runs(self) -> Sequence[str]:
+        """Ids of all runs that have anything in the configured regions."""
+        there = {instance.run_id for instance in self._instances()}
+        return sorted(there | {thing.run_id for r in self.regions for thing in release.things(r)})
+
+    def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
+        """End some hosts of a run, wherever they are; wait until they are gone."""
+        wanted, reports = set(names), list[ReleaseReport]()
+        for region in self.regions if wanted else ():
+            releaser = release.Releaser(region, self._patience)
+            there = describe.instances(region, run_id)
+            releaser.terminate([i for i in there if i.name in wanted])
+            reports.append(releaser.report())
+        return _join(reports)
+
+    def release(self, run_id: str) -> ReleaseReport:
+        """End all that carries the run's tag, in all configured regions."""
+        reports = []
+        for region in self.regions:
+            releaser = release.Releaser(region, self._patience)
+            releaser.release(run_id)
+            reports.append(releaser.report())
+        with self._lock:
+            self._runs.pop(run_id, None)  # a later batch makes its group anew
+        return _join(reports)
+
+    def residue(self, run_id: str) -> Sequence[str]:
+        """Name what else carries the tag: groups, key pairs, templates, fleets, volumes, …."""
+        things = [str(thing) for r in self.regions for thing in release.things(r, run_id)]
+        ending = [i for i in self._instances(run_id) if i.is_ending]
+        return [*things, *(f"instance {i.id} in {i.region}, {i.state}" for i in ending)]
+
+    def renew(self, run_id: str, expires_utc: datetime) -> str:
+        """Move the expiry in the tags of all that a run has; returns the hosts' own script.
+
+        Raises:
+            ProviderError: the run has no host here.
+        """
+        there = [i for i in self._instances(run_id) if not i.is_ending]
+        if not there:
+            raise ProviderError(f"run {run_id} has no hosts at EC2 that could be renewed")
+        return renewal.renew(self.regions, run_id, there, expires_utc)
+
+    def interruptions(self, run_id: str) -> Sequence[Interruption]:
+        """Spot hosts of the run that EC2 takes back."""
+        return [it for region in self.regions for it in spot.interruptions(region, run_id)]
+
+    # -- what is looked up once ----------------------------------------------------------------
+
+    @property
+    def conf(self) -> conf.Ec2Conf:
+        """config/ec2.conf.
+
+        Raises:
+            NotSetUpError, ConfigError: it is not there, or wrong.
+        """
+        with self._lock:
+            if self._conf is None:
+                self._conf = conf.load(self._config_dir)
+            return self._conf
+
+    @property
+    def home(self) -> Region:
+        """The region that is launched in."""
+        return self.regions[0]
+
+    @property
+    def regions(self) -> list[Region]:
+        """All that are listed and reaped."""
+        chosen = self.conf
+        with self._lock:
+            for name in chosen.regions:
+                self._regions.setdefault(name, Region(chosen, name))
+            return [self._regions[name] for name in chosen.regions]
+
+    def _instances(self, run_id: str | None = None) -> Iterator[describe.Instance]:
+        for region in self.regions:
+            yield from describe.instances(region, run_id)
+
+    def _survey(self) -> Terrain:
+        with self._lock:
+            if self._terrain is None:
+                self._terrain = preflight.survey(self.home, self.conf)
+            return self._terrain
+
+    def _state(self, run_id: str) -> _RunState:
+        with self._lock:
+            return self._runs.setdefault(run_id, _RunState())
+
+    def _ground(
+        self, state: _RunState, request: LaunchRequest, terrain: Terrain
+    ) -> tuple[calls.Ground, Watch]:
+        with state.lock:
+            if state.ground is None or state.watch is None:
+                try:
+                    state.ground = self._make_ground(request, terrain)
+                except ApiError as exc:
+                    raise LaunchRefusedError(f"{exc}; nothing was launched") from exc
+                state.watch = Watch(
+                    self.home,
+                    request.run_id,
+                    self._patience.clock,
+                    fresh_s=describe.FRESH_S * self._patience.scale,
+                )
+            return state.ground, state.watch
+
+    def _make_ground(self, request: LaunchRequest, terrain: Terrain) -> calls.Ground:
+        chosen, region = self.conf, self.home
+        labels = tags.run_tags(
+            request.run_id, chosen.owner or request.owner, request.expires_utc, chosen.tags
+        )
+        return calls.Ground(
+            image=terrain.image.id,
+            root_device=terrain.image.root_device,
+            disk_gb=terrain.image.disk_gb,
+            key=network.ensure_key_pair(region, chosen, labels, request.authorized_key),
+            group=network.ensure_group(
+                region,
+                chosen,
+                labels,
+                vpc_id=terrain.subnets[0].vpc,
+                controller=network.find_controller(chosen),
+                patience=self._patience,
+            ),
+            tags=labels,
+        )
+
+    def _dry_body(self, terrain: Terrain) -> dict[str, object]:
+        """A launch as a run's would be, in the default group: group and key are made later."""
+        chosen, pool = self.conf, terrain.ladder[Role.CLIENT][0]
+        labels = tags.run_tags("preflight", getpass.getuser(), datetime.now(UTC), chosen.tags)
+        return {
+            "ImageId": terrain.image.id,
+            "InstanceType": pool.type,
+            "SubnetId": pool.subnet,
+            "MinCount": 1,
+            "MaxCount": 1,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {"HttpTokens": "required"},
+            "TagSpecifications": tags.specifications(labels, *calls.TAGGED_KINDS),
+        }
+
+
+def _join(reports: Sequence[ReleaseReport]) -> ReleaseReport:
+    return ReleaseReport(
+        leaked=tuple(what for report in reports for what in report.leaked),
+        released=tuple(what for report in reports for what in report.released),
+    )
+
+
+def _check(request: LaunchRequest) -> None:
+    """Refuse what could not be tagged, named, or would end at once.
+
+    Raises:
+        LaunchError: the run's id, a name, or the expiry is wrong.
+    """
+    names = [host.name for host in request.hosts]
+    if not RUN_ID_PATTERN.fullmatch(request.run_id):
+        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
+    wrong = [name for name in names if not NAME_PATTERN.fullmatch(name)]
+    if wrong or len(set(names)) != len(names) or not names:
+        raise LaunchError(
+            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
+            f"digits and '-', got {wrong or names}"
+        )
+    if request.expires_utc <= datetime.now(UTC):
+        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")

@@ -1,0 +1,249 @@
+"""Ending all that carries a run's tag, in the order in which AWS lets go.
+
+Fleets first, with their instances; then instances, in chunks, until EC2 says `terminated`; spot
+requests; volumes and interfaces that stayed behind; launch templates and the key pair; the security
+group last, because it can be deleted only when nothing uses it. So the group doubles as a fence:
+while it is there, something of the run may still be; and once it is gone, no launch that is
+under way can succeed any more.
+
+Tags are never removed: an instance without its tag is one that no reap will find. What has no tag
+`perfkit:managed` is not touched, whatever it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perfkit.errors import ReleaseError
+from perfkit.fleet.ec2 import describe, tags
+from perfkit.fleet.ec2.client import Region, tag_filter, translated
+from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.patience import Patience
+from perfkit.fleet.provider import ReleaseReport
+
+CHUNK = 100
+GONE_DEADLINE_S = 600.0
+LET_GO_DEADLINE_S = 300.0  # after the instances are gone, a group may be in use a little longer
+NOT_THERE = (Failure.NOT_FOUND,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of thing a run has besides instances: how it is listed and how one is ended.
+
+    Attributes:
+        what: For people.
+        operation: Of the listing.
+        result: Its key in the answer.
+        id: The entry's key that names it, and under which it is tagged.
+        handle: The entry's key that ends it, if another one.
+        active: The states in which it is still there; empty: it has no states, or any counts.
+        end: Ends one, by its id.
+    """
+
+    what: str
+    operation: str
+    result: str
+    id: str
+    end: Callable[[Region, str], Any]
+    handle: str = ""
+    active: tuple[str, ...] = ()
+
+
+# In the order in which they are ended.
+FLEET = Kind(
+    what="fleet",
+    operation="DescribeFleets",
+    result="Fleets",
+    id="FleetId",
+    active=("submitted", "active", "modifying"),
+    end=lambda region, id_: region.reader.delete_fleets(FleetIds=[id_], TerminateInstances=True),
+)
+KINDS = (
+    Kind(
+        what="spot request",
+        operation="DescribeSpotInstanceRequests",
+        result="SpotInstanceRequests",
+        id="SpotInstanceRequestId",
+        active=("open", "active"),
+        end=lambda region, id_: region.reader.cancel_spot_instance_requests(
+            SpotInstanceRequestIds=[id_]
+        ),
+    ),
+    Kind(
+        what="network interface",
+        operation="DescribeNetworkInterfaces",
+        result="NetworkInterfaces",
+        id="NetworkInterfaceId",
+        active=("available",),
+        end=lambda region, id_: region.reader.delete_network_interface(NetworkInterfaceId=id_),
+    ),
+    Kind(
+        what="volume",
+        operation="DescribeVolumes",
+        result="Volumes",
+        id="VolumeId",
+        active=("available", "creating"),
+        end=lambda region, id_: region.reader.delete_volume(VolumeId=id_),
+    ),
+    Kind(
+        what="launch template",
+        operation="DescribeLaunchTemplates",
+        result="LaunchTemplates",
+        id="LaunchTemplateId",
+        end=lambda region, id_: region.reader.delete_launch_template(LaunchTemplateId=id_),
+    ),
+    Kind(
+        what="key pair",
+        operation="DescribeKeyPairs",
+        result="KeyPairs",
+        id="KeyPairId",
+        handle="KeyName",
+        end=lambda region, name: region.reader.delete_key_pair(KeyName=name),
+    ),
+    Kind(
+        what="security group",
+        operation="DescribeSecurityGroups",
+        result="SecurityGroups",
+        id="GroupId",
+        end=lambda region, id_: region.reader.delete_security_group(GroupId=id_),
+    ),
+)
+UNPAGED = frozenset({"DescribeKeyPairs"})  # one answer, however many
+UNFILTERED = frozenset({"DescribeFleets"})  # knows no filter by tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thing:
+    """Something in a region that carries a run's tag, and is no instance."""
+
+    kind: Kind
+    id: str
+    handle: str
+    run_id: str
+    region: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.what} {self.id} in {self.region}"
+
+
+def things(region: Region, run_id: str | None = None) -> list[Thing]:
+    """All but instances that carries the tag of a run, or of any."""
+    return [thing for kind in (FLEET, *KINDS) for thing in _list(region, kind, run_id)]
+
+
+def _list(region: Region, kind: Kind, run_id: str | None) -> Iterator[Thing]:
+    filters = tag_filter(managed=["1"], **({"run": [run_id]} if run_id else {}))
+    for entry in _entries(region, kind, filters):
+        labels = tags.from_aws(entry.get("Tags"))
+        state = str(entry.get("State") or entry.get("FleetState") or entry.get("Status") or "")
+        if labels.get(tags.MANAGED) != "1" or (run_id and labels.get(tags.RUN) != run_id):
+            continue
+        if not kind.active or state in kind.active:
+            yield Thing(
+                kind=kind,
+                id=str(entry[kind.id]),
+                handle=str(entry[kind.handle or kind.id]),
+                run_id=labels.get(tags.RUN, ""),
+                region=region.name,
+            )
+
+
+def _entries(region: Region, kind: Kind, filters: Sequence[Any]) -> Iterator[Any]:
+    if kind.operation in UNFILTERED:
+        return region.pages(kind.operation, kind.result)
+    if kind.operation in UNPAGED:
+        with translated(kind.operation):
+            return iter(region.reader.describe_key_pairs(Filters=list(filters))["KeyPairs"])
+    return region.pages(kind.operation, kind.result, Filters=list(filters))
+
+
+@dataclass(slots=True)
+class Releaser:
+    """Ends a run's things in one region, and keeps account."""
+
+    region: Region
+    patience: Patience
+    released: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
+
+    def report(self) -> ReleaseReport:
+        """What was ended and what is still there."""
+        return ReleaseReport(leaked=tuple(self.leaked), released=tuple(self.released))
+
+    def release(self, run_id: str) -> None:
+        """End all of a run."""
+        for thing in _list(self.region, FLEET, run_id):
+            self._end(thing)
+        self.terminate(describe.instances(self.region, run_id))
+        for kind in KINDS:
+            for thing in list(_list(self.region, kind, run_id)):
+                self._end(thing)
+
+    def terminate(self, instances: Sequence[describe.Instance]) -> None:
+        """End instances and wait until EC2 says that they are gone."""
+        names = {instance.id: f"{instance.name} ({instance.id})" for instance in instances}
+        waiting = list(names)
+        for start in range(0, len(waiting), CHUNK):
+            self._terminate_chunk(waiting[start : start + CHUNK])
+        left = self._wait_until_gone(instances)
+        self.released += [name for id_, name in names.items() if id_ not in left]
+        self.leaked += [f"{names[id_]} in {self.region.name}" for id_ in left]
+
+    def _terminate_chunk(self, ids: list[str]) -> None:
+        """One bad id refuses the whole call: it is dropped and the rest is sent again."""
+        for _ in self.patience.attempts(LET_GO_DEADLINE_S):
+            if not ids:
+                return
+            try:
+                with translated("TerminateInstances"):
+                    self.region.reader.terminate_instances(InstanceIds=ids)
+            except ApiError as exc:
+                unknown = [id_ for id_ in ids if id_ in exc.detail]
+                if exc.kind is Failure.NOT_FOUND and unknown:
+                    ids = [id_ for id_ in ids if id_ not in unknown]
+                elif exc.code == "OperationNotPermitted":
+                    self._unprotect([id_ for id_ in ids if id_ in exc.detail] or ids)
+                elif exc.kind not in (Failure.THROTTLED, Failure.UNKNOWN, Failure.NOT_FOUND):
+                    raise ReleaseError(f"release in {self.region.name}: {exc}", ids) from exc
+            else:
+                return
+
+    def _unprotect(self, ids: Sequence[str]) -> None:
+        """Somebody switched termination protection on."""
+        for id_ in ids:
+            with translated("ModifyInstanceAttribute"):
+                self.region.reader.modify_instance_attribute(
+                    InstanceId=id_, DisableApiTermination={"Value": False}
+                )
+
+    def _wait_until_gone(self, instances: Sequence[describe.Instance]) -> set[str]:
+        left = {instance.id for instance in instances}
+        runs = {instance.run_id for instance in instances}
+        for _ in self.patience.attempts(GONE_DEADLINE_S, first_s=1.0):
+            if left:
+                there = [i for run_id in runs for i in describe.instances(self.region, run_id)]
+                left &= {i.id for i in there}
+            if not left:
+                break
+        return left
+
+    def _end(self, thing: Thing) -> None:
+        """End one thing, as soon as nothing uses it any more."""
+        problem: ApiError | None = None
+        for _ in self.patience.attempts(LET_GO_DEADLINE_S, first_s=1.0):
+            try:
+                with translated(f"ending {thing}"):
+                    thing.kind.end(self.region, thing.handle)
+            except ApiError as exc:
+                problem = exc
+                if exc.kind in NOT_THERE:
+                    return
+                if exc.kind not in (Failure.BUSY, Failure.THROTTLED, Failure.UNKNOWN):
+                    break
+            else:
+                self.released.append(str(thing))
+                return
+        self.leaked.append(f"{thing} ({problem})")

@@ -1,0 +1,398 @@
+"""What moto's EC2 lacks, in front of it: the parts of AWS in which fleets are lost.
+
+A WSGI layer before moto's own HTTP server. It adds client tokens (the same answer again, a mismatch,
+a token whose instances have ended), a listing that lags behind, calls that take a while and are done
+although the caller is dead, throttling, pools without capacity, partial launches, answers that are
+lost after the work was done, connections that are reset, and security groups that are in use.
+
+    with AwsShim() as aws:
+        aws.lag_s, aws.in_flight_s = 1.0, 0.5
+        aws.fail("RunInstances", error("RequestLimitExceeded", 503), times=2)
+        ...
+        assert aws.bodies("RunInstances")
+
+Every request is kept (`requests`), so what was really sent can be asserted on.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+from xml.etree import ElementTree
+
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+from moto.ec2.models import ec2_backends
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+ACCOUNT = "123456789012"
+Params = dict[str, str]
+Answer = tuple[str, list[tuple[str, str]], bytes]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it came in; `params` is flat, as EC2's query protocol has it."""
+
+    action: str
+    params: Params
+    region: str
+
+    def tags(self, kind: str) -> dict[str, str]:
+        """The tags asked for at the creation of one kind of thing."""
+        for number in range(1, 10):
+            prefix = f"TagSpecification.{number}."
+            if self.params.get(f"{prefix}ResourceType") == kind:
+                return {
+                    self.params[f"{prefix}Tag.{n}.Key"]: self.params[f"{prefix}Tag.{n}.Value"]
+                    for n in range(1, 60)
+                    if f"{prefix}Tag.{n}.Key" in self.params
+                }
+        return {}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a request instead of, or after, its work.
+
+    Attributes:
+        code: The error that is answered; empty: the connection is reset without an answer.
+        done: The work is done all the same.
+        at_most: A launch makes no more than so many instances, and is answered as usual.
+    """
+
+    code: str = ""
+    status: int = 400
+    done: bool = False
+    at_most: int | None = None
+    message: str = "scripted"
+
+
+def error(code: str, status: int = 400, *, done: bool = False, message: str = "scripted") -> Fault:
+    """An error answer; with `done`, after the work."""
+    return Fault(code=code, status=status, done=done, message=message)
+
+
+def reset(*, done: bool = False) -> Fault:
+    """No answer at all."""
+    return Fault(done=done)
+
+
+def at_most(count: int) -> Fault:
+    """A partial launch."""
+    return Fault(at_most=count)
+
+
+@dataclass
+class _Token:
+    params: Params
+    answer: Answer
+    ids: list[str]
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class AwsShim:
+    """The server. Attributes may be changed while it runs.
+
+    Attributes:
+        lag_s: A new instance is listed, and can be ended, only after so long.
+        in_flight_s: A launch takes so long, and is done although its caller has gone.
+        empty: Pools (type, subnet id) without capacity.
+        on_launch: Told the moto instances of a launch before they are listed.
+        on_end: Told the ids of instances that have ended.
+        remembers_tokens: As EC2 does and moto does not.
+    """
+
+    lag_s: float = 0.0
+    in_flight_s: float = 0.0
+    remembers_tokens: bool = True
+    empty: set[tuple[str, str]] = field(default_factory=set)
+    on_launch: Callable[[list[Any]], None] = lambda _instances: None
+    on_end: Callable[[list[str]], None] = lambda _ids: None
+    requests: list[Request] = field(default_factory=list)
+    _faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
+    _tokens: dict[str, _Token] = field(default_factory=dict)
+    _visible_at: dict[str, float] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server: Any = None
+
+    # -- for tests -----------------------------------------------------------------------------
+
+    def __enter__(self) -> AwsShim:
+        self._server = make_server(
+            "127.0.0.1", 0, self._serve, threaded=True, request_handler=_Quiet
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """For `endpoint_url`."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def fail(self, action: str, *faults: Fault, times: int = 1) -> None:
+        """What happens to the next requests of this kind, one fault each."""
+        self._faults[action].extend([*faults] * times)
+
+    def sent(self, action: str) -> list[Request]:
+        """The requests of one kind, in their order, dry runs left out."""
+        return [r for r in self.requests if r.action == action and "DryRun" not in r.params]
+
+    def counts(self) -> Counter[str]:
+        """How many requests of each kind came in."""
+        return Counter(request.action for request in self.requests)
+
+    def alive(self, region: str = "us-east-1", **tags: str) -> list[str]:
+        """Ids of the instances that really are there, whatever listings say yet."""
+        return [
+            instance.id
+            for instance in self.instances(region)
+            if instance.state != "terminated"
+            and tags.items() <= {t["key"]: t["value"] for t in instance.get_tags()}.items()
+        ]
+
+    def instances(self, region: str = "us-east-1") -> list[Any]:
+        """Moto's own objects."""
+        return list(ec2_backends[ACCOUNT][region].all_instances())
+
+    def reset(self) -> None:
+        """Forget everything, moto's things included."""
+        self.wipe_script()
+        ec2_backends[ACCOUNT].reset() if hasattr(ec2_backends[ACCOUNT], "reset") else None
+        for backend in list(ec2_backends[ACCOUNT].values()):
+            backend.reset()
+        self._tokens.clear()
+        self._visible_at.clear()
+        self.requests.clear()
+        self.empty.clear()
+        self.lag_s = self.in_flight_s = 0.0
+        self.remembers_tokens = True
+        self.on_launch = self.on_end = lambda _it: None
+
+    def wipe_script(self) -> None:
+        """Faults that were not used are not wanted any more."""
+        self._faults.clear()
+
+    # -- the layer -----------------------------------------------------------------------------
+
+    def _serve(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(length)
+        params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        action = params.get("Action", "")
+        found = re.search(r"/(\w\w-\w+(?:-\w+)?-\d)/", environ.get("HTTP_AUTHORIZATION", ""))
+        request = Request(action, params, found[1] if found else "us-east-1")
+        if action:
+            with self._lock:
+                self.requests.append(request)
+        answer = self._answer(environ, request, body)
+        if answer is None:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
+        status, headers, data = answer
+        headers = [(k, v) for k, v in headers if k.lower() != "content-length"]
+        start_response(status, [*headers, ("Content-Length", str(len(data)))])
+        return [data]
+
+    def _answer(self, environ: dict[str, Any], request: Request, body: bytes) -> Answer | None:
+        with self._lock:
+            queue = self._faults.get(request.action)
+            dry = request.params.get("DryRun") == "true"
+            fault = queue.popleft() if queue and not dry else None
+        if fault and not fault.done and fault.at_most is None:
+            return _refuse(fault) if fault.code else None
+        cap = fault.at_most if fault else None
+        answer = self._work(environ, request, cap) if request.action else None
+        if answer is None:
+            answer = self._forward(environ, body)
+        if fault and fault.done:
+            return _refuse(fault) if fault.code else None
+        return answer
+
+    def _work(self, environ: dict[str, Any], request: Request, cap: int | None) -> Answer | None:
+        """What differs from moto; None: nothing does."""
+        match request.action:
+            case "RunInstances" if request.params.get("DryRun") != "true":
+                return self._run_instances(environ, request, cap)
+            case "DescribeInstances":
+                return self._describe_instances(environ, request)
+            case "TerminateInstances":
+                return self._terminate_instances(environ, request)
+            case "DeleteSecurityGroup":
+                return self._delete_group(request)
+        return None
+
+    def _forward(self, environ: dict[str, Any], body: bytes) -> Answer:
+        status: list[Any] = []
+
+        def start_response(code: str, headers: list[tuple[str, str]], _exc: Any = None) -> None:
+            status[:] = [code, headers]
+
+        inner = {**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+        with self._lock:  # moto keeps its things in plain dictionaries
+            data = b"".join(self._moto(inner, start_response))
+        return status[0], status[1], data
+
+    def _run_instances(
+        self, environ: dict[str, Any], request: Request, cap: int | None
+    ) -> Answer | None:
+        params = dict(request.params)
+        token = params.get("ClientToken", "")
+        time.sleep(self.in_flight_s)
+        with self._lock:
+            known = self._tokens.get(token) if self.remembers_tokens else None
+            if known:
+                return self._same_again(known, params)
+            subnet = params.get("NetworkInterface.1.SubnetId") or params.get("SubnetId", "")
+            pool = (params.get("InstanceType", ""), subnet)
+            if pool in self.empty:
+                return _refuse(error("InsufficientInstanceCapacity", 500))
+            if cap is not None:
+                params["MaxCount"] = str(min(cap, int(params["MaxCount"])))
+            # moto takes MinCount for the number that is made.
+            params["MinCount"] = params["MaxCount"]
+            status, headers, data = self._forward(environ, urlencode(params).encode())
+            ids = re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", data)
+            names = [id_.decode() for id_ in ids]
+            made = [i for i in self.instances(request.region) if i.id in names]
+            made.sort(key=lambda i: names.index(i.id))
+            if token and status.startswith("200"):
+                self._tokens[token] = _Token(request.params, (status, headers, data), names)
+            for id_ in names:
+                self._visible_at[id_] = time.monotonic() + self.lag_s
+        self.on_launch(made)
+        return status, headers, data
+
+    def _same_again(self, known: _Token, params: Params) -> Answer:
+        ignored = ("MinCount", "Action", "Version")
+        before = {k: v for k, v in known.params.items() if k not in ignored}
+        if before != {k: v for k, v in params.items() if k not in ignored}:
+            return _refuse(error("IdempotentParameterMismatch"))
+        states = {i.id: i.state for r in ec2_backends[ACCOUNT] for i in self.instances(r)}
+        if known.ids and all(states.get(id_) in ("terminated", None) for id_ in known.ids):
+            return _refuse(error("IdempotentInstanceTerminated"))
+        return known.answer
+
+    def _describe_instances(self, environ: dict[str, Any], request: Request) -> Answer:
+        """Leave out what is not visible yet; do the filter that moto does not know."""
+        params, wanted = _without_filter(request.params, "client-token")
+        status, headers, data = self._forward(environ, urlencode(params).encode())
+        if not status.startswith("200"):
+            return status, headers, data
+        now = time.monotonic()
+        with self._lock:
+            hidden = {id_ for id_, at in self._visible_at.items() if at > now}
+            shown = None
+            if wanted is not None:
+                shown = {i for t, known in self._tokens.items() if t in wanted for i in known.ids}
+        return status, headers, _filtered(data, hidden, shown)
+
+    def _terminate_instances(self, environ: dict[str, Any], request: Request) -> Answer:
+        ids = [v for k, v in request.params.items() if k.startswith("InstanceId.")]
+        now = time.monotonic()
+        unseen = [id_ for id_ in ids if self._visible_at.get(id_, 0) > now]
+        if unseen:
+            message = f"The instance IDs '{', '.join(unseen)}' do not exist"
+            return _refuse(error("InvalidInstanceID.NotFound", message=message))
+        answer = self._forward(environ, urlencode(request.params).encode())
+        if answer[0].startswith("200"):
+            self.on_end(ids)
+        return answer
+
+    def _delete_group(self, request: Request) -> Answer | None:
+        wanted = request.params.get("GroupId")
+        for instance in self.instances(request.region):
+            groups = {group.id for group in instance.security_groups} | {
+                group.id for nic in instance.nics.values() for group in nic.group_set
+            }
+            if instance.state != "terminated" and wanted in groups:
+                return _refuse(error("DependencyViolation", message=f"{wanted} is in use"))
+        return None
+
+
+def _refuse(fault: Fault) -> Answer:
+    text = (
+        f"<Response><Errors><Error><Code>{fault.code}</Code><Message>{fault.message}</Message>"
+        "</Error></Errors><RequestID>shim</RequestID></Response>"
+    )
+    return f"{fault.status} scripted", [("Content-Type", "text/xml")], text.encode()
+
+
+def _without_filter(params: Params, name: str) -> tuple[Params, set[str] | None]:
+    """The parameters without one filter, and the values it had (None: it was not there)."""
+    filters: dict[str, dict[str, str]] = defaultdict(dict)
+    rest: Params = {}
+    for key, value in params.items():
+        if found := re.fullmatch(r"Filter\.(\d+)\.(.+)", key):
+            filters[found[1]][found[2]] = value
+        else:
+            rest[key] = value
+    wanted: set[str] | None = None
+    number = 0
+    for entries in filters.values():
+        if entries.get("Name") == name:
+            wanted = {value for key, value in entries.items() if key.startswith("Value")}
+            continue
+        number += 1
+        rest |= {f"Filter.{number}.{key}": value for key, value in entries.items()}
+    return rest, wanted
+
+
+def _filtered(data: bytes, hidden: set[str], shown: set[str] | None) -> bytes:
+    """A DescribeInstances answer without some instances."""
+    if not hidden and shown is None:
+        return data
+    space = re.search(rb'xmlns="([^"]+)"', data)
+    name = space[1].decode() if space else ""
+    ElementTree.register_namespace("", name)
+    root = ElementTree.fromstring(data)
+    tag = f"{{{name}}}" if name else ""
+    for reservation in root.iter(f"{tag}reservationSet"):
+        for item in list(reservation):
+            instances = item.find(f"{tag}instancesSet")
+            if instances is None:
+                continue
+            for instance in list(instances):
+                id_ = instance.findtext(f"{tag}instanceId") or ""
+                if id_ in hidden or (shown is not None and id_ not in shown):
+                    instances.remove(instance)
+            if not len(instances):
+                reservation.remove(item)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def user_data_of(request: Request) -> dict[str, Any]:
+    """The cloud-config of a RunInstances request."""
+    text = base64.b64decode(request.params["UserData"]).decode()
+    head, _, config = text.partition("\n")
+    assert head == "#cloud-config"
+    loaded: dict[str, Any] = json.loads(config)
+    return loaded
