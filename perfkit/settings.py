@@ -70,6 +70,9 @@ class Parameters(BaseModel):
     isolation: Literal["auto", "namespaces", "loopback"] = Field(
         "auto", description="how local hosts are kept apart: auto, namespaces or loopback"
     )
+    yes: Flag = Field(
+        default=False, description="launch although it is above the caps of the provider's file"
+    )
     keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
     runs_dir: str = Field("", description="where run folders go; empty: the project's runs/")
     config_dir: str = Field("", description="where *.conf is read; empty: the project's config/")

@@ -21,7 +21,7 @@ def tunnel_of(session: Session) -> TunnelPlan | None:
     if not any(slot.test.path is NetworkPath.TUNNEL for slot in session.slots):
         return None
     return TunnelPlan(
-        server_address=session.inventory.wait_for_host("server").address,
+        server_address=session.inventory.wait_for_host("server").traffic_address,
         clients=session.settings.parameters.clients,
     )
 
