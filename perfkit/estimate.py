@@ -54,7 +54,9 @@ class RunEstimate:
         tests = f"the tests take {format_duration(self.tests_s)}"
         if self.overall_s is None:
             return f"{tests}; launching and configuring come on top"
-        return f"about {format_duration(self.overall_s)} in all, of which {tests}"
+        overall_s = round(self.overall_s)
+        overall = f"{overall_s} s" if overall_s < 60 else format_duration(overall_s)
+        return f"about {overall} in all, of which {tests}"
 
     def __str__(self) -> str:
         count = f"{self.hosts - 1} client{'s' if self.hosts > 2 else ''} and 1 server"

@@ -64,7 +64,7 @@ def form(namespace: MutableMapping[str, Any]) -> Form | None:
     """
     global _shown  # noqa: PLW0603 - one notebook, one kernel, one form
     chosen, comments = parameters(namespace), _declared(namespace)
-    if not is_interactive():
+    if not is_interactive() or "VOILA_BASE_URL" in os.environ:  # whose readers run nothing
         width = max(map(len, chosen))
         lines = [f"{name:{width}} = {value!r}" for name, value in chosen.items()]
         print("\n".join([*lines, *_outlook(chosen)]))  # noqa: T201 - the form of a machine

@@ -12,7 +12,6 @@ from perfkit.errors import ConfigError, PerfkitError, ScheduleError
 from perfkit.fleet.provider import provider_names
 from perfkit.runs import Run
 from perfkit.settings import Parameters
-from perfkit.units import format_duration
 from perfkit.widgets.form import Field, Kind, Verdict
 
 MAIN = ("provider", "clients", "tests", "duration_s", "name")  # first, in this order
@@ -91,7 +90,7 @@ def _tests(config_dir: str) -> tuple[tuple[str, str], ...]:
     project = settings.project_dir()
     folder = Path(config_dir).resolve() if config_dir else project / "config"
     return tuple(
-        (t.name, f"{t.name}: {format_duration(t.duration_s)}, {t.path}")
+        (t.name, f"{t.name}: {t.duration_s:g} s, {t.path}")
         for t in settings.load_tests(folder, project / "resources")
     )
 

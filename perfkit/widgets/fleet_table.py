@@ -42,8 +42,9 @@ _LOOK = {
 
 
 def is_interactive() -> bool:
-    """A person watches: the kernel was started by a Jupyter server, not by papermill or nbclient."""
-    return "JPY_SESSION_NAME" in os.environ and os.environ.get("PERFKIT_PROGRESS") != "plain"
+    """A person watches: a Jupyter server or Voila started the kernel, not papermill or nbclient."""
+    watched = "JPY_SESSION_NAME" in os.environ or "VOILA_BASE_URL" in os.environ
+    return watched and os.environ.get("PERFKIT_PROGRESS") != "plain"
 
 
 class FleetView:
