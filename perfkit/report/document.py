@@ -15,7 +15,7 @@ from importlib import resources
 
 from perfkit.report import export
 from perfkit.report.plots import Plot
-from perfkit.report.tables import ReportTable, to_html
+from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -111,6 +111,31 @@ def figure(plot: Plot) -> str:
     files = " ".join(f"<a href='{plot.name}.{suffix}'>{suffix}</a>" for suffix in ("svg", "png"))
     caption = f"<figcaption>{html.escape(plot.title)} (as {files})</figcaption>"
     return f"<figure><div class='wide'>{picture(plot)}</div>{caption}</figure>"
+
+
+def in_cell(lines: Sequence[str], tables: Sequence[ReportTable], plots: Sequence[Plot]) -> str:
+    """What a notebook's cell shows of a report: warnings, a table, the pictures, other tables."""
+    items = "".join(f"<li>{html.escape(plain(line))}</li>" for line in lines)
+    count = f"{len(lines)} warning{'s' if len(lines) > 1 else ''}"
+    warned = (
+        f"<p><strong>△ {count}</strong></p><ul>{items}</ul>" if lines else "<p>No warnings.</p>"
+    )
+    shown = [f"<div class='wide' tabindex='0'>{to_html(cleaned(table))}</div>" for table in tables]
+    pictures = [
+        f"<figure>{picture(plot)}<figcaption>{html.escape(plot.title)}</figcaption></figure>"
+        for plot in plots
+    ]
+    body = "".join([warned, *shown[:1], *pictures, *shown[1:]])
+    return f"{SCOPED_STYLE}{_CELL_STYLE}<div class='perfkit-table perfkit-cell'>{body}</div>"
+
+
+# A page's dark colours, where Jupyter says that its theme is dark.
+_CELL_STYLE = """<style>
+.perfkit-cell .wide{overflow-x:auto;margin:.8em 0}.perfkit-cell figure{margin:1em 0;max-width:62rem}
+.perfkit-cell svg{width:100%;height:auto}.perfkit-cell figcaption{opacity:.8}
+[data-jp-theme-light="false"] .perfkit-cell{--plot-blue:#6cc0f5;--plot-orange:#f0b93a;
+--plot-green:#2fcf9f;--plot-red:#ff8f4d}
+</style>"""
 
 
 @cache

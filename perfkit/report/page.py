@@ -24,6 +24,7 @@ from perfkit.report.document import (
     cleaned,
     document,
     figure,
+    in_cell,
     plain,
     section,
     standalone,
@@ -31,7 +32,7 @@ from perfkit.report.document import (
 )
 from perfkit.report.plots import Plot, draw_plots
 from perfkit.report.standard import provenance, standard_tables
-from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
+from perfkit.report.tables import ReportTable
 from perfkit.runs import Run, write_atomic
 
 Phases = Sequence[tuple[str, float]]
@@ -76,9 +77,8 @@ class Report:
         return f"<Report {self.run.id}: {len(self.tables)} tables, {len(self.warnings)} warnings>"
 
     def _repr_html_(self) -> str:
-        warned = "".join(f"<li>{html.escape(line)}</li>" for line in self.warnings)
-        tables = "".join(to_html(self.tables[n]) for n in ("tests", "clients", "server"))
-        return f"{SCOPED_STYLE}<div class='perfkit-table'><ul>{warned}</ul>{tables}</div>"
+        shown = [self.tables[n] for n in ("tests", "clients", "server") if n in self.tables]
+        return in_cell(self.warnings, shown, self.plots)
 
 
 def compose(run: Run, *, phases: Phases = ()) -> Report:
