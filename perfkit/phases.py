@@ -8,6 +8,7 @@
     phases.release(session)      hosts gone
     phases.segment(session.run)  the windows that count        (needs files only)
     phases.report(session.run)   tables, plots, index.html     (needs files only)
+    phases.compare(run, other)   runs side by side, verdicts   (needs files only)
 
 Each is idempotent: a second call does what is missing. Each writes its outcome to the journal.
 Hosts that fail are named in what a phase returns; whether the run goes on without them is the
@@ -16,7 +17,7 @@ parameter `on_shortfall`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -33,10 +34,12 @@ from perfkit.logs.reader import read_run
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
 from perfkit.measure.options import Hooks, Options
-from perfkit.measure.plan import Addresses
+from perfkit.measure.plan import Addresses, pacing_for
 from perfkit.measure.starters import get_starter
 from perfkit.model import Host, HostResult, HostState, StageResult
+from perfkit.report import compare as compare_report
 from perfkit.report import page
+from perfkit.report.compare import ComparisonReport
 from perfkit.report.page import Report
 from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable
@@ -194,6 +197,9 @@ def measure(session: Session) -> StageResult:
                 monitor=chosen.parameters.monitor,
                 interfaces=_interfaces(session),
                 pid_file="openvpn/openvpn.pid",
+                pacing=pacing_for(
+                    chosen.parameters.clients, shared_cpu=session.provider.traits.shared_cpu
+                ),
             ),
             hooks=Hooks(
                 on_progress=lambda progress: watch.note(str(progress)),
@@ -281,6 +287,45 @@ def report(run: Run, *, echo: bool | None = None) -> Report:
     if echo or (echo is None and not is_interactive()):
         click.echo(f"{made.text()}\n\nreport: {run.report_dir / 'index.html'}")
     return made
+
+
+def compare(
+    *sides: str | Run | Sequence[str | Run],
+    runs_dir: str = "",
+    out: str = "",
+    echo: bool | None = None,
+) -> ComparisonReport:
+    """Hold runs against each other, the first is the baseline; needs files only.
+
+    Writes `compare.html`, every table and the pictures into one folder.
+
+    Args:
+        sides: Each a run (id, name, path or `Run`), or several runs of one side: a list, or names
+            with commas between. One each: runs made under the same recorded conditions are
+            taken as repetitions of each other.
+        out: The folder; empty: `report/compare-<other>` of the newest run.
+        echo: Also print the tables; None: where no person sees the returned object.
+
+    Raises:
+        CampaignError: nothing to compare, or a run given twice.
+    """
+    groups = [[_find(run, runs_dir) for run in _several(side)] for side in sides]
+    folder = Path(out).resolve() if out else compare_report.folder_for(groups)
+    times = {run.id: _phase_times(run) for group in groups for run in group}
+    made = compare_report.render(groups, folder, phases=times)
+    if echo or (echo is None and not is_interactive()):
+        click.echo(f"{made.text()}\n\ncomparison: {made.page}")
+    return made
+
+
+def _several(side: str | Run | Sequence[str | Run]) -> Sequence[str | Run]:
+    if isinstance(side, str):
+        return [word.strip() for word in side.split(",") if word.strip()]
+    return [side] if isinstance(side, Run) else side
+
+
+def _find(run: str | Run, runs_dir: str) -> Run:
+    return run if isinstance(run, Run) else find_run(run, runs_dir=runs_dir)
 
 
 def _phase_times(run: Run) -> list[tuple[str, float]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from perfkit.measure.plan import Pacing
 from perfkit.model import Host, HostResult, Role, StageResult
 
 
@@ -36,6 +37,7 @@ class Options:
         interfaces: Those it watches, as far as they exist on the host.
         pid_file: Below the work folder, of the process procstat watches.
         max_clock_error_s: A host whose clock is certainly further off is not armed.
+        pacing: How sharply these hosts can start.
         pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
     """
 
@@ -45,6 +47,7 @@ class Options:
     interfaces: tuple[str, ...] = ("eth0", "tun0")
     pid_file: str = "openvpn/openvpn.pid"
     max_clock_error_s: float = 0.1
+    pacing: Pacing = field(default_factory=Pacing)
     pass_deadline_s: float = 120.0
 
     def watches(self, host: Host) -> bool:

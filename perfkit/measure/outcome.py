@@ -10,7 +10,6 @@ from typing import Any
 
 from perfkit.model import Host, Role, Slot
 
-LATE_S = 0.5  # a start later than this is a failure, not a spread
 SAME_START_S = 1e-3
 
 
@@ -78,12 +77,18 @@ def parse_outcome(text: str) -> Outcome:
 
 
 def judge(
-    role: Role, names: Sequence[str], outcome: Outcome, starts_utc_s: Sequence[float]
+    role: Role,
+    names: Sequence[str],
+    outcome: Outcome,
+    starts_utc_s: Sequence[float],
+    *,
+    late_s: float,
 ) -> list[str]:
     """What went otherwise than planned, one phrase a slot; empty when nothing did.
 
     Args:
         starts_utc_s: When each of `names` was to start; a record of another start proves nothing.
+        late_s: A start later than this is a failure, not a spread.
     """
     problems = []
     for name, start_utc_s in zip(names, starts_utc_s, strict=True):
@@ -92,18 +97,18 @@ def judge(
         if record is not None and abs(record["planned_start_utc_s"] - start_utc_s) > SAME_START_S:
             problem = "has only a record of another start"
         elif record is not None:
-            problem = _problem(role, record)
+            problem = _problem(role, record, late_s)
         if problem:
             said = outcome.said.get(name, "")
             problems.append(f"{name} {problem}" + (f" (last said: {said})" if said else ""))
     return problems
 
 
-def _problem(role: Role, record: Mapping[str, Any]) -> str | None:
+def _problem(role: Role, record: Mapping[str, Any], allowed_late_s: float) -> str | None:
     if record.get("start_utc_s") is None:
         return "was not started: its time was past"
     late_s = record["start_utc_s"] - record["planned_start_utc_s"]
-    if late_s > LATE_S:
+    if late_s > allowed_late_s:
         return f"started {late_s:.1f} s late"
     if record.get("timed_out"):
         # A sender may wait for what is on its way long after its last write. Whether it had sent

@@ -185,7 +185,10 @@ class _Measurement:
     def arm(self) -> Timetable:
         """Choose T0, write the timetable, and have every host confirm its orders before T0."""
         timetable = Timetable(
-            slots=self.slots, t0_utc_s=self._choose_t0(), addresses=self.addresses
+            slots=self.slots,
+            t0_utc_s=self._choose_t0(),
+            addresses=self.addresses,
+            pacing=self.options.pacing,
         )
         write_json(
             self.run.timetable_path,
@@ -232,7 +235,10 @@ class _Measurement:
                 "was changed after the tests had begun; put it back"
             )
         return Timetable(
-            slots=self.slots, t0_utc_s=float(written["t0_utc_s"]), addresses=self.addresses
+            slots=self.slots,
+            t0_utc_s=float(written["t0_utc_s"]),
+            addresses=self.addresses,
+            pacing=self.options.pacing,
         )
 
     def load_clocks(self) -> None:
@@ -284,7 +290,13 @@ class _Measurement:
                 remote.run_script(self.starter.disarm_script(host))
             with contextlib.suppress(HostError):  # a test that ran well stays one without it
                 self._take_clock(host, "after")
-            problems = judge(host.role, names, outcome, timetable.starts_of(host.role))
+            problems = judge(
+                host.role,
+                names,
+                outcome,
+                timetable.starts_of(host.role),
+                late_s=self.options.pacing.late_of(host.role),
+            )
             if problems:
                 raise HostError(host.name, "; ".join(problems))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from perfkit.measure.plan import (
     CRONTAB_END,
     SERVER_LEAD_S,
     Addresses,
+    Pacing,
     crontab,
     order,
     runs_on,
@@ -37,6 +38,7 @@ class Timetable:
     slots: Sequence[Slot]
     t0_utc_s: float
     addresses: Addresses
+    pacing: Pacing = field(default_factory=Pacing)
 
     def slots_of(self, role: Role) -> list[Slot]:
         """The slots in which a host of this role has something to run."""
@@ -200,6 +202,7 @@ def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
             t0_utc_s=timetable.t0_utc_s,
             starter=starter,
             addresses=timetable.addresses,
+            pacing=timetable.pacing,
         )
         text = "".join(f"{key}={value}\n" for key, value in values.items())
         lines.append(_heredoc(f"slots/{slot.name}.order", text))

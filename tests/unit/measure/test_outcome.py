@@ -83,20 +83,25 @@ def test_a_damaged_record_counts_as_not_there() -> None:
 )
 def test_each_way_to_fail_is_said_in_words(change: dict[str, Any], problem: str | None) -> None:
     text = f"record 01-a {json.dumps({**GOOD, **change})}\nsaid 01-a bye\n"
-    problems = judge(Role.CLIENT, ("01-a",), parse_outcome(text), [1000.0])
+    problems = judge(Role.CLIENT, ("01-a",), parse_outcome(text), [1000.0], late_s=0.5)
     assert problems == ([problem] if problem else [])
 
 
+def test_how_late_is_too_late_is_the_callers_to_say() -> None:
+    outcome = parse_outcome(f"record 01-a {json.dumps({**GOOD, 'start_utc_s': 1002.04})}\n")
+    assert judge(Role.CLIENT, ("01-a",), outcome, [1000.0], late_s=3.0) == []
+
+
 def test_a_slot_without_a_record_is_a_problem() -> None:
-    assert judge(Role.CLIENT, ("01-a",), parse_outcome("pending 01-a\n"), [1000.0]) == [
+    assert judge(Role.CLIENT, ("01-a",), parse_outcome("pending 01-a\n"), [1000.0], late_s=0.5) == [
         "01-a has no record: it did not run, or did not end"
     ]
 
 
 def test_a_record_of_another_start_proves_nothing() -> None:
     outcome = parse_outcome(f"record 01-a {json.dumps(GOOD)}\n")
-    assert judge(Role.CLIENT, ("01-a",), outcome, [1000.0]) == []
-    assert judge(Role.CLIENT, ("01-a",), outcome, [400.0]) == [
+    assert judge(Role.CLIENT, ("01-a",), outcome, [1000.0], late_s=0.5) == []
+    assert judge(Role.CLIENT, ("01-a",), outcome, [400.0], late_s=0.5) == [
         "01-a has only a record of another start"
     ]
 
@@ -109,4 +114,4 @@ def test_a_server_may_end_by_any_signal_but_not_before_its_slot(status: int) -> 
     ):
         record = json.dumps({**GOOD, "end_utc_s": end_utc_s, "exit_status": status})
         outcome = parse_outcome(f"record 01-a {record}\n")
-        assert judge(Role.SERVER, ("01-a",), outcome, [1000.0]) == expected
+        assert judge(Role.SERVER, ("01-a",), outcome, [1000.0], late_s=0.5) == expected

@@ -18,10 +18,12 @@ from perfkit.errors import ScheduleError
 from perfkit.measure.plan import (
     SERVER_OUTLASTS_S,
     Addresses,
+    Pacing,
     crontab,
     fires_utc,
     grace_for,
     order,
+    pacing_for,
     plan,
     runs_on,
     timetable_dict,
@@ -180,6 +182,28 @@ def test_the_server_is_ordered_around_the_clients() -> None:
     assert to_server["start_ns"] == "1795000028250000000"
     assert to_server["limit_ns"] == "1795000043750000000"
     assert (to_client["remote"], to_client["peer"]) == ("10.0.0.1", "10.8.0.1")
+
+
+def test_hosts_that_share_processors_get_more_time_to_start_the_more_they_are() -> None:
+    alone, few, many = (
+        pacing_for(1000, shared_cpu=False),
+        pacing_for(10, shared_cpu=True),
+        pacing_for(1000, shared_cpu=True),
+    )
+    assert alone == Pacing(late_s=0.5, spread_s=1.0)
+    assert (few.late_s, few.spread_s) == (0.55, 1.0)
+    assert (many.late_s, many.spread_s) == (5.5, 20.0)
+
+
+def test_the_order_says_how_late_a_host_may_start_and_a_server_lives_on_its_lead() -> None:
+    (slot,) = plan([spec()])
+    pacing = Pacing(late_s=5.5, spread_s=20.0)
+    to_client, to_server = (
+        order(slot, host, t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES, pacing=pacing)
+        for host in (CLIENT, SERVER)
+    )
+    assert (to_client["late_ns"], to_client["spread_ns"]) == ("5500000000", "20000000000")
+    assert to_server["late_ns"] == "1500000000"
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1\nrole=server", "$(reboot)", "", "a b", "-rf"])
