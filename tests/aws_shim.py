@@ -183,10 +183,8 @@ class AwsShim:
 
     def reset(self) -> None:
         """Forget everything, moto's things included."""
-        self.wipe_script()
-        ec2_backends[ACCOUNT].reset() if hasattr(ec2_backends[ACCOUNT], "reset") else None
-        for backend in list(ec2_backends[ACCOUNT].values()):
-            backend.reset()
+        self._faults.clear()
+        ec2_backends[ACCOUNT].reset()
         self._tokens.clear()
         self._visible_at.clear()
         self.requests.clear()
@@ -194,10 +192,6 @@ class AwsShim:
         self.lag_s = self.in_flight_s = 0.0
         self.remembers_tokens = True
         self.on_launch = self.on_end = lambda _it: None
-
-    def wipe_script(self) -> None:
-        """Faults that were not used are not wanted any more."""
-        self._faults.clear()
 
     # -- the layer -----------------------------------------------------------------------------
 

@@ -128,11 +128,16 @@ class Watch:
     _seen: dict[str, Instance] = field(default_factory=dict)
     _at_s: float = float("-inf")
 
-    def look(self) -> Mapping[str, Instance]:
-        """Instances by id, ended ones too, as of at most `fresh_s` ago."""
+    def look(self, since_s: float = float("-inf")) -> Mapping[str, Instance]:
+        """Instances by id, ended ones too, as of at most `fresh_s` ago, and not before `since_s`.
+
+        Args:
+            since_s: By `clock`: when what is looked for was made.
+        """
         with self._lock:
-            if self.clock() - self._at_s >= self.fresh_s:
+            if self._at_s < since_s or self.clock() - self._at_s >= self.fresh_s:
+                at_s = self.clock()  # before the question: what is made meanwhile may be missing
                 found = instances(self.region, self.run_id, states=(*ALIVE, "terminated"))
                 self._seen = {instance.id: instance for instance in found}
-                self._at_s = self.clock()
+                self._at_s = at_s
             return self._seen

@@ -96,7 +96,7 @@ class Launcher:
         """This token's hosts that are there, and the names that must not be used, with the reason."""
         ours: dict[str, Instance] = {}
         taken: dict[str, str] = {}
-        for instance in batch.watch.look().values():
+        for instance in batch.watch.look(self.means.patience.clock()).values():
             is_ours = instance.tags.get(tags.TOKEN) == batch.request.token
             if is_ours and not instance.is_ending:
                 ours[instance.name] = instance
@@ -209,8 +209,9 @@ class Launcher:
         An instance that is not listed has just been made: it is waited for, never given up.
         """
         states: dict[str, Instance] = dict(wanted)
+        since_s = self.means.patience.clock()
         for _ in self.means.patience.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
-            listing = batch.watch.look()
+            listing = batch.watch.look(since_s)
             states = {name: listing.get(i.id, i) for name, i in states.items()}
             if all(i.is_ending or _is_up(i, self.means.conf) for i in states.values()):
                 break
