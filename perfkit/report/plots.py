@@ -81,7 +81,7 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
         server = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
         if len(server):
             plots.append(_server_over_time(server, segments, logs))
-        if summary.clients["ok"].any() and "goodput_bps" in summary.tests:
+        if "goodput_bps" in summary.tests and len(_counted(summary)):
             plots.append(_per_client(summary))
     return plots
 
@@ -168,7 +168,7 @@ def _per_client(summary: Summary) -> Plot:
 
     Tests that are far apart get an axis each: on a common one the slow test would be a dot.
     """
-    counted = summary.clients[summary.clients["ok"]]
+    counted = _counted(summary)
     tests = {
         str(slot): np.sort(counted.loc[counted["slot"] == slot, "goodput_bps"].to_numpy() / MEGA)
         for slot in summary.tests["slot"]
@@ -201,6 +201,11 @@ def _per_client(summary: Summary) -> Plot:
         **drawn(figure),
         alt=f"Distribution of goodput over clients. {words}.",
     )
+
+
+def _counted(summary: Summary) -> pd.DataFrame:
+    """Clients that count in a test with a steady window; without one there is no goodput."""
+    return summary.clients[summary.clients["ok"] & summary.clients["goodput_bps"].notna()]
 
 
 def _distribution(axis: Axes, values: Any) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,8 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 import pytest
 
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.stats import summarise
 from perfkit.report.page import Report, compose, render
 from perfkit.report.plots import draw_plots
 from perfkit.runs import Run
@@ -131,7 +134,7 @@ def test_the_same_run_gives_the_same_page(written: Report, page: str) -> None:
 def test_the_table_says_what_its_figures_stand_on(written: Report) -> None:
     caption = written.tables["tests"].caption
     for words in ("50 clients and 1 server", "steady windows of", "clocks agree within 0.60 ms",
-                  "receiver-side bytes", "Student's t, 3 batches", "CPU is the machine's own"):  # fmt: skip
+                  "receiver-side bytes", "Student's t, 3 batches", "its cores are the machine's own"):  # fmt: skip
         assert words in caption
     assert "Run run; perfkit" in written.tables["tests"].provenance
 
@@ -184,7 +187,8 @@ def test_a_terminal_gets_warnings_and_the_tables_within_its_width(written: Repor
 
 def test_the_tidy_frames_are_written_beside_the_report(written: Report) -> None:
     names = {path.stem for path in written.run.tables_dir.glob("*.parquet")}
-    assert names == {"traffic", "monitor", "process", "events", "tests", "clients"}
+    vpn = {"vpn-clients", "vpn-events"}
+    assert names == {"traffic", "monitor", "process", "events", "tests", "clients"} | vpn
     traffic = pd.read_parquet(written.run.tables_dir / "traffic.parquet")
     assert len(traffic) == len(written.logs.traffic)
 
@@ -214,6 +218,20 @@ def test_when_nobody_counts_there_is_a_report_that_says_so(tmp_path: Path) -> No
     report = render(run, now=NOW)
     assert any("no client counts" in line for line in report.warnings)
     assert (run.report_dir / "index.html").is_file()
+
+
+def test_a_test_without_a_steady_window_is_left_out_of_the_distribution(tmp_path: Path) -> None:
+    report = compose(make_run(tmp_path / "run", clients=2, duration_s=3))
+    first, second = report.segments
+    for segments, tests in (
+        ([replace(first, steady=None), second], [second.slot]),
+        ([replace(first, steady=None), replace(second, steady=None)], []),
+    ):
+        plots = draw_plots(
+            report.logs, segments, summarise(report.logs, segments, outcomes(report.logs))
+        )
+        drawn = [plot.alt for plot in plots if plot.name == "per-client"]
+        assert [slot for alt in drawn for slot in (first.slot, second.slot) if slot in alt] == tests
 
 
 def test_a_thousand_clients_are_a_distribution_not_a_thousand_marks(tmp_path: Path) -> None:
