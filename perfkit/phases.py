@@ -150,9 +150,9 @@ def _pinned(session: Session) -> Iterator[Host]:
     """Hosts as they become reachable, each with its key pinned before anyone connects to it."""
     known = session.inventory.hosts()
     pki.pin_hosts(session.run.known_hosts_path, known)
-    pinned = {host.name for host in known}
+    pinned = set(known)
     for host in session.fleet.reachable():
-        if host.name not in pinned:
+        if host not in pinned:  # new, or with its own key now instead of its first one
             pki.pin_hosts(session.run.known_hosts_path, [host])
         yield host
 

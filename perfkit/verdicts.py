@@ -74,8 +74,10 @@ def judge(session: Session, result: StageResult) -> None:
         return
     chosen = session.settings.parameters
     failed = {r.host for r in result.failed} | session.gone
-    left = [r for r in session.inventory.records() if r.role is Role.CLIENT and r.usable]
-    left = [record for record in left if record.name not in failed]
+    ended = session.inventory.names(HostState.FAILED, HostState.RELEASED) | failed
+    # Those that are still on their way count: a launch need not be waited for.
+    clients = [r for r in session.inventory.records() if r.role is Role.CLIENT]
+    left = [record for record in clients if record.name not in ended]
     needed = {"fail": chosen.clients, "quorum": math.ceil(chosen.quorum * chosen.clients), "go": 1}
     server_failed = "server" in failed
     if not server_failed and len(left) >= needed[chosen.on_shortfall]:
