@@ -65,12 +65,12 @@ def judged(session: Session, result: StageResult) -> StageResult:
 def judge(session: Session, result: StageResult) -> None:
     """Go on with the hosts that are left, or not, as `on_shortfall` says.
 
-    When the hosts have been released, all of this was decided long ago.
+    When the logs are here or the hosts released, all of this was decided long ago.
 
     Raises:
         StageError: not; with every host's result.
     """
-    if not session.is_up:
+    if not session.is_up or "collect" in session.progress().done:
         return
     chosen = session.settings.parameters
     failed = {r.host for r in result.failed} | session.gone

@@ -118,7 +118,12 @@ class GuardedConnection(fabric.Connection):  # type: ignore[misc] # fabric ships
 
     def put(self, local: str | IO[bytes], remote: str | None = None, **options: Any) -> Any:
         """Upload as `Connection.put` does; logged."""
-        result = super().put(local, remote, **options)
+        try:
+            result = super().put(local, remote, **options)
+        except OSError as exc:
+            if "size mismatch" in str(exc):  # what sftp says of a disk that took only a part
+                raise OSError(f"{remote}: {exc}: is the host's disk full?") from exc
+            raise
         self.remote.link.transcript.write(f"put {result.remote}")
         return result
 

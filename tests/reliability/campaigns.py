@@ -1,0 +1,154 @@
+"""Campaigns in processes of their own, to be killed; and what is looked at afterwards."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfkit import journal
+from perfkit.fleet.local.provider import LocalProvider
+from perfkit.runs import Run, list_runs
+
+PROJECT = Path(__file__).parents[2]
+LIMIT_S = 400.0
+TABLES = ("tests", "clients", "server", "windows", "hosts")
+
+
+def make_project(folder: Path) -> Path:
+    """A project of its own: config/, resources/, notebooks/, and an empty runs/."""
+    for name in ("config", "resources", "notebooks"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("out*"))
+    return folder
+
+
+@dataclass
+class Campaign:
+    """One command that is given again and again: `perfkit run`, or papermill on the notebook."""
+
+    project: Path
+    name: str
+    clients: int = 2
+    notebook: bool = False
+    isolation: str = "auto"
+
+    @property
+    def command(self) -> list[str]:
+        chosen = {
+            "clients": self.clients,
+            "duration_s": 1,
+            "name": self.name,
+            "isolation": self.isolation,
+        }
+        if self.notebook:
+            quiet = ["--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-"]
+            options = [str(x) for key, value in chosen.items() for x in ("-p", key, value)]
+            made = f"out-{self.name}.ipynb"
+            return [sys.executable, "-m", "papermill", "campaign.ipynb", made, *options, *quiet]
+        flags = [str(x) for k, v in chosen.items() for x in (f"--{k.replace('_', '-')}", v)]
+        return [sys.executable, "-m", "perfkit.cli", "run", *flags]
+
+    @property
+    def log(self) -> Path:
+        return self.project / f"{self.name}.out"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                self.command,
+                cwd=self.project / "notebooks",
+                env={**os.environ, "PERFKIT_HOME": str(self.project)},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+
+    def finish(self) -> float:
+        """Give the command and wait for its good end; returns its seconds."""
+        started = time.monotonic()
+        process = self.start()
+        status = process.wait(timeout=LIMIT_S)
+        assert status == 0, self.log.read_text()[-3000:]
+        return time.monotonic() - started
+
+    def kill_after(self, delay_s: float) -> bool:
+        """Give the command and kill it; False: it had ended before. A kernel dies, not papermill."""
+        process = self.start()
+        try:
+            process.wait(timeout=delay_s)
+        except subprocess.TimeoutExpired:
+            os.kill(_kernel_of(process.pid) or process.pid, signal.SIGKILL)
+            process.wait(timeout=LIMIT_S)
+            return True
+        return False
+
+    def runs(self) -> list[Run]:
+        found = list_runs(self.project / "runs")
+        return [run for run in found if run.manifest()["name"] == self.name]
+
+
+def _kernel_of(pid: int) -> int | None:
+    """The Jupyter kernel that a papermill process has started."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            if b"ipykernel" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    return None
+
+
+def left_of(run: Run) -> list[str]:
+    """What still carries the run's tag on this machine."""
+    provider = LocalProvider()
+    return [*(host.name for host in provider.hosts(run.id)), *provider.residue(run.id)]
+
+
+def rows_of(run: Run, table: str) -> list[dict[str, str]]:
+    with (run.report_dir / f"{table}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def shape_of(run: Run) -> list[tuple[str, ...]]:
+    """What must not depend on a kill: the tests, who took part in them, and who failed."""
+    columns = ("slot", "clients_expected", "clients_seen", "clients_failed")
+    return [tuple(row[column] for column in columns) for row in rows_of(run, "tests")]
+
+
+def tables_of(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(run.report_dir.glob("*.csv"))}
+
+
+def tables_from_raw(run: Run, folder: Path) -> dict[str, bytes]:
+    """The tables of a copy that has nothing but what was collected and the journal."""
+    copy = Run(folder / run.id)
+    shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("report", "tables"))
+    copy.segments_path.unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "perfkit.cli", "report", str(copy.root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return tables_of(copy)
+
+
+def recipes_repeated(run: Run) -> int:
+    """How many recipes were begun on a host that had one done before."""
+    repeated = 0
+    for log in (run.root / "hosts").glob("*/configure.log"):
+        marks = re.findall(r"recipe \w+: (begins|done)$", log.read_text(), re.MULTILINE)
+        first_end = marks.index("done") if "done" in marks else len(marks)
+        repeated += marks[first_end:].count("begins")
+    return repeated
+
+
+def times_armed(run: Run) -> int:
+    """How often the tests of a run were started."""
+    return sum(event.kind == "armed" for event in journal.read(run.journal_path).events)

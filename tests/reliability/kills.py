@@ -1,0 +1,125 @@
+"""R11: a campaign that is killed at any moment, and then given again, yields the same tables.
+
+Each trial kills the controller (every third time: the kernel of the campaign notebook), one time in
+three the second attempt as well, and then lets the same command end. An undisturbed campaign shows
+first how long each phase takes; the moments of the kills go through the phases in turn and are random
+within them, because most of a campaign is waiting for the tests.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from perfkit import journal, progress
+from perfkit.runs import Run
+
+from .campaigns import (
+    Campaign,
+    left_of,
+    make_project,
+    recipes_repeated,
+    shape_of,
+    tables_from_raw,
+    tables_of,
+    times_armed,
+)
+from .experiment import Experiment, Outcome
+
+
+def run(n: int, seed: int) -> Outcome:
+    chance = Random(seed)
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        project = make_project(Path(folder))
+        untouched = Campaign(project, "untouched")
+        started_s = time.time()
+        life_s = untouched.finish()
+        (made,) = untouched.runs()
+        borders_s = [0.0, *(moment - started_s for moment in _turning_points(made)), life_s]
+        expected = shape_of(made)
+        trials = [_try(project, number, chance, borders_s, expected) for number in range(n)]
+    wrong = [problem for problems, _ in trials for problem in problems]
+    where = Counter(phase for _, phases in trials for phase in phases)
+    kills = sum(where.values())
+    told = ", ".join(f"{count} in {phase}" for phase, count in where.most_common())
+    return Outcome(
+        result=f"{n} campaigns, {kills} kills ({told}): {len(wrong)} wrong"
+        + "".join(f"\n    {problem}" for problem in wrong),
+        ok=not wrong,
+    )
+
+
+def _try(
+    project: Path,
+    number: int,
+    chance: Random,
+    borders_s: list[float],
+    expected: list[tuple[str, ...]],
+) -> tuple[list[str], list[str]]:
+    """What was not as it should be, and the phases in which the kills fell."""
+    campaign = Campaign(project, f"killed-{number}", notebook=number % 3 == 2)
+    extra_s = 4.0 if campaign.notebook else 0.0  # papermill and a kernel start first
+    phases: list[str] = []
+    started = time.monotonic()
+    for attempt in range(1 if chance.random() < 2 / 3 else 2):
+        turn = (number + attempt) % (len(borders_s) - 1)
+        delay_s = extra_s + chance.uniform(borders_s[turn], borders_s[turn + 1])
+        if not campaign.kill_after(delay_s):
+            break
+        phases.append(_phase_of(campaign))
+    else:
+        campaign.finish()
+    problems = [f"{campaign.name}: {text}" for text in _problems(campaign, expected)]
+    print(f"  {campaign.name}: killed in {phases}, {time.monotonic() - started:.0f} s", problems)
+    for made in campaign.runs() if not problems else []:
+        shutil.rmtree(made.root)
+    return problems, phases
+
+
+def _turning_points(run: Run) -> list[float]:
+    """When each phase began, the tests were armed, and the hosts released; epoch seconds."""
+    events = journal.read(run.journal_path).events
+    kinds = ("phase-started", progress.ARMED, "released")
+    return [event.t_utc.timestamp() for event in events if event.kind in kinds]
+
+
+def _phase_of(campaign: Campaign) -> str:
+    runs = campaign.runs()
+    done = progress.read(runs[-1]) if runs else None
+    return (done.under_way or "between phases") if done else "start"
+
+
+def _problems(campaign: Campaign, expected: list[tuple[str, ...]]) -> list[str]:
+    runs = campaign.runs()
+    if len(runs) != 1:
+        return [f"{len(runs)} runs instead of one: {[run.id for run in runs]}"]
+    (run,) = runs
+    found = []
+    if shape_of(run) != expected:
+        found.append(f"other tables: {shape_of(run)}")
+    if left_of(run):
+        found.append(f"left behind: {left_of(run)}")
+    if recipes_repeated(run):
+        found.append(f"{recipes_repeated(run)} recipes repeated")
+    if times_armed(run) != 1:
+        found.append(f"tests started {times_armed(run)} times")
+    with tempfile.TemporaryDirectory() as folder:
+        again = tables_from_raw(run, Path(folder))
+    now = tables_of(run)
+    found += [f"{name}: not what the raw logs give" for name in now if now[name] != again.get(name)]
+    return found
+
+
+EXPERIMENT = Experiment(
+    key="R11",
+    promise="a killed campaign, given again, yields the same tables and leaves nothing",
+    bound="0 wrong tables, 0 recipes repeated, 0 tests started twice, 0 hosts left",
+    run=run,
+    quick=0,
+    full=30,
+    root=True,
+)
