@@ -35,6 +35,7 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit segment; perfkit report       windows that count; tables and plots
   perfkit compare RUN RUN         runs side by side, with verdicts; commas join repetitions
   perfkit status; perfkit reap --yes    what is running; end all of it
+  perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
   perfkit read LOG; perfkit legacy DIR  what is in a log file; the 2011 tool's tables
 """
 
@@ -226,6 +227,60 @@ def lab(options: tuple[str, ...]) -> None:
 
     click.echo("JupyterLab on the notebooks; Ctrl-C ends it and their kernels, hosts go on")
     jupyter.run(options)
+
+
+@main.command()
+@click.argument("run", default="")
+@click.option("--yes", is_flag=True, help="do it; without, only say what would be cleaned")
+@click.option("--force", is_flag=True, help="also a run that a living process has open")
+@click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
+@click.option("--config-dir", default="", metavar="DIR", help="where static.conf is")
+def clean(*, run: str, yes: bool, force: bool, runs_dir: str, config_dir: str) -> None:
+    """Remove what a run (or every run) has left on the existing hosts of static.conf.
+
+    It is found by its tag on the hosts themselves: folder, processes, crontab lines, tunnel. The
+    hosts go on, and are free for the next run.
+    """
+    from perfkit import upkeep
+
+    wanted = (run,) if run else ()
+    outcome = upkeep.reap(
+        wanted, yes=yes, force=force, runs_dir=runs_dir, config_dir=config_dir, only="static"
+    )
+    click.echo(outcome)
+    if outcome.leaked:
+        raise ReleaseError("not everything could be removed", outcome.leaked)
+
+
+@main.command()
+@click.argument("hosts", nargs=-1)
+@click.option("--fingerprint", default="", metavar="SHA256:…", help="what it must be; asks nobody")
+@click.option("--config-dir", default="", metavar="DIR", help="where static.conf is")
+def trust(*, hosts: tuple[str, ...], fingerprint: str, config_dir: str) -> None:
+    """Fetch the keys of existing HOSTS (all unknown ones), show them, and pin what you confirm.
+
+    Compare each fingerprint with what the host itself says on its console:
+    ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
+    """
+    from perfkit import upkeep
+
+    if fingerprint and len(hosts) != 1:
+        raise click.UsageError("--fingerprint belongs to one HOST")
+    left = 0
+    for shown in upkeep.host_keys(hosts, config_dir=config_dir):
+        click.echo(shown)
+        if isinstance(shown, PerfkitError) or not (
+            shown.is_known
+            or (
+                shown.fingerprint == fingerprint if fingerprint else click.confirm("  Is it right?")
+            )
+        ):
+            left += 1
+        elif not shown.is_known:
+            click.echo(f"  pinned in {upkeep.pin_host_key(shown, config_dir=config_dir)}")
+    if left:
+        click.echo(f"{left} not pinned; perfkit does not connect to them", err=True)
+        sys.exit(1)
 
 
 @main.command()

@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Any, cast
 
 from perfkit import journal, progress, runs, settings
+from perfkit.configure import pki
 from perfkit.configure.firstlogin import FirstLogin
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import ConfigError, RunError
@@ -32,7 +33,7 @@ from perfkit.fleet.launch import Fleet, LaunchPlan, unresolved
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.journal import Event
 from perfkit.measure.plan import grace_for, plan
-from perfkit.model import HostState, NetworkPath, Role, Slot
+from perfkit.model import HostState, NetworkPath, Slot
 from perfkit.progress import Progress
 from perfkit.runs import Run
 from perfkit.settings import Settings
@@ -91,6 +92,7 @@ class Session:
         self._stack.callback(self.pool.close)
         self.fleet = self._make_fleet(events)
         if events:
+        self.fleet.on_released = lambda: pki.destroy_secrets(self.run)
             self._check_against_listing(events)
 
     def __enter__(self) -> Session:
@@ -183,7 +185,8 @@ class Session:
     def _probe(self) -> dict[str, Any]:
         """What waits for a new host: where its first key is a shared one, a login that changes it."""
         if not self.provider.traits.temporary_host_keys:
-            return {}
+            # A greeting says little where others run the sshd, or a jump host stands before it.
+            return {} if self.provider.traits.shared_cpu else {"probe": self.pool.admit}
         first = FirstLogin(
             self.pool.access,
             self.run.keys_dir / "first-login",
@@ -378,7 +381,7 @@ def _copy_config(chosen: Settings, run: Run) -> None:
     for name in ("tests", "cron", "ssh", chosen.parameters.provider):
         source = config_file(chosen, name)
         if source is not None:
-            shutil.copyfile(source, run.config_dir / f"{name}.conf")
+            runs.write_atomic(run.config_dir / f"{name}.conf", source.read_bytes())
 
 
 def config_file(chosen: Settings, name: str) -> Path | None:
@@ -389,10 +392,3 @@ def config_file(chosen: Settings, name: str) -> Path | None:
 
 def _owner() -> str:
     return f"{pwd.getpwuid(os.getuid()).pw_name}@{platform.node()}"
-
-
-def host_names(clients: int) -> list[tuple[str, Role]]:
-    """The server, and the clients with as many digits as the last one needs (at least three)."""
-    digits = max(3, len(str(clients)))
-    names = [(f"client-{n:0{digits}d}", Role.CLIENT) for n in range(1, clients + 1)]
-    return [("server", Role.SERVER), *names]

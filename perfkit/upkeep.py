@@ -13,10 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfkit import journal, runs, settings
-from perfkit.errors import JournalError, NotSetUpError, PerfkitError, RunError, did_you_mean
+from perfkit.configure import pki
+from perfkit.errors import (
+    HostError,
+    JournalError,
+    NotSetUpError,
+    PerfkitError,
+    RunError,
+    did_you_mean,
+)
 from perfkit.fleet.inventory import Inventory, failed_lines
 from perfkit.fleet.provider import Provider, get_provider, provider_names
 from perfkit.fleet.reap import FoundFleet, release_until_quiet, survey
+from perfkit.fleet.static import trust
+from perfkit.fleet.static.trust import ShownKey
 from perfkit.runs import Run
 
 
@@ -52,7 +62,7 @@ class Reaped:
 
 def status(run: str = "", *, runs_dir: str = "") -> Status:
     """List every fleet by tag; with `run` (id, name, `latest`) also that run's progress."""
-    fleets, unasked = _survey_all()
+    fleets, unasked = _survey_all(_config_dir(""), provider_names())
     folder = _runs_dir(runs_dir)
     known = runs.list_runs(folder)
     if run:
@@ -74,15 +84,21 @@ def reap(
     expired: bool = False,
     force: bool = False,
     runs_dir: str = "",
+    config_dir: str = "",
+    only: str = "",
 ) -> Reaped:
     """End what carries a run's tag: all of it, or the named runs'. Without `yes` only say what.
 
-    A run that a living process has open is left alone unless `force` is given.
+    A run that a living process has open is left alone unless `force` is given. With the last host
+    go the secrets that the run's folder here still holds.
+
+    Args:
+        only: Ask this provider and no other.
 
     Raises:
         RunError: a named run has nothing anywhere; the message names the nearest one that has.
     """
-    fleets, unasked = _survey_all()
+    fleets, unasked = _survey_all(_config_dir(config_dir), [only] if only else provider_names())
     there = [fleet.run_id for _, fleet in fleets]
     folder = _runs_dir(runs_dir)
     wanted = {_resolve(run_id, there, folder) for run_id in run_ids}
@@ -97,19 +113,49 @@ def reap(
         else:
             report = release_until_quiet(provider, fleet.run_id)
             leaked += [f"{fleet.run_id}: {what}" for what in report.leaked]
+            if not report.leaked:
+                pki.destroy_secrets(Run(folder / fleet.run_id))
             lines.append(f"ended {len(report.released)} of {fleet}")
     if any(line.startswith("would end") for line in lines):
         lines.append("nothing was done; add --yes to do it")
     return Reaped(leaked=tuple(leaked), lines=tuple(lines or ["nothing to end"]))
 
 
-def _survey_all() -> tuple[list[tuple[Provider, FoundFleet]], tuple[str, ...]]:
-    """Every registered provider's fleets; one that cannot be asked is named, not skipped."""
+def host_keys(names: Sequence[str] = (), *, config_dir: str = "") -> Iterator[ShownKey | HostError]:
+    """Ask existing hosts for their keys: the named ones, else all that are not pinned.
+
+    They come one at a time, jump hosts first, because a host behind one can be asked only once its
+    jump host has been pinned. Who does not answer comes as the error.
+
+    Raises:
+        ConfigError, NotSetUpError: static.conf is wrong, not there, or has no such host.
+    """
+    folder = _config_dir(config_dir)
+    for name in trust.names_to_ask(folder, tuple(names)):
+        try:
+            yield trust.fetch(folder, name)
+        except HostError as exc:
+            yield exc
+
+
+def pin_host_key(shown: ShownKey, *, config_dir: str = "") -> Path:
+    """Write down a key that a person has confirmed; returns the file."""
+    return trust.pin(_config_dir(config_dir), shown)
+
+
+def _config_dir(config_dir: str) -> Path:
+    return Path(config_dir).resolve() if config_dir else settings.project_dir() / "config"
+
+
+def _survey_all(
+    config_dir: Path, names: Sequence[str]
+) -> tuple[list[tuple[Provider, FoundFleet]], tuple[str, ...]]:
+    """The fleets of registered providers; one that cannot be asked is named, not skipped."""
     fleets: list[tuple[Provider, FoundFleet]] = []
     unasked = []
-    for name in provider_names():
+    for name in names:
         try:
-            provider = get_provider(name, config_dir=settings.project_dir() / "config")
+            provider = get_provider(name, config_dir=config_dir)
             fleets += [(provider, fleet) for fleet in survey(provider)]
         except NotSetUpError:
             continue  # it was never used from here

@@ -8,7 +8,9 @@ clock is behind.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,10 +23,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from perfkit.errors import RunError
 from perfkit.model import Host, Role
-from perfkit.runs import write_atomic
+from perfkit.runs import Run, write_atomic
 
 BACKDATE = timedelta(minutes=10)
 TLS_CRYPT_BYTES = 256  # 2048 bits, as `openvpn --genkey` makes
+
+_pinning = threading.Lock()
 
 
 def pin_name(address: str, port: int) -> str:
@@ -36,16 +40,17 @@ def pin_hosts(known_hosts_path: Path, hosts: Iterable[Host]) -> None:
     """Pin the hosts' keys, replacing older pins of the same addresses; atomic, mode 0600.
 
     A jump host is pinned with the host behind it. A new host at an address that was used before is
-    thereby a host with a new pin, and the old host's key is refused from now on.
+    thereby a host with a new pin, and the old host's key is refused from now on. Thread-safe.
     """
-    pins = dict(_read_pins(known_hosts_path))
-    for host in hosts:
-        for place in (host, host.jump):
-            if place is not None:
-                pin = " ".join(place.host_key.split()[:2])
-                pins[pin_name(place.address, place.port)] = pin
-    text = "".join(f"{name} {key}\n" for name, key in pins.items())
-    write_atomic(known_hosts_path, text.encode())
+    with _pinning:
+        pins = dict(_read_pins(known_hosts_path))
+        for host in hosts:
+            for place in (host, host.jump):
+                if place is not None:
+                    pin = " ".join(place.host_key.split()[:2])
+                    pins[pin_name(place.address, place.port)] = pin
+        text = "".join(f"{name} {key}\n" for name, key in pins.items())
+        write_atomic(known_hosts_path, text.encode())
 
 
 def find_pin(known_hosts_path: Path, address: str, port: int) -> str | None:
@@ -61,6 +66,25 @@ def _read_pins(path: Path) -> Iterable[tuple[str, str]]:
         name, _, key = line.partition(" ")
         if key and not line.startswith("#"):
             yield name, key
+
+
+def destroy_secrets(run: Run) -> list[str]:
+    """Remove the private keys of a run's VPN, which nobody needs once its hosts are released.
+
+    The authority's key goes, and with it the power to make a client of this VPN; so do the hosts'
+    keys in their bundles and what they all share. Certificates stay: they say what was used.
+
+    Returns:
+        What was removed, by path below the run's folder.
+    """
+    names = [run.keys_dir / name for name in ("ca.key", "tls-crypt.key")]
+    bundles = [*run.root.glob("hosts/*/bundle/openvpn/*.key")]
+    gone = []
+    for path in (*names, *bundles):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            gone.append(str(path.relative_to(run.root)))
+    return gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

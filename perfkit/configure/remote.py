@@ -28,6 +28,7 @@ from perfkit.configure import transfer
 from perfkit.configure.commands import CommandResult, detached, failed, shorten
 from perfkit.configure.connection import GuardedConnection, Task, call_task
 from perfkit.configure.gateways import Gateways
+from perfkit.configure.pki import pin_hosts
 from perfkit.configure.ssh import Access, Link
 from perfkit.configure.transcript import Transcript
 from perfkit.errors import LostError, PerfkitError
@@ -249,6 +250,15 @@ class RemotePool:
             if self._closed:
                 raise LostError(host.name, "the connections of this run are closed")
             remote = self._remotes.get(host.name)
+    def admit(self, host: Host, _timeout_s: float = 0.0) -> None:
+        """Pin a new host and log in to it; the connection stays open for who comes next.
+
+        Raises:
+            UnreachableError: it cannot be logged in to within `Access.patience_s`.
+        """
+        pin_hosts(self.access.known_hosts_path, [host])
+        self.get(host)
+
             if remote is None or remote.host != host or not remote.link.is_open:
                 if remote is not None:
                     remote.link.abort("replaced by a new connection")

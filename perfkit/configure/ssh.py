@@ -159,6 +159,8 @@ class Link:
         self._gateways = gateways or Gateways(access)
         self.client: paramiko.SSHClient | None = None
         self._socket: socket.socket | paramiko.Channel | None = None
+        # All that is started on the host inherits it, so what is left of a run can be found there.
+        self._tag = {"PERFKIT_WORKDIR": host.workdir} if isinstance(host, Host) else {}
         self._sftp: paramiko.SFTPClient | None = None
         self._aborted = threading.Event()
         self._reason = "the connection is closed"
@@ -336,7 +338,7 @@ class Link:
             PromptError: it was still running at its limit, with a question as its last line.
             CommandTimeoutError: it was still running at its limit; it has been killed.
         """
-        command = wrap(script, limit_s=limit_s, env=env)
+        command = wrap(script, limit_s=limit_s, env={**self._tag, **(env or {})})
         doing = f"running {shorten(script, 80)!r}"
         self.transcript.write(*(f"$ {line}" for line in script.strip().splitlines()))
         started = monotonic()

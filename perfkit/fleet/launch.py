@@ -100,7 +100,11 @@ def unresolved(events: Iterable[Event]) -> Calls:
 
 
 class Fleet:
-    """The hosts of one run, from launch to release."""
+    """The hosts of one run, from launch to release.
+
+    Attributes:
+        on_released: Called when a release has left nothing behind.
+    """
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class Fleet:
         self.plan, self.keep = plan, keep
         self._journal = journal
         self._probe, self._stop_probes = probe or answers_with_ssh_banner, stop_probes
+        self.on_released: Callable[[], object] = lambda: None
         self._unresolved: Calls = dict(plan.earlier)
         self._refusal = ""  # why no batch is asked for any more
         self._thread: threading.Thread | None = None
@@ -202,6 +207,7 @@ class Fleet:
             self._unresolved.clear()
             for record in self.inventory.records():
                 self.inventory.move(record.name, HostState.RELEASED)
+            self.on_released()
         return report
 
     def _launch_all(

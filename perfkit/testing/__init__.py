@@ -1,1 +1,1 @@
-"""Synthetic runs with known truth, and their logs' text; for tests, perfkit's and yours."""
+"""For tests, perfkit's and yours: synthetic runs with known truth, and what a provider must do."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from memory_provider import MemoryProvider
 
-from perfkit import journal, phases, settings
+from perfkit import journal, launching, phases, settings
 from perfkit import session as sessions
 from perfkit.errors import ConfigError, JournalError, RunError, ScheduleError
 from perfkit.model import Host, HostState, Role
@@ -158,10 +158,10 @@ def test_attach_brings_back_settings_and_hosts_and_names_those_that_are_gone(
 
 
 def test_names_of_clients_sort_as_they_count() -> None:
-    names = [name for name, _ in sessions.host_names(1000)]
+    names = [name for name, _ in launching.host_names(1000)]
     assert names[0] == "server"
     assert names[1:] == sorted(names[1:])
-    assert [name for name, _ in sessions.host_names(2)] == ["server", "client-001", "client-002"]
+    assert [name for name, _ in launching.host_names(2)] == ["server", "client-001", "client-002"]
 
 
 @pytest.mark.usefixtures("project")

@@ -185,7 +185,7 @@ class _Reader:
 
     def __init__(self, confs: Mapping[str, HostConf], common: CommonConf, ssh: SshConf) -> None:
         self._confs, self._common, self._ssh = confs, common, ssh
-        has_file = Path(common.ssh_config).is_file()
+        has_file = Path(common.ssh_config).exists()
         if not has_file and "ssh_config" in common.model_fields_set:
             source = f"{FILE} [{COMMON}]"
             raise ConfigError(source, "ssh_config", common.ssh_config, "not there", "mend the path")

@@ -26,9 +26,11 @@ from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
 
 CARETAKER = Path(__file__).with_name("caretaker.sh")
 CONNECT_TIMEOUT_S = 10
+STAYS_OPEN_S = 20  # a login serves the next question too
 COMMAND_TIMEOUT_S = 45.0
 AT_ONCE = 16
 OUTPUT_LINES = 200  # of a caretaker's answer: a host may say what it likes
+OUTPUT_CHARS = 10_000
 
 _COMMON = f"""\
 Host *
@@ -41,7 +43,8 @@ Host *
   ForwardAgent no
   ForwardX11 no
   PermitLocalCommand no
-  ControlPath none
+  ControlMaster auto
+  ControlPersist {STAYS_OPEN_S}
   EscapeChar none
   ConnectTimeout {CONNECT_TIMEOUT_S}
   ServerAliveInterval 5
@@ -78,13 +81,13 @@ class Caretakers:
 
     def __init__(self, places: Iterable[Machine]) -> None:
         folder = Path(tempfile.mkdtemp(prefix="perfkit-ssh-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._config, self._known_hosts = folder / "config", folder / "known_hosts"
+        weakref.finalize(self, _end_logins, self._config)
         places = list(places)
         # A host without a pin is in no file of pins, so OpenSSH refuses it.
         pins = "".join(f"{place.name} {place.host_key}\n" for place in places if place.host_key)
         self._known_hosts.write_text(pins)
-        text = _COMMON + f"  UserKnownHostsFile {self._known_hosts}\n"
+        text = f"{_COMMON}  UserKnownHostsFile {self._known_hosts}\n  ControlPath {folder}/%n\n"
         self._config.write_text("".join([text, *(_section(place) for place in places)]))
 
     def ask(self, machine: Machine, verb: str, *arguments: str) -> Answer:
@@ -127,6 +130,7 @@ class Caretakers:
                 "StrictHostKeyChecking": "accept-new",
                 "HostKeyAlgorithms": "ssh-ed25519,ecdsa-sha2-nistp256,rsa-sha2-512,rsa-sha2-256",
                 "PreferredAuthentications": "none",
+                "ControlPath": "none",
             }
             words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
             done = self._ssh(machine, [*words, machine.name, "true"], "")
@@ -140,23 +144,48 @@ class Caretakers:
     def _ssh(
         self, machine: Machine, words: Sequence[str], text: str
     ) -> subprocess.CompletedProcess[str]:
-        environment = {
-            key: os.environ[key] for key in ("PATH", "SSH_AUTH_SOCK", "HOME") if key in os.environ
-        }
-        try:
-            return subprocess.run(
-                ["ssh", "-F", str(self._config), *words],
-                input=text,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=COMMAND_TIMEOUT_S,
-                check=False,
-                env={**environment, "LC_ALL": "C"},
-                start_new_session=True,  # no terminal: there is nobody to ask
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise LostError(machine.name, f"no answer within {exc.timeout:g} s") from exc
+        # Not a pipe: the login that stays open may hold on to it.
+        with tempfile.TemporaryFile(mode="w+", errors="replace") as stderr:
+            try:
+                done = subprocess.run(
+                    ["ssh", "-F", str(self._config), *words],
+                    input=text,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    text=True,
+                    errors="replace",
+                    timeout=COMMAND_TIMEOUT_S,
+                    check=False,
+                    env=_environment(),
+                    start_new_session=True,  # no terminal: there is nobody to ask
+                )
+            except subprocess.TimeoutExpired as exc:
+                raise LostError(machine.name, f"no answer within {exc.timeout:g} s") from exc
+            stderr.seek(0)
+            done.stderr = stderr.read(OUTPUT_CHARS)
+        return done
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "SSH_AUTH_SOCK") if name in os.environ}
+    return {**kept, "LC_ALL": "C"}
+
+
+def _end_logins(config: Path) -> None:
+    """End the connections that were kept open, and remove the configuration they belong to."""
+    sockets = [path.name for path in config.parent.iterdir() if path.is_socket()]
+    ended = [
+        subprocess.Popen(
+            ["ssh", "-F", str(config), "-O", "exit", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for name in sockets
+    ]
+    for process in ended:
+        process.wait(CONNECT_TIMEOUT_S)
+    shutil.rmtree(config.parent, ignore_errors=True)
 
 
 def no_root(answer: Answer, machine: Machine) -> str:

@@ -59,7 +59,7 @@ class Tag:
         """For whoever wanted the machine."""
         return (
             f"{machine} is taken by run {self.run_id} of {self.owner} until "
-            f"{self.expires_utc:%Y-%m-%d %H:%M:%S} UTC; perfkit clean {self.run_id} gives it free"
+            f"{self.expires_utc:%Y-%m-%d %H:%M:%S} UTC; perfkit clean {self.run_id} --yes gives it free"
         )
 
 

@@ -1,0 +1,101 @@
+"""Machines that "exist already", for the tests of provider=static: local hosts of another run.
+
+They are made directly with the local provider, as somebody's lab would be there, and described in a
+static.conf; the static provider knows nothing of where they come from.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_runs import LocalRun
+
+from perfkit.fleet.local.provider import LocalProvider
+from perfkit.model import Host
+
+PROJECT = Path(__file__).parents[1]
+
+# Every file but logs, with owner, mode and content; of /usr only what has changed since the
+# machine was made; every process but those of this look and of its kernel; crontabs, interfaces, routes.
+LISTING = r"""
+PATH=$PATH:/usr/sbin:/sbin
+find / \( -path /proc -o -path /sys -o -path /usr -o -path /var/log -o -path /dev/pts \) -prune \
+    -o -printf '%p %y %M %u %g %l\n' | sort
+find / \( -path /proc -o -path /sys -o -path /usr -o -path /var/log -o -path /dev \) -prune \
+    -o -type f -exec sha256sum {} + | sort
+find /usr -newerct @SINCE
+for dir in /proc/[0-9]*; do
+    [ "$(readlink $dir/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] && tr '\0' ' ' <$dir/cmdline && echo
+done 2>/dev/null | grep -v -e LISTING -e '^find ' -e '^sort' -e '^tr ' | sort
+crontab -l 2>&1
+ip -o link | cut -d ' ' -f 2-3
+ip -o addr | cut -d ' ' -f 2-7
+ip route
+"""
+
+
+@dataclass
+class Lab:
+    """Some machines and the folder of the static.conf that names them."""
+
+    run: LocalRun
+    hosts: Sequence[Host]
+    config_dir: Path
+    pids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def clients(self) -> list[Host]:
+        return [host for host in self.hosts if host.role == "client"]
+
+    def write_conf(self, *sections: str, **common: str) -> None:
+        """Write static.conf: all machines, each with its pinned key, or these sections."""
+        settings = "".join(f"{key} = {value}\n" for key, value in common.items())
+        head = f"[static]\nssh_config = /dev/null\n{settings}"
+        machines = sections or [self.section(host) for host in self.hosts]
+        (self.config_dir / "static.conf").write_text("\n".join([head, *machines]))
+
+    def section(self, host: Host, name: str = "", **more: str) -> str:
+        keys = {
+            "role": host.role.value,
+            "address": host.address,
+            "port": str(host.port),
+            "key_file": str(self.run.key_path),
+            "host_key": host.host_key,
+            **more,
+        }
+        lines = [f"{key} = {value}\n" for key, value in keys.items()]
+        return "".join([f"[{name or f'lab-{host.name}'}]\n", *lines])
+
+    def inside(self, host: Host, script: str) -> str:
+        """What a script prints on the machine, run beside SSH."""
+        pid = str(self.pids[host.name])
+        argv = ["nsenter", "-t", pid, "-m", "-u", "-i", "-n", "-p", "sh", "-c", script]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    def listing(self, host: Host, since_s: float) -> list[str]:
+        """What there is on a machine, line by line."""
+        return self.inside(host, LISTING.replace("SINCE", f"{since_s:.3f}")).splitlines()
+
+
+@contextmanager
+def existing_hosts(folder: Path, n_clients: int) -> Iterator[Lab]:
+    """Have machines for a while."""
+    provider = LocalProvider("namespaces")
+    run = LocalRun(folder)
+    names = [f"client-{n:03d}" for n in range(1, n_clients + 1)]
+    config_dir = folder / "config"
+    shutil.copytree(PROJECT / "config", config_dir, ignore=shutil.ignore_patterns("*.conf"))
+    try:
+        hosts = provider.launch(run.request("server", *names, life_s=900))
+        lab = Lab(run, hosts, config_dir)
+        lab.pids = {h.name: int(h.identity.split()[1]) for h in provider.hosts(run.run_id)}
+        lab.write_conf()
+        yield lab
+    finally:
+        provider.release(run.run_id)
