@@ -19,7 +19,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import join, quote
 from types import TracebackType
@@ -203,7 +203,9 @@ class Remote:
 class RemotePool:
     """Open connections of a fleet: one a host, kept between phases, made anew when dead.
 
-    Thread-safe. Two hosts never wait for each other; two threads that want the same host do.
+    Thread-safe. Two hosts never wait for each other; two threads that want the same host do. A host
+    that could not be reached before is given the time of one attempt, so that a dead one costs its
+    full patience once in a run and not in every phase.
     """
 
     def __init__(self, access: Access, log_dir: Path | None = None) -> None:
@@ -212,6 +214,7 @@ class RemotePool:
         self._remotes: dict[str, Remote] = {}
         self._gateways = Gateways(access)
         self._opening: dict[str, threading.Lock] = {}
+        self._unreached: set[str] = set()
         self._closed = False
 
     def __enter__(self) -> RemotePool:
@@ -241,15 +244,12 @@ class RemotePool:
                 try:
                     remote.open()
                 except PerfkitError:
+                    self._unreached.add(host.name)
                     self._forget(remote)
                     raise
+                self._unreached.discard(host.name)
             return remote
 
-    def _current(self, host: Host) -> Remote:
-        with self._lock:
-            if self._closed:
-                raise LostError(host.name, "the connections of this run are closed")
-            remote = self._remotes.get(host.name)
     def admit(self, host: Host, _timeout_s: float = 0.0) -> None:
         """Pin a new host and log in to it; the connection stays open for who comes next.
 
@@ -259,10 +259,18 @@ class RemotePool:
         pin_hosts(self.access.known_hosts_path, [host])
         self.get(host)
 
+    def _current(self, host: Host) -> Remote:
+        with self._lock:
+            if self._closed:
+                raise LostError(host.name, "the connections of this run are closed")
+            remote = self._remotes.get(host.name)
             if remote is None or remote.host != host or not remote.link.is_open:
                 if remote is not None:
                     remote.link.abort("replaced by a new connection")
-                remote = Remote(host, self.access, self.log_path(host), gateways=self._gateways)
+                access = self.access
+                if host.name in self._unreached:
+                    access = replace(access, patience_s=access.connect_timeout_s)
+                remote = Remote(host, access, self.log_path(host), gateways=self._gateways)
                 self._remotes[host.name] = remote
             return remote
 

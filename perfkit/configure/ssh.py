@@ -102,6 +102,8 @@ def unreachable(host: Host | Jump, exc: BaseException, attempts: int) -> Unreach
     where = pin_name(host.address, host.port)
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
+    if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended
+        detail = ": it did not come to the end of its SSH greeting"
     return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
 
 
@@ -157,10 +159,10 @@ class Link:
     ) -> None:
         self.host, self.access, self.transcript = host, access, transcript
         self._gateways = gateways or Gateways(access)
-        self.client: paramiko.SSHClient | None = None
-        self._socket: socket.socket | paramiko.Channel | None = None
         # All that is started on the host inherits it, so what is left of a run can be found there.
         self._tag = {"PERFKIT_WORKDIR": host.workdir} if isinstance(host, Host) else {}
+        self.client: paramiko.SSHClient | None = None
+        self._socket: socket.socket | paramiko.Channel | None = None
         self._sftp: paramiko.SFTPClient | None = None
         self._aborted = threading.Event()
         self._reason = "the connection is closed"
