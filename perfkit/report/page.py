@@ -122,8 +122,9 @@ def render(run: Run, *, phases: Phases = (), now: datetime | None = None) -> Rep
         write_atomic(run.report_dir / f"{plot.name}.svg", standalone(plot.svg).encode())
         write_atomic(run.report_dir / f"{plot.name}.png", plot.png)
     page = to_page(report, now or datetime.now(UTC))
-    write_atomic(run.report_dir / "index.html", page.encode("utf-8", "replace"))
     write_frames(report)
+    # Last: a run with this page is finished, one without it is taken up again after a crash.
+    write_atomic(run.report_dir / "index.html", page.encode("utf-8", "replace"))
     return report
 
 

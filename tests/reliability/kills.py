@@ -68,7 +68,7 @@ def _try(
     for attempt in range(1 if chance.random() < 2 / 3 else 2):
         turn = (number + attempt) % (len(borders_s) - 1)
         delay_s = extra_s + chance.uniform(borders_s[turn], borders_s[turn + 1])
-        if not campaign.kill_after(delay_s):
+        if not campaign.kill_after(delay_s) or _is_finished(campaign):
             break
         phases.append(_phase_of(campaign))
     else:
@@ -78,6 +78,11 @@ def _try(
     for made in campaign.runs() if not problems else []:
         shutil.rmtree(made.root)
     return problems, phases
+
+
+def _is_finished(campaign: Campaign) -> bool:
+    """All was done when the kill came: the same command would rightly begin a new run."""
+    return any((run.report_dir / "index.html").exists() for run in campaign.runs())
 
 
 def _turning_points(run: Run) -> list[float]:
@@ -101,6 +106,8 @@ def _problems(campaign: Campaign, expected: list[tuple[str, ...]]) -> list[str]:
     found = []
     if shape_of(run) != expected:
         found.append(f"other tables: {shape_of(run)}")
+    if not (run.tables_dir / "tests.parquet").exists():
+        found.append("no frames beside the tables")
     if left_of(run):
         found.append(f"left behind: {left_of(run)}")
     if recipes_repeated(run):
