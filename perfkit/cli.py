@@ -35,6 +35,7 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit segment; perfkit report       windows that count; tables and plots
   perfkit compare RUN RUN         runs side by side, with verdicts; commas join repetitions
   perfkit status; perfkit reap --yes    what is running; end all of it
+  perfkit renew --minutes 60            hosts end themselves an hour from now (ec2)
   perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
   perfkit read LOG; perfkit legacy DIR  what is in a log file; the 2011 tool's tables
 """
@@ -280,6 +281,20 @@ def trust(*, hosts: tuple[str, ...], fingerprint: str, config_dir: str) -> None:
             click.echo(f"  pinned in {upkeep.pin_host_key(shown, config_dir=config_dir)}")
     if left:
         click.echo(f"{left} not pinned; perfkit does not connect to them", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@_run_argument
+@click.option("--minutes", type=float, required=True, help="from now, until hosts end themselves")
+@click.option("--yes", is_flag=True, help="also above the caps of the provider's file")
+def renew(*, run: str, minutes: float, yes: bool, runs_dir: str) -> None:
+    """Move the moment at which the hosts of a run end by themselves."""
+    from perfkit import renewal
+
+    renewed = renewal.renew(run, minutes=minutes, yes=yes, runs_dir=runs_dir)
+    click.echo(renewed)
+    if renewed.hosts.failed:
         sys.exit(1)
 
 

@@ -28,8 +28,9 @@ from perfkit.configure import pki
 from perfkit.configure.firstlogin import FirstLogin
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import ConfigError, RunError
+from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
-from perfkit.fleet.launch import Fleet, LaunchPlan, unresolved
+from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.journal import Event
 from perfkit.measure.plan import grace_for, plan

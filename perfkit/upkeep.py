@@ -24,7 +24,15 @@ from perfkit.errors import (
 )
 from perfkit.fleet.inventory import Inventory, failed_lines
 from perfkit.fleet.provider import Provider, get_provider, provider_names
-from perfkit.fleet.reap import FoundFleet, release_until_quiet, survey
+from perfkit.fleet.reap import (
+    FoundFleet,
+    in_flight,
+    is_strangers,
+    note_released,
+    release_until_quiet,
+    settling_s,
+    survey,
+)
 from perfkit.fleet.static import trust
 from perfkit.fleet.static.trust import ShownKey
 from perfkit.runs import Run
@@ -62,8 +70,8 @@ class Reaped:
 
 def status(run: str = "", *, runs_dir: str = "") -> Status:
     """List every fleet by tag; with `run` (id, name, `latest`) also that run's progress."""
-    fleets, unasked = _survey_all(_config_dir(""), provider_names())
     folder = _runs_dir(runs_dir)
+    fleets, unasked = _survey_all(_config_dir(""), provider_names(), folder)
     known = runs.list_runs(folder)
     if run:
         return Status(
@@ -98,7 +106,9 @@ def reap(
     Raises:
         RunError: a named run has nothing anywhere; the message names the nearest one that has.
     """
-    fleets, unasked = _survey_all(_config_dir(config_dir), [only] if only else provider_names())
+    fleets, unasked = _survey_all(
+        _config_dir(config_dir), [only] if only else provider_names(), _runs_dir(runs_dir)
+    )
     there = [fleet.run_id for _, fleet in fleets]
     folder = _runs_dir(runs_dir)
     wanted = {_resolve(run_id, there, folder) for run_id in run_ids}
@@ -108,13 +118,18 @@ def reap(
             continue
         if not force and _is_open(folder, fleet.run_id):
             lines.append(f"left alone, a living process has it open (--force ends it): {fleet}")
+        elif not (force or wanted) and is_strangers(provider, fleet, Run(folder / fleet.run_id)):
+            lines.append(f"left alone, not made from here and not expired (name it): {fleet}")
         elif not yes:
             lines.append(f"would end {fleet}")
         else:
-            report = release_until_quiet(provider, fleet.run_id)
+            run = Run(folder / fleet.run_id)
+            quiet_s = settling_s(provider, fleet, run)
+            report = release_until_quiet(provider, fleet.run_id, quiet_s=quiet_s)
             leaked += [f"{fleet.run_id}: {what}" for what in report.leaked]
+            note_released(run, report)
             if not report.leaked:
-                pki.destroy_secrets(Run(folder / fleet.run_id))
+                pki.destroy_secrets(run)
             lines.append(f"ended {len(report.released)} of {fleet}")
     if any(line.startswith("would end") for line in lines):
         lines.append("nothing was done; add --yes to do it")
@@ -148,15 +163,20 @@ def _config_dir(config_dir: str) -> Path:
 
 
 def _survey_all(
-    config_dir: Path, names: Sequence[str]
+    config_dir: Path, names: Sequence[str], runs_dir: Path
 ) -> tuple[list[tuple[Provider, FoundFleet]], tuple[str, ...]]:
-    """The fleets of registered providers; one that cannot be asked is named, not skipped."""
+    """The fleets of registered providers; one that cannot be asked is named, not skipped.
+
+    The cloud is asked first, and this machine's folders afterwards: what is listed is there.
+    """
     fleets: list[tuple[Provider, FoundFleet]] = []
     unasked = []
     for name in names:
         try:
             provider = get_provider(name, config_dir=config_dir)
-            fleets += [(provider, fleet) for fleet in survey(provider)]
+            found = survey(provider)
+            found += in_flight(provider, runs_dir, [fleet.run_id for fleet in found])
+            fleets += [(provider, fleet) for fleet in found]
         except NotSetUpError:
             continue  # it was never used from here
         except (PerfkitError, ImportError) as exc:

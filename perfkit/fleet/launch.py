@@ -7,16 +7,7 @@
 
 Leaving the block releases everything that carries the run's tag, unless `keep` says otherwise.
 The intent to make a batch is in the journal, on the disk, before the provider is called, and so is
-each single call of a provider that costs money::
-
-    launch-intent       token, names         a batch is about to be asked for
-    launch-call         token, call, …       one call of it, about to be sent (LaunchRequest.record)
-    launch-call-result  token, call, made    what that call made; without one, nobody knows
-    launch-result       token, names         the batch is over, and what came of it is known
-    released            leaked, count        all that carried the run's tag was ended
-
-An intent without a result is *unresolved*: hosts may exist that no listing shows yet.
-`unresolved` finds them; a release, and `perfkit reap`, then wait until the listing has settled.
+each single call of a provider that costs money: see `perfkit.fleet.calls`.
 """
 
 from __future__ import annotations
@@ -41,15 +32,15 @@ from perfkit.errors import (
     PerfkitError,
     UnreachableError,
 )
+from perfkit.fleet.calls import Calls
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import HostRequest, LaunchRequest, Provider, ReleaseReport
 from perfkit.fleet.reap import release_until_quiet
-from perfkit.journal import Event, Journal
+from perfkit.journal import Journal
 from perfkit.model import Host, HostState
 
 # Waits until a host can be configured, at most so many seconds; returns it if it has changed.
 Probe = Callable[[Host, float], Host | None]
-Calls = dict[str, list[Mapping[str, Any]]]  # of each batch's token, the fields of its calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +53,7 @@ class LaunchPlan:
             the hosts of this one are being probed.
         ready_timeout_s: A host that does not answer for so long has failed.
         probe_threads: Hosts probed at the same time.
-        earlier: What `unresolved` found in the journal of a run that was begun before.
+        earlier: What `calls.unresolved` found in the journal of a run that was begun before.
         tokens: Of all batches it had asked for: hosts of them that are gone get another one.
     """
 
@@ -74,29 +65,6 @@ class LaunchPlan:
     probe_threads: int = 16
     earlier: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     tokens: frozenset[str] = frozenset()
-
-
-def unresolved(events: Iterable[Event]) -> Calls:
-    """Batches whose outcome a journal does not know, by token, each with its calls.
-
-    Of the calls, those that are known to have made nothing are left out: they are over.
-    """
-    open_: Calls = {}
-    for event in events:
-        token = str(event.fields.get("token", ""))
-        match event.kind:
-            case "launch-intent":
-                open_.setdefault(token, [])
-            case "launch-call" if token in open_:
-                open_[token].append(event.fields)
-            case "launch-call-result" if token in open_ and not event.fields["made"]:
-                ended = event.fields["call"]
-                open_[token] = [call for call in open_[token] if call["call"] != ended]
-            case "launch-result":
-                open_.pop(token, None)
-            case "released" if not event.fields["leaked"]:
-                open_.clear()
-    return open_
 
 
 class Fleet:

@@ -198,6 +198,9 @@ class PricedProvider(Provider, Protocol):
 class RenewableProvider(Provider, Protocol):
     """What a provider with `Traits.renewable` does besides."""
 
+    def expiry(self, run_id: str) -> datetime | None:
+        """The last moment in the tags of what a run has, hosts or not; None: it has nothing."""
+
     def renew(self, run_id: str, expires_utc: datetime) -> str:
         """Move the expiry in the tags of all that a run has; safe to repeat.
 

@@ -1,17 +1,26 @@
 """Find and release what runs have left behind, by tag, from a fresh process with no local state.
 
 A reap lists first and asks afterwards: what a provider's own listing shows is the truth. It
-repeats until a listing stays empty, since a launch that was under way can still bring a host.
+repeats until a listing stays empty, since a launch that was under way can still bring a host. How
+long it must stay empty, the run's journal may tell, if it is here: a launch without a result may
+still be on its way; so a run with such a launch is reaped even if nothing of it is listed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
 
-from perfkit.fleet.provider import ListedHost, Provider, ReleaseReport
+from perfkit import journal, runs
+from perfkit.errors import JournalError, RunError
+from perfkit.fleet.calls import unresolved
+from perfkit.fleet.provider import ListedHost, Provider, ReleaseReport, RenewableProvider
+from perfkit.runs import Run
 
 MAX_ROUNDS = 20
 
@@ -24,12 +33,14 @@ class FoundFleet:
     run_id: str
     hosts: tuple[ListedHost, ...]
     residue: tuple[str, ...]
+    expires_utc: datetime | None = None  # of what is no host, where the provider knows
 
     @property
     def expired(self) -> bool:
-        """All its hosts should have ended by themselves already."""
+        """All of it should have ended by itself already."""
         now = datetime.now(UTC)
-        return all(host.expires_utc < now for host in self.hosts)
+        moments = [host.expires_utc for host in self.hosts]
+        return all(it < now for it in [*moments, *([self.expires_utc] if self.expires_utc else [])])
 
     def __str__(self) -> str:
         if not self.hosts:
@@ -52,9 +63,80 @@ def survey(provider: Provider) -> list[FoundFleet]:
             run_id=run_id,
             hosts=tuple(hosts),
             residue=tuple(provider.residue(run_id)),
+            expires_utc=_expiry(provider, run_id),
         )
         for run_id, hosts in sorted(by_run.items())
     ]
+
+
+def _expiry(provider: Provider, run_id: str) -> datetime | None:
+    if not provider.traits.renewable:
+        return None
+    return cast(RenewableProvider, provider).expiry(run_id)
+
+
+def in_flight(provider: Provider, runs_dir: Path, listed: Sequence[str]) -> list[FoundFleet]:
+    """Runs of this folder with a launch that nobody knows the outcome of, and that are not listed.
+
+    Args:
+        listed: Ids of those that are.
+    """
+    found = []
+    for run in runs.list_runs(runs_dir) if provider.traits.settle_s else ():
+        if run.id not in listed and _provider_of(run) == provider.name and _unresolved(run):
+            what = "a launch whose outcome is not known"
+            found.append(
+                FoundFleet(provider=provider.name, run_id=run.id, hosts=(), residue=(what,))
+            )
+    return found
+
+
+def settling_s(provider: Provider, fleet: FoundFleet, run: Run) -> float:
+    """How long the listing of a fleet must stay empty until nothing of it can show up any more.
+
+    No time at all when the run's journal is here and knows how every launch ended, or when the run
+    has expired for longer than that.
+    """
+    settle_s = provider.traits.settle_s
+    if run.journal_path.exists():
+        return settle_s if _unresolved(run) else 0.0
+    moments = [host.expires_utc for host in fleet.hosts]
+    moments += [fleet.expires_utc] if fleet.expires_utc else []
+    long_ago = datetime.now(UTC) - timedelta(seconds=settle_s)
+    return 0.0 if moments and max(moments) < long_ago else settle_s
+
+
+def is_strangers(provider: Provider, fleet: FoundFleet, run: Run) -> bool:
+    """Somebody else's, as far as can be seen from here, who shares the account and is not done.
+
+    A run of another machine is not open here, whatever it is doing; only its end is in its tags.
+    """
+    return provider.traits.costs_money and not run.root.is_dir() and not fleet.expired
+
+
+def note_released(run: Run, report: ReleaseReport) -> None:
+    """Tell the journal of a run that is here: nothing of it is on its way any more."""
+    if report.leaked or not run.journal_path.exists():
+        return
+    with contextlib.suppress(RunError), run.locked():
+        log = journal.Journal(run.journal_path)
+        log.append("released", leaked=report.leaked, count=len(report.released), by="reap")
+        log.close()
+
+
+def _unresolved(run: Run) -> bool:
+    """A journal that cannot be read knows nothing: then something may be on its way."""
+    try:
+        return bool(unresolved(journal.read(run.journal_path).events))
+    except JournalError:
+        return run.journal_path.exists()
+
+
+def _provider_of(run: Run) -> str:
+    try:
+        return str(run.manifest()["parameters"].get("provider", ""))
+    except (RunError, KeyError, AttributeError):
+        return ""
 
 
 def release_until_quiet(

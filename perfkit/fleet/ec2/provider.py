@@ -241,6 +241,12 @@ class Ec2Provider:
         ending = [i for i in self._instances(run_id) if i.is_ending]
         return [*things, *(f"instance {i.id} in {i.region}, {i.state}" for i in ending)]
 
+    def expiry(self, run_id: str) -> datetime | None:
+        """The last moment in the tags of what a run has."""
+        hosts = [tags.expiry(i.tags) for i in self._instances(run_id) if not i.is_ending]
+        things = [t.expires_utc for r in self.regions for t in release.things(r, run_id)]
+        return max([*hosts, *things], default=None)
+
     def renew(self, run_id: str, expires_utc: datetime) -> str:
         """Move the expiry in the tags of all that a run has; returns the hosts' own script.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from perfkit.errors import ReleaseError
@@ -124,6 +125,7 @@ class Thing:
     handle: str
     run_id: str
     region: str
+    expires_utc: datetime
 
     def __str__(self) -> str:
         return f"{self.kind.what} {self.id} in {self.region}"
@@ -148,6 +150,7 @@ def _list(region: Region, kind: Kind, run_id: str | None) -> Iterator[Thing]:
                 handle=str(entry[kind.handle or kind.id]),
                 run_id=labels.get(tags.RUN, ""),
                 region=region.name,
+                expires_utc=tags.expiry(labels),
             )
 
 

@@ -15,8 +15,9 @@ from perfkit.errors import (
     LaunchUnknownError,
     UnreachableError,
 )
+from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
-from perfkit.fleet.launch import Fleet, LaunchPlan, batch_token, unresolved
+from perfkit.fleet.launch import Fleet, LaunchPlan, batch_token
 from perfkit.fleet.provider import (
     HostRequest,
     LaunchRequest,
