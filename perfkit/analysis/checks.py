@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis.reduction import COARSEST_S
 from perfkit.logs.runlogs import Finding, RunLogs
 from perfkit.model import Segment
 
@@ -89,6 +90,11 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
     figure, texts = _figures_of(row), []
     if row.get("side") == "sender":
         texts.append("no receiver's log: figures are what the clients sent, not what arrived")
+    if figure("resolution_s") > COARSEST_S:
+        texts.append(
+            f"the log that says what arrived has one figure for {figure('resolution_s'):.1f} s, which is "
+            "spread evenly over that time: no confidence interval, no sensitivity"
+        )
     if figure("window_s") < LEAST_OVERLAP * figure("planned_s"):
         texts.append(
             f"all clients were active together for only {figure('window_s'):.1f} s "

@@ -6,6 +6,8 @@ Rates over a common window may be added; averages over each stream's own time ma
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -18,20 +20,67 @@ STREAM = ["slot", "log_host", "stream", "stream_id", "side"]
 _EDGE_S = 1e-3  # iperf prints four decimals; closer borders are one border
 
 
-def receiver_rows(traffic: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The lines that say what arrived, and whose they are: `receiver`, or else `sender`.
+def receiver_rows(traffic: pd.DataFrame, server: str) -> tuple[pd.DataFrame, str]:
+    """The lines that say what arrived, each connection once, and whose they are.
 
-    A UDP client repeats the server's own summary under `Server Report:`; it counts only where
-    the server's log is not there, as with a server that is not ours.
+    Both ends may say what arrived: iperf3's client prints the server's figures too, and iperf 2's
+    UDP client repeats them under `Server Report:`. The receiving end's own log is taken, the other
+    end's word where that log is not there, as with a server that is not ours.
+
+    Args:
+        server: The run's server; from it a log's end is known.
+
+    Returns:
+        The lines, with `up`: whether the bytes went from a client to the server; and `receiver`,
+        or `sender` where nobody says what arrived.
     """
-    received = traffic[traffic["side"] == "receiver"]
-    if received.empty:
-        return traffic, "sender"
+    at_server = (traffic["log_host"] == server).to_numpy(dtype=bool)
+    sends = _printed_by_sender(traffic)
+    placed = traffic.assign(up=sends != at_server)
+    receiver = (traffic["side"] == "receiver").to_numpy(dtype=bool)
+    if not receiver.any():
+        return placed, "sender"
+    said = pd.DataFrame(
+        {
+            **{name: traffic[name].to_numpy()[receiver] for name in ("slot", "host", "log_host")},
+            **_connections(traffic[receiver]),
+            "up": placed["up"].to_numpy()[receiver],
+            "sends": sends[receiver],
+        }
+    )
+    # Sorted so that of each connection the receiving end's own log comes first.
+    first = said.sort_values("sends", kind="stable").groupby(
+        ["slot", "host", "low_port", "high_port", "up"], observed=True, sort=False
+    )["log_host"]
+    taken = (first.transform("first").sort_index() == said["log_host"]).to_numpy(dtype=bool)
+    return placed[receiver][taken], "receiver"
+
+
+def _printed_by_sender(traffic: pd.DataFrame) -> NDArray[np.bool_]:
+    """For each line whether the end that printed it sends its stream.
+
+    An end prints its own intervals; of the other end it knows the summary at most.
+    """
     keys = ["slot", "log_host", "stream", "stream_id"]
-    sent = traffic.loc[traffic["side"] == "sender", keys].drop_duplicates()
-    reports = received.merge(sent, on=keys, how="left", indicator=True)["_merge"] == "both"
-    own = received[~reports.to_numpy()]
-    return (own, "receiver") if len(own) else (received, "receiver")
+    stream = traffic.groupby(keys, observed=True, sort=False).ngroup().to_numpy()
+    count = int(stream.max(initial=-1)) + 1
+
+    def has(side: str, kind: str = "") -> NDArray[np.bool_]:
+        lines = (traffic["side"] == side).to_numpy(dtype=bool)
+        if kind:
+            lines = lines & (traffic["kind"] == kind).to_numpy(dtype=bool)
+        return np.asarray(np.bincount(stream[lines], minlength=count)[stream] > 0)
+
+    return has("sender") & (has("sender", "interval") | ~has("receiver", "interval"))
+
+
+def _connections(lines: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """The two ports of each line's connection; 0 for all lines of a client that lacks one."""
+    ports = np.sort(lines[["local_port", "peer_port"]].to_numpy(dtype=np.int64), axis=1)
+    client = lines.groupby(["slot", "host"], observed=True, sort=False).ngroup().to_numpy()
+    lacking = np.isin(client, client[ports[:, 0] == 0])
+    ports[lacking] = 0
+    return {"low_port": ports[:, 0], "high_port": ports[:, 1]}
 
 
 def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
@@ -39,6 +88,7 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
 
     iperf prints no interval for the last part of a second; it is in the summary only, so it is
     derived: summary minus intervals. A stream without interval lines is one interval.
+    What is left over without any time is the last interval's.
 
     Args:
         rows: Placed lines (`run-traffic`) of one side.
@@ -61,8 +111,36 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     rest = sizes[~interval] - counted[owner]
     begins = np.maximum(last_end[owner], summaries["t_start_s"].to_numpy())
     tails = summaries.assign(t_start_s=begins, size_bytes=np.maximum(rest, 0.0))
-    tails = tails[(tails["t_end_s"] - tails["t_start_s"]) > _EDGE_S]
-    return pd.concat([rows.loc[interval, columns], tails[columns]], ignore_index=True)
+    has_time = ((tails["t_end_s"] - tails["t_start_s"]) > _EDGE_S).to_numpy()
+    # Printed to a tenth of a second (iperf 2's CSV) the rest may have no time of its own.
+    timeless = np.zeros(count)
+    timeless[owner[~has_time]] = np.maximum(rest[~has_time], 0.0)
+    last = _last_of_each(keys[interval], ends[interval], count)
+    own = last >= 0
+    grown = sizes[interval]
+    grown[last[own]] += timeless[own]
+    whole = rows.loc[interval, columns].assign(size_bytes=grown)
+    return pd.concat([whole, tails.loc[has_time, columns]], ignore_index=True)
+
+
+def _last_of_each(
+    keys: NDArray[np.integer[Any]], ends: NDArray[np.float64], count: int
+) -> NDArray[np.int64]:
+    """The place of each stream's last line; -1 for a stream that has none."""
+    order = np.lexsort((ends, keys))
+    last = np.full(count, -1, dtype=np.int64)
+    last[keys[order]] = order
+    return last
+
+
+def resolution_s(intervals: pd.DataFrame) -> float:
+    """How finely the bytes are placed in time: the length of the interval that the median byte is in."""
+    length_s = (intervals["t_end_s"] - intervals["t_start_s"]).to_numpy(dtype=np.float64)
+    order = np.argsort(length_s)
+    counted = np.cumsum(intervals["size_bytes"].to_numpy(dtype=np.float64)[order])
+    if not len(counted) or not counted[-1] > 0:
+        return float("nan")
+    return float(length_s[order][np.searchsorted(counted, counted[-1] / 2)])
 
 
 def disagreeing_streams(rows: pd.DataFrame, tolerance: float = 0.01) -> int:

@@ -18,6 +18,7 @@ from perfkit.model import Window
 from perfkit.units import bytes_to_bits
 
 QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+COARSEST_S = 1.5  # intervals of this length and less show how a rate changed from second to second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Prepared:
         placed: All its lines.
         arrived: The lines that say what arrived; `side` says whose they are.
         intervals: `arrived` as intervals that hold every byte.
+        resolution_s: How finely they are placed in time, see `rates.resolution_s`.
     """
 
     logs: RunLogs
@@ -38,6 +40,12 @@ class Prepared:
     arrived: pd.DataFrame
     side: str
     intervals: pd.DataFrame
+    resolution_s: float
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the log says what came in each second, not only a total of each stream."""
+        return self.resolution_s <= COARSEST_S
 
     def goodput_by_host(self, window: Window) -> pd.Series[float]:
         """Goodput in bit/s of every host that moved something, counted or not."""
@@ -48,7 +56,7 @@ class Prepared:
         """Goodput, its distribution over clients, and the server's load over a window."""
         got = self.goodput_by_host(window)
         values = np.asarray(got.reindex(list(self.counted), fill_value=0.0), dtype=np.float64)
-        ways = serverload.directions(self.arrived, self.logs.server)
+        ways = serverload.directions(self.arrived)
         return {
             "goodput_bps": float(values.sum()) if len(values) else np.nan,
             "received_bps": float(got.sum()),
@@ -64,7 +72,8 @@ def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
         outcomes: The slot's rows of `perfkit.analysis.outcomes.outcomes`.
     """
     placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
-    arrived, side = rates.receiver_rows(placed)
+    arrived, side = rates.receiver_rows(placed, logs.server)
+    intervals = rates.whole_intervals(arrived)
     return Prepared(
         logs=logs,
         slot=slot,
@@ -72,7 +81,8 @@ def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
         placed=placed,
         arrived=arrived,
         side=side,
-        intervals=rates.whole_intervals(arrived),
+        intervals=intervals,
+        resolution_s=rates.resolution_s(intervals),
     )
 
 

@@ -26,6 +26,7 @@ FIGURES = (
     "cpu_busy_pct",
     "openvpn_cpu_s_per_gbit",
 )
+OF_SERVER = ("nic_bps", "cpu_busy_pct")  # the monitor's, whatever the traffic's log says
 SAMPLES = (1, 2)
 SAMPLE_S = 1.0  # the tools and the monitor print once a second
 NOTABLE_PCT = 5.0
@@ -61,7 +62,7 @@ def sensitivity(
     Returns:
         Two rows a number of samples: `slot`, `moved_s`, `moves` (`inwards` or `any`), `windows`
         (how many were tried), and `<figure>_change_pct` of each of `FIGURES`, absolute; NaN where
-        the figure is not known or no window was left.
+        the figure is not known, no window was left, or the log has no bytes by the second.
     """
     rows = []
     own = prepared.figures(window)
@@ -78,7 +79,12 @@ def sensitivity(
                 "moved_s": count * SAMPLE_S,
                 "moves": "inwards" if inwards else "any",
                 "windows": len(tried),
-                **{f"{name}_change_pct": _largest_change_pct(name, own, moved) for name in FIGURES},
+                **{
+                    f"{name}_change_pct": _largest_change_pct(name, own, moved)
+                    if prepared.is_fine or name in OF_SERVER
+                    else np.nan
+                    for name in FIGURES
+                },
             }
         )
     return pd.DataFrame(rows)

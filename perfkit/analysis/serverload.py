@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfkit.analysis import counters, rates
 from perfkit.logs.runlogs import RunLogs, SlotPlan
@@ -16,13 +17,13 @@ from perfkit.units import bits_to_gbit, bytes_to_bits
 CPU_CLASSES = ("user", "system", "wait", "steal", "busy")
 OUTSIDE_NIC = "eth0"
 TUNNEL_NIC = "tun0"
+_CORE = re.compile(r"cpu([0-9]+)_idle_pct")
 
 
-def directions(arrived: pd.DataFrame, server: str) -> tuple[str, ...]:
+def directions(arrived: pd.DataFrame) -> tuple[str, ...]:
     """Which way the server's interfaces carried it: `recv` up, `send` down to the clients."""
-    at_server = arrived["log_host"] == server
-    by_receiver = (arrived["side"] == "receiver") == at_server
-    return tuple(w for w, there in (("recv", by_receiver), ("send", ~by_receiver)) if there.any())
+    up = arrived["up"].to_numpy(dtype=bool)
+    return tuple(way for way, there in (("recv", up), ("send", ~up)) if there.any())
 
 
 def server_load(
@@ -61,23 +62,41 @@ def server_load(
 def busiest_core(ticks: pd.DataFrame) -> dict[str, float]:
     """The core that was busiest over all ticks; empty when the monitor did not look at cores.
 
-    OpenVPN works on one core, so a full core is the limit while the mean over all looks idle.
+    OpenVPN works on one core, so a full core is the limit while the mean over all looks idle. The
+    scheduler may move it from core to core, and then none is full on average: the busiest core of
+    each tick is, and its mean is given as well.
 
     Returns:
-        `busiest_core` (its number) and `busiest_core_pct` (100 - idle - wait).
+        `busiest_core` (its number), `busiest_core_pct` (100 - idle - wait, time-weighted mean) and
+        `busiest_core_tick_pct` (the same of the core that was busiest in each tick).
     """
-    busy = {}
-    for column in ticks.columns:
-        core = re.fullmatch(r"cpu(\d+)_idle_pct", str(column))
-        if core:
-            idle, _ = counters.mean_and_sd(ticks, column)
-            waiting, _ = counters.mean_and_sd(ticks, f"cpu{core[1]}_wait_pct")
-            busy[int(core[1])] = 100.0 - idle - (waiting if np.isfinite(waiting) else 0.0)
-    busy = {core: share for core, share in busy.items() if np.isfinite(share)}
-    if not busy:
+    numbers = [found[1] for c in ticks.columns if (found := _CORE.fullmatch(str(c)))]
+    if not numbers or ticks.empty:
         return {}
-    most = max(busy, key=busy.__getitem__)
-    return {"busiest_core": most, "busiest_core_pct": busy[most]}
+    busy = np.column_stack([_core_busy(ticks, f"cpu{number}") for number in numbers])
+    weight = np.where(np.isfinite(busy), ticks["dt_s"].to_numpy(dtype=np.float64)[:, None], 0.0)
+    seen = weight.sum(axis=0)
+    if not seen.any():
+        return {}
+    means = np.nansum(busy * weight, axis=0) / np.where(seen > 0, seen, np.nan)
+    most = int(np.nanargmax(means))
+    some = np.isfinite(busy).any(axis=1)
+    by_tick = np.nanmax(busy[some], axis=1)
+    return {
+        "busiest_core": int(numbers[most]),
+        "busiest_core_pct": float(means[most]),
+        "busiest_core_tick_pct": float(np.average(by_tick, weights=weight[some].max(axis=1))),
+    }
+
+
+def _core_busy(ticks: pd.DataFrame, core: str) -> NDArray[np.float64]:
+    """100 - idle - wait of a core in each tick; NaN where its clock did not move: all shares are 0."""
+    shares = ticks[[c for c in ticks.columns if str(c).startswith(f"{core}_")]]
+    idle = ticks[f"{core}_idle_pct"].to_numpy(dtype=np.float64)
+    wait = (
+        ticks[f"{core}_wait_pct"].to_numpy(dtype=np.float64) if f"{core}_wait_pct" in ticks else 0
+    )
+    return np.where(shares.sum(axis=1).to_numpy() > 0, 100.0 - idle - wait, np.nan)
 
 
 def _process_load(

@@ -20,6 +20,7 @@ from perfkit.analysis import confidence, rates, transport
 from perfkit.analysis.checks import findings_of
 from perfkit.analysis.reduction import Prepared, prepare
 from perfkit.analysis.sensitivity import sensitivity
+from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
@@ -40,12 +41,14 @@ class Summary:
         clients: One row a (slot, client), failed ones included.
         sensitivity: See `perfkit.analysis.sensitivity.sensitivity`; all slots with a window.
         findings: What a reader of the figures must know.
+        vpn: What OpenVPN said; None when it said nothing.
     """
 
     tests: pd.DataFrame
     clients: pd.DataFrame
     sensitivity: pd.DataFrame
     findings: tuple[Finding, ...]
+    vpn: VpnSummary | None = None
 
 
 def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame) -> Summary:
@@ -87,7 +90,11 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     clients = pd.concat(per_client, ignore_index=True) if per_client else outcomes.copy()
     moves = pd.concat(moved, ignore_index=True) if moved else pd.DataFrame()
     findings += findings_of(logs, segments, outcomes, tests)
-    return Summary(tests=tests, clients=clients, sensitivity=moves, findings=tuple(findings))
+    vpn = summarise_vpn(logs)
+    findings += vpn.findings if vpn else ()
+    return Summary(
+        tests=tests, clients=clients, sensitivity=moves, findings=tuple(findings), vpn=vpn
+    )
 
 
 def _outline(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> dict[str, Any]:
@@ -114,6 +121,8 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     counted = list(prepared.counted)
     ours = arrived["host"].isin(counted)
     seconds = rates.per_second_bps(intervals[intervals["host"].isin(counted)], window)
+    if not prepared.is_fine:  # spread evenly, seconds would look alike that nobody has seen
+        seconds = seconds[:0]
     goodput = prepared.goodput_by_host(window).reindex(counted, fill_value=0.0)
     error, batches = confidence.batch_means_error(seconds), confidence.batch_count(len(seconds))
     return {
@@ -128,6 +137,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "goodput_se_bps": error,
         "goodput_ci_bps": confidence.half_width(error, batches),
         "goodput_batches": batches,
+        "resolution_s": prepared.resolution_s,
         "goodput_sd_bps": float(seconds.std(ddof=1)) if len(seconds) > 1 else np.nan,
         "clients_starved": int((goodput <= STARVED_SHARE * goodput.median()).sum()),
         "disagreeing_streams": rates.disagreeing_streams(arrived),

@@ -8,6 +8,7 @@ a mean of percentages would give a client of ten datagrams the weight of one of 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ SEGMENT_BYTES = 1448
 METHOD = (
     "TCP, by the senders' own counts over their whole streams: efficiency = (transmitted - "
     "retransmitted bytes) / transmitted bytes (RFC 6349, TCP efficiency), where the tools count "
-    f"segments and each is taken as {SEGMENT_BYTES} bytes, so it is a lower bound; 1 GB = 10^9 bytes"
+    "segments and each is taken as its connection's MSS (maximum segment size) where a log says it, "
+    f"else as {SEGMENT_BYTES} bytes, so it is a lower bound; 1 GB = 10^9 bytes"
 )
 UDP_METHOD = (
     "UDP, by the receiver's reports of whole streams: loss = all datagrams lost / all sent; "
@@ -48,23 +50,35 @@ def tcp_figures(placed: pd.DataFrame, counted: Collection[str]) -> dict[str, flo
     Returns:
         `retransmits`, `retransmits_per_gb` (segments per 10^9 payload bytes),
         `tcp_efficiency_pct`, `resent_share` (bytes sent again per payload byte, at most) and
-        `tcp_senders` (clients whose count is known); empty when none is.
+        `tcp_senders` (clients whose count is known); `mss_min_bytes` and `mss_max_bytes`. What no
+        log says is not there.
 
     Source: RFC 6349 section 4.2, TCP efficiency.
     """
     sent = _tcp_summaries(placed)
     sent = sent[sent["host"].isin(list(counted)).to_numpy()]
     size, again = float(sent["size_bytes"].sum()), float(sent["retransmits"].sum())
+    mss = _mss(placed, counted)
     if not size > 0:
-        return {}
-    share = again * SEGMENT_BYTES / size
-    return {
+        return mss
+    segment = sent["mss_bytes"].fillna(SEGMENT_BYTES) if "mss_bytes" in sent else SEGMENT_BYTES
+    share = float((sent["retransmits"] * segment).sum()) / size
+    return mss | {
         "retransmits": again,
         "retransmits_per_gb": again / size * SI_PREFIXES["G"],
         "tcp_efficiency_pct": 100.0 / (1.0 + share),
         "resent_share": share,
         "tcp_senders": int(sent["host"].nunique()),
     }
+
+
+def _mss(placed: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
+    """The smallest and the largest MSS of the clients' connections; empty when no log says it."""
+    if "mss_bytes" not in placed:
+        return {}
+    own = placed["host"].isin(list(counted)) & (placed["protocol"] == "tcp")
+    sizes = placed.loc[own.to_numpy(dtype=bool), "mss_bytes"].dropna()
+    return {"mss_min_bytes": float(sizes.min()), "mss_max_bytes": float(sizes.max())}
 
 
 def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
@@ -115,7 +129,8 @@ def _one_report_a_stream(lines: pd.DataFrame) -> pd.DataFrame:
     stream = lines.groupby(STREAM, observed=True, sort=False).ngroup().to_numpy()
     ended = np.isin(stream, stream[summary])
     rest = lines[~ended & (lines["kind"] == "interval").to_numpy()]
-    how = {"lost": "sum", "datagrams": "sum", "jitter_s": "last", "out_of_order": "sum"}
+    how: dict[str, Any] = {"lost": "sum", "datagrams": "sum", "jitter_s": "last"}
+    how["out_of_order"] = lambda counts: counts.sum(min_count=1)  # none said is not 0
     how = {column: act for column, act in how.items() if column in rest}
     added = rest.groupby(STREAM, observed=True, sort=False)[list(how)].agg(how)
     return pd.concat([lines.loc[summary, list(how)], added], ignore_index=True)

@@ -89,6 +89,8 @@ _TRAFFIC = (
     Column("jitter_s", "float", "s", "RFC 1889 jitter", _at_least_0, required=False),
     Column("lost", "float", "", "datagrams missing", None, required=False),
     Column("datagrams", "float", "", "datagrams sent", None, required=False),
+    Column("out_of_order", "float", "", "datagrams after later ones", _at_least_0, required=False),
+    Column("mss_bytes", "float", "byte", "TCP's, at the connection", _above_0, required=False),
     Column("line_no", "int", "", "line in the log, from 1", _above_0),
 )
 
@@ -153,6 +155,11 @@ _EVENTS = (
     Column("timed_out", "bool", "", "ended at its time limit"),
 )
 
+_OF_A_HOST = (
+    Column("host", "text", "", "the host whose log this is; in a run only", required=False),
+    Column("t_s", "float", "s", "from T0; in a run only", required=False),
+)
+
 _VPN_CLIENTS = (
     Column("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
     Column("t_utc", "time", "", "when the status was written"),
@@ -169,6 +176,7 @@ _VPN_CLIENTS = (
     Column("peer_id", "int", "", "-1 = not printed"),
     Column("cipher", "text", "", "of the data channel"),
     Column("line_no", "int", "", "line in the file, from 1", _above_0),
+    *_OF_A_HOST,
 )
 
 _COMPRESSION = ("pre_compress", "post_compress", "pre_decompress", "post_decompress")
@@ -188,6 +196,7 @@ _VPN_COUNTERS = (
         for name in _COMPRESSION
     ),
     Column("line_no", "int", "", "line in the file, from 1", _above_0),
+    *_OF_A_HOST,
 )
 
 _VPN_EVENTS = (
@@ -198,6 +207,7 @@ _VPN_EVENTS = (
     Column("peer_port", "int", "", "0 = not printed", _at_least_0),
     Column("text", "text", "", "the message"),
     Column("line_no", "int", "", "line in the log, from 1", _above_0),
+    *_OF_A_HOST,
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

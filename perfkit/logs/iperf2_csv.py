@@ -25,7 +25,7 @@ from perfkit.logs.arrowtext import split_lines, to_floats
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.frames import SIDES
 from perfkit.logs.iperf2_endpoints import Endpoints, Rows
-from perfkit.logs.traffic import UNKNOWN, describe_streams
+from perfkit.logs.traffic import SENDER, UNKNOWN, describe_streams
 from perfkit.units import MS_PER_S, US_PER_S, bytes_to_bits
 
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
@@ -95,6 +95,8 @@ def parse(data: bytes, path: Path) -> Reading:
     _refuse(rows, found, text, cut_line_no=len(text) if cut else 0)
     rows.columns |= _tail_columns(rows)
     frame = Endpoints(rows).frame()
+    if "out_of_order" in frame:  # a sender prints 0
+        frame["out_of_order"] = frame["out_of_order"].where(frame["side"] != SIDES[SENDER])
     return Reading(
         path=path,
         format="iperf2-csv",
@@ -199,6 +201,9 @@ def _tail_columns(rows: Rows) -> dict[str, NDArray[np.float64]]:
         "rtt_s": np.where(rtt_us > 0, rtt_us, np.nan) / US_PER_S,
         "jitter_s": _not_negative(_named(rows, "jitter")) / MS_PER_S,
         "lost": np.where(np.isnan(datagrams), np.nan, losses),
+        "out_of_order": np.where(
+            np.isnan(datagrams), np.nan, _not_negative(_named(rows, "outoforder"))
+        ),
         "datagrams": datagrams,
     }
 

@@ -45,7 +45,7 @@ from perfkit.logs.traffic import (
 from perfkit.units import bytes_to_bits
 
 _SUM_NAMES = ("sum", "sum_bidir_reverse", "sum#2")  # before 3.11 the reverse one is a second sum
-_OF_LOSSES = ("jitter_s", "lost")
+_OF_LOSSES = ("jitter_s", "lost", "out_of_order")
 _AGREES = 0.02
 _TOLERATED = 0.01  # datagrams under way at the end are not lost and not received
 
@@ -144,6 +144,7 @@ class Figures:
         # After -O iperf3's clock starts again: its 0 s is where counting began.
         omitted_s = number(setup.get("omit", 0))
         connected_utc_s = number(connected) + (omitted_s if omitted_s > 0 else 0)
+        mss_bytes = number(start.get("tcp_mss", start.get("tcp_mss_default")))
         for record in objects(start.get("connected")):
             test.numbers[socket_of(record)] = len(self.streams)
             self.streams.append(
@@ -154,6 +155,7 @@ class Figures:
                     peer_port=port(record.get("remote_port")),
                     protocol=test.protocol,
                     connected_utc_s=connected_utc_s,
+                    mss_bytes=mss_bytes if test.protocol == "tcp" else math.nan,
                 )
             )
         return test
@@ -276,6 +278,8 @@ class Figures:
                     figures["lost"] = figures["datagrams"]
                 elif math.isnan(size_bytes):
                     figures["lost"] = math.nan
+                if way == SENDER:  # the receiver's count does not come over: 0 is printed
+                    figures["out_of_order"] = math.nan
                 self._add_row(test, stream, SUMMARY, RECEIVER, figures, socket_of(record))
 
     def _add_row(

@@ -26,6 +26,11 @@ _TEST_BEGINS = re.compile(rb"(?:Connecting to host|(Accepted connection) from) "
 _TIME = re.compile(rb"Time: (\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT)")
 _HEADER = re.compile(rb"\[ ID\](?:\[Role\])? Interval +Transfer +(?:Bandwidth|Bitrate)")
 _RULE = re.compile(rb"(?:- ){4,}|Test Complete")
+_MSS = re.compile(rb"TCP MSS: ([1-9]\d{0,5}) ")
+_OUT_OF_ORDER = re.compile(
+    rb"\[ *(?:\d+|SUM)\](?:\[[TR]X-[CS]\])? +[\d.]+- *[\d.]+ +sec +(\d{1,15}) "
+    rb"datagrams received out-of-order"
+)
 _PROTOCOL = re.compile(rb"Starting Test: protocol: (TCP|UDP),")
 _PLAIN = re.compile(
     rb"$|-{8,}|Server listening on \d|iperf3: exiting|iperf 3\.\d|Linux |Darwin |FreeBSD |CYGWIN|"
@@ -33,7 +38,7 @@ _PLAIN = re.compile(
     rb"(?:snd|rcv)_tcp_congestion |TCP window size|Using TCP Autotuning|Sent \d|"
     rb"Finished omit period|"
     rb"\[ *(?:\d+|SUM)\](?:\[[TR]X-[CS]\])? +(?:\((?:sender|receiver) statistics not available\)|"
-    rb"Sent \d+ datagrams|[\d.]+- *[\d.]+ +sec +\d+ datagrams received out-of-order)"
+    rb"Sent \d+ datagrams)"
 )
 _MESSAGE = re.compile(
     rb"(?i)iperf3: |.*(?:error|refused|warning|unable|terminated|busy|timed? ?out|failed)"
@@ -46,6 +51,7 @@ class Test:
 
     Attributes:
         counts: Whose columns its intervals have: `sender`, `receiver`; empty = they do not tell.
+        mss_bytes: TCP's largest segment; NaN = not said.
         utc_s: When it began, by its own clock; NaN = not said.
         is_extra: It is the server's own output in the client's (--get-server-output).
         is_done: The client said so, so the two ends exchanged their results.
@@ -56,6 +62,7 @@ class Test:
     is_reverse: bool = False
     protocol: str = "tcp"
     counts: str = ""
+    mss_bytes: float = np.nan
     utc_s: float = np.nan
     summary_line_no: int = _NEVER
     is_extra: bool = False
@@ -77,12 +84,14 @@ class Furniture:
         tests: In their order; the first is whatever stands before the first beginning.
         streams: Number of the test, and the ends; in the order of the streams' numbers.
         opened: Line, id, number of the stream, number of the test: one for each connection line.
+        out_of_order: Line and count of what is said about the summary after it.
         is_stamped: Lines have a time stamp in front.
     """
 
     tests: list[Test] = field(default_factory=lambda: [Test(0)])
     streams: list[tuple[int, Stream]] = field(default_factory=list)
     opened: list[tuple[int, int, int, int]] = field(default_factory=list)
+    out_of_order: list[tuple[int, int]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
     is_stamped: bool = False
@@ -111,10 +120,10 @@ class _Reader:
             self._rule_line_no = line_no
         elif _HEADER.match(line):
             self._read_header(self.found.tests[-1], line_no, line)
-        elif not self._read_setting(line) and not _PLAIN.match(line):
+        elif not self._read_setting(line_no, line) and not _PLAIN.match(line):
             self._read_other(line_no, line)
 
-    def _read_setting(self, line: bytes) -> bool:
+    def _read_setting(self, line_no: int, line: bytes) -> bool:
         """Take a line that says something about the whole test; False if it is none."""
         test = self.found.tests[-1]
         if time := _TIME.match(line):
@@ -122,6 +131,10 @@ class _Reader:
                 self._utc_s = email.utils.parsedate_to_datetime(time[1].decode()).timestamp()
         elif protocol := _PROTOCOL.match(line):
             test.protocol = protocol[1].decode().lower()
+        elif mss := _MSS.match(line):
+            test.mss_bytes = float(mss[1])
+        elif late := _OUT_OF_ORDER.match(line):
+            self.found.out_of_order.append((line_no, int(late[1])))
         elif line.startswith(b"Reverse mode, remote host"):
             test.is_reverse = True
         elif line.startswith(b"Server output:"):

@@ -187,6 +187,23 @@ def _mend_udp(lines: Lines, kinds: NDArray[np.int8]) -> bool:
     return True
 
 
+def out_of_order(lines: Lines, found: Furniture) -> NDArray[np.float64]:
+    """Datagrams that came late, said in a line before the receiver's summary they are about.
+
+    It names no stream but is printed stream by stream. Where none came late there is no such
+    line, so the receiving end's other summaries have 0; the sending end does not learn the count.
+    """
+    is_udp = np.array([test.protocol == "udp" for test in found.tests])[lines.test]
+    own = is_udp & (kinds(lines, found) == SUMMARY) & (lines.way == RECEIVER)
+    late = np.where(own & (lines.label != SENDER), 0.0, np.nan)
+    rows = np.flatnonzero(late == 0)
+    after = np.searchsorted(lines.line_no[rows], [line_no for line_no, _ in found.out_of_order])
+    for place, (_, count) in zip(after.tolist(), found.out_of_order, strict=True):
+        if place < len(rows):
+            late[rows[place]] = count
+    return late
+
+
 def _repeats(lines: Lines) -> NDArray[np.bool_]:
     """Lines that are their stream's last line once more, as servers print at an interrupt."""
     order = np.lexsort((lines.line_no, lines.stream))

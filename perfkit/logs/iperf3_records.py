@@ -19,6 +19,7 @@ FIGURES = {
     "jitter_s": ("jitter_ms", MS_PER_S),
     "lost": ("lost_packets", 1.0),
     "datagrams": ("packets", 1.0),
+    "out_of_order": ("out_of_order", 1.0),
 }
 
 

@@ -27,7 +27,15 @@ from perfkit.errors import TruncatedError
 from perfkit.logs.arrowtext import split_lines, to_factors, to_floats
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.iperf3_furniture import Furniture, read_furniture
-from perfkit.logs.iperf3_lines import OMITTED, Lines, kinds, leave_out, name_streams, tell_ways
+from perfkit.logs.iperf3_lines import (
+    OMITTED,
+    Lines,
+    kinds,
+    leave_out,
+    name_streams,
+    out_of_order,
+    tell_ways,
+)
 from perfkit.logs.traffic import RECEIVER, SENDER, SUM, UNKNOWN, describe_streams, to_frame
 from perfkit.units import BINARY_PREFIXES, MS_PER_S, SI_PREFIXES, bytes_to_bits
 
@@ -158,6 +166,7 @@ def _frame(lines: Lines, found: Furniture) -> pd.DataFrame:
     is_udp = np.array([test.protocol == "udp" for test in found.tests])[lines.test]
     columns = dict(lines.columns)
     count = columns.pop("count")
+    columns["out_of_order"] = out_of_order(lines, found)
     columns["retransmits"] = np.where(is_udp, np.nan, count)
     columns["datagrams"] = np.where(is_udp & np.isfinite(count), count, columns["datagrams"])
     if (lines.label == SENDER).any():  # 3.2 and later print a sender's losses as 0
@@ -165,7 +174,10 @@ def _frame(lines: Lines, found: Furniture) -> pd.DataFrame:
             columns[name] = np.where(lines.label == SENDER, np.nan, columns[name])
     streams = [
         dataclasses.replace(
-            stream, protocol=found.tests[test].protocol, connected_utc_s=found.tests[test].utc_s
+            stream,
+            protocol=found.tests[test].protocol,
+            connected_utc_s=found.tests[test].utc_s,
+            mss_bytes=found.tests[test].mss_bytes,
         )
         for test, stream in found.streams
     ]

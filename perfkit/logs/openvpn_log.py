@@ -36,6 +36,7 @@ EVENTS: dict[str, str] = {
     r"Authenticate/Decrypt packet error|Bad encapsulated packet",
     "refused": r"exceed maximum number of clients|Connection attempt from \S+ ignored",
     "replaced": r"will cause previous active sessions",
+    "renegotiation": r"TLS: soft reset",
     "tunnel-up": r"Initialization Sequence Completed",
     "connected": r"Peer Connection Initiated with",
     "restart": r"SIG(?:USR1|HUP)\[.*\] received|"

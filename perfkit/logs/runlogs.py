@@ -6,13 +6,14 @@ measured offset, and every placement carries the bound within which it is right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from perfkit.logs import frames
 from perfkit.model import NetworkPath
 
 
@@ -23,6 +24,33 @@ class Finding:
     where: str
     text: str
     level: Literal["warning", "note"] = "warning"
+
+
+NAMED = 8  # hosts named in one finding; the table of logs has all
+
+
+def grouped(findings: Sequence[Finding]) -> list[Finding]:
+    """What was found alike in the same log of many hosts, said once with their names.
+
+    Returns:
+        The findings in the order in which each was first said.
+    """
+    alike: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        file = finding.where.rpartition("/")[2]
+        alike.setdefault((file, finding.text, finding.level), []).append(finding)
+    said = []
+    for (file, text, _), found in alike.items():
+        if len(found) == 1:
+            said.append(found[0])
+            continue
+        hosts = [finding.where.rpartition("/")[0] for finding in found]
+        more = (
+            f" and {len(hosts) - NAMED} more, see the table of logs" if len(hosts) > NAMED else ""
+        )
+        named = f"{', '.join(hosts[:NAMED])}{more}"
+        said.append(Finding(f"{file} of {len(hosts)} hosts", f"{text} ({named})", found[0].level))
+    return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +123,28 @@ class LogNote:
     remark: str = ""
 
 
+VPN_KINDS = ("vpn-clients", "vpn-counters", "vpn-events")
+
+
+def _empty(kind: str) -> Callable[[], pd.DataFrame]:
+    return lambda: frames.empty(kind).assign(host="", t_s=np.nan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VpnLogs:
+    """What OpenVPN said on all hosts; frames of `VPN_KINDS`, each row with its `host` and `t_s`.
+
+    Attributes:
+        clients: The server's status.
+        counters: The clients' statistics.
+        events: What all of them logged.
+    """
+
+    clients: pd.DataFrame = field(default_factory=_empty("vpn-clients"))
+    counters: pd.DataFrame = field(default_factory=_empty("vpn-counters"))
+    events: pd.DataFrame = field(default_factory=_empty("vpn-events"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLogs:
     """Everything `read_run` found; frames keep the contracts of `perfkit.logs.frames`.
@@ -104,6 +154,7 @@ class RunLogs:
         hosts: One row a host: name, role, address, tunnel_address, state, reason, log.
         facts: What each host said about itself, by host.
         events, traffic, monitor, process: Frames `events`, `run-traffic`, `monitor`, `process`.
+        vpn: What OpenVPN said.
         messages: What a tool said went wrong, by (slot, host).
         logs: One entry a log.
     """
@@ -119,6 +170,7 @@ class RunLogs:
     traffic: pd.DataFrame
     monitor: pd.DataFrame
     process: pd.DataFrame
+    vpn: VpnLogs = field(default_factory=VpnLogs)
     messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
     logs: tuple[LogNote, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from perfkit.errors import LogError, PerfkitError, RunError
-from perfkit.logs import anchor, frames
+from perfkit.errors import LogError, PerfkitError, RunError, UnknownFormatError
+from perfkit.logs import anchor, frames, slottraffic
 from perfkit.logs.arrowtext import to_categories
 from perfkit.logs.cache import Cache
 from perfkit.logs.events import parse_record, to_frame
 from perfkit.logs.format import Reading
 from perfkit.logs.many import read_all
 from perfkit.logs.registry import load
-from perfkit.logs.runlogs import Clock, Finding, LogNote, RunLogs, SlotPlan, clocks_from
+from perfkit.logs.runlogs import (
+    VPN_KINDS,
+    Clock,
+    Finding,
+    LogNote,
+    RunLogs,
+    SlotPlan,
+    VpnLogs,
+    clocks_from,
+    grouped,
+)
 from perfkit.model import NetworkPath
 from perfkit.runs import Run
 
 _COUNTERS = (("monitor.csv", "dstat"), ("procstat.csv", "procstat"))
+_VPN = ("openvpn-status.log", "openvpn.log")  # of the server and of clients, told apart by content
+_LONGEST_MESSAGE = 200
+# What perfkit's own starter puts in the place of a test's log: why there was no test.
+_OWN_WORDS = re.compile(rb"\S+Z run-slot: ([^\n]{1,200})\n")
 
 
 class RunReader:
@@ -72,9 +85,10 @@ class RunReader:
             traffic=traffic,
             monitor=self._counters("monitor.csv", "monitor"),
             process=self._counters("procstat.csv", "process"),
+            vpn=self._vpn(),
             messages=self.messages,
             logs=tuple(self.logs),
-            findings=tuple(self.findings),
+            findings=tuple(grouped(self.findings)),
         )
 
     def _clock(self, host: str) -> Clock:
@@ -108,78 +122,102 @@ class RunReader:
 
     def _slot_traffic(self, slot: SlotPlan) -> pd.DataFrame:
         """All traffic logs of a slot: each client's, and the server's about all of them."""
-        names, found = [], []
+        names, found, assumed = [], [], 0
         for name in self.names:
             path = self.run.host_raw_dir(name) / f"{slot.name}.log"
-            reading = self._read(path) if name != self.server else None
+            reading = self._read_traffic(path, slot.name) if name != self.server else None
             if reading is None:
                 continue
             if reading.messages:
                 self.messages[slot.name, name] = reading.messages[-1]
+            assumed += slottraffic.lacks_side(reading.frame)
             names.append(name)
-            found.append(reading.frame)
-        sent = frames.concat(found, "traffic")
-        # Added once for all logs: thousands of small frames would each pay for three columns.
-        places = np.repeat(np.arange(len(found)), [len(frame) for frame in found])
-        clients = to_categories(places, names)
-        sent = _owned(sent, slot.name, clients, clients)
-        received = self._server_log(slot)
-        if received is None:
-            return sent
-        owners = self._owners(received, sent)
-        nobodys = received.loc[(owners == "") & (received["stream"] >= 0), "stream"].nunique()
+            found.append(slottraffic.with_sides(reading, of_server=False))
+        sent = slottraffic.of_clients(slot.name, names, found)
+        reading = self._server_log(slot)
+        if reading is not None:
+            assumed += slottraffic.lacks_side(reading.frame)
+            received = slottraffic.with_sides(reading, of_server=True)
+            sent = frames.concat([sent, self._received(slot, received, sent)], "run-traffic")
+        if assumed:
+            text = f"the format of {assumed} logs {slottraffic.SIDE_ASSUMED}"
+            self.findings.append(Finding(slot.name, text, "note"))
+        return sent
+
+    def _received(self, slot: SlotPlan, received: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
+        clients = self.hosts[self.hosts["role"] != "server"]
+        named = slottraffic.owners(received, sent, clients)
+        nobodys = received.loc[(named == "") & (received["stream"] >= 0), "stream"].nunique()
         if nobodys:
             text = f"{nobodys} streams at the server are from no client of this run"
             self.findings.append(Finding(slot.name, text))
-        there = to_categories(np.zeros(len(received), dtype=np.int8), [self.server])
-        owned = _owned(received, slot.name, pd.Categorical(owners.astype(str)), there)
-        return frames.concat([sent, owned], "run-traffic")
+        return slottraffic.of_server(slot.name, self.server, received, named)
 
-    def _server_log(self, slot: SlotPlan) -> pd.DataFrame | None:
+    def _server_log(self, slot: SlotPlan) -> Reading | None:
         if slot.server is not None or not self.server:
             return None
         path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
         if not path.is_file():
-            text = "the server's log is missing: sender-side figures"
+            text = "the server's log is missing: figures are what the clients' logs say"
             self.findings.append(Finding(slot.name, text))
+        return self._read_traffic(path, slot.name)
+
+    def _read_traffic(self, path: Path, slot: str) -> Reading | None:
+        """A traffic log of whatever format; of one that is none, its last line is the message."""
+        unknown = isinstance(self._found.get(path), UnknownFormatError)
+        if unknown and (own := _OWN_WORDS.fullmatch(load(path))):
+            del self._found[path]
+            self.messages[slot, path.parent.name] = own[1].decode("utf-8", "replace")
+            return None
         reading = self._read(path)
-        return None if reading is None else reading.frame
-
-    def _owners(self, received: pd.DataFrame, sent: pd.DataFrame) -> NDArray[np.object_]:
-        """The client of each row of a server's log: by both ends' ports, else by its address.
-
-        Hosts that share one address (loopback) can only be told apart by the port.
-        """
-        streams = sent.drop_duplicates(["host", "stream"])
-        ends = zip(streams["local_address"].astype("str"), streams["local_port"], strict=True)
-        by_end = dict(zip(ends, streams["host"].astype("str"), strict=True))
-        clients = self.hosts[self.hosts["role"] != "server"]
-        pairs = [
-            (str(address), str(name))
-            for column in ("address", "tunnel_address")
-            for address, name in zip(clients[column], clients["name"], strict=True)
-            if address
-        ]
-        times_seen = Counter(address for address, _ in pairs)
-        by_address = {address: name for address, name in pairs if times_seen[address] == 1}
-        ends = zip(received["peer_address"].astype("str"), received["peer_port"], strict=True)
-        names = [by_end.get(end) or by_address.get(end[0], "") for end in ends]
-        return np.array(names, dtype=object)
+        try:
+            if reading is not None:
+                return slottraffic.checked(reading)
+        except LogError as exc:
+            self._lost(path, exc)
+            unknown = True
+        if unknown:
+            last = load(path).rstrip().rsplit(b"\n", 1)[-1][:_LONGEST_MESSAGE]
+            self.messages[slot, path.parent.name] = last.decode("utf-8", "replace").strip()
+        return None
 
     def _counters(self, file: str, kind: str) -> pd.DataFrame:
         found = []
         for name in self.names:
             path = self.run.host_raw_dir(name) / file
             reading = self._read(path)
-            if reading is None or reading.frame.empty:
-                continue
-            offset = self._clock(name).offset_s(self.t0_utc_s)
-            t_utc = reading.frame["t_utc"] - pd.Timedelta(seconds=offset)
-            t_s = (t_utc - pd.Timestamp(self.t0_utc_s, unit="s", tz="UTC")).dt.total_seconds()
-            host = to_categories(np.zeros(len(t_s), dtype=np.int8), [name])
-            found.append(reading.frame.assign(host=host, t_utc=t_utc, t_s=t_s))
+            if reading is not None and len(reading.frame):
+                found.append(self._on_time_line(reading.frame, name))
         frame = frames.concat(found, kind)
         return frame if "t_s" in frame else frame.assign(t_s=np.nan)
+
+    def _on_time_line(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """A host's rows with its name and their time from T0, its clock corrected."""
+        offset = self._clock(name).offset_s(self.t0_utc_s)
+        t_utc = frame["t_utc"] - pd.Timedelta(seconds=offset)
+        t_s = (t_utc - pd.Timestamp(self.t0_utc_s, unit="s", tz="UTC")).dt.total_seconds()
+        host = to_categories(np.zeros(len(t_s), dtype=np.int8), [name])
+        return frame.assign(host=host, t_utc=t_utc, t_s=t_s)
+
+    def _vpn(self) -> VpnLogs:
+        """What OpenVPN said on every host: its status or statistics, and its log."""
+        found: dict[str, list[pd.DataFrame]] = {kind: [] for kind in VPN_KINDS}
+        for name in self.names:
+            for file in _VPN:
+                path = self.run.host_raw_dir(name) / file
+                reading = self._read(path, quietly=True)
+                if reading is None:
+                    continue
+                if reading.kind in found:
+                    found[reading.kind].append(self._on_time_line(reading.frame, name))
+                else:
+                    self._lost(path, LogError(path, f"{reading.format}, which is not OpenVPN's"))
+        joined = {
+            kind.removeprefix("vpn-"): frames.concat(rows, kind)
+            for kind, rows in found.items()
+            if any(len(frame) for frame in rows)
+        }
+        return VpnLogs(**joined)
 
     def _facts(self) -> dict[str, dict[str, Any]]:
         facts = {}
@@ -201,27 +239,33 @@ class RunReader:
         for name in self.names:
             folder = self.run.host_raw_dir(name)
             kind = "server.log" if name == self.server else "log"
-            tasks += [(folder / f"{slot.name}.{kind}", "iperf2") for slot in self.slots]
+            tasks += [(folder / f"{slot.name}.{kind}", None) for slot in self.slots]
             tasks += [(folder / file, form) for file, form in _COUNTERS]
+            tasks += [(folder / file, None) for file in _VPN]
         tasks = [task for task in tasks if task[0].is_file()]
         paths = [path for path, _ in tasks]
         read = read_all(tasks, self._executor, self._cache)
         self._found = dict(zip(paths, read, strict=True))
 
-    def _read(self, path: Path) -> Reading | None:
+    def _read(self, path: Path, *, quietly: bool = False) -> Reading | None:
+        """A log that was read ahead; None when it is not there, or lost, which is then noted.
+
+        Args:
+            quietly: Its notes, where it is whole, are for the table of logs only.
+        """
         reading = self._found.pop(path, None)
         if isinstance(reading, LogError):
             self._lost(path, reading)
             return None
         if reading is not None:
-            self._note(reading)
+            self._note(reading, quietly=quietly)
         return reading
 
-    def _note(self, reading: Reading) -> None:
+    def _note(self, reading: Reading, *, quietly: bool) -> None:
         log = str(reading.path.relative_to(self.run.raw_dir))
         if reading.unparsed.count:
             self.findings.append(Finding(log, str(reading.unparsed)))
-        for note in reading.notes:
+        for note in reading.notes if reading.partial or not quietly else ():
             level: Literal["warning", "note"] = "warning" if reading.partial else "note"
             self.findings.append(Finding(log, note, level))
         self.logs.append(
@@ -251,13 +295,3 @@ def _slot(record: dict[str, Any]) -> SlotPlan:
         path=NetworkPath(record.get("path", "direct")),
         server=record.get("server"),
     )
-
-
-def _owned(
-    frame: pd.DataFrame, slot: str, clients: pd.Categorical[Any], log_hosts: pd.Categorical[Any]
-) -> pd.DataFrame:
-    """A log's own lines (sums repeat them) with the slot, the client and the log's host."""
-    slots = to_categories(np.zeros(len(frame), dtype=np.int8), [slot])
-    named = frame.assign(slot=slots, host=clients, log_host=log_hosts)
-    own = named["kind"].isin(["interval", "summary"]).to_numpy(dtype=bool)
-    return named[own]

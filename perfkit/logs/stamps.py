@@ -33,7 +33,7 @@ _PRINTED = (  # the last two are a spreadsheet's
     r"^\s*(?P<day>[0-9]{1,2})\.(?P<month>[0-9]{1,2})\.(?P<year>[0-9]{4}) +" + _CLOCK,
     r"^\s*(?P<year>[0-9]{4})-(?P<month>[0-9]{1,2})-(?P<day>[0-9]{1,2}) +" + _CLOCK,
 )
-_LATEST_EPOCH_S = 9.2e9  # what int64 nanoseconds can hold
+LATEST_EPOCH_S = 9.2e9  # what int64 nanoseconds can hold
 _LATEST_YEAR = 2261
 
 
@@ -57,7 +57,7 @@ class Intervals:
 
 def from_epoch(epoch_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Moments from seconds since 1970; a row without a readable one gets 0, so it is dropped."""
-    readable = np.isfinite(epoch_s) & (np.abs(epoch_s) < _LATEST_EPOCH_S)
+    readable = np.isfinite(epoch_s) & (np.abs(epoch_s) < LATEST_EPOCH_S)
     bad = int((~readable).sum())
     ms = np.round(np.where(readable, epoch_s, 0.0) * MS_PER_S).astype(np.int64)
     notes = (f"{bad} rows have no readable epoch",) if bad else ()

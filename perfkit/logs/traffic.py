@@ -29,6 +29,7 @@ class Stream:
     Attributes:
         local_address: The printing end; all empty or 0 when the log does not say.
         connected_utc_s: The stream's 0 s by the printer's clock, epoch seconds; NaN = not said.
+        mss_bytes: TCP's largest segment, without headers; NaN = not said.
     """
 
     local_address: str = ""
@@ -37,6 +38,7 @@ class Stream:
     peer_port: int = 0
     protocol: str = "tcp"
     connected_utc_s: float = np.nan
+    mss_bytes: float = np.nan
 
 
 def to_frame(
@@ -66,6 +68,8 @@ def to_frame(
     is_known = np.abs(connected_s) < _LATEST_UTC_S  # NaN is not
     connected_ms = np.where(is_known, np.round(connected_s * 1000), 0).astype("datetime64[ms]")
     connected_ms[~is_known] = np.datetime64("NaT")
+    mss_bytes = np.array([s.mss_bytes for s in every], dtype=np.float64)
+    columns = {**columns, "mss_bytes": np.where(mss_bytes > 0, mss_bytes, np.nan)[ends]}
     protocol = np.array([PROTOCOLS.index(s.protocol) for s in every], dtype=np.int8)
     if len(streams):  # a sum adds up streams of one test, and a log rarely holds both
         protocol[-1] = protocol[0]
@@ -91,6 +95,30 @@ def to_frame(
             "line_no": line_no,
         }
     )
+
+
+def last_row_before(
+    said: Sequence[tuple[int, int]], line_no: NDArray[np.int64], ids: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The place of the row that a line without figures is about: the last one of its id before it.
+
+    Args:
+        said: (number, id) of each such line.
+        line_no: Of each row, ascending.
+        ids: Of each row.
+
+    Returns:
+        One place for each of `said`; -1 where there is no such row.
+    """
+    if not len(said) or not len(ids):
+        return np.full(len(said), -1, dtype=np.int64)
+    lines, of = np.array(said, dtype=np.int64).T
+    shift = int(max(lines.max(), line_no[-1])) + 1
+    keys = ids.astype(np.int64) * shift + line_no
+    order = np.argsort(keys)
+    found = np.searchsorted(keys[order], of * shift + lines) - 1
+    row = order[np.maximum(found, 0)]
+    return np.where((found >= 0) & (ids[row] == of), row, -1)
 
 
 def _to_category(texts: Sequence[str]) -> pd.Categorical[Any]:

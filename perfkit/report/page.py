@@ -36,7 +36,7 @@ from perfkit.report.tables import ReportTable
 from perfkit.runs import Run, write_atomic
 
 Phases = Sequence[tuple[str, float]]
-_FOLDED = ("hosts", "logs")  # long and seldom wanted: closed until asked for
+_FOLDED = ("hosts", "vpn-clients", "logs")  # long and seldom wanted: closed until asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +135,7 @@ def write_frames(report: Report) -> None:
         "monitor": report.logs.monitor,
         "process": report.logs.process,
         "events": report.logs.events,
+        **{f"vpn-{name}": getattr(report.logs.vpn, name) for name in ("clients", "events")},
         "tests": report.summary.tests,
         "clients": report.summary.clients,
     }

@@ -114,3 +114,9 @@ kill -TERM "$ka"; sleep 1; kill -TERM "$server"; wait "$server"
 connect "$c" comma 10.77.0.1 client-nobody.log --proto tcp4-client --connect-timeout 2 --connect-retry-max 1
 sleep 4
 inside "$c" openvpn --client --remote 10.77.0.1 --no-such-option >out/client-mistake.log 2>&1 || true
+# Keys that are negotiated anew while the tunnel is up.
+serve server-renegotiated.log --reneg-sec 3 0
+sleep 1
+connect "$a" alpha 10.77.0.1 client-renegotiated.log --proto udp4 --reneg-sec 0; ka=$client
+sleep 9
+kill -TERM "$ka"; sleep 1; kill -TERM "$server"; wait "$server"

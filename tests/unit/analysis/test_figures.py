@@ -282,22 +282,68 @@ def test_a_client_cut_off_at_its_limit_counts_if_it_had_sent_over_the_whole_time
 
 
 def test_a_udp_clients_server_report_is_not_counted_twice() -> None:
-    columns = ["slot", "log_host", "stream", "stream_id", "side", "kind"]
-    rows = pd.DataFrame(
-        [
-            ("s", "server", 0, "1", "receiver", "interval"),
-            ("s", "client", 0, "1", "sender", "interval"),
-            ("s", "client", 0, "1", "receiver", "summary"),
-            ("s", "client", 1, "2", "sender", "interval"),
-            ("s", "client", 1, "*2", "receiver", "interval"),
-        ],
-        columns=columns,
+    rows = lines_of(
+        ("server", 0, "1", "receiver", "interval", 5001, 30000),
+        ("client", 0, "1", "sender", "interval", 30000, 5001),
+        ("client", 0, "1", "receiver", "summary", 30000, 5001),
+        ("client", 1, "2", "sender", "interval", 30001, 5001),
+        ("client", 1, "*2", "receiver", "interval", 30001, 5001),
     )
-    kept, side = rates.receiver_rows(rows)
+    kept, side = rates.receiver_rows(rows, "server")
     assert side == "receiver"
     assert kept["stream_id"].tolist() == ["1", "*2"]
-    alone, _ = rates.receiver_rows(rows.iloc[1:3])
+    assert kept["up"].tolist() == [True, False]
+    alone, _ = rates.receiver_rows(rows.iloc[1:3], "server")
     assert alone["kind"].tolist() == ["summary"]
+    assert alone["up"].tolist() == [True]
+
+
+def lines_of(*rows: tuple[str, int, str, str, str, int, int]) -> pd.DataFrame:
+    """Lines of one slot and one client."""
+    columns = ["log_host", "stream", "stream_id", "side", "kind", "local_port", "peer_port"]
+    return pd.DataFrame(rows, columns=columns).assign(slot="s", host="client")
+
+
+def test_both_ways_at_once_each_way_counts_where_it_arrived_and_once() -> None:
+    # iperf3 --bidir: the client's log has the server's total of what it sent as well.
+    rows = lines_of(
+        ("client", 0, "5", "sender", "interval", 30000, 5201),
+        ("client", 0, "5", "receiver", "summary", 30000, 5201),
+        ("client", 1, "7", "receiver", "interval", 30001, 5201),
+        ("client", 1, "7", "sender", "summary", 30001, 5201),
+        ("server", 0, "5", "receiver", "interval", 5201, 30000),
+        ("server", 1, "6", "sender", "interval", 5201, 30001),
+    )
+    kept, _ = rates.receiver_rows(rows, "server")
+    assert list(zip(kept["log_host"], kept["up"], strict=True)) == [
+        ("client", False),
+        ("server", True),
+    ]
+    without_server, _ = rates.receiver_rows(rows.iloc[:4], "server")
+    assert without_server["up"].tolist() == [True, False]
+
+
+def test_a_connection_whose_ports_one_log_lacks_is_counted_once() -> None:
+    rows = lines_of(
+        ("client", 0, "5", "sender", "interval", 0, 0),
+        ("client", 0, "5", "receiver", "summary", 0, 0),
+        ("server", 0, "5", "receiver", "interval", 5201, 30000),
+    )
+    kept, _ = rates.receiver_rows(rows, "server")
+    assert kept["log_host"].tolist() == ["server"]
+
+
+def test_where_nobody_says_what_arrived_the_senders_lines_are_taken() -> None:
+    rows = lines_of(("client", 0, "5", "sender", "interval", 30000, 5201))
+    kept, side = rates.receiver_rows(rows, "server")
+    assert (side, kept["up"].tolist()) == ("sender", [True])
+
+
+def test_the_resolution_is_the_length_that_half_of_the_bytes_come_in() -> None:
+    fine = intervals(("a", 0, 1, 40), ("a", 1, 2, 40), ("b", 0, 10, 20))
+    assert rates.resolution_s(fine) == 1.0
+    assert rates.resolution_s(fine.assign(size_bytes=[1, 1, 90])) == 10.0
+    assert np.isnan(rates.resolution_s(fine.iloc[:0]))
 
 
 def test_clients_that_move_next_to_nothing_are_counted_in_a_warning(tmp_path: Path) -> None:

@@ -273,3 +273,8 @@ def test_damaged_at_random_it_is_read_in_part_or_refused() -> None:
     for name in ("2.1.8-udp.server.csv", "2.2.n-tcp-e.client-3.csv"):
         for data in mutations((DATA / name).read_bytes(), 150, seed=20261122):
             survive(data)
+
+
+def test_datagrams_out_of_order_are_read_where_the_writer_may_have_received() -> None:
+    assert read("2.1.8-udp-late.server.csv").frame["out_of_order"].tolist() == [9, 9, 18]
+    assert read("2.1.8-udp.client-2.csv").frame["out_of_order"].isna().all()

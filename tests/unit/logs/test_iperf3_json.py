@@ -382,3 +382,16 @@ def test_values_of_any_type_in_any_place_are_read_or_refused() -> None:
         whole = raw(name)
         for _ in range(200):
             survive(json.dumps(stray(whole)).encode())
+
+
+def test_only_the_end_that_received_knows_what_came_out_of_order() -> None:
+    server, client = read("3.12-udp-late.server.json"), read("3.12-udp-late.client.json")
+    assert server.frame["out_of_order"].dropna().tolist() == [25]
+    assert server.frame.loc[server.frame["kind"] == "summary", "out_of_order"].notna().all()
+    assert "out_of_order" not in client.frame  # it prints 0, whatever came
+
+
+def test_the_mss_is_the_clients_and_a_servers_0_is_none() -> None:
+    assert set(read("3.12-tcp.client.json").frame["mss_bytes"]) == {32768}
+    assert "mss_bytes" not in read("3.12-reverse.server.json").frame
+    assert "mss_bytes" not in read("3.12-udp-loss.client.json").frame

@@ -329,3 +329,18 @@ def test_damaged_at_random_it_is_read_in_part_or_refused() -> None:
     for name in ("3.12-many.server.txt", "3.12-udp-all-lost.client.txt"):
         for data in mutations((DATA / name).read_bytes(), 120, seed=20261122):
             survive(data)
+
+
+def test_datagrams_out_of_order_are_given_to_the_summary_after_the_line() -> None:
+    frame = read("3.12-udp-late.server.txt").frame
+    assert frame["out_of_order"].dropna().tolist() == [25]
+    assert frame.loc[frame["kind"] == "summary", "out_of_order"].notna().all()
+    without = read("3.12-udp-loss.server.txt").frame
+    own = (without["kind"] == "summary") & (without["side"] == "receiver")
+    assert set(without.loc[own, "out_of_order"]) == {0}
+    assert "out_of_order" not in read("3.12-udp-loss.client.txt").frame
+
+
+def test_the_mss_is_what_v_prints() -> None:
+    assert set(read("3.12-verbose.client.txt").frame["mss_bytes"]) == {32768}
+    assert "mss_bytes" not in read("3.21+-verbose.server.txt").frame

@@ -1,0 +1,183 @@
+"""The columns of a run's tables: names, units, decimals.
+
+Headings keep the words of the 2011 tool where they were right (`CPU usr (%)`, `Total …`), so old
+tables can be read beside new ones.
+"""
+
+from __future__ import annotations
+
+from perfkit.report.tables import Column
+from perfkit.units import MS_PER_S, SI_PREFIXES
+
+MEGA = float(SI_PREFIXES["M"])
+MILLI = 1.0 / MS_PER_S
+
+
+def text(key: str, heading: str) -> Column:
+    """A column of text."""
+    return Column(key, heading, kind="text")
+
+
+def mbps(key: str, heading: str, digits: int = 2) -> Column:
+    """Bits per second, shown as Mbit/s."""
+    return Column(key, heading, "Mbit/s", digits=digits, scale=MEGA)
+
+
+def ms(key: str, heading: str, digits: int = 0) -> Column:
+    """Seconds, shown as ms."""
+    return Column(key, heading, "ms", digits=digits, scale=MILLI)
+
+
+def mb(key: str, heading: str) -> Column:
+    """Bytes, shown as MB (10^6)."""
+    return Column(key, heading, "MB", digits=1, scale=MEGA)
+
+
+def pct(key: str, heading: str) -> Column:
+    """A percentage."""
+    return Column(key, heading, "%", digits=1)
+
+
+TEST = text("slot", "Test")
+
+TESTS = (
+    TEST,
+    Column("clients_expected", "Clients"),
+    Column("clients_seen", "Seen"),
+    Column("clients_failed", "Failed"),
+    Column("window_s", "Window", "s", digits=1),
+    mbps("goodput_bps", "Total goodput", 1),
+    mbps("goodput_ci_bps", "± 95\u00a0%\u00a0CI", 1),  # no-break spaces
+    mbps("client_mean_bps", "Mean per client"),
+    Column("jain", "Jain", digits=3),
+    ms("start_spread_s", "Start spread"),
+    mbps("nic_bps", "Server NIC", 1),
+    mbps("tunnel_bps", "Server tunnel", 1),
+    Column("nic_ratio", "NIC / goodput", digits=3),
+    pct("cpu_busy_pct", "CPU total"),
+    Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit", digits=2),
+    Column("vs_direct", "In / out of tunnel", digits=3),
+)
+CLIENTS = (
+    TEST,
+    Column("clients_counted", "Clients"),
+    mbps("client_mean_bps", "Mean"),
+    mbps("client_sd_bps", "s.d."),
+    Column("client_cv", "CV", digits=3),
+    mbps("client_min_bps", "Min"),
+    mbps("client_p5_bps", "p5"),
+    mbps("client_p25_bps", "p25"),
+    mbps("client_median_bps", "Median"),
+    mbps("client_p75_bps", "p75"),
+    mbps("client_p95_bps", "p95"),
+    mbps("client_max_bps", "Max"),
+    Column("jain", "Jain", digits=4),
+)
+TCP = (
+    TEST,
+    Column("tcp_senders", "Clients that said it"),
+    Column("retransmits", "Retransmits"),
+    Column("retransmits_per_gb", "Retransmits", "/GB", digits=1),
+    Column("tcp_efficiency_pct", "TCP efficiency ≥", "%", digits=3),
+    Column("mss_min_bytes", "MSS, smallest", "byte"),
+    Column("mss_max_bytes", "MSS, largest", "byte"),
+)
+UDP = (
+    TEST,
+    Column("udp_datagrams", "Datagrams sent"),
+    Column("udp_lost", "Lost"),
+    Column("udp_loss_pct", "Loss", "%", digits=3),
+    ms("jitter_median_s", "Jitter median", 3),
+    ms("jitter_max_s", "Jitter max", 3),
+    Column("udp_out_of_order", "Out of order"),
+)
+SENSITIVITY = (
+    TEST,
+    Column("moved_s", "Edges moved by", "s"),
+    text("moves", "Moves"),
+    Column("windows", "Windows tried"),
+    *(
+        Column(f"{name}_change_pct", heading, "%", digits=2)
+        for name, heading in (
+            ("goodput_bps", "Total goodput"),
+            ("client_mean_bps", "Mean per client"),
+            ("client_median_bps", "Median per client"),
+            ("jain", "Jain"),
+            ("nic_bps", "Server NIC"),
+            ("cpu_busy_pct", "CPU total"),
+            ("openvpn_cpu_s_per_gbit", "OpenVPN CPU per Gbit"),
+        )
+    ),
+)
+SERVER = (
+    TEST,
+    mbps("nic_bps", "NIC", 1),
+    mbps("nic_sd_bps", "± s.d.", 1),
+    mbps("tunnel_bps", "Tunnel", 1),
+    mbps("tunnel_sd_bps", "± s.d.", 1),
+    Column("nic_ratio", "NIC / goodput", digits=3),
+    Column("tunnel_ratio", "Tunnel / goodput", digits=3),
+    pct("cpu_user_pct", "CPU usr"),
+    pct("cpu_system_pct", "CPU sys"),
+    pct("cpu_wait_pct", "CPU wait"),
+    pct("cpu_busy_pct", "CPU total"),
+    pct("cpu_busy_sd_pct", "± s.d."),
+    Column("cpu_cores", "Cores used", digits=2),
+    pct("busiest_core_pct", "Busiest core"),
+    pct("busiest_core_tick_pct", "Busiest core, by tick"),
+    Column("openvpn_cpu_s", "OpenVPN CPU", "s", digits=2),
+    Column("openvpn_cores", "OpenVPN cores", digits=3),
+    Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit", digits=2),
+)
+_VPN_COUNTS = (
+    Column("renegotiations", "Renegotiations"),
+    Column("tls_errors", "TLS errors"),
+    Column("timeouts", "Timeouts"),
+    Column("restarts", "Restarts"),
+    Column("refused", "Refused"),
+)
+VPN = (
+    Column("clients", "Clients"),
+    Column("connected", "Connected at the end"),
+    Column("tunnel_up_median_s", "Time to tunnel up, median", "s"),
+    Column("tunnel_up_max_s", "Time to tunnel up, longest", "s"),
+    mb("recv_bytes", "From clients"),
+    mb("tunnel_in_bytes", "Tunnel in"),
+    Column("recv_ratio", "From clients / in", digits=3),
+    mb("send_bytes", "To clients"),
+    mb("tunnel_out_bytes", "Tunnel out"),
+    Column("send_ratio", "To clients / out", digits=3),
+    *_VPN_COUNTS,
+)
+VPN_CLIENTS = (
+    text("host", "Client"),
+    text("is_connected", "Connected at the end"),
+    Column("tunnel_up_s", "Time to tunnel up", "s"),
+    Column("sessions", "Sessions"),
+    mb("recv_bytes", "From client"),
+    mb("send_bytes", "To client"),
+    *_VPN_COUNTS,
+)
+WINDOWS = (
+    TEST,
+    Column("window_start_s", "From", "s after T0", digits=3),
+    Column("window_end_s", "To", "s after T0", digits=3),
+    Column("window_s", "Length", "s", digits=3),
+    Column("overlap", "Steady / outer", digits=3),
+    ms("start_spread_s", "Start spread", 1),
+    ms("late_max_s", "Latest start", 1),
+    ms("clock_bound_s", "Clock bound", 2),
+    ms("placement_bound_s", "Stream placement ±", 1),
+    text("chosen_by", "Chosen by"),
+    text("side", "Figures from"),
+)
+PHASES = (text("phase", "Phase"), Column("elapsed_s", "Time", "s", digits=2))
+WARNINGS = (text("level", "Kind"), text("where", "Where"), text("text", "What"))
+FAILURES = (TEST, text("host", "Host"), text("reason", "Reason"), text("log", "Log"))
+LOGS = (
+    text("log", "Log"),
+    text("format", "Format"),
+    Column("rows", "Rows"),
+    Column("unparsed", "Lines not understood"),
+    text("remark", "Remark"),
+)

@@ -1,0 +1,113 @@
+"""What OpenVPN said about a run: connected, carried, went wrong."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from perfkit.analysis.vpn import VpnSummary, summarise_vpn
+from perfkit.logs.reader import read_run
+from perfkit.logs.runlogs import RunLogs, VpnLogs
+from perfkit.runs import Run
+from perfkit.testing.runs import make_run
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture(scope="module")
+def captured() -> RunLogs:
+    return read_run(Run(DATA / "run"), cached=False)
+
+
+def summary_of(logs: RunLogs) -> VpnSummary:
+    found = summarise_vpn(logs)
+    assert found is not None
+    return found
+
+
+def with_openvpn(folder: Path, log: str) -> RunLogs:
+    """A run of three clients whose server has a captured log of OpenVPN."""
+    run = make_run(folder / "run", clients=3)
+    shutil.copy(DATA / "openvpn" / "log" / log, run.host_raw_dir("server") / "openvpn.log")
+    return read_run(run)
+
+
+def test_a_healthy_run_has_everyone_connected_and_its_bytes_seen_by_both(captured: RunLogs) -> None:
+    found = summary_of(captured)
+    assert found.findings == ()
+    assert found.clients["connected"].tolist() == [True, True]
+    assert found.clients["sessions"].tolist() == [1, 1]
+    assert found.clients["tunnel_up_s"].between(0, 5).all()
+    server = found.server.iloc[0]
+    assert (server["clients"], server["connected"]) == (2, 2)
+    # Headers of OpenVPN on full packets one way; on bare acknowledgements the other.
+    assert 1.0 < server["recv_ratio"] < 1.05
+    assert 1.2 < server["send_ratio"] < 2.0
+    assert server["recv_bytes"] == found.clients["recv_bytes"].sum()
+
+
+def test_what_the_server_received_is_what_its_status_says(captured: RunLogs) -> None:
+    lines = (DATA / "run/raw/server/openvpn-status.log").read_text().splitlines()
+    rows = [line.split("\t") for line in lines if line.startswith("CLIENT_LIST\t")]
+    by_name = {row[1]: (float(row[5]), float(row[6])) for row in rows}
+    clients = summary_of(captured).clients.set_index("host")[["recv_bytes", "send_bytes"]]
+    assert {str(host): tuple(row) for host, *row in clients.itertuples()} == by_name
+
+
+def test_renegotiations_are_counted_by_client(tmp_path: Path) -> None:
+    found = summary_of(with_openvpn(tmp_path, "server-renegotiated.log"))
+    assert found.clients.set_index("host")["renegotiations"].to_dict() == {
+        "client-001": 8, "client-002": 0, "client-003": 0,
+    }  # fmt: skip
+    assert found.server["renegotiations"].tolist() == [8]
+
+
+def test_tls_errors_restarts_and_timeouts_are_counted_and_warned_of(tmp_path: Path) -> None:
+    # Its clients are told by their names, and one that never said its name by its address.
+    found = summary_of(with_openvpn(tmp_path, "server.log"))
+    counts = found.clients.set_index("host")[["timeouts", "tls_errors", "restarts"]]
+    assert counts.loc["client-001"].tolist() == [2, 0, 2]
+    assert counts.loc["client-002"].tolist() == [0, 0, 0]
+    assert counts.loc["client-003"].tolist() == [0, 5, 5]  # two lines a failed handshake
+    assert found.server[["timeouts", "tls_errors", "restarts"]].iloc[0].tolist() == [2, 5, 7]
+    said = [finding.text for finding in found.findings]
+    assert any(text.startswith("TLS or certificate errors: client-003") for text in said)
+    assert "connections timed out while tests ran: client-001" in said
+
+
+def test_both_ends_tell_of_one_event_and_it_counts_once(captured: RunLogs) -> None:
+    rows = [("server", "restart"), ("server", "restart"), ("client-001", "restart")]
+    events = captured.vpn.events.iloc[: len(rows)].assign(
+        host=pd.Categorical([host for host, _ in rows]),
+        event=pd.Categorical([event for _, event in rows]),
+        common_name=pd.Categorical(["client-001", "client-001", "server"]),
+        t_s=[5.0, 7.0, 5.0],
+    )
+    found = summary_of(replace(captured, vpn=replace(captured.vpn, events=events)))
+    assert found.clients["restarts"].tolist() == [2, 0]
+    assert any("restarted while tests ran: client-001" in f.text for f in found.findings)
+
+
+def test_a_client_that_is_gone_at_the_end_is_named(captured: RunLogs) -> None:
+    status = captured.vpn.clients
+    left = status[(status["common_name"] != "client-002").to_numpy()]
+    found = summary_of(replace(captured, vpn=replace(captured.vpn, clients=left)))
+    texts = [finding.text for finding in found.findings]
+    assert "not connected in the server's last status: client-002" in texts
+    assert any("times what came out of its tunnel device" in text for text in texts)
+
+
+def test_without_a_status_nobody_is_called_absent(captured: RunLogs) -> None:
+    none = replace(captured.vpn, clients=captured.vpn.clients.iloc[:0])
+    found = summary_of(replace(captured, vpn=none))
+    assert np.isnan(found.server["connected"].iloc[0])
+    assert not [f for f in found.findings if "not connected" in f.text]
+
+
+def test_a_run_without_openvpn_has_no_summary_of_it(captured: RunLogs) -> None:
+    assert summarise_vpn(replace(captured, vpn=VpnLogs())) is None
