@@ -112,8 +112,7 @@ class Examination:
         if met:
             table = _to_html(met, ("need", "state", "why", "found"))
             count = f"{len(met)} need{'s are' if len(met) > 1 else ' is'} met"
-            opened = "" if gaps else " open"
-            parts.append(f"<details{opened}><summary>{count}</summary>{table}</details>")
+            parts.append(f"<details><summary>{count}</summary>{table}</details>")
         return f"{SCOPED_STYLE}<div class='perfkit-table'>{''.join(parts)}</div>"
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from IPython.core.getipython import get_ipython
 
-from perfkit import settings
+from perfkit import conf, settings
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.notebook_fields import check, fields_for
 from perfkit.report.page import Report
@@ -60,9 +60,10 @@ def form(namespace: MutableMapping[str, Any]) -> Form | None:
     Where no person watches, the resolved values are printed, and there is no form.
 
     Raises:
-        ConfigError: papermill was given a name that is no parameter.
+        ConfigError: papermill was given a name that is no parameter, or a flag neither yes nor no.
     """
     global _shown  # noqa: PLW0603 - one notebook, one kernel, one form
+    _settle_flags(namespace)
     chosen, comments = parameters(namespace), _declared(namespace)
     if not is_interactive() or "VOILA_BASE_URL" in os.environ:  # whose readers run nothing
         width = max(map(len, chosen))
@@ -74,6 +75,15 @@ def form(namespace: MutableMapping[str, Any]) -> Form | None:
     if shell is not None:
         shell.events.register("post_run_cell", _follow)  # again is once
     return _shown
+
+
+def _settle_flags(namespace: MutableMapping[str, Any]) -> None:
+    """Papermill's `-p keep_fleet no` is a text, and as such it is true."""
+    for name in parameters(namespace):
+        known = Parameters.model_fields.get(name)
+        if known is not None and known.annotation is bool:
+            checked = conf.validate(Parameters, {name: namespace[name]}, source="parameters")
+            namespace[name] = getattr(checked, name)
 
 
 def _follow(_result: object) -> None:

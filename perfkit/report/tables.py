@@ -167,8 +167,9 @@ SCOPED_STYLE = """<style>
 .perfkit-table table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 .perfkit-table caption{text-align:left;font-weight:600;padding:.2em 0}
 .perfkit-table th,.perfkit-table td{padding:.2em .7em;border-bottom:1px solid #8884}
-.perfkit-table th{vertical-align:bottom}.perfkit-table .n{text-align:right}
-.perfkit-table .t{text-align:left}.perfkit-table small{opacity:.75;font-weight:normal}
+.perfkit-table th{vertical-align:bottom}.perfkit-table table :is(th,td).n{text-align:right}
+.perfkit-table table :is(th,td).t{text-align:left}.perfkit-table td:first-child{white-space:nowrap}
+.perfkit-table summary{cursor:pointer}.perfkit-table small{opacity:.75;font-weight:normal}
 </style>"""
 
 

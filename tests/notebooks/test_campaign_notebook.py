@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from headless import copy_project, papermill
 
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.runs import Run, list_runs
 
-PROJECT = Path(__file__).parents[2]
-QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of what a campaign reads, so that the project's own runs/ stays as it is."""
-    for name in ("config", "resources", "notebooks"):
-        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("out*"))
-    return tmp_path
-
-
-def papermill(project: Path, **parameters: object) -> subprocess.CompletedProcess[str]:
-    """The README's command, from notebooks/."""
-    options = [str(x) for name, value in parameters.items() for x in ("-p", name, value)]
-    return subprocess.run(
-        [sys.executable, "-m", "papermill", "campaign.ipynb", "out.ipynb", *options, *QUIET],
-        cwd=project / "notebooks",
-        env={**os.environ, "PERFKIT_HOME": str(project)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return copy_project(tmp_path)
 
 
 def rows_of(run: Run, table: str) -> list[dict[str, str]]:
@@ -72,6 +49,22 @@ def test_a_campaign_measures_every_client_beside_and_through_the_tunnel(project:
     assert "3 clients and 1 server" in done.stdout
     assert f"report: {run.report_dir / 'index.html'}" in done.stdout
     assert left_of(run) == []
+    phase_notebooks_make_the_same_of_the_same_logs(project, run)
+
+
+def phase_notebooks_make_the_same_of_the_same_logs(project: Path, run: Run) -> None:
+    """A copy of the run that has only what collect left, taken on by 05_segments and 06_report."""
+    copy = Run(shutil.copytree(run.root, project / "elsewhere" / run.id))
+    copy.segments_path.unlink()
+    for folder in (copy.report_dir, copy.tables_dir):
+        shutil.rmtree(folder)
+    for notebook in ("05_segments", "06_report"):
+        done = papermill(project, notebook, run=copy.root)
+        assert done.returncode == 0, done.stderr[-2000:]
+    tables = sorted(run.report_dir.glob("*.csv"))
+    assert {path.stem for path in tables} > {"tests", "clients", "server", "windows"}
+    for table in tables:
+        assert (copy.report_dir / table.name).read_text() == table.read_text(), table.name
 
 
 @pytest.mark.slow

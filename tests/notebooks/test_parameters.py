@@ -1,21 +1,22 @@
-"""The campaign notebook, `Parameters` and the command line declare the same things."""
+"""The notebooks, `Parameters` and the command line declare the same things."""
 
 import ast
 from pathlib import Path
 
 import nbformat
 import papermill
+import pytest
 from click.testing import CliRunner
 
 from perfkit import cli
 from perfkit.settings import Parameters
 
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "campaign.ipynb"
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
-def declared() -> dict[str, tuple[str, object, str]]:
+def declared(notebook_name: str = "campaign") -> dict[str, tuple[str, object, str]]:
     """Name -> annotation, default, comment, as written in the parameters cell."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / f"{notebook_name}.ipynb", as_version=4)
     (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     found = {}
     for node, line in zip(ast.parse(cell.source).body, cell.source.splitlines(), strict=True):
@@ -40,7 +41,7 @@ def test_the_notebook_declares_every_parameter_with_the_same_default_and_text() 
 
 
 def test_papermill_lists_every_parameter_with_its_help() -> None:
-    listed = papermill.inspect_notebook(str(NOTEBOOK))
+    listed = papermill.inspect_notebook(str(NOTEBOOKS / "campaign.ipynb"))
     assert {name: entry["help"] for name, entry in listed.items()} == {
         name: comment for name, (_annotation, _default, comment) in declared().items()
     }
@@ -50,3 +51,26 @@ def test_the_command_line_has_an_option_for_every_parameter() -> None:
     text = CliRunner().invoke(cli.main, ["run", "--help"]).output
     for name in Parameters.model_fields:
         assert f"--{name.replace('_', '-')}" in text
+
+
+def test_launch_declares_what_the_campaign_does_but_what_becomes_of_the_hosts() -> None:
+    campaign, launch = declared(), declared("01_launch")
+    assert campaign.keys() - launch.keys() == {"keep_fleet"}
+    assert launch == {name: campaign[name] for name in launch}
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("0*.ipynb")), ids=lambda path: path.stem)
+def test_a_parameter_means_the_same_in_every_notebook(path: Path) -> None:
+    campaign = declared()
+    for name, (annotation, default, comment) in declared(path.stem).items():
+        assert annotation == campaign[name][0], name
+        if name != "run":  # in a phase after the first: which one
+            assert (default, comment) == campaign[name][1:], name
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_each_phase_after_the_first_takes_the_latest_run_unless_told(number: int) -> None:
+    (path,) = NOTEBOOKS.glob(f"{number:02d}_*.ipynb")
+    annotation, default, comment = declared(path.stem)["run"]
+    assert (annotation, default) == ("str", "latest")
+    assert comment == "the run: latest, or its id, name or folder"

@@ -8,7 +8,6 @@ from perfkit import notebook
 from perfkit.errors import ConfigError
 from perfkit.settings import Parameters
 
-
 CELL = 'clients: int = 10  # how many\nname: str = "x"  # what it is called'
 
 
@@ -42,3 +41,19 @@ def test_a_cell_of_a_person_that_assigns_other_names_is_none_of_ours() -> None:
 def test_outside_a_notebook_all_names_may_be_given() -> None:
     names = {name: field.default for name, field in Parameters.model_fields.items()}
     assert notebook.parameters(names) == names
+
+
+@pytest.mark.parametrize(("given", "value"), [("no", False), ("yes", True), (True, True)])
+def test_a_flag_that_papermill_passed_as_text_is_a_flag(
+    given: object, value: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"keep_fleet": given, "In": ["", "keep_fleet: bool = False  # leave them"]}
+    assert notebook.form(names) is None  # nobody watches
+    assert names["keep_fleet"] is value
+    assert capsys.readouterr().out == f"keep_fleet = {value}\n"
+
+
+def test_a_flag_that_is_neither_yes_nor_no_is_refused() -> None:
+    names = {"keep_fleet": "maybe", "In": ["", "keep_fleet: bool = False  # leave them"]}
+    with pytest.raises(ConfigError, match="keep_fleet = 'maybe'"):
+        notebook.form(names)

@@ -1,0 +1,111 @@
+"""The phase notebooks as a machine runs them, each in a kernel of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from headless import copy_project, papermill
+
+from perfkit import journal, notebook, phases, runs
+from perfkit.errors import RunError
+from perfkit.fleet.local.provider import LocalProvider
+from perfkit.runs import Run
+from perfkit.testing.runs import make_run, read_truth
+
+ONE_MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_project(tmp_path)
+
+
+def run_notebook(project: Path, notebook_name: str, /, **parameters: object) -> str:
+    """What it printed and showed; it must have run to its end."""
+    done = papermill(project, notebook_name, **parameters)
+    assert done.returncode == 0, done.stderr[-2000:]
+    executed = project / "notebooks" / f"out-{notebook_name}.ipynb"
+    assert executed.stat().st_size < ONE_MEGABYTE
+    outputs = [o for c in nbformat.read(executed, 4).cells for o in c.get("outputs", [])]
+    return done.stdout + "".join(str(output.get("data", "")) for output in outputs)
+
+
+def test_the_sample_is_explored_from_the_first_notebook_to_the_report(project: Path) -> None:
+    said = run_notebook(project, "00_start", clients=4)
+    assert "4 clients and 1 server at local" in said
+    run = runs.open_run(project / "runs", "sample")
+    run_notebook(project, "05_segments")  # the latest run: there is no other
+    (run.report_dir / "index.html").unlink()
+    said = run_notebook(project, "06_report", run="sample")
+    assert "1 of 20 clients failed: client-007" in said
+    assert (run.report_dir / "index.html").is_file()
+    windows = json.loads(run.segments_path.read_text())["segments"]
+    for window in windows:
+        truth = read_truth(run)["slots"][window["slot"]]["steady_s"]
+        assert window["steady_s"] == pytest.approx(truth, abs=0.05)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_hosts_live_from_one_notebook_to_the_next_until_their_logs_are_home(project: Path) -> None:
+    said = run_notebook(project, "01_launch", clients=2, duration_s=2, name="by-phases")
+    (run,) = runs.list_runs(project / "runs")
+    try:
+        assert "end by themselves at" in said
+        assert names_of_hosts(run) == ["client-001", "client-002", "server"]
+        run_notebook(project, "02_configure")
+        assert "02-tunnel-tcp" in run_notebook(project, "03_measure")
+        run_notebook(project, "04_collect", keep_fleet="yes")
+        assert len(names_of_hosts(run)) == 3
+        assert "3 released" in run_notebook(project, "04_collect", keep_fleet="no")
+        assert names_of_hosts(run) == []
+    finally:
+        LocalProvider().release(run.id)
+    tests = phases.report(run).tables["tests"].to_frame()
+    assert list(tests["clients_seen"]) == [2, 2]
+    done = [e.fields["phase"] for e in events_of(run) if e.kind == "phase-done"]
+    assert done == ["launch", "configure", "measure", "collect", "collect", "release"]
+
+
+def names_of_hosts(run: Run) -> list[str]:
+    return sorted(host.name for host in LocalProvider().hosts(run.id))
+
+
+def events_of(run: Run) -> tuple[journal.Event, ...]:
+    return tuple(journal.read(run.journal_path).events)
+
+
+def test_a_run_that_another_notebook_is_at_work_on_is_refused_with_its_name_and_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "run", clients=1)
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/03_measure.ipynb")
+    with (
+        run.locked(),
+        pytest.raises(RunError, match=r"03_measure\.ipynb.*Kernel > Shut Down Kernel"),
+        run.locked(),
+    ):
+        raise AssertionError("two have it")
+
+
+def test_the_sample_is_made_once_and_is_never_the_latest_of_several(tmp_path: Path) -> None:
+    here = {"runs_dir": str(tmp_path)}
+    sample = notebook.sample(make_run, clients=2, **here)
+    marked = sample.root / "mark"
+    marked.touch()
+    assert notebook.sample(make_run, clients=3, **here) == sample
+    assert marked.exists()
+    assert phases.find_run(**here) == sample
+    later = make_run(tmp_path / "20200101T000000Z-x", clients=1)
+    assert phases.find_run(**here) == later
+    assert phases.find_run("sample", **here) == sample
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_sample_has_no_hosts_to_attach_to_and_says_so(tmp_path: Path) -> None:
+    notebook.sample(make_run, clients=2, runs_dir=str(tmp_path))
+    with pytest.raises(RunError, match="holds files only, no key to any host: it is a sample"):
+        phases.attach("sample", runs_dir=str(tmp_path))
