@@ -1,8 +1,9 @@
 """The rows under a head of a monitor's CSV: cells to one array a column.
 
-Arrow reads all rows at once. Only where that fails is each row looked at, and one that has other
-cells than the head has columns is not understood, with two exceptions: empty cells at the end
-that are too many, and pcp-dstat's one empty cell for a whole group that had no figures.
+Arrow reads all rows at once. Only where that fails is each row looked at (the damaged part of a
+file, not all of it), and one that has other cells than the head has columns is not understood,
+with two exceptions: empty cells at the end that are too many, and pcp-dstat's one empty cell for a
+whole group that had no figures.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from perfkit.logs.dstat_heads import TIMES, Block
+from perfkit.logs.dstat_ondisk import PlainRows
 from perfkit.logs.format import UnparsedLines
 
 _BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
+_PARTS = 16  # what rows that do not fit are divided into, to find those that do
+_SINGLY_BYTES = 4000  # below this Arrow is no faster
 _WIDEST = 200  # cells, so that a damaged head cannot make the search deep
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
 Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
@@ -55,14 +62,42 @@ class _Plan:
     absent_groups: bool
     misfit: tuple[int, str, int] | None = None
 
+    def is_text(self, place: int) -> bool:
+        """Whether a column's cells are kept as they are printed."""
+        return place in self.times or place in self.texts
+
 
 def read_rows(data: bytes, block: Block, unparsed: UnparsedLines) -> Table:
     """All rows of a block, in order; those not understood go to `unparsed`."""
     plan = _plan(data, block)
-    columns = _read_at_once(data, block, plan)
-    if columns is None:
-        columns = _read_singly(data, block, plan, unparsed)
+    parts = _Rows(data, plan, unparsed).read(block.start, block.end)
+    columns = (
+        parts[0] if len(parts) == 1 else [_joined(pieces) for pieces in zip(*parts, strict=True)]
+    )
     return Table(columns=columns, texts=plan.texts, misfit=plan.misfit)
+
+
+def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
+    """The rows of a file's only block, from the disk; None when one does not fit or is not plain.
+
+    Args:
+        head: The file's first bytes, with some rows.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    plan = _plan(head, block)
+    lines = _first_lines(head, block.start, block.end) or [b""]
+    whole = _whole_numbers(lines, plan)
+    for tried in (whole, frozenset[int]()) if whole else (whole,):
+        with PlainRows(path, block.start) as rows:
+            source = pa.PythonFile(rows, mode="r")
+            columns = _read_at_once(source, plan, lines[0], use_threads=True, whole=tried)
+            if not rows.are_plain:
+                return None
+        if columns is not None:
+            return Table(columns=columns, texts=plan.texts)
+    return None
 
 
 def _plan(data: bytes, block: Block) -> _Plan:
@@ -70,7 +105,7 @@ def _plan(data: bytes, block: Block) -> _Plan:
     width = len(block.names)
     sample = [
         cells
-        for cells in (line.split(b",") for line in _first_lines(data, block))
+        for cells in (line.split(b",") for line in _first_lines(data, block.start, block.end))
         if len(cells) in (width, width + 1)
     ]
     texts = frozenset(
@@ -81,13 +116,23 @@ def _plan(data: bytes, block: Block) -> _Plan:
     return _Plan(width, times, texts, tuple(block.spans()), block.tool == "pcp-dstat")
 
 
-def _first_lines(data: bytes, block: Block) -> list[bytes]:
-    lines, start = list[bytes](), block.start
-    while start < block.end and len(lines) < _SAMPLE:
-        end = data.find(b"\n", start, block.end) + 1 or block.end
-        lines.append(data[start:end].strip())
-        start = end
+def _first_lines(data: bytes, start: int, end: int) -> list[bytes]:
+    lines = list[bytes]()
+    while start < end and len(lines) < _SAMPLE:
+        line_end = data.find(b"\n", start, end) + 1 or end
+        lines.append(data[start:line_end].strip())
+        start = line_end
     return lines
+
+
+def _whole_numbers(lines: Sequence[bytes], plan: _Plan) -> frozenset[int]:
+    """The columns that seem to have no decimals."""
+    rows = [cells for cells in (line.split(b",") for line in lines) if len(cells) >= plan.width]
+    return frozenset(
+        place
+        for place in range(plan.width)
+        if not plan.is_text(place) and all(cells[place].isdigit() for cells in rows)
+    )
 
 
 def _is_text(cells: Sequence[bytes]) -> bool:
@@ -102,58 +147,129 @@ def _number(cell: bytes) -> float | None:
         return None
 
 
-def _read_at_once(data: bytes, block: Block, plan: _Plan) -> Cells | None:
-    """All rows by Arrow, without a copy; None when one does not fit."""
-    first = next((line for line in _first_lines(data, block) if line), b"")
-    if not first and not data[block.start : block.end].strip():
-        return [np.empty(0) for _ in range(plan.width)]
+def _read_at_once(
+    rows: pa.Buffer | pa.NativeFile,
+    plan: _Plan,
+    first: bytes,
+    *,
+    use_threads: bool,
+    whole: frozenset[int] = frozenset(),
+) -> Cells | None:
+    """All rows by Arrow; None when one does not fit.
+
+    Args:
+        first: The first of the rows.
+        whole: Places of columns without decimals, which are faster to read.
+    """
     # A dstat whose terminal is too narrow ends each row with one comma too many.
     columns = plan.width + (first.count(b",") == plan.width and first.endswith(b","))
     names = [str(place) for place in range(columns)]
-    as_text = plan.times | plan.texts
-    types = {n: pa.string() if int(n) in as_text else pa.float64() for n in names}
+    types = {n: pa.int64() if int(n) in whole else pa.float64() for n in names}
+    types |= {str(place): pa.string() for place in plan.times | plan.texts}
     try:
         table = pa_csv.read_csv(
-            pa.py_buffer(memoryview(data)[block.start : block.end]),
-            read_options=pa_csv.ReadOptions(column_names=names, block_size=_BLOCK_BYTES),
+            rows,
+            read_options=pa_csv.ReadOptions(
+                column_names=names, block_size=_BLOCK_BYTES, use_threads=use_threads
+            ),
             parse_options=pa_csv.ParseOptions(quote_char='"' if plan.texts else False),
             convert_options=pa_csv.ConvertOptions(column_types=types, null_values=[""]),
         )
     except pa.ArrowInvalid:
         return None
+    if any(_has_line_feed(table.column(place)) for place in plan.texts):
+        return None  # a quote that nothing closes takes the next rows with it
     return [
-        table.column(n).combine_chunks() if int(n) in as_text else _writable(table.column(n))
+        table.column(n).combine_chunks() if plan.is_text(int(n)) else _floats(table.column(n))
         for n in names[: plan.width]
     ]
 
 
-def _writable(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = column.to_numpy()  # Arrow's own memory where it is in one piece
-    return values if values.flags.writeable else values.copy()
+def _has_line_feed(column: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.match_substring(column, "\n")).as_py())
 
 
-def _read_singly(data: bytes, block: Block, plan: _Plan, unparsed: UnparsedLines) -> Cells:
-    """Row by row: what a damaged file, or one of pcp's, needs."""
-    rows = []
-    first_line = data.count(b"\n", 0, block.start) + 1
-    cut_line = data.count(b"\n") + 1  # the line without an end, if the file has one
-    fitter = _Fitter(plan)
-    for line_no, line in enumerate(data[block.start : block.end].split(b"\n"), start=first_line):
-        if not line.strip():
-            continue
-        cells = fitter.fit(line.split(b","))
-        row = _row(cells, plan) if cells is not None else None
-        if row is None:
-            unparsed.add(line_no, line)
-            if plan.misfit is None and line_no != cut_line:
-                text = line[:200].decode("utf-8", "replace")
-                plan.misfit = (line_no, text, line.count(b",") + 1)
-        else:
-            rows.append(row)
-    as_text = plan.times | plan.texts
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """The figures in one piece that may be written to."""
+    chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return np.concatenate(chunks, dtype=np.float64) if chunks else np.empty(0)
+
+
+def _joined(pieces: Sequence[Any]) -> Any:
+    if isinstance(pieces[0], np.ndarray):
+        return np.concatenate(pieces)
+    return pa.concat_arrays(pieces)
+
+
+class _Rows:
+    """Reads a block's rows, in order: together where all fit, else in ever smaller parts.
+
+    So a file pays for its damage where the damage is. What is left in the end is looked at row by
+    row.
+    """
+
+    def __init__(self, data: bytes, plan: _Plan, unparsed: UnparsedLines) -> None:
+        self._data, self._plan, self._unparsed = data, plan, unparsed
+        self._fitter = _Fitter(plan)
+        self._counted, self._line_no = 0, 1  # the line that begins at that byte
+
+    def read(self, start: int, end: int) -> list[Cells]:
+        """The cells of the rows between two bytes, part by part."""
+        columns = self._together(start, end)
+        if columns is not None:
+            return [columns]
+        borders = self._borders(start, end)
+        if len(borders) == 2 or end - start <= _SINGLY_BYTES:
+            return [self._singly(start, end)]
+        return [part for piece in pairwise(borders) for part in self.read(*piece)]
+
+    def _borders(self, start: int, end: int) -> list[int]:
+        """Where to divide, after line feeds; a long line stays whole."""
+        places = range(start, end, max(1, (end - start) // _PARTS))
+        ends = [self._data.find(b"\n", place, end) + 1 or end for place in places[1:]]
+        return list(dict.fromkeys([start, *ends, end]))
+
+    def _together(self, start: int, end: int) -> Cells | None:
+        lines = _first_lines(self._data, start, end)
+        first = next((line for line in lines if line), b"")
+        if not first and not self._data[start:end].strip():
+            return _no_cells(self._plan)
+        rows = pa.py_buffer(memoryview(self._data)[start:end])
+        return _read_at_once(rows, self._plan, first, use_threads=end - start > _BLOCK_BYTES)
+
+    def _singly(self, start: int, end: int) -> Cells:
+        """Row by row: what a damaged part, or one of pcp's, needs."""
+        plan, rows = self._plan, []
+        self._line_no += self._data.count(b"\n", self._counted, start)
+        self._counted = start
+        lines = self._data[start:end].split(b"\n")
+        cut_line = self._line_no + len(lines) - 1 if end == len(self._data) else 0
+        for line_no, line in enumerate(lines, start=self._line_no):
+            if not line.strip():
+                continue
+            cells = self._fitter.fit(line.split(b","))
+            row = _row(cells, plan) if cells is not None else None
+            if row is None:
+                self._unparsed.add(line_no, line)
+                if plan.misfit is None and line_no != cut_line:
+                    text = line[:200].decode("utf-8", "replace")
+                    plan.misfit = (line_no, text, line.count(b",") + 1)
+            else:
+                rows.append(row)
+        return _columns(rows, plan) if rows else _no_cells(plan)
+
+
+def _columns(rows: list[list[float | str | None]], plan: _Plan) -> Cells:
     return [
-        pa.array(column, pa.string()) if place in as_text else np.array(column, dtype=np.float64)
-        for place, column in enumerate(zip(*rows, strict=True) if rows else [[]] * plan.width)
+        pa.array(cells, pa.string()) if plan.is_text(place) else np.array(cells, dtype=np.float64)
+        for place, cells in enumerate(zip(*rows, strict=True))
+    ]
+
+
+def _no_cells(plan: _Plan) -> Cells:
+    return [
+        pa.array([], pa.string()) if plan.is_text(place) else np.empty(0)
+        for place in range(plan.width)
     ]
 
 
@@ -161,7 +277,7 @@ def _row(cells: list[bytes], plan: _Plan) -> list[float | str | None] | None:
     """One row's cells; None when one is not what its column holds."""
     row: list[float | str | None] = []
     for place, cell in enumerate(cells):
-        if place in plan.times or place in plan.texts:
+        if plan.is_text(place):
             row.append(cell.decode("utf-8", "replace") or None)
         elif not cell.strip():
             row.append(np.nan)

@@ -106,6 +106,8 @@ class Format:
             and nothing else, whatever the bytes.
         parse_local: The same for times that were printed in a known zone; None when the format
             has none that lack their zone.
+        parse_file: The same for a large file by its path, without loading it; gives None where
+            the file is not as plain as that takes. None when the format has no such way.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Format:
     sniff: Callable[[bytes], bool]
     parse: Callable[[bytes, Path], Reading]
     parse_local: Callable[[bytes, Path, tzinfo], Reading] | None = None
+    parse_file: Callable[[Path], Reading | None] | None = None
 
 
 def clean(data: bytes) -> bytes:

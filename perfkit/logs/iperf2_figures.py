@@ -42,7 +42,6 @@ _ODD_DATA_LINE = (
 _MARKS = {b"": 0, b"*": 1, b"FD": 2}
 _NOT_UNIT = "0123456789. -nanif"
 _NOT_NUMBER = " KMGTbitsBytes"
-_NO_NUMBERS = pa.array(["nan", "-nan", "inf"], pa.large_string())
 _TAIL = r"^[^/]*/sec"  # no slash comes before the rate's
 # -e on a sender: Write/Err Rtry Cwnd/RTT(var) NetPwr; 2.0.x has no variance.
 _SENDER = rf"{_TAIL} +[0-9]+/[0-9]+ +[0-9]"
@@ -160,11 +159,10 @@ def _interval(text: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 def _scaled(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float64]:
     """`516 K` as 528384; NaN for nan and inf."""
     text = text.cast(pa.large_string())
-    numbers = pc.ascii_rtrim(text, characters=_NOT_NUMBER)
-    unknown = pc.is_in(numbers, value_set=_NO_NUMBERS)
-    if pc.any(unknown).as_py():
-        numbers = pc.if_else(unknown, None, numbers)
-    return to_floats(numbers) * to_factors(pc.ascii_ltrim(text, characters=_NOT_UNIT), factors)
+    numbers = to_floats(pc.ascii_rtrim(text, characters=_NOT_NUMBER))
+    numbers[np.isinf(numbers)] = np.nan
+    numbers *= to_factors(pc.ascii_ltrim(text, characters=_NOT_UNIT), factors)
+    return numbers
 
 
 def _tail_columns(lines: pa.LargeBinaryArray, chosen: pa.BooleanArray | None) -> Columns:

@@ -14,7 +14,15 @@ from pathlib import Path
 from perfkit.errors import LogError
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Format, Reading
-from perfkit.logs.registry import formats, get_format, load, load_raw, recognise, unpack
+from perfkit.logs.registry import (
+    formats,
+    get_format,
+    load,
+    load_raw,
+    parse_unloaded,
+    recognise,
+    unpack,
+)
 
 # Below these threads cost more than they give: small logs hold the interpreter's lock most of the
 # time. Measured on two cores, a thousand logs of 100 kB took 2.8 ms each one by one, 3.2 ms by
@@ -56,6 +64,9 @@ def read_one(path: Path, format_name: str | None, cache: Cache | None = None) ->
         UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
     """
     if cache is None:  # the bytes on disk need not stay in memory
+        reading = parse_unloaded(path, format_name)
+        if reading is not None:
+            return reading
         data = load(path)
         return _choose(format_name, data, path).parse(data, path)
     raw = load_raw(path)

@@ -10,6 +10,7 @@ import functools
 import gzip
 import importlib
 import lzma
+import os
 import pkgutil
 import zlib
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from pathlib import Path
 
 import perfkit.logs
 from perfkit.errors import LogError, TruncatedError, UnknownFormatError, did_you_mean
-from perfkit.logs.format import SNIFF_BYTES, Format, clean
+from perfkit.logs.format import SNIFF_BYTES, Format, Reading, clean
+
+_WORTH_NOT_LOADING = 4_000_000  # bytes
 
 
 @functools.cache
@@ -79,6 +82,22 @@ def unpack(data: bytes, path: Path) -> bytes:
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as exc:
         raise TruncatedError(path, f"compressed data is cut or damaged: {exc}") from exc
     return clean(data)
+
+
+def parse_unloaded(path: Path, format_name: str | None) -> Reading | None:
+    """Read a large plain log without loading it, if its format can; None when it cannot."""
+    able = [known for known in formats().values() if known.parse_file]
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < _WORTH_NOT_LOADING:
+                return None
+            head = file.read(SNIFF_BYTES)
+        for candidate in able:
+            if format_name in (candidate.name, None) and candidate.sniff(head):
+                return candidate.parse_file(path) if candidate.parse_file else None
+    except OSError:  # whoever loads it says what is wrong
+        pass
+    return None
 
 
 def recognise(data: bytes, path: Path) -> Format:

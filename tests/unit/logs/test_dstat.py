@@ -184,3 +184,32 @@ def test_an_empty_file_is_truncated() -> None:
 def test_a_file_without_a_line_of_names_is_damaged() -> None:
     with pytest.raises(ParseError, match="no line names columns"):
         parse("1,2,3\n")
+
+
+def test_a_file_pays_for_its_damage_only_where_the_damage_is() -> None:
+    head = HEAD + '"epoch","total cpu usage","most expensive"\n"epoch","usr","process"\n'
+    rows = [f"{1767225600 + n}.5,{n % 50},firefox{n % 9}" for n in range(2000)]
+    sound = parse(head + "\n".join(rows) + "\n").frame
+    damaged = {
+        5: "1767225605.5,1",
+        777: "killed",
+        1500: "1767227100.5,one,cron",
+        1999: '1767227599.5,49,"x',
+    }
+    for place, line in damaged.items():
+        rows[place] = line
+    reading = parse(head + "\n".join(rows) + "\n")
+    assert reading.unparsed.line_nos == (11, 783, 1506)
+    kept = reading.frame
+    assert len(kept) == 1996
+    both = kept.merge(sound, on="t_utc", suffixes=("", "_sound"))
+    assert (both["cpu_user_pct"] == both["cpu_user_pct_sound"]).all()
+
+
+def test_a_quote_that_nothing_closes_takes_no_rows_with_it() -> None:
+    head = HEAD + '"epoch","total cpu usage","most expensive"\n"epoch","usr","process"\n'
+    rows = [f"{1767225600 + n}.5,{n % 50},firefox" for n in range(100)]
+    rows[40], rows[60] = '1767225640.5,40,"fire', '1767225660.5,10,fox"'
+    reading = parse(head + "\n".join(rows) + "\n")
+    assert len(reading.frame) == 99
+    assert not reading.unparsed.count
