@@ -28,6 +28,7 @@ from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
 from perfkit.logs.iperf2_figures import SUM, Columns, read_figures
 from perfkit.logs.stamps import LATEST_EPOCH_S
+from perfkit.logs.traffic import RECEIVER, SUMMARY, last_row_before
 from perfkit.units import NS_PER_S
 
 _CONNECTED = re.compile(
@@ -35,6 +36,10 @@ _CONNECTED = re.compile(
     rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
 )
 _STAMP = re.compile(rb"on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \((\w+)\)")
+_MSS = re.compile(rb"icwnd/mss/irtt=\d{1,9}/(\d{1,6})/")
+_OUT_OF_ORDER = re.compile(
+    rb"\[ *\*?(\d{1,9})\] +[\d.]+- *[\d.]+ +sec +(\d{1,15}) datagrams received out-of-order"
+)
 _NEVER = int(pd.NaT.value)
 _LISTENING = re.compile(rb"Server listening on (TCP|UDP) port (\d{1,5})")
 _CONNECTING = re.compile(rb"Client connecting to .*(TCP|UDP) port \d")
@@ -63,6 +68,7 @@ class _Furniture:
     protocol: str = "tcp"
     messages: list[str] = field(default_factory=list)
     server_reports: set[int] = field(default_factory=set)  # line numbers
+    out_of_order: list[tuple[int, int, int]] = field(default_factory=list)  # line, id, count
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
@@ -130,6 +136,8 @@ def _read_furniture(lines: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _
             found.protocol = connecting[1].decode().lower()
         elif _SERVER_REPORT.match(line):
             found.server_reports.add(index + 1)
+        elif late := _OUT_OF_ORDER.match(line):
+            found.out_of_order.append((index + 1, int(late[1]), int(late[2])))
         elif not _FURNITURE.match(line):
             if _MESSAGE.match(line):
                 found.messages.append(line[:200].decode("utf-8", "replace"))
@@ -150,6 +158,7 @@ def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
         # Another zone's abbreviation is not a zone: CST is five of them.
         "connected_ns": _moment(stamp[1]) if stamp and stamp[2] in (b"UTC", b"GMT") else _NEVER,
         "reverse": b"(reverse)" in match[6],
+        "mss": float(mss[1]) if (mss := _MSS.search(match[6])) and int(mss[1]) else np.nan,
     }
 
 
@@ -176,6 +185,13 @@ def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture)
     moments = np.array([*(c["connected_ns"] for c in connects), _NEVER], dtype="datetime64[ns]")
     sides, kinds = _sides(ends, marks, furniture), _line_kinds(stream, ids, marks, columns)
     _mark_server_reports(sides, kinds, columns["start_s"], line_nos, furniture.server_reports)
+    if furniture.protocol == "udp":
+        late = _out_of_order(ids, line_nos, furniture.out_of_order)
+        received = (sides == RECEIVER) & (kinds == SUMMARY)
+        columns["out_of_order"] = np.where(received & np.isnan(late), 0.0, late)
+    mss_bytes = np.array([*(c["mss"] for c in connects), np.nan])
+    if np.isfinite(mss_bytes).any():
+        columns["mss_bytes"] = mss_bytes[ends]
     return pd.DataFrame(
         {
             "stream": stream,
@@ -195,6 +211,21 @@ def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture)
         },
         copy=False,  # the columns are nobody else's
     )
+
+
+def _out_of_order(
+    ids: NDArray[np.int64], line_nos: NDArray[np.int64], said: list[tuple[int, int, int]]
+) -> NDArray[np.float64]:
+    """Datagrams that came late, said in a line of their own after the one they are about.
+
+    Where none did there is no such line: a receiver's summary without one has 0.
+    """
+    late = np.full(len(ids), np.nan)
+    rows = last_row_before([(line_no, of) for line_no, of, _ in said], line_nos, ids)
+    for row, (_, _, count) in zip(rows.tolist(), said, strict=True):
+        if row >= 0:
+            late[row] = count
+    return late
 
 
 def _stream_numbers(

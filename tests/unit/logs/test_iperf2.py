@@ -250,6 +250,27 @@ def test_a_stamp_that_is_no_moment_is_none(tmp_path: Path) -> None:
         assert float(frame["size_bytes"].sum()) == 1000
 
 
+def test_datagrams_out_of_order_are_given_to_the_line_before() -> None:
+    server, client = read("udp-late-server.log").frame, read("udp-late-client.log").frame
+    assert server["out_of_order"].tolist() == [9, 8, 18]
+    report = client[client["side"] == "receiver"]
+    assert report["out_of_order"].tolist() == [18]
+    assert client.loc[client["side"] == "sender", "out_of_order"].isna().all()
+
+
+def test_a_udp_summary_without_a_word_on_the_order_had_none_out_of_order() -> None:
+    frame = read("udp-server.log").frame
+    of_summary = frame["kind"] == "summary"
+    assert set(frame.loc[of_summary & (frame["side"] == "receiver"), "out_of_order"]) == {0}
+    assert "out_of_order" not in read("server.log").frame
+
+
+def test_the_mss_of_a_connection_is_on_all_its_lines() -> None:
+    frame = read("server.log").frame
+    assert set(frame.loc[frame["peer_port"] > 0, "mss_bytes"]) == {32768}
+    assert "mss_bytes" not in read("udp-server.log").frame
+
+
 def test_a_stamp_beyond_what_nanoseconds_can_hold_is_none(tmp_path: Path) -> None:
     line = b"[  1] local 127.0.0.1 port 5001 connected with 127.0.0.1 port 4000 on %s-11-22 13:07:12 (UTC)\n"
     sums = b"[ ID] Interval Transfer Bandwidth\n[  1] 0.00-1.00 sec  1000 Bytes  8000 bits/sec\n"
