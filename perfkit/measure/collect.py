@@ -127,8 +127,9 @@ def _collect_host(
     lacking = archive.lacking(host.name, expected)
     left = f"left on the host: {', '.join(skipped)}" if skipped else ""
     if lacking:
+        parts = _parts(archive.run.host_raw_dir(host.name))
         where = "missing on the host" if pool else "the host is gone, and with it"
-        raise CollectError("; ".join(filter(None, [left, where])), lacking)
+        raise CollectError("; ".join(filter(None, [left, parts, where])), lacking)
     if skipped:
         raise CollectError("left on the host", skipped)
 
@@ -259,15 +260,16 @@ def _fetch(remote: Remote, archive: _Archive) -> list[str]:
 
 
 def _with_parts(error: HostError, folder: Path) -> HostError:
-    """The error with what has arrived of files that are not whole: kept, and called partial."""
+    """The error, with what has arrived of files that are not whole."""
+    parts = _parts(folder)
+    return type(error)(error.host, f"{error.message}; {parts}") if parts else error
+
+
+def _parts(folder: Path) -> str:
+    """What is kept of files that are not whole, called partial; empty when there is nothing."""
     parts = sorted(folder.glob(".*.part")) if folder.is_dir() else []
-    if not parts:
-        return error
-    sizes = ", ".join(
-        f"{part.name[1:].removesuffix('.part')} ({format_size(part.stat().st_size)})"
-        for part in parts
-    )
-    return type(error)(error.host, f"{error.message}; partial, not used until whole: {sizes}")
+    sizes = (f"{p.name[1 : -len('.part')]} ({format_size(p.stat().st_size)})" for p in parts)
+    return f"partial, not used: {', '.join(sizes)}" if parts else ""
 
 
 def _listing_script(host: Host) -> str:

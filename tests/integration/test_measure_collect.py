@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from measured_fleet import Fleet, launch, shipped, spec
 
 from perfkit.configure.remote import Access, RemotePool
-from perfkit.errors import CollectError
+from perfkit.configure.transfer import part_of
+from perfkit.errors import CollectError, RunError
 from perfkit.measure import collect as collecting
 from perfkit.measure.collect import collect
 from perfkit.measure.plan import plan
@@ -105,3 +107,80 @@ def test_a_collected_file_that_was_changed_is_found_and_never_fetched_over(
     with pytest.raises(CollectError, match=r"client-001/01-direct-tcp\.log"):
         collect(copy, fleet.hosts[:2], SLOTS, pool=fleet.pool, threads=2)
     assert changed.read_text() == "better numbers\n"
+
+
+def copy_of(fleet: Fleet, tmp_path: Path) -> Fleet:
+    """The same hosts, with a copy of what was collected from them."""
+    copy = Run(tmp_path / fleet.run.id)
+    shutil.copytree(fleet.run.root, copy.root)
+    return replace(fleet, run=copy)
+
+
+def test_what_a_killed_collector_had_fetched_whole_is_not_fetched_again(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    own = copy_of(fleet, tmp_path)
+    sums = own.run.sums_path.read_text()
+    own.run.sums_path.unlink()  # it is written last
+    with RemotePool(Access(key_path=Path("/none"), known_hosts_path=Path("/none"))) as no_pool:
+        assert collect(own.run, own.hosts[:2], SLOTS, pool=no_pool, threads=2).failed == ()
+    assert own.run.sums_path.read_text() == sums
+
+
+def test_a_file_that_was_cut_off_is_gone_on_with_from_its_end(fleet: Fleet, tmp_path: Path) -> None:
+    own = copy_of(fleet, tmp_path)
+    own.run.sums_path.unlink()
+    log = own.run.host_raw_dir("server") / "01-direct-tcp.server.log"
+    whole = log.read_bytes()
+    log.unlink()
+    part_of(log).write_bytes(whole[:1000])
+    again = part_of(log).stat().st_ino
+    assert collect(own.run, own.hosts[:2], SLOTS, pool=fleet.pool, threads=2).failed == ()
+    assert log.read_bytes() == whole
+    assert log.stat().st_ino == again  # the part became the file
+    assert not part_of(log).exists()
+
+
+def test_a_part_of_another_file_does_not_get_in(fleet: Fleet, tmp_path: Path) -> None:
+    own = copy_of(fleet, tmp_path)
+    own.run.sums_path.unlink()
+    log = own.run.host_raw_dir("client-001") / "01-direct-tcp.log"
+    whole = log.read_bytes()
+    log.unlink()
+    part_of(log).write_bytes(b"of yesterday\n" * 3)
+    assert collect(own.run, own.hosts[:2], SLOTS, pool=fleet.pool, threads=2).failed == ()
+    assert log.read_bytes() == whole
+
+
+def test_a_host_that_is_gone_is_not_asked_and_what_it_did_not_deliver_is_named(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    own = copy_of(fleet, tmp_path)
+    own.run.sums_path.unlink()
+    log = own.run.host_raw_dir("client-001") / "01-direct-tcp.log"
+    log.unlink()
+    part_of(log).write_bytes(b"half")
+    gone = {"client-001"}
+    result = collect(own.run, own.hosts[:2], SLOTS, pool=fleet.pool, threads=2, gone=gone)
+    (failed,) = result.failed
+    assert "the host is gone, and with it: 01-direct-tcp.log" in failed.reason
+    assert "partial, not used: 01-direct-tcp.log (4 B)" in failed.reason
+    assert "01-direct-tcp.log" not in own.run.sums_path.read_text().split("server/")[0]
+
+
+def test_a_full_disk_here_is_no_hosts_fault_and_nothing_is_lost_by_it(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    raw = own.run.raw_dir
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", raw], check=True)
+    try:
+        ballast = raw / ".ballast"
+        ballast.write_bytes(bytes(60 * 1024))
+        with pytest.raises(RunError, match=r"(not all here|cannot be written).*make room"):
+            collect(own.run, fleet.hosts[:2], SLOTS, pool=fleet.pool, threads=2)
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=8m", raw], check=True)
+        assert collect(own.run, fleet.hosts[:2], SLOTS, pool=fleet.pool, threads=2).failed == ()
+    finally:
+        subprocess.run(["umount", raw], check=True)
