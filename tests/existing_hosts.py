@@ -20,18 +20,17 @@ from perfkit.model import Host
 
 PROJECT = Path(__file__).parents[1]
 
-# Every file but logs, with owner, mode and content; of /usr only what has changed since the
-# machine was made; every process but those of this look and of its kernel; crontabs, interfaces, routes.
+# Every file of its own but logs, with owner, mode and content; what has changed in the folders it
+# shares with this machine; every process but logins and this look; crontab (whose file begins with
+# the time of its last change), interfaces, routes.
 LISTING = r"""
 PATH=$PATH:/usr/sbin:/sbin
-find / \( -path /proc -o -path /sys -o -path /usr -o -path /var/log -o -path /dev/pts \) -prune \
-    -o -printf '%p %y %M %u %g %l\n' | sort
-find / \( -path /proc -o -path /sys -o -path /usr -o -path /var/log -o -path /dev \) -prune \
-    -o -type f -exec sha256sum {} + | sort
-find /usr -newerct @SINCE
+find / -xdev -path /var/log -prune -o -printf '%p %y %M %u %g %l\n' | sort
+find / -xdev \( -path /var/log -o -path /var/spool/cron \) -prune -o -type f -exec sha256sum {} + | sort
+find $(awk '$3 == "overlay" { print $2 }' /proc/self/mounts) -xdev -newerct @SINCE
 for dir in /proc/[0-9]*; do
     [ "$(readlink $dir/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] && tr '\0' ' ' <$dir/cmdline && echo
-done 2>/dev/null | grep -v -e LISTING -e '^find ' -e '^sort' -e '^tr ' | sort
+done 2>/dev/null | grep -v -e LISTING -e '^find ' -e '^sort' -e '^tr ' -e '^sshd: ' | sort
 crontab -l 2>&1
 ip -o link | cut -d ' ' -f 2-3
 ip -o addr | cut -d ' ' -f 2-7
