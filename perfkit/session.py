@@ -87,13 +87,14 @@ class Session:
                 known_hosts_path=run.known_hosts_path,
                 connect_timeout_s=chosen.ssh.connect_timeout_s,
                 command_timeout_s=chosen.ssh.command_timeout_s,
+                patience_s=2 * chosen.ssh.connect_timeout_s,
             ),
             log_dir=run.root / "hosts",
         )
         self._stack.callback(self.pool.close)
         self.fleet = self._make_fleet(events)
-        if events:
         self.fleet.on_released = lambda: pki.destroy_secrets(self.run)
+        if events:
             self._check_against_listing(events)
 
     def __enter__(self) -> Session:
@@ -149,6 +150,7 @@ class Session:
             )
             raise
         else:
+            self.spared = ""
             self.journal.append("phase-done", phase=name, elapsed_s=monotonic() - started)
         finally:
             self.write_hosts()

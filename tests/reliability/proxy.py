@@ -1,4 +1,6 @@
-"""A TCP proxy on loopback that breaks its connections after so many bytes, in one of three ways."""
+"""A TCP proxy on loopback that delays, and breaks its connections after so many bytes, in one of
+three ways.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 CHUNK_BYTES = 1 << 14
 RESET, CLOSE, SILENCE = "reset", "close", "silence"
@@ -19,6 +22,7 @@ class CuttingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.n_bytes = 0  # towards the client, all connections together
+        self.delays_s: tuple[float, ...] = (0.0, 0.0)  # towards the server, towards the client
         self._left: int | None = None
         self._how = RESET
         self._lock = threading.Lock()
@@ -49,6 +53,7 @@ class CuttingProxy:
     def _forward(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
+                time.sleep(self.delays_s[counted])
                 allowed = self._take(len(data)) if counted else len(data)
                 sink.sendall(data[:allowed])
                 if allowed < len(data):

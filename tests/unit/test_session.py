@@ -176,6 +176,22 @@ def test_hosts_that_all_failed_are_released_all_the_same(provider: MemoryProvide
         assert not session.is_up
 
 
+@pytest.mark.usefixtures("project")
+def test_hosts_that_hold_what_cannot_be_stored_here_outlive_the_process(
+    provider: MemoryProvider,
+) -> None:
+    with opened(clients=1, name="demo") as session:
+        add_running(session, "client-001")
+        provider.put(session.run.id, "client-001")
+        with pytest.raises(RunError), session.phase("collect"):
+            raise RunError("raw/: no space left")
+        session._release_if_up()  # as when a notebook's kernel ends
+        assert len(provider.hosts(session.run.id)) == 1
+        with session.phase("collect"):
+            pass
+        assert session.spared == ""
+
+
 @pytest.mark.usefixtures("provider")
 def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
     project: Path, monkeypatch: pytest.MonkeyPatch
