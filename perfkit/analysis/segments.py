@@ -96,27 +96,37 @@ def hash_logs(run: Run, slots: Sequence[str], *, with_monitor: bool = False) -> 
 
 
 def save(run: Run, segments: Sequence[Segment]) -> None:
-    """Write segments.json, atomically."""
+    """Write segments.json, atomically; that a window is stale is found anew at each reading."""
+    fresh = [replace(s, notes=tuple(n for n in s.notes if n != STALE)) for s in segments]
     write_json(
         run.segments_path,
-        {"format": FORMAT, "run": run.id, "segments": [segment.to_dict() for segment in segments]},
+        {"format": FORMAT, "run": run.id, "segments": [segment.to_dict() for segment in fresh]},
     )
 
 
-def load(run: Run) -> list[Segment]:
-    """Read segments.json; a window whose log has changed since carries the note `STALE`.
+def read(run: Run) -> list[Segment]:
+    """Read segments.json as it is.
 
     Raises:
         RunError: there is none. SegmentError: it is not one of perfkit's, or a window is none.
     """
     document = run.load_json(run.segments_path)
     try:
-        segments = [_from_dict(record) for record in document["segments"]]
+        return [_from_dict(record) for record in document["segments"]]
     except (KeyError, TypeError, ValueError) as exc:
         raise SegmentError(
             f"{run.segments_path}: not a list of segments ({exc!r}); "
             "remove it and choose the windows again with `perfkit segment`"
         ) from exc
+
+
+def load(run: Run) -> list[Segment]:
+    """Read segments.json; a window whose log has changed since carries the note `STALE`.
+
+    Raises:
+        RunError, SegmentError: as `read`.
+    """
+    segments = read(run)
     slots = [segment.slot for segment in segments]
     hashes = hash_logs(run, slots), hash_logs(run, slots, with_monitor=True)
     return [

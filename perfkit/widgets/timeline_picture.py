@@ -183,7 +183,7 @@ class _Sheet:
         self.view, self.theme = view, view.theme
         size = view.width_px / _PX_PER_INCH, height_px / _PX_PER_INCH
         self._figure = Figure(figsize=size, dpi=_PX_PER_INCH * view.ratio, facecolor=ground)
-        self._canvas = FigureCanvasAgg(self._figure)
+        FigureCanvasAgg(self._figure)
         self._pixels = (
             Affine2D().scale(view.ratio, -view.ratio).translate(0, height_px * view.ratio)
         )
@@ -196,7 +196,7 @@ class _Sheet:
     def text(self, x_px: float, y_px: float, words: str, colour: str, **how: Any) -> None:
         """Words; their middle is at the height."""
         size = _TEXT_PX * _POINTS_PER_INCH / _PX_PER_INCH
-        how = {"va": "center_baseline", "fontsize": size, "color": colour} | how
+        how = {"va": "center_baseline", "fontsize": size, "color": colour, **how}
         self.add(Text(x_px, y_px, words, **how))
 
     def line(self, x_px: Any, y_px: Any, colour: str, dash: Any = "-", width: float = 1.0) -> None:
@@ -212,7 +212,7 @@ class _Sheet:
         """What was drawn."""
         out = io.BytesIO()
         quick = {"compress_level": 2}
-        self._canvas.print_png(out, pil_kwargs=quick, metadata={"Software": None})
+        self._figure.savefig(out, format="png", pil_kwargs=quick, metadata={"Software": None})
         return out.getvalue()
 
 
@@ -291,7 +291,7 @@ def _draw_grid(sheet: _Sheet, heights: Sequence[float], place: tuple[int, int]) 
     view, (top, bottom) = sheet.view, place
     rows = [[(LEFT_PX, height), (view.right_px, height)] for height in heights]
     columns = [[(view.x_px(mark), top), (view.x_px(mark), bottom)] for mark in _time_marks(view)]
-    faint = {"colors": sheet.theme.faint, "linewidths": 0.5}
+    faint: dict[str, Any] = {"colors": sheet.theme.faint, "linewidths": 0.5}
     sheet.add(LineCollection([*rows, *columns], alpha=0.3, **faint))
     axis = [[(LEFT_PX, top), (LEFT_PX, bottom)], [(LEFT_PX, bottom), (view.right_px, bottom)]]
     sheet.add(LineCollection(axis, **faint))

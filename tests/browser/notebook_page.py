@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 from jupyter_client.blocking.client import BlockingKernelClient
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 
 from browser.jupyter_server import JupyterServer
 
@@ -156,7 +156,8 @@ class NotebookPage:
         """The element, once it is visible; scrolled to."""
         found = self.page.locator(selector).first
         expect(found).to_be_visible(timeout=timeout_s * 1000)
-        found.scroll_into_view_if_needed()
+        with contextlib.suppress(Error):  # drawn anew meanwhile: it is where it will be
+            found.scroll_into_view_if_needed(timeout=2000)
         return found
 
     def screenshot(self, name: str, selector: str | None = None) -> Path:
