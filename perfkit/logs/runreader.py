@@ -31,6 +31,7 @@ from perfkit.logs.runlogs import (
 )
 from perfkit.model import NetworkPath
 from perfkit.runs import Run
+from perfkit.units import format_size
 
 _COUNTERS = (("monitor.csv", "dstat"), ("procstat.csv", "procstat"))
 _VPN = ("openvpn-status.log", "openvpn.log")  # of the server and of clients, told apart by content
@@ -70,6 +71,7 @@ class RunReader:
     def read(self) -> RunLogs:
         """All of it."""
         self._read_ahead()
+        self._note_parts()
         events = self._events()
         traffic, more = anchor.place(self._traffic(), events, self._clock, self.t0_utc_s)
         self.findings += more
@@ -277,6 +279,18 @@ class RunReader:
                 remark="; ".join((*reading.notes, *reading.messages)),
             )
         )
+
+    def _note_parts(self) -> None:
+        """Logs whose collection broke off: their beginnings are kept, and used for nothing."""
+        for name in self.names:
+            for part in sorted(self.run.host_raw_dir(name).glob(".*.part")):
+                log = f"{name}/{part.name[1:].removesuffix('.part')}"
+                size = format_size(part.stat().st_size)
+                text = f"only the first {size} of it came home; they are kept, and used for nothing"
+                self.findings.append(Finding(log, text))
+                self.logs.append(
+                    LogNote(log=log, format="partial", rows=0, unparsed=0, remark=text)
+                )
 
     def _lost(self, path: Path, error: PerfkitError) -> None:
         """A log or record that cannot be used is a finding."""

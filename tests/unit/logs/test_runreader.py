@@ -181,3 +181,17 @@ def test_large_logs_of_a_run_are_kept_and_found_again(
     for name in ("traffic", "monitor", "process"):
         pd.testing.assert_frame_equal(getattr(fresh, name), getattr(again, name))
     assert (fresh.logs, fresh.findings) == (again.logs, again.findings)
+
+
+def test_a_log_of_which_only_a_part_came_home_is_named_and_not_read(run: Run) -> None:
+    whole = read_run(run)
+    log = run.host_raw_dir("client-001") / "01-direct-tcp.log"
+    log.with_name(f".{log.name}.part").write_bytes(log.read_bytes()[:700])
+    log.unlink()
+    logs = read_run(run)
+    (found,) = [f for f in logs.findings if f.where == "client-001/01-direct-tcp.log"]
+    assert found.level == "warning"
+    assert "only the first 700 B of it came home" in found.text
+    sent = logs.traffic[(logs.traffic["side"] == "sender") & (logs.traffic["host"] == "client-001")]
+    assert set(sent["slot"]) == {"02-tunnel-tcp"}
+    assert len(logs.traffic) < len(whole.traffic)
