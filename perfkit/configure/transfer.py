@@ -57,6 +57,8 @@ def receive(sftp: Any, path: str, limit_bytes: int, offset: int = 0) -> Iterator
     found = sftp.lstat(path)
     if not stat.S_ISREG(found.st_mode or 0):
         raise OSError("not a regular file; links and devices are not followed")
+    if found.st_size is None:
+        raise OSError("the host does not say its size")
     size = int(found.st_size)
     if size > limit_bytes:
         raise OSError(f"{size} bytes, more than the limit of {limit_bytes}")

@@ -32,6 +32,8 @@ from perfkit.units import format_size
 
 FILE_LIMIT_BYTES = 256 * 2**20
 HOST_LIMIT_BYTES = 2**30
+FILES_LIMIT = 1000  # of one host
+MOST_NAMES_TOLD = 5
 READ_ONLY = 0o444
 SNAPSHOT = "collected"
 
@@ -244,19 +246,39 @@ def _fetch(remote: Remote, archive: _Archive) -> list[str]:
     """Fetch what the archive lacks of one host; returns what was left there, with the reason."""
     host = remote.host
     listed, skipped = parse_listing(remote.run_script(_listing_script(host)).stdout)
-    wanted = {name: file for name, file in listed.items() if not archive.has(host.name, name)}
+    lacking = {name: file for name, file in listed.items() if not archive.has(host.name, name)}
+    wanted, too_much = _within_limits(lacking)
     _check_space(archive.run.raw_dir, wanted)
-    left_bytes = HOST_LIMIT_BYTES
     for name, file in wanted.items():
-        if file.size_bytes > min(FILE_LIMIT_BYTES, left_bytes):
-            skipped.append(f"{name} (too large: {format_size(file.size_bytes)})")
-            continue
-        left_bytes -= file.size_bytes
         path = archive.run.host_raw_dir(host.name) / name
         source = f"{host.workdir}/{SNAPSHOT}/{name}"
         remote.get(source, path, limit_bytes=file.size_bytes, sha256=file.sha256)
         archive.keep(_artifact(host.name, path))
-    return skipped
+    return _some_of([*skipped, *too_much])
+
+
+def _within_limits(
+    files: Mapping[str, _Listed],
+) -> tuple[dict[str, _Listed], list[str]]:
+    """What is fetched of what a host offers, and what is left there, with the reason."""
+    wanted: dict[str, _Listed] = {}
+    left = []
+    left_bytes = HOST_LIMIT_BYTES
+    for name, file in files.items():
+        if file.size_bytes > min(FILE_LIMIT_BYTES, left_bytes):
+            left.append(f"{name} (too large: {format_size(file.size_bytes)})")
+        elif len(wanted) == FILES_LIMIT:
+            left.append(f"{name} (more than {FILES_LIMIT} files)")
+        else:
+            left_bytes -= file.size_bytes
+            wanted[name] = file
+    return wanted, left
+
+
+def _some_of(names: list[str]) -> list[str]:
+    """The names, as far as a person reads them."""
+    more = len(names) - MOST_NAMES_TOLD
+    return [*names[:MOST_NAMES_TOLD], f"{more} more names"] if more > 0 else names
 
 
 def _with_parts(error: HostError, folder: Path) -> HostError:
