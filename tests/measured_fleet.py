@@ -50,16 +50,20 @@ class Fleet:
     def measure(
         self, slots: Sequence[Slot], hosts: Sequence[Host] | None = None, **hooks: Any
     ) -> StageResult:
-        return measure(
-            self.run,
-            self.hosts[:4] if hosts is None else hosts,
-            slots,
-            pool=self.pool,
-            starter=EpochStarter(),
-            addresses=self.addresses,
-            options=Options(bin_dir=RESOURCES / "bin", threads=6),
-            hooks=Hooks(**hooks),
-        )
+        chosen = self.hosts[:4] if hosts is None else hosts
+        return measure(**self.measurement(slots, chosen), hooks=Hooks(**hooks))
+
+    def measurement(self, slots: Sequence[Slot], hosts: Sequence[Host]) -> dict[str, Any]:
+        """The arguments of a measurement."""
+        return {
+            "run": self.run,
+            "hosts": hosts,
+            "slots": slots,
+            "pool": self.pool,
+            "starter": EpochStarter(),
+            "addresses": self.addresses,
+            "options": Options(bin_dir=RESOURCES / "bin", threads=6),
+        }
 
     def events(self, host: Host, slot: str) -> dict[str, Any]:
         return dict(

@@ -18,6 +18,7 @@ class MemoryProvider:
     def __init__(self, *, can_tunnel: bool = True, max_hosts: int = 50) -> None:
         self.there: list[ListedHost] = []
         self.stuck: set[str] = set()
+        self.made: dict[str, list[str]] = {}
         self.preflights: list[int] = []
         self.traits = Traits(
             costs_money=False,
@@ -48,10 +49,16 @@ class MemoryProvider:
         self.preflights.append(n_hosts)
 
     def launch(self, request: LaunchRequest) -> Sequence[Host]:
-        self.put(request.run_id, *(host.name for host in request.hosts))
+        """Idempotent: what a token had made is returned, and no name is given twice."""
+        taken = {host.name for host in self.hosts(request.run_id)}
+        if request.token not in self.made:
+            self.made[request.token] = [h.name for h in request.hosts if h.name not in taken]
+            self.put(request.run_id, *self.made[request.token])
+        there = {host.name for host in self.hosts(request.run_id)} & set(self.made[request.token])
         return [
             Host(name=host.name, role=host.role, address="198.18.0.9", host_key=host.host_key)
             for host in request.hosts
+            if host.name in there
         ]
 
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:

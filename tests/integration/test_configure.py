@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -160,9 +161,33 @@ def test_configuring_again_starts_no_second_openvpn_and_keeps_the_keys(fleet: Fl
     show = "cat openvpn/openvpn.pid openvpn/host.crt; cat /proc/[0-9]*/comm | grep -c openvpn"
     script = f"cd {fleet.hosts['client-001'].workdir} && {show}"
     before = fleet.sh("client-001", script)
+    begun = fleet.log("client-001").count("recipe setup_client: begins")
     assert fleet.configure("client-001", tunnel=fleet.plan).failed == ()
     assert fleet.sh("client-001", script) == before
     assert before.splitlines()[-1] == "1"
+    assert fleet.log("client-001").count("recipe setup_client: begins") == begun
+
+
+@pytest.mark.root
+def test_a_recipe_is_repeated_when_its_file_was_edited_or_the_host_was_rebooted(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    def times_begun() -> int:
+        return fleet.log("client-002").count("recipe setup_client: begins")
+
+    edited = tmp_path / "resources"
+    shutil.copytree(RESOURCES, edited)
+    with (edited / "fabfile.py").open("a") as file:
+        file.write("# edited\n")
+    before = times_begun()
+    assert fleet.configure("client-002", resources=edited, tunnel=fleet.plan).failed == ()
+    assert times_begun() == before + 1
+    assert fleet.configure("client-002", resources=edited, tunnel=fleet.plan).failed == ()
+    assert times_begun() == before + 1
+    stamps = f"{fleet.hosts['client-002'].workdir}/steps/*"
+    fleet.sh("client-002", f"for stamp in {stamps}; do echo another-boot >$stamp; done")
+    assert fleet.configure("client-002", resources=edited, tunnel=fleet.plan).failed == ()
+    assert times_begun() == before + 2
 
 
 @pytest.mark.root

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from measured_fleet import RESOURCES, Fleet, launch, shipped, spec
 
-from perfkit.errors import StageError
+from perfkit.errors import RunError, StageError
+from perfkit.measure import runner
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
 from perfkit.measure.equip import equip, files_for
-from perfkit.measure.options import Progress
+from perfkit.measure.options import Hooks, Progress
 from perfkit.measure.plan import Addresses, fires_utc, plan
 from perfkit.measure.starters import CronStarter, Timetable
 from perfkit.model import Host, StageResult
@@ -231,6 +232,27 @@ def test_a_measurement_that_is_broken_off_leaves_nothing_waiting_on_the_hosts(
         assert "run-slot" not in running
         assert "dool" not in running
         assert "01-never" not in own.sh(host, f"ls {host.workdir}/logs")
+
+
+def test_hosts_that_were_armed_prove_by_their_records_what_they_did_alone(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    slots = plan([spec("alone", tmp_path, "echo done", duration_s=0.2)])
+    settings = own.measurement(slots, fleet.hosts[:3])
+    dying = runner._Measurement(**settings, hooks=Hooks())
+    dying.make_ready()
+    timetable = dying.arm()  # and here the controller dies
+    own.sh(fleet.client(2), f"{fleet.client(2).workdir}/bin/run-slot stop")
+    result = runner.take_up(**settings)
+    assert [r.host for r in result.ok] == ["server", "client-001"]
+    (failed,) = result.failed
+    assert "01-alone has no record: it did not run, or did not end" in failed.reason
+    assert own.run.load_json(own.run.timetable_path)["t0_utc_s"] == timetable.t0_utc_s
+    rows = own.run.load_json(own.run.clocks_path)
+    assert [row["when"] for row in rows] == ["before"] * 3 + ["after"] * 3
+    with pytest.raises(RunError, match="config/ of the run was changed"):
+        runner.take_up(**own.measurement(plan([shipped("direct-tcp", 2)]), fleet.hosts[:3]))
 
 
 def test_without_its_server_or_any_client_nothing_is_started(fleet: Fleet, tmp_path: Path) -> None:

@@ -273,3 +273,20 @@ def test_phases_that_were_done_are_told_and_not_done_again(provider: MemoryProvi
         assert len(phases.measure(session).results) == 3
         assert run.journal_path.read_bytes() == before
         assert provider.there == []
+
+
+def test_wherever_the_journal_of_a_launch_is_cut_each_host_is_there_once_in_the_end(
+    provider: MemoryProvider,
+) -> None:
+    with begin() as session:
+        launched(session)
+        run = session.run
+    whole = run.journal_path.read_bytes()
+    there, made = list(provider.there), dict(provider.made)
+    for length in range(0, len(whole) + 1, 53):
+        run.journal_path.write_bytes(whole[:length])
+        provider.there, provider.made = list(there), dict(made)
+        with begin() as session:
+            assert session.run == run
+            assert launched(session) == ALL
+        assert names_there(provider) == sorted(ALL)
