@@ -99,7 +99,7 @@ class Authority:
     """The run's certificate authority.
 
     Opening it makes it, or loads it when the run has one already: a second `configure` goes on
-    with the same one. Writes `ca.crt`, `ca.key` and `tls-crypt.key` to `keys_dir`, all 0600.
+    with the same one. Writes `ca.crt`, `ca.key`, `crl.pem` and `tls-crypt.key` to `keys_dir`, 0600.
     """
 
     def __init__(self, keys_dir: Path, *, days: float = 2.0) -> None:
@@ -118,6 +118,38 @@ class Authority:
             ) from exc
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         self._key = key
+        if not (keys_dir / "crl.pem").exists():
+            self._write_crl([])
+
+    @property
+    def crl(self) -> str:
+        """The certificates that are refused although they are ours, signed, PEM."""
+        return (self._dir / "crl.pem").read_text()
+
+    def revoke(self, certificate: str) -> None:
+        """Have the server refuse a certificate that was issued, from its next connection on.
+
+        The server must get the new `crl`: configure it again.
+        """
+        serial = x509.load_pem_x509_certificate(certificate.encode()).serial_number
+        known = {revoked.serial_number for revoked in x509.load_pem_x509_crl(self.crl.encode())}
+        self._write_crl([*known, serial])
+
+    def _write_crl(self, serials: Iterable[int]) -> None:
+        now = datetime.now(UTC)
+        # Valid for longer than any certificate: OpenVPN refuses everybody when its list is stale.
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._subject)
+            .last_update(now - BACKDATE)
+            .next_update(now + timedelta(days=self._days + 1))
+        )
+        for serial in sorted(set(serials)):
+            revoked = x509.RevokedCertificateBuilder(serial, now - BACKDATE).build()
+            builder = builder.add_revoked_certificate(revoked)
+        crl = builder.sign(self._key, hashes.SHA256())
+        pem = crl.public_bytes(serialization.Encoding.PEM)
+        write_atomic(self._dir / "crl.pem", pem)
 
     def _create(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())

@@ -7,6 +7,7 @@ Recipes are the tasks of `resources/fabfile.py`. A bundle is a folder under the 
     bin/…                                from resources/bin, and what the caller adds
     openvpn/<role>.conf                  from resources/openvpn, filled in; only with a tunnel
     openvpn/ca.crt host.crt host.key tls-crypt.key    its own, and nobody else's
+    openvpn/crl.pem                      only on the server: certificates it must refuse
 
 A host on which a recipe came to its end bears a stamp (`perfkit.configure.stamps`), and the recipe
 is not repeated there unless something in it has changed. One that was cut short is begun anew.
@@ -201,6 +202,8 @@ class Bundles:
     def _add_tunnel(self, host: Host, folder: Path) -> None:
         assert self._authority is not None
         _write(folder / f"{host.role}.conf", self._openvpn[host.role].encode(), 0o600)
+        if host.role is Role.SERVER:
+            _write(folder / "crl.pem", self._authority.crl.encode(), 0o600)
         if (folder / "host.crt").exists():  # written last: there = complete
             return
         credentials = self._authority.issue(host.name, host.role)

@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from perfkit.configure.pki import Authority, find_pin, pin_hosts
+from perfkit import runs
+from perfkit.configure.pki import Authority, destroy_secrets, find_pin, pin_hosts
 from perfkit.errors import RunError
 from perfkit.model import Host, Role
 from perfkit.sshkeys import make_ssh_key
@@ -115,7 +116,36 @@ def test_a_second_opening_finds_the_same_authority(tmp_path: Path) -> None:
 def test_secrets_of_the_authority_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     Authority(tmp_path / "keys")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()}
-    assert modes == {"ca.crt": 0o600, "ca.key": 0o600, "tls-crypt.key": 0o600}
+    names = ("ca.crt", "ca.key", "crl.pem", "tls-crypt.key")
+    assert modes == dict.fromkeys(names, 0o600)
+
+
+def test_revoked_certificates_stay_revoked_and_the_list_outlives_them(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "keys", days=1)
+    certificates = [authority.issue(f"client-{n:03d}", Role.CLIENT).certificate for n in range(3)]
+    for certificate in certificates[:2]:
+        Authority(tmp_path / "keys", days=1).revoke(certificate)
+    crl = x509.load_pem_x509_crl(authority.crl.encode())
+    loaded = [x509.load_pem_x509_certificate(text.encode()) for text in certificates]
+    assert {r.serial_number for r in crl} == {c.serial_number for c in loaded[:2]}
+    issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
+    assert crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type] # of a CA
+    assert crl.next_update_utc is not None
+    assert crl.next_update_utc > loaded[2].not_valid_after_utc
+
+
+def test_a_released_run_holds_no_private_key_of_its_vpn(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "done", {})
+    authority = Authority(run.keys_dir)
+    bundle = run.host_dir("client-001") / "bundle" / "openvpn"
+    bundle.mkdir(parents=True)
+    (bundle / "host.key").write_text(authority.issue("client-001", Role.CLIENT).key)
+    (bundle / "tls-crypt.key").write_text(authority.tls_crypt_key)
+    gone = destroy_secrets(run)
+    assert len(gone) == 4
+    texts = [path.read_text() for path in run.root.rglob("*") if path.is_file()]
+    assert not [text for text in texts if "PRIVATE KEY" in text or "Static key" in text]
+    assert destroy_secrets(run) == []
 
 
 def test_a_damaged_authority_says_what_to_do(tmp_path: Path) -> None:
