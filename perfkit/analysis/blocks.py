@@ -39,6 +39,7 @@ SHIFT_COST, MOST_SHIFT_COST = 0.3, 30.0  # per cell: the log's clock may be anot
 STEP_REWARD, MOST_STEP_REWARD = 40.0, 10.0  # a decade between two blocks that touch
 LEAST_SHARE = 0.01  # of a block's rate, in its border cells
 STEP_CELLS = 5
+FACTORS = (0.1, 10.0)  # real over planned length, at most
 LEAST_CELLS = 3  # a shorter stretch is somebody logging in
 SAME_LEVEL = 0.1  # decades: 25 %, a block beside its own ramp or noise
 MOST_CELLS = 500_000
@@ -203,6 +204,23 @@ def find_blocks(grid: Grid, plans: Sequence[Plan]) -> list[Block | None]:
     first = _Search(grid, activity(grid, idle_ceiling(grid, plans)), plans).blocks()
     found = _Search(grid, activity(grid, ceiling_around(grid, first)), plans).blocks()
     return [block and _trimmed(grid, block) for block in found]
+
+
+def plans_by_data(grid: Grid, plans: Sequence[Plan]) -> list[Plan]:
+    """The same plans with lengths that go with the time the log was active at all.
+
+    For tests that all ran shorter or longer than planned, each begun when it was planned: where
+    the next cannot begin in time, it follows at once. Active is here what is 30 times above the
+    lowest 2 %: the plan, which is doubted, is not asked how much idle time there is.
+    """
+    level = grid.level[np.isfinite(grid.level)]
+    active_s = float((level > np.quantile(level, 0.02) + MOST_RISE).sum()) * grid.step_s
+    factor = float(np.clip(active_s / sum(plan.duration_s for plan in plans), *FACTORS))
+    scaled, free_s = list[Plan](), plans[0].start_s
+    for plan in plans:
+        scaled.append(Plan(max(plan.start_s, free_s), factor * plan.duration_s))
+        free_s = scaled[-1].end_s
+    return scaled
 
 
 def _trimmed(grid: Grid, block: Block) -> Block:

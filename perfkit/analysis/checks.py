@@ -43,10 +43,8 @@ def findings_of(
         if slot.name not in {segment.slot for segment in segments}:
             text = "no client counts, so there is no window and no figure"
             if own["ok"].any():
-                text = (
-                    "no host recorded when this test ran, so there is no window and no figure; "
-                    "the policy segments = auto would guess one"
-                )
+                text = "no host recorded when this test ran, so there is no window and no figure"
+            text += _proposal(tests, slot.name)
             found.append(Finding(slot.name, text))
     for segment in segments:
         found += [Finding(segment.slot, note) for note in segment.notes]
@@ -61,6 +59,13 @@ def findings_of(
             )
             found.append(Finding("clock", text))
     return found
+
+
+def _proposal(tests: pd.DataFrame, slot: str) -> str:
+    """What was proposed for a slot and not taken, as the end of a sentence."""
+    said = tests[tests["slot"] == slot]
+    words = str(said["proposal"].iloc[0]) if len(said) and "proposal" in said else ""
+    return f"; proposed, not taken: {words}; segments = auto would take it" if words else ""
 
 
 def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:

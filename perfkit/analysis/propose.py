@@ -26,6 +26,7 @@ from perfkit.model import Segment, Window
 STAMPS, CHANGE_POINTS = "stamps", "change-points"
 MOST_CONFIDENCE = 0.95  # a guess is never as good as a record
 DOUBTFUL = 0.5  # below this the fall-back is tried as well
+UNPLANNED = 0.25  # of the planned length
 STEADY_SHARE = 0.85  # of the block's median rate: from there on the ramp is over
 MOST_TRIM = 0.25  # of the block, at each end
 _NET = re.compile(r"net_(?P<nic>.+)_(recv|send)_bps")
@@ -166,13 +167,18 @@ def nic_rate(monitor: pd.DataFrame) -> Floats | None:
 def guess(grid: Grid, plans: Sequence[Plan]) -> list[Guess | None]:
     """Find every planned block in a rate; None for one that is not there.
 
-    Where the plan seems not to hold (tests that ran much shorter or longer than planned), kernel
-    change points are tried as well, and taken if they are the more credible.
+    Where the plan seems not to hold (tests that ran much shorter or longer than planned), lengths
+    by the data are tried, then kernel change points, and taken if they are the more credible; by
+    the plan they are not, so their confidence stays low.
 
     Raises:
         SegmentError: the log is too short for the plan.
     """
     found = _guesses(grid, plans, blocks.find_blocks(grid, plans))
+    if _mean(found) >= DOUBTFUL:
+        return found
+    rescaled = blocks.find_blocks(grid, blocks.plans_by_data(grid, plans))
+    found = max(found, _guesses(grid, plans, rescaled), key=_mean)
     if _mean(found) >= DOUBTFUL:  # an import of a second, and quadratic time, are spared
         return found
     other = _guesses(grid, plans, blocks.kernel_blocks(grid, plans))
@@ -296,7 +302,12 @@ def _segment(
         f"no host recorded when this test ran: its window is guessed from {basis} "
         f"({chosen_by}, confidence {confidence:.2f}); look at the plot before you use its figures"
     )
-    apart = () if steady else ("its clients were never all active at once",)
+    apart: tuple[str, ...] = () if steady else ("its clients were never all active at once",)
+    if abs(outer.length_s - slot.duration_s) > UNPLANNED * slot.duration_s:
+        apart += (
+            f"by the data this test lasted {outer.length_s:.0f} s and not {slot.duration_s:.0f} s as "
+            "planned: it may be another one",
+        )
     return Segment(
         slot=slot.name,
         test=slot.test,

@@ -9,14 +9,14 @@ a window), `reduction` (a slot over a window), `serverload`, `transport`, `confi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import confidence, rates, transport
+from perfkit.analysis import confidence, propose, rates, transport
 from perfkit.analysis.checks import findings_of
 from perfkit.analysis.reduction import Prepared, prepare
 from perfkit.analysis.sensitivity import sensitivity
@@ -59,7 +59,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
 
     Returns:
-        `tests` has, among others: `clients_expected`, `clients_seen` (at the receiver),
+        `tests` has, among others: `proposal` (a window that nobody took), `clients_expected`, `clients_seen` (at the receiver),
         `clients_failed`, `window_s`, `goodput_bps` with `goodput_se_bps` (standard error by batch
         means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
         `goodput_sd_bps` (over seconds), `goodput_change_pct` (largest change when the window's
@@ -70,11 +70,12 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         `clients` has the outcome's columns and `goodput_bps`, `share` of the total, `retransmits`.
     """
     windows = {segment.slot: segment for segment in segments}
+    proposed = _proposals(logs, windows)
     rows, per_client, moved, findings = [], [], [], list(logs.findings)
     for slot in logs.slots:
         own = outcomes[outcomes["slot"] == slot.name]
         segment = windows.get(slot.name)
-        row = _outline(logs, slot, own)
+        row = _outline(logs, slot, own) | {"proposal": proposed.get(slot.name, "")}
         if segment is None or segment.steady is None:
             row |= {"window_s": np.nan, "side": ""}
             clients = own.assign(goodput_bps=np.nan, share=np.nan, retransmits=np.nan)
@@ -97,9 +98,23 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     )
 
 
+def _proposals(logs: RunLogs, windows: Mapping[str, Segment]) -> dict[str, str]:
+    """What could be guessed of tests that have no window, in words: nothing is taken silently."""
+    if all(slot.name in windows for slot in logs.slots):
+        return {}
+    return {
+        found.slot: f"{found.outer.start_s:.1f} to {found.outer.end_s:.1f} s after T0 "
+        f"({found.chosen_by}, confidence {found.confidence:.2f})"
+        for found in propose.propose(logs)
+        if found.slot not in windows
+    }
+
+
 def _outline(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> dict[str, Any]:
     """What is known of a slot without any traffic."""
     counted = outcomes[outcomes["ok"]]
+    # Without records starts are known from stamps of whole seconds: no spread was measured.
+    recorded = counted if (logs.events["slot"] == slot.name).any() else counted.iloc[:0]
     return {
         "slot": slot.name,
         "test": slot.test,
@@ -107,8 +122,8 @@ def _outline(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> dict[str,
         "clients_expected": len(outcomes),
         "clients_seen": int((outcomes["streams"] > 0).sum()),
         "clients_failed": int((~outcomes["ok"]).sum()),
-        "start_spread_s": float(counted["start_s"].max() - counted["start_s"].min()),
-        "late_max_s": float(counted["late_s"].max()),
+        "start_spread_s": float(recorded["start_s"].max() - recorded["start_s"].min()),
+        "late_max_s": float(recorded["late_s"].max()),
         "clock_bound_s": _clock_bound(logs, counted),
     }
 

@@ -5,13 +5,14 @@ and later add more with -e, and 2.2 names the columns in a header and has the in
 read by its name; without a header the number of columns tells the names. Who wrote a row is found
 out by `perfkit.logs.iperf2_endpoints`.
 
-A stamp is local time without zone, except in 2.1.9 and later with -e.
+A stamp is local time without zone, except in 2.1.9 and later with -e; the caller may know the zone.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,12 @@ def sniff(head: bytes) -> bool:
     return _SNIFF.search(head) is not None and _TEXT.search(head) is None
 
 
-def parse(data: bytes, path: Path) -> Reading:
+def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     """Read one file.
+
+    Args:
+        zone: Of stamps without one; None = they are taken as UTC. A stamp in the hour that comes
+            twice when the clocks go back is no time.
 
     Returns:
         A `traffic` frame in the order of the rows. `stream` -1 are the rows with a negative id,
@@ -90,7 +95,7 @@ def parse(data: bytes, path: Path) -> Reading:
     matched = pc.extract_regex(text, pattern=_ROW)
     is_row = np.asarray(matched.is_valid())
     found = _read_furniture(text, np.flatnonzero(~is_row))
-    rows = _rows(matched.filter(pa.array(is_row)), np.flatnonzero(is_row) + 1, found)
+    rows = _rows(matched.filter(pa.array(is_row)), np.flatnonzero(is_row) + 1, found, zone)
     cut = not data.endswith(b"\n")
     _refuse(rows, found, text, cut_line_no=len(text) if cut else 0)
     rows.columns |= _tail_columns(rows)
@@ -103,13 +108,19 @@ def parse(data: bytes, path: Path) -> Reading:
         kind="traffic",
         frame=frame,
         unparsed=found.unparsed.result(),
-        notes=(*(["the last line may be cut"] if cut else []), *_notes(rows, frame)),
+        notes=(*(["the last line may be cut"] if cut else []), *_notes(rows, frame, zone)),
         messages=tuple(dict.fromkeys(found.messages)),
         partial=cut,
     )
 
 
-FORMAT = Format(name="iperf2-csv", kind="traffic", sniff=sniff, parse=parse)
+FORMAT = Format(
+    name="iperf2-csv",
+    kind="traffic",
+    sniff=sniff,
+    parse=parse,
+    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+)
 
 
 def _read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _Furniture:
@@ -125,7 +136,9 @@ def _read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _F
     return found
 
 
-def _rows(fields: pa.StructArray, line_no: NDArray[np.int64], found: _Furniture) -> Rows:
+def _rows(
+    fields: pa.StructArray, line_no: NDArray[np.int64], found: _Furniture, zone: tzinfo | None
+) -> Rows:
     numbers = {name: to_floats(fields.field(name)) for name in ("id", "first_port", "second_port")}
     ids = numbers["id"].astype(np.int64)
     layouts = list(dict.fromkeys([*_LAYOUTS.values(), *(names for _, names in found.headers)]))
@@ -145,7 +158,7 @@ def _rows(fields: pa.StructArray, line_no: NDArray[np.int64], found: _Furniture)
         layout=layout,
         layouts=layouts,
         server_first=_server_first(numbers["first_port"], numbers["second_port"], ids),
-        utc_s=_stamps(fields),
+        utc_s=_stamps(fields, zone),
         columns={
             "start_s": to_floats(fields.field("start")),
             "end_s": to_floats(fields.field("end")),
@@ -172,7 +185,7 @@ def _server_first(
     return np.asarray(is_first)
 
 
-def _stamps(fields: pa.StructArray) -> NDArray[np.float64]:
+def _stamps(fields: pa.StructArray, local: tzinfo | None) -> NDArray[np.float64]:
     """Epoch seconds; NaN for what is no time and for the 1970 that 2.1.8 prints without -i."""
     moments = pc.strptime(
         fields.field("stamp").cast(pa.large_string()),
@@ -183,8 +196,18 @@ def _stamps(fields: pa.StructArray) -> NDArray[np.float64]:
     whole_s = moments.cast(pa.int64()).cast(pa.float64()).to_numpy(zero_copy_only=False)
     zone = to_floats(fields.field("zone"))
     minutes = np.sign(zone) * (np.abs(zone) // 100 * 60 + np.abs(zone) % 100)
+    if local is not None:
+        whole_s = np.where(np.isnan(zone), _to_utc(whole_s, local), whole_s)
     utc_s = whole_s - np.nan_to_num(minutes) * 60 + np.nan_to_num(to_floats(fields.field("part")))
     return np.where(whole_s > _YEAR_S, utc_s, np.nan)
+
+
+def _to_utc(local_s: NDArray[np.float64], zone: tzinfo) -> NDArray[np.float64]:
+    """Seconds since 1970 as a zone's clock shows them to UTC; NaN in the hour that comes twice."""
+    shown = pd.to_datetime(pd.Series(local_s), unit="s", errors="coerce")
+    moments = shown.dt.tz_localize(zone, ambiguous="NaT", nonexistent="shift_forward")
+    since = moments.dt.tz_convert("UTC").dt.tz_localize(None) - pd.Timestamp(0)
+    return np.asarray(since.dt.total_seconds(), dtype=np.float64)
 
 
 def _not_negative(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,13 +264,15 @@ def _looks_cut(rows: Rows) -> bool:
     return not expected / _ROUNDING <= bits <= expected * _ROUNDING
 
 
-def _notes(rows: Rows, frame: pd.DataFrame) -> list[str]:
+def _notes(rows: Rows, frame: pd.DataFrame, zone: tzinfo | None) -> list[str]:
     notes = describe_streams(frame)
     has_zone = np.asarray(pc.not_equal(rows.fields.field("zone"), b""))
-    if (np.isfinite(rows.utc_s) & ~has_zone).any():
+    if zone is None and (np.isfinite(rows.utc_s) & ~has_zone).any():
         notes.append("the stamps are local time without a zone; they are taken as UTC")
     if unstamped := int(np.isnan(rows.utc_s).sum()):
-        notes.append(f"{unstamped} of {len(frame)} rows have no time but 1970's")
+        notes.append(
+            f"{unstamped} of {len(frame)} rows have no time: stamped 1970, or in an hour that came twice"
+        )
     if rests := int(pc.sum(pc.not_equal(rows.fields.field("rest"), b"")).as_py() or 0):
         notes.append(
             f"{rests} of {len(frame)} rows have text after their last column, which is not read"

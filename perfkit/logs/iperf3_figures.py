@@ -21,13 +21,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfkit.logs.frames import SIDES
+from perfkit.logs.iperf3_printed import read_printed
 from perfkit.logs.iperf3_records import (
     FIGURES,
+    adds_up,
     as_object,
+    contradicts,
     figures_of,
     number,
     objects,
     port,
+    size_left,
     socket_of,
 )
 from perfkit.logs.traffic import (
@@ -46,8 +51,6 @@ from perfkit.units import bytes_to_bits
 
 _SUM_NAMES = ("sum", "sum_bidir_reverse", "sum#2")  # before 3.11 the reverse one is a second sum
 _OF_LOSSES = ("jitter_s", "lost", "out_of_order")
-_AGREES = 0.02
-_TOLERATED = 0.01  # datagrams under way at the end are not lost and not received
 
 
 @dataclass(slots=True)
@@ -96,6 +99,7 @@ class Figures:
         self.contradicting = 0
         self.derived = 0
         self.unsure = 0
+        self.texts = 0
         self.odd_lines: list[int] = []
         self._ids: list[str] = []
         self._places: list[tuple[int, int, int, int]] = []  # stream, kind, side, line_no
@@ -109,6 +113,9 @@ class Figures:
         server = document.get("server_output_json")
         if test.role == "client" and isinstance(server, dict):
             self._add_server_intervals(test, server)
+        text = document.get("server_output_text")
+        if test.role == "client" and isinstance(text, str):
+            self._add_server_text(test, text)
         self._add_summaries(test, as_object(document.get("end")))
 
     def frame(self) -> pd.DataFrame:
@@ -185,8 +192,12 @@ class Figures:
     def _add_own_interval(
         self, test: _Test, stream: int, side: int, record: dict[str, Any]
     ) -> bool:
+        return self._take_own_interval(test, stream, side, figures_of(record), socket_of(record))
+
+    def _take_own_interval(
+        self, test: _Test, stream: int, side: int, figures: dict[str, float], socket: int | None
+    ) -> bool:
         """Add a stream's interval, unless it is the last one once more: so ends a broken-off test."""
-        figures = figures_of(record)
         this = figures["start_s"], figures["end_s"], figures["size_bytes"]
         if test.last.get((stream, side)) == this:
             self.repeated += 1
@@ -194,14 +205,18 @@ class Figures:
         test.last[stream, side] = this
         size_bytes, length_s = test.counted.get((stream, side), (0.0, 0.0))
         test.counted[stream, side] = size_bytes + this[2], length_s + this[1] - this[0]
-        return self._add_row(test, stream, INTERVAL, side, figures, socket_of(record))
+        return self._add_row(test, stream, INTERVAL, side, figures, socket)
+
+    def _by_ports(self, test: _Test) -> dict[tuple[int, int], tuple[int, int | None]]:
+        """A test's streams, number and socket, by the server's port and the client's."""
+        return {
+            (self.streams[place].peer_port, self.streams[place].local_port): (place, socket)
+            for socket, place in test.numbers.items()
+        }
 
     def _add_server_intervals(self, test: _Test, server: dict[str, Any]) -> None:
         """What the server counted of the same streams, from --get-server-output."""
-        by_ports = {
-            (self.streams[place].peer_port, self.streams[place].local_port): place
-            for place in test.numbers.values()
-        }
+        by_ports = self._by_ports(test)
         start = as_object(server.get("start"))
         places = {
             socket_of(record): by_ports[ports]
@@ -214,8 +229,22 @@ class Figures:
         for interval in objects(server.get("intervals")):
             for record in objects(interval.get("streams")):
                 if record.get("omitted") is not True and socket_of(record) in places:
-                    stream, side = places[socket_of(record)], other.side_of(record)
-                    self._add_own_interval(other, stream, side, record)
+                    (stream, socket), side = places[socket_of(record)], other.side_of(record)
+                    self._take_own_interval(other, stream, side, figures_of(record), socket)
+
+    def _add_server_text(self, test: _Test, text: str) -> None:
+        """The same where the server printed text: its figures have three digits."""
+        printed = read_printed(text.encode("utf-8", "replace")).frame
+        by_ports = self._by_ports(test)
+        sends = None if test.sends is None else not test.sends
+        other = dataclasses.replace(test, role="server", sends=sends, learns_other=False)
+        for row in printed[printed["kind"] == "interval"].to_dict("records"):
+            stream, socket = by_ports.get((row["local_port"], row["peer_port"]), (None, None))
+            side = SIDES.index(row["side"])
+            if stream is None or (sends is not None and side != (SENDER if sends else RECEIVER)):
+                continue
+            figures = {name: float(row.get(name, math.nan)) for name in FIGURES}
+            self.texts += self._take_own_interval(other, stream, side, figures, socket)
 
     def _add_summaries(self, test: _Test, end: dict[str, Any]) -> None:
         records = objects(end.get("streams"))
@@ -260,8 +289,8 @@ class Figures:
         sizes = [_size_counted(test, way, stream, total, lone=lone) for stream, _ in rows]
         derived = knows_received and any(map(math.isnan, sizes))
         if derived:
-            sizes = [_size_left(figures) for _, figures in rows]
-            if not _adds_up(sizes, total["size_bytes"]):
+            sizes = [size_left(figures) for _, figures in rows]
+            if not adds_up(sizes, total["size_bytes"]):
                 sizes = [math.nan] * len(sizes)
             unsure = sum(map(math.isnan, sizes))
             self.unsure, self.derived = self.unsure + unsure, self.derived + len(sizes) - unsure
@@ -294,7 +323,7 @@ class Figures:
         if not figures["end_s"] >= figures["start_s"]:
             self.odd_lines.append(test.line_no)
             return False
-        if kind == SUMMARY and _contradicts(figures, *test.counted.get((stream, side), (0.0, 0.0))):
+        if kind == SUMMARY and contradicts(figures, *test.counted.get((stream, side), (0.0, 0.0))):
             self.contradicting += 1
             test.contradicted.add(side)
             return False
@@ -325,32 +354,6 @@ def _size_counted(
         return total["size_bytes"]
     # A server before 3.8 has 0 bytes in its summary, and no `sum_received`.
     return test.counted.get((stream, RECEIVER), (math.nan, 0.0))[0]
-
-
-def _size_left(figures: dict[str, float]) -> float:
-    """Bytes sent less what was lost; NaN when nothing seems to have arrived.
-
-    Who gets no datagram misses none, and the tool prints 0 lost and no jitter.
-    """
-    if not figures["lost"] and not figures["jitter_s"]:
-        return math.nan
-    return figures["size_bytes"] * (1 - figures["lost"] / (figures["datagrams"] or math.nan))
-
-
-def _adds_up(sizes: list[float], total: float) -> bool:
-    """Whether parts are not known to differ from their total."""
-    return not abs(sum(sizes) - total) > _TOLERATED * total
-
-
-def _contradicts(figures: dict[str, float], size_bytes: float, length_s: float) -> bool:
-    """Whether a summary has other bytes than intervals that cover the same time.
-
-    Of a test that the other end broke off, iperf3 counts bytes to the end of the test and time
-    to the end of the last interval.
-    """
-    own_length_s = figures["end_s"] - figures["start_s"]
-    covers = length_s > 0 and abs(length_s - own_length_s) <= _AGREES * own_length_s
-    return covers and abs(size_bytes - figures["size_bytes"]) > _AGREES * figures["size_bytes"]
 
 
 def _is_known(test: _Test, way: int, side: int, record: dict[str, Any]) -> bool:

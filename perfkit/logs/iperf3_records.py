@@ -8,6 +8,8 @@ from typing import Any
 from perfkit.units import MS_PER_S, US_PER_S
 
 _LARGEST = 1e18
+_AGREES = 0.02
+_TOLERATED = 0.01  # datagrams under way at the end are not lost and not received
 # Column, the key it is printed under, and how many of the printed unit make ours.
 FIGURES = {
     "start_s": ("start", 1.0),
@@ -58,3 +60,29 @@ def socket_of(record: dict[str, Any]) -> int | None:
 def port(value: object) -> int:
     """A port; 0 when it is none."""
     return value if isinstance(value, int) and 0 <= value < 65536 else 0
+
+
+def size_left(figures: dict[str, float]) -> float:
+    """Bytes sent less what was lost; NaN when nothing seems to have arrived.
+
+    Who gets no datagram misses none, and the tool prints 0 lost and no jitter.
+    """
+    if not figures["lost"] and not figures["jitter_s"]:
+        return math.nan
+    return figures["size_bytes"] * (1 - figures["lost"] / (figures["datagrams"] or math.nan))
+
+
+def adds_up(sizes: list[float], total: float) -> bool:
+    """Whether parts are not known to differ from their total."""
+    return not abs(sum(sizes) - total) > _TOLERATED * total
+
+
+def contradicts(figures: dict[str, float], size_bytes: float, length_s: float) -> bool:
+    """Whether a summary has other bytes than intervals that cover the same time.
+
+    Of a test that the other end broke off, iperf3 counts bytes to the end of the test and time
+    to the end of the last interval.
+    """
+    own_length_s = figures["end_s"] - figures["start_s"]
+    covers = length_s > 0 and abs(length_s - own_length_s) <= _AGREES * own_length_s
+    return covers and abs(size_bytes - figures["size_bytes"]) > _AGREES * figures["size_bytes"]

@@ -170,6 +170,7 @@ WINDOWS = (
     ms("placement_bound_s", "Stream placement ±", 1),
     text("chosen_by", "Chosen by"),
     text("side", "Figures from"),
+    text("proposal", "Proposed, not taken"),
 )
 PHASES = (text("phase", "Phase"), Column("elapsed_s", "Time", "s", digits=2))
 WARNINGS = (text("level", "Kind"), text("where", "Where"), text("text", "What"))

@@ -73,7 +73,7 @@ def standard_tables(
             "sensitivity", "How much each figure depends on where the window lies",
             columns.SENSITIVITY, moved, f"{basis} {SENSITIVITY_METHOD}",
         ),
-        make("windows", "Windows and clocks", columns.WINDOWS, tests, f"{basis} Times: {ANCHOR_METHOD}."),
+        make("windows", "Windows and clocks", _windows(tests), tests, f"{basis} Times: {ANCHOR_METHOD}."),
         _failures(logs, summary),
         _hosts(logs, summary, basis),
     ]  # fmt: skip
@@ -133,6 +133,12 @@ def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
         clock,
     ]
     return f"{'; '.join(parts)}."
+
+
+def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
+    """Without proposals where there are none."""
+    some = any(row.get("proposal") for row in tests)
+    return [column for column in columns.WINDOWS if some or column.key != "proposal"]
 
 
 def _server(

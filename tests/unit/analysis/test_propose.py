@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,27 @@ def test_forty_blocks_are_no_harder_than_nine(name: str) -> None:
     assert score.f1(2.0) == 1.0
 
 
-def test_tests_that_ran_twice_as_long_are_found_by_kernel_change_points_and_doubted() -> None:
-    load = make_load(BY_NAME["twice as long as planned"], seed=0)
+@pytest.mark.parametrize("count", [9, 40])
+def test_tests_that_ran_twice_as_long_are_found_by_the_data_and_doubted(count: int) -> None:
+    load = make_load(BY_NAME["twice as long as planned"], blocks=count, seed=0)
     guesses = guesses_of(load)
     assert score_of(load, guesses).missed == 0
     assert max(found.confidence for found in guesses if found) < 0.2
+
+
+def test_tests_that_ran_half_as_long_are_found_by_the_data_and_doubted() -> None:
+    load = make_load(Case(name="half", length_factor=0.5), blocks=20, seed=1)
+    guesses = guesses_of(load)
+    assert score_of(load, guesses).missed == 0
+    assert max(found.confidence for found in guesses if found) < 0.3
+
+
+def test_lengths_by_the_data_leave_no_two_plans_over_each_other() -> None:
+    load = make_load(Case(name="long", length_factor=1.5, gap_s=40.0), seed=0)
+    grid = blocks.to_grid(load.begin_s, load.end_s, load.rate_bps)
+    scaled = blocks.plans_by_data(grid, load.plans)
+    assert scaled[0].duration_s == pytest.approx(90.0, rel=0.05)
+    assert all(a.end_s <= b.start_s for a, b in pairwise(scaled))
 
 
 def test_a_block_that_never_ran_gets_no_window_and_makes_all_others_less_sure() -> None:
@@ -229,7 +246,19 @@ def test_a_test_without_records_has_no_window_by_default_and_the_remedy_is_named
     found = outcomes(logs)
     summary = summarise(logs, segments.current(run, logs, found), found)
     assert np.isnan(summary.tests["goodput_bps"].iloc[1])
-    assert any("segments = auto would guess one" in f.text for f in summary.findings)
+    (text,) = [f.text for f in summary.findings if "no host recorded" in f.text]
+    assert "segments = auto would take it" in text
+    (proposal,) = [words for words in summary.tests["proposal"] if words]
+    assert proposal in text
+    assert "(stamps, confidence 0.95)" in proposal
+
+
+def test_no_spread_of_starts_is_made_up_from_stamps_of_whole_seconds(run: Run) -> None:
+    logs = read_run(run)
+    found = outcomes(logs)
+    tests = summarise(logs, segments.current(run, logs, found, "auto"), found).tests
+    assert tests["start_spread_s"].notna().tolist() == [True, False]
+    assert tests["late_max_s"].notna().tolist() == [True, False]
 
 
 def test_a_window_in_which_no_client_is_known_has_no_goodput(run: Run) -> None:

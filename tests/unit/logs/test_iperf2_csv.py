@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -156,7 +157,7 @@ def test_the_year_1970_is_no_time() -> None:
     reading = read("2.1.8-tcp-no-intervals.server.csv")
     assert reading.frame["connected_utc"].isna().all()
     assert set(reading.frame["kind"]) == {"summary"}
-    assert any("6 of 6 rows have no time but 1970's" in note for note in reading.notes)
+    assert any("6 of 6 rows have no time: stamped 1970" in note for note in reading.notes)
 
 
 def test_a_pair_of_ends_used_again_is_another_stream() -> None:
@@ -278,3 +279,27 @@ def test_damaged_at_random_it_is_read_in_part_or_refused() -> None:
 def test_datagrams_out_of_order_are_read_where_the_writer_may_have_received() -> None:
     assert read("2.1.8-udp-late.server.csv").frame["out_of_order"].tolist() == [9, 9, 18]
     assert read("2.1.8-udp.client-2.csv").frame["out_of_order"].isna().all()
+
+
+def test_a_zone_that_the_caller_knows_moves_the_stamps_and_silences_the_note() -> None:
+    name = "2.1.8-tcp-e-kolkata.server.csv"
+    data, as_printed = (DATA / name).read_bytes(), read(name)
+    local = parse(data, DATA / name, zone=ZoneInfo("Asia/Kolkata"))
+    moved = as_printed.frame["connected_utc"] - local.frame["connected_utc"]
+    assert set(moved.dropna()) == {pd.Timedelta(hours=5, minutes=30)}
+    assert any("without a zone" in note for note in as_printed.notes)
+    assert not any("without a zone" in note for note in local.notes)
+
+
+def test_a_zone_that_is_printed_is_taken_before_the_callers() -> None:
+    path = DATA / "2.2.n-tcp-e-kolkata.client-2.csv"
+    local = parse(path.read_bytes(), path, zone=ZoneInfo("Europe/Helsinki"))
+    assert local.frame["connected_utc"].tolist() == read(path.name).frame["connected_utc"].tolist()
+
+
+def test_a_stamp_in_the_hour_that_comes_twice_is_no_time() -> None:
+    row = "{},10.0.0.2,40000,10.0.0.1,5001,3,0.0-10.0,1000,800\n"
+    for stamp, known in (("20261025023000", False), ("20261025033000", True)):
+        data = row.format(stamp).encode()
+        frame = parse(data, PATH, zone=ZoneInfo("Europe/Berlin")).frame
+        assert frame["connected_utc"].notna().all() == known

@@ -395,3 +395,33 @@ def test_the_mss_is_the_clients_and_a_servers_0_is_none() -> None:
     assert set(read("3.12-tcp.client.json").frame["mss_bytes"]) == {32768}
     assert "mss_bytes" not in read("3.12-reverse.server.json").frame
     assert "mss_bytes" not in read("3.12-udp-loss.client.json").frame
+
+
+def test_the_servers_text_gives_the_receivers_intervals_of_the_same_stream() -> None:
+    document = raw("3.12-get-server-output.client.json")
+    port = document["start"]["connected"][0]["local_port"]
+    del document["server_output_json"]
+    document["server_output_text"] = (
+        f"Accepted connection from 127.0.0.1, port {port + 1}\n"
+        f"[  7] local 127.0.0.1 port 5201 connected to 127.0.0.1 port {port}\n"
+        "[ ID] Interval           Transfer     Bitrate\n"
+        "[  7]   0.00-1.00   sec  4.50 MBytes  37.7 Mbits/sec\n"
+        "[  7]   1.00-2.00   sec  5.00 MBytes  41.9 Mbits/sec\n"
+        "- - - - - - - - - - - - - - - - - - - - - - - - -\n"
+        "[ ID] Interval           Transfer     Bitrate\n"
+        "[  7]   0.00-2.00   sec  9.50 MBytes  39.8 Mbits/sec                  receiver\n"
+    )
+    reading = parse(json.dumps(document).encode(), Path("text.json"))
+    check(reading.frame, "traffic")
+    own = reading.frame[reading.frame["side"] == "receiver"]
+    assert own["kind"].tolist() == ["interval", "interval", "summary"]
+    assert own["size_bytes"].tolist()[:2] == [4.5 * 2**20, 5 * 2**20]
+    # One stream under one id, else its bytes would count twice: the server's id is another.
+    assert own["stream"].nunique() == own["stream_id"].nunique() == 1
+    assert any("2 intervals are from the server's own output" in note for note in reading.notes)
+
+
+def test_no_text_of_a_server_is_too_strange() -> None:
+    for text in ("", "[  5]", "\ud800", "{", "[  5]   0.00-1.00 sec nan MBytes inf Mbits/sec"):
+        document = raw("3.12-tcp.client.json") | {"server_output_text": text}
+        assert len(parse(json.dumps(document).encode(), Path("t.json")).frame) > 3
