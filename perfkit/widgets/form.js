@@ -3,8 +3,6 @@
 
 const PAUSE_MS = 200; // between a key and the check of what was typed
 
-let formsMade = 0;
-
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -78,7 +76,8 @@ function row(field, id) {
 }
 
 function render({ model, el }) {
-  const prefix = `perfkit-form-${++formsMade}`;
+  // Each notebook has loaded this file for itself, and all of them share one page.
+  const prefix = `perfkit-form-${Math.random().toString(36).slice(2)}`;
   const rows = new Map();
   const more = make("details", {}, keepKeys(make("summary", {}, "More settings")));
   const form = make("form", { class: "perfkit-form", "aria-label": model.get("title") });

@@ -1,0 +1,144 @@
+"""The phase notebooks and the form as a person has them, in JupyterLab, Notebook 7 and Voila."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Locator, expect
+
+from browser.notebook_page import NotebookPage
+from perfkit import notebook as notebooks
+from perfkit.runs import Run
+from perfkit.testing.runs import make_run
+
+Open = Callable[..., NotebookPage]
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+FORM = ".perfkit-form"
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def sample(runs_dir: Path) -> Run:
+    how = {"clients": 20, "duration_s": 30, "failed": {"client-007": "refused"}}
+    return notebooks.sample(make_run, runs_dir=str(runs_dir), **how)
+
+
+@pytest.mark.parametrize("frontend", ["lab", "notebook"])
+def test_the_first_notebook_runs_without_a_fleet(
+    open_notebook: Open, runs_dir: Path, frontend: str
+) -> None:
+    start = open_notebook(NOTEBOOKS / "00_start.ipynb", frontend=frontend, runs_dir=str(runs_dir))
+    start.run_all()
+    expect(start.see(".perfkit-table strong")).to_contain_text("eady")
+    start.see(FORM)
+    start.wait_idle()
+    if frontend == "lab":  # Notebook 7 has complaints of its own
+        assert start.problems == []
+    start.screenshot(f"00_start-{frontend}")
+    assert (runs_dir / "00-sample" / "report" / "index.html").is_file()
+
+
+@pytest.fixture
+def form_page(open_notebook: Open, tmp_path: Path) -> NotebookPage:
+    """01_launch down to its form, as a person who fills it in has it."""
+    launch = nbformat.read(NOTEBOOKS / "01_launch.ipynb", 4)
+    launch.cells = [*launch.cells[:4], nbformat.v4.new_code_cell("clients, tests, name")]
+    page = open_notebook(launch, runs_dir=str(tmp_path), isolation="loopback", tests="direct-tcp")
+    page.run_all()
+    page.see(FORM)
+    return page
+
+
+def field(page: NotebookPage, label: str) -> Locator:
+    return page.page.get_by_label(label, exact=True)
+
+
+def value_of(page: NotebookPage, name: str) -> str:
+    page.wait_idle()
+    return page.python(name)
+
+
+def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None:
+    clients = field(form_page, "Clients")
+    clients.fill("")
+    clients.press_sequentially("25")
+    clients.press("Tab")
+    summary = form_page.page.locator(f"{FORM} .summary")
+    expect(summary).to_contain_text("25 clients and 1 server at local: about")
+    expect(summary).to_contain_text("costs nothing")
+    assert value_of(form_page, "clients") == "25"
+
+    clients.press("End")
+    clients.press_sequentially("x")
+    error = form_page.page.locator(f"{FORM} .wrong .error")
+    expect(error).to_contain_text("expected: number of clients, 1 to 1000")
+    expect(clients).to_have_attribute("aria-invalid", "true")
+    described_by = str(clients.get_attribute("aria-describedby")).split()
+    assert str(error.get_attribute("id")) in described_by
+    assert value_of(form_page, "clients") == "'25x'"  # what comes next refuses it as well
+    form_page.screenshot("form-wrong", FORM)
+
+    form_page.python("clients = 7")
+    run_cell(form_page, 5)
+    expect(clients).to_have_value("7")  # another cell has set it: the form follows
+    expect(error).to_have_count(0)
+    run_cell(form_page, 1)  # the parameters cell, and
+    run_cell(form_page, 2)  # what papermill injected
+    expect(clients).to_have_value("10")
+
+
+def run_cell(page: NotebookPage, number: int) -> None:
+    """Click into a cell and press Ctrl+Enter."""
+    page.page.locator(".jp-Cell").nth(number).locator(".cm-content").click()
+    page.page.keyboard.press("Control+Enter")
+    page.wait_idle()
+
+
+def test_the_form_works_with_keys_alone_and_keeps_them_from_the_notebook(
+    form_page: NotebookPage,
+) -> None:
+    before = form_page.cell_sources()
+    page = form_page.page
+    field(form_page, "Provider").focus()
+    reached = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    assert [name.split("-form-")[-1].partition("-")[2] for name in reached[:4]] == [
+        "clients",
+        "tests-0",
+        "tests-1",
+        "duration_s",
+    ]
+    box = page.get_by_label("tunnel-tcp: 10 s, tunnel")
+    box.focus()
+    for key in ("b", "a", "d", "d", "x", "Space"):
+        page.keyboard.press(key)
+    expect(box).to_be_checked()
+    assert value_of(form_page, "tests") == "'all'"
+    expect(page.locator(f"{FORM} .error").filter(has_text="needs a tunnel")).to_have_count(0)
+    more = page.locator(f"{FORM} summary")
+    more.focus()
+    page.keyboard.press("Enter")
+    expect(field(form_page, "On shortfall")).to_be_visible()
+    field(form_page, "On shortfall").select_option("go")
+    assert value_of(form_page, "on_shortfall") == "'go'"
+    assert form_page.cell_sources() == before
+    form_page.screenshot("form-open", FORM)
+
+
+def test_the_report_is_shown_to_those_who_only_read(open_notebook: Open, sample: Run) -> None:
+    shown = open_notebook(
+        NOTEBOOKS / "06_report.ipynb", frontend="voila", run=str(sample.root), runs_dir=""
+    )
+    expect(shown.page.locator(".perfkit-table").first).to_contain_text("Mean per client")
+    assert json.loads(sample.segments_path.read_text())["segments"]
+    shown.screenshot("06_report-voila")
