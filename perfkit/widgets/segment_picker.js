@@ -156,8 +156,7 @@ class Picker {
     const isBare = this.windows.has(this.selected) && !this.figures.get(this.selected)?.edges;
     const slot = isBare ? this.selected : [...this.windows.keys()].find((other) => !this.figures.has(other));
     if (this.asked || slot === undefined) return;
-    this.asked = true;
-    this.tell({ do: "figures", slot, edges: isBare });
+    this.tell({ do: "figures", slot, edges: (this.asked = true) && isBare });
   }
 
   onFigures(found) {
@@ -353,7 +352,8 @@ class Picker {
     const pages = { PageUp: -1, PageDown: 1 }[key];
     const act = { "Ctrl+z": event.shiftKey ? "redo" : "undo", "Ctrl+y": "redo" }[key];
     if (key === "Escape" && this.hold) this.drop(false);
-    else if (act && event.target.tagName !== "INPUT") this.change({ do: act });
+    else if (event.target.tagName === "INPUT") return key === "Enter" && [event.target.blur(), event.target.focus()];
+    else if (act) this.change({ do: act });
     else if (grip === undefined) return;
     else if (step) {
       this.move(slot, moved(this.shown(slot), grip, step * (event.shiftKey ? 10 : 1)));
