@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from perfkit.confidential import refuse_secrets
 from perfkit.errors import ConfigError, did_you_mean
 
 Conf = TypeVar("Conf", bound=BaseModel)
@@ -74,8 +75,10 @@ def validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Co
     """Check values against a model; `source` says in an error where they came from.
 
     Raises:
-        ConfigError: the first thing that is wrong, with key, value and remedy.
+        ConfigError: the first thing that is wrong, with key, value and remedy; without the value
+            when it looks like a secret.
     """
+    refuse_secrets(values, source=source)
     try:
         return model.model_validate(dict(values))
     except ValidationError as exc:

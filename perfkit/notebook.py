@@ -18,6 +18,7 @@ from urllib.parse import quote
 from IPython.core.getipython import get_ipython
 
 from perfkit import conf, settings
+from perfkit.confidential import refuse_secrets
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.notebook_fields import check, fields_for
 from perfkit.report.page import Report
@@ -39,12 +40,14 @@ def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     leaves the name in a cell of its own, where it is found here.
 
     Raises:
-        ConfigError: a name was passed that is no parameter; the message names the nearest one.
+        ConfigError: a name was passed that is no parameter; the message names the nearest one. Or
+            one looks like a secret: papermill has written it into the executed notebook already.
     """
     known = list(_declared(namespace) or Parameters.model_fields)
     for cell in namespace.get("In", []):
         if cell.startswith("# Parameters\n"):
             for name, value in _assignments(cell).items():
+                refuse_secrets({name: value}, source="papermill -p")
                 if name not in known:
                     raise ConfigError(
                         "papermill -p", name, value, "no such parameter", did_you_mean(name, known)

@@ -74,6 +74,7 @@ class Session:
 
     def _open(self) -> None:
         run, chosen = self.run, self.settings
+        self._stack.callback(os.umask, os.umask(0o077))  # what a run makes is its owner's alone
         self._stack.enter_context(run.locked())
         self._stack.callback(_open_here.pop, run.root, None)
         self._stack.callback(atexit.unregister, self._release_if_up)

@@ -34,7 +34,7 @@ FILE_LIMIT_BYTES = 256 * 2**20
 HOST_LIMIT_BYTES = 2**30
 FILES_LIMIT = 1000  # of one host
 MOST_NAMES_TOLD = 5
-READ_ONLY = 0o444
+READ_ONLY = 0o400
 SNAPSHOT = "collected"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")

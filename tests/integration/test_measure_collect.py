@@ -50,7 +50,7 @@ def test_collected_files_are_read_only_and_their_checksums_hold(fleet: Fleet) ->
     assert checked.returncode == 0, checked.stdout
     files = {p for p in fleet.run.raw_dir.rglob("*") if p.is_file()}
     assert len(checked.stdout.splitlines()) == len(files) - 1  # all but SHA256SUMS itself
-    assert {p.stat().st_mode & 0o777 for p in files} == {0o444}
+    assert {p.stat().st_mode & 0o777 for p in files} == {0o400}
     assert fleet.run.clocks_path in files
 
 
