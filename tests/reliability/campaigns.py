@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfkit import journal
+from perfkit import journal, progress
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.runs import Run, list_runs
 
 PROJECT = Path(__file__).parents[2]
 LIMIT_S = 400.0
+POLL_S = 0.02
 TABLES = ("tests", "clients", "server", "windows", "hosts")
 
 
@@ -38,6 +39,7 @@ class Campaign:
     clients: int = 2
     notebook: bool = False
     isolation: str = "auto"
+    tests: str = "all"
 
     @property
     def command(self) -> list[str]:
@@ -46,6 +48,7 @@ class Campaign:
             "duration_s": 1,
             "name": self.name,
             "isolation": self.isolation,
+            "tests": self.tests,
         }
         if self.notebook:
             quiet = ["--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-"]
@@ -78,9 +81,15 @@ class Campaign:
         assert status == 0, self.log.read_text()[-3000:]
         return time.monotonic() - started
 
-    def kill_after(self, delay_s: float) -> bool:
-        """Give the command and kill it; False: it had ended before. A kernel dies, not papermill."""
+    def kill_after(self, turn: int, delay_s: float) -> bool:
+        """Give the command and kill it, so long after that many turning points.
+
+        False: it had ended before. Of a notebook the kernel is killed, not papermill.
+        """
+        before = self._turns()
         process = self.start()
+        while self._turns() < before + turn and process.poll() is None:
+            time.sleep(POLL_S)
         try:
             process.wait(timeout=delay_s)
         except subprocess.TimeoutExpired:
@@ -89,9 +98,22 @@ class Campaign:
             return True
         return False
 
+    def _turns(self) -> int:
+        runs = self.runs()
+        return len(turning_points(runs[-1])) if runs else 0
+
     def runs(self) -> list[Run]:
         found = list_runs(self.project / "runs")
         return [run for run in found if run.manifest()["name"] == self.name]
+
+
+def turning_points(run: Run) -> list[float]:
+    """When each phase began, the tests were armed, and the hosts released; epoch seconds."""
+    if not run.journal_path.exists():
+        return []
+    kinds = ("phase-started", progress.ARMED, "released")
+    events = journal.read(run.journal_path).events
+    return [event.t_utc.timestamp() for event in events if event.kind in kinds]
 
 
 def _kernel_of(pid: int) -> int | None:

@@ -66,6 +66,6 @@ EXPERIMENT = Experiment(
     promise="a clock's estimate is right within its bound",
     bound="at least 99 of 100 within",
     run=run,
-    quick=10,
+    quick=5,
     full=500,
 )

@@ -133,6 +133,6 @@ EXPERIMENT = Experiment(
     promise="a fetched log is whole or not there",
     bound="0 wrong files accepted, 0 partial files under a log's name, all whole in the end",
     run=run,
-    quick=20,
+    quick=10,
     full=200,
 )

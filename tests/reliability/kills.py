@@ -8,6 +8,7 @@ within them, because most of a campaign is waiting for the tests.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 import time
@@ -15,8 +16,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from perfkit import journal, progress
-from perfkit.runs import Run
+from perfkit import progress
 
 from .campaigns import (
     Campaign,
@@ -27,6 +27,7 @@ from .campaigns import (
     tables_from_raw,
     tables_of,
     times_armed,
+    turning_points,
 )
 from .experiment import Experiment, Outcome
 
@@ -39,9 +40,10 @@ def run(n: int, seed: int) -> Outcome:
         started_s = time.time()
         life_s = untouched.finish()
         (made,) = untouched.runs()
-        borders_s = [0.0, *(moment - started_s for moment in _turning_points(made)), life_s]
+        moments_s = [started_s, *turning_points(made), started_s + life_s]
+        lengths_s = [after - before for before, after in itertools.pairwise(moments_s)]
         expected = shape_of(made)
-        trials = [_try(project, number, chance, borders_s, expected) for number in range(n)]
+        trials = [_try(project, number, chance, lengths_s, expected) for number in range(n)]
     wrong = [problem for problems, _ in trials for problem in problems]
     where = Counter(phase for _, phases in trials for phase in phases)
     kills = sum(where.values())
@@ -57,18 +59,18 @@ def _try(
     project: Path,
     number: int,
     chance: Random,
-    borders_s: list[float],
+    lengths_s: list[float],
     expected: list[tuple[str, ...]],
 ) -> tuple[list[str], list[str]]:
     """What was not as it should be, and the phases in which the kills fell."""
     campaign = Campaign(project, f"killed-{number}", notebook=number % 3 == 2)
-    extra_s = 4.0 if campaign.notebook else 0.0  # papermill and a kernel start first
     phases: list[str] = []
     started = time.monotonic()
     for attempt in range(1 if chance.random() < 2 / 3 else 2):
-        turn = (number + attempt) % (len(borders_s) - 1)
-        delay_s = extra_s + chance.uniform(borders_s[turn], borders_s[turn + 1])
-        if not campaign.kill_after(delay_s) or _is_finished(campaign):
+        turn = (number + attempt) % len(lengths_s)
+        if not campaign.kill_after(turn, chance.uniform(0, lengths_s[turn])) or _is_finished(
+            campaign
+        ):
             break
         phases.append(_phase_of(campaign))
     else:
@@ -83,13 +85,6 @@ def _try(
 def _is_finished(campaign: Campaign) -> bool:
     """All was done when the kill came: the same command would rightly begin a new run."""
     return any((run.report_dir / "index.html").exists() for run in campaign.runs())
-
-
-def _turning_points(run: Run) -> list[float]:
-    """When each phase began, the tests were armed, and the hosts released; epoch seconds."""
-    events = journal.read(run.journal_path).events
-    kinds = ("phase-started", progress.ARMED, "released")
-    return [event.t_utc.timestamp() for event in events if event.kind in kinds]
 
 
 def _phase_of(campaign: Campaign) -> str:

@@ -27,10 +27,10 @@ def run(n: int, seed: int) -> Outcome:
             os.environ["PERFKIT_HOME"] = folder
             made = campaign(Path(folder))
         wrong += _wrong(made)
-        well_s = max(made.host_s[made.names[f.name]] for f in FAULTS if not f.says)
+        well_s = max(made.host_s[made.names[name]] for name in ("well", "well too"))
         all_s, sum_s = made.elapsed_s["configure"], sum(made.host_s.values())
         ok &= all_s <= well_s + SPARE_S
-        lines += [f"configure {all_s:.1f} s, the slowest well host {well_s:.1f} s"]
+        lines += [f"configure {all_s:.1f} s, a well host {well_s:.1f} s"]
         lines += [
             f"{fault.name}: {made.host_s[made.names[fault.name]]:.1f} s, "
             f"{made.reason(fault.name)[:110] or 'well'}"
