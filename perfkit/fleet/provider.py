@@ -6,6 +6,7 @@ the entry-point group ``perfkit.providers``; the built-in ones use the same door
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -117,6 +118,9 @@ class ReleaseReport:
     def __str__(self) -> str:
         lines = [f"STILL THERE: {what}" for what in self.leaked]
         return "\n".join([*lines, f"released {len(self.released)}"])
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
