@@ -268,11 +268,12 @@ def _line_kinds(
 
     A later line from 0 is its stream's summary; a lone one is, unless it is one tick long.
     """
-    _, first_rows, group, sizes = np.unique(
-        stream * 3 + marks, return_index=True, return_inverse=True, return_counts=True
-    )
+    group = (stream + 1) * 3 + marks  # few and small, so they are counted and not sorted
+    sizes = np.bincount(group)
+    first_rows = np.zeros(len(sizes), dtype=np.int64)
+    first_rows[group[::-1]] = np.arange(len(group))[::-1]  # the last written stays
     first = np.zeros(len(stream), dtype=bool)
-    first[first_rows] = True
+    first[first_rows[sizes > 0]] = True
     lone = sizes[group] == 1
     from_zero = columns["start_s"] == 0
     ticks = columns["end_s"][first & ~lone & from_zero]
@@ -284,7 +285,7 @@ def _line_kinds(
 
 def _printed_ids(ids: NDArray[np.int64], marks: NDArray[np.int64]) -> pd.Categorical[Any]:
     """The id as printed: 3, *3, FD3, SUM."""
-    values, positions = np.unique((ids + 1) * 3 + marks, return_inverse=True)
+    positions, values = pd.factorize((ids + 1) * 3 + marks, sort=True)
     names = [
         ("", "*", "FD")[value % 3] + ("SUM" if value < 3 else str(value // 3 - 1))
         for value in values.tolist()

@@ -9,7 +9,7 @@ which trims and dictionaries then divide.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,9 +76,33 @@ def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]
         return _read_slice(lines)
     starts = range(0, len(lines), _SLICE_LINES)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(_read_slice, (lines[at : at + _SLICE_LINES] for at in starts)))
-    line_nos = [numbers + start for (_, numbers), start in zip(parts, starts, strict=True)]
-    return _under_each_other([columns for columns, _ in parts]), np.concatenate(line_nos)
+        slices = pool.map(_read_slice, (lines[start : start + _SLICE_LINES] for start in starts))
+        return _gathered(
+            (
+                (columns, numbers + start)
+                for (columns, numbers), start in zip(slices, starts, strict=True)
+            ),
+            len(lines),
+        )
+
+
+def _gathered(
+    slices: Iterable[tuple[Columns, NDArray[np.int64]]], most_rows: int
+) -> tuple[Columns, NDArray[np.int64]]:
+    """Slices under each other, each put into its place as it comes: only a few exist at a time."""
+    line_nos, count = np.empty(most_rows, dtype=np.int64), 0
+    whole: Columns = {}
+    for columns, numbers in slices:
+        rows = slice(count, count + len(numbers))
+        line_nos[rows] = numbers
+        for name, values in columns.items():
+            if name not in whole:
+                whole[name] = np.full(
+                    most_rows, 0 if values.dtype.kind == "i" else np.nan, values.dtype
+                )
+            whole[name][rows] = values
+        count = rows.stop
+    return {name: whole[name][:count] for name in _NAMES if name in whole}, line_nos[:count]
 
 
 def _read_slice(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]:
