@@ -38,6 +38,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 ACCOUNT = "123456789012"
+REGION = "us-east-1"
 Params = dict[str, str]
 Answer = tuple[str, list[tuple[str, str]], bytes]
 
@@ -156,6 +157,18 @@ class AwsShim:
         """For `endpoint_url`."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
+    def add_image(
+        self,
+        name: str = "debian-12-amd64-20260101",
+        arch: str = "x86_64",
+        region: str = REGION,
+    ) -> str:
+        """Register an image; returns its id."""
+        backend = ec2_backends[ACCOUNT][region]
+        image = backend.register_image(name)
+        image.architecture, image.root_device_name = arch, "/dev/xvda"
+        return str(image.id)
+
     def fail(self, action: str, *faults: Fault, times: int = 1) -> None:
         """What happens to the next requests of this kind, one fault each."""
         self._faults[action].extend([*faults] * times)
@@ -168,7 +181,7 @@ class AwsShim:
         """How many requests of each kind came in."""
         return Counter(request.action for request in self.requests)
 
-    def alive(self, region: str = "us-east-1", **tags: str) -> list[str]:
+    def alive(self, region: str = REGION, **tags: str) -> list[str]:
         """Ids of the instances that really are there, whatever listings say yet."""
         return [
             instance.id
@@ -177,7 +190,7 @@ class AwsShim:
             and tags.items() <= {t["key"]: t["value"] for t in instance.get_tags()}.items()
         ]
 
-    def instances(self, region: str = "us-east-1") -> list[Any]:
+    def instances(self, region: str = REGION) -> list[Any]:
         """Moto's own objects."""
         return list(ec2_backends[ACCOUNT][region].all_instances())
 
@@ -203,7 +216,7 @@ class AwsShim:
         params = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
         action = params.get("Action", "")
         found = re.search(r"/(\w\w-\w+(?:-\w+)?-\d)/", environ.get("HTTP_AUTHORIZATION", ""))
-        request = Request(action, params, found[1] if found else "us-east-1")
+        request = Request(action, params, found[1] if found else REGION)
         if action:
             with self._lock:
                 self.requests.append(request)

@@ -27,8 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
-from aws_shim import AwsShim
+from aws_shim import REGION, AwsShim
 
 from perfkit.fleet.ec2.patience import Patience
 from perfkit.fleet.ec2.provider import Ec2Provider
@@ -36,7 +35,6 @@ from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Role
 
-REGION = "us-east-1"
 CONTROLLER = "192.0.2.7/32"
 ACCOUNT_ENV = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -62,7 +60,7 @@ class Cloud:
     hosts: RealHosts | None = None
 
     def provider(self, *, scale: float = 0.02, settle_s: float = 0.0, **more: Any) -> Ec2Provider:
-        """A provider as a fresh process would make it, whose pauses are short."""
+        """A provider as a fresh process would make it; its pauses and deadlines are short."""
         return Ec2Provider(self.config_dir, Patience(scale=scale, **more), settle_s)
 
     def write_conf(self, **keys: object) -> None:
@@ -97,19 +95,18 @@ def account() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ec2_cloud(folder: Path, *, real_hosts: bool = False, **keys: object) -> Iterator[Cloud]:
-    """An empty EC2; `keys` go into ec2.conf."""
-    with account(), AwsShim() as aws, contextlib.ExitStack() as stack:
-        aws.reset()
-        ec2 = boto3.client("ec2", endpoint_url=aws.url, region_name=REGION)
-        image = ec2.register_image(
-            Name="debian-12-amd64-20260101", Architecture="x86_64", RootDeviceName="/dev/xvda"
-        )["ImageId"]
-        cloud = Cloud(aws, folder, image)
+def ec2_cloud(
+    folder: Path, *, aws: AwsShim | None = None, real_hosts: bool = False, **keys: object
+) -> Iterator[Cloud]:
+    """An empty EC2; `keys` go into ec2.conf. `aws` is a shim that runs already, and goes on."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(account())
+        shim = aws or stack.enter_context(AwsShim())
+        shim.reset()
+        cloud = Cloud(shim, folder, shim.add_image())
         cloud.write_conf(**keys)
         if real_hosts:
-            cloud.hosts = stack.enter_context(RealHosts(aws))
-        aws.requests.clear()
+            cloud.hosts = stack.enter_context(RealHosts(shim))
         yield cloud
 
 

@@ -76,7 +76,7 @@ def ask(
             may_be_done |= exc.kind in (Failure.UNKNOWN, Failure.MISMATCH)
             if exc.kind is Failure.MISMATCH:  # it was done, by an earlier controller
                 break
-            young = patience.clock() - begun_s < VISIBLE_WITHIN_S
+            young = patience.clock() - begun_s < VISIBLE_WITHIN_S * patience.scale
             if exc.kind not in SAME_AGAIN and not (young and _not_visible_yet(exc)):
                 raise
     assert problem is not None

@@ -12,6 +12,7 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -35,7 +36,8 @@ CONNECTIONS = 32  # threads that may call at the same time
 # Nobody knows whether the request was done, except where no connection came about at all; that is
 # treated the same: sending it again with its token is right in both cases.
 _NO_ANSWER = (
-    botocore.exceptions.HTTPClientError,  # connection, timeouts, TLS, proxies
+    botocore.exceptions.HTTPClientError,  # timeouts while reading, TLS, proxies
+    botocore.exceptions.ConnectionError,
     botocore.parsers.ResponseParserError,
     botocore.exceptions.IncompleteReadError,
     botocore.exceptions.ChecksumError,
@@ -84,8 +86,17 @@ def translated(operation: str) -> Iterator[None]:
         raise ProviderError(f"AWS: {operation} cannot be sent: {exc}") from exc
 
 
+_sessions = threading.Lock()  # a session makes one client at a time
+
+
+@lru_cache(maxsize=4)
+def _session(profile: str) -> boto3.session.Session:
+    """One a profile: it keeps the description of EC2, which takes a quarter of a second to read."""
+    return boto3.session.Session(profile_name=profile or None)
+
+
 class Region:
-    """One region's clients. Thread-safe: low-level clients are, sessions are not.
+    """One region's clients. Thread-safe.
 
     Attributes:
         calls: How often each operation was sent, attempts of botocore's own included.
@@ -139,18 +150,16 @@ class Region:
             return float(answer["Quota"]["Value"])
 
     def _client(self, service: str, *, once: bool) -> Any:
-        with self._lock:
+        with self._lock, _sessions:
             if (service, once) not in self._clients:
                 with translated(f"client for {service}"):
                     self._clients[service, once] = self._make(service, once=once)
             return self._clients[service, once]
 
     def _make(self, service: str, *, once: bool) -> Any:
-        session = boto3.session.Session(
-            profile_name=self._conf.profile or None, region_name=self.name
-        )
-        client = session.client(  # type: ignore[call-overload] # the service is a variable
+        client = _session(self._conf.profile).client(  # type: ignore[call-overload] # by name
             service,
+            region_name=self.name,
             endpoint_url=self._conf.endpoint_url or None,
             config=botocore.config.Config(
                 connect_timeout=CONNECT_TIMEOUT_S,

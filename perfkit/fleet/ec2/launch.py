@@ -63,10 +63,10 @@ class Launcher:
                     found |= {i.name: i for i in made}
                     fallen_short |= bool(reason)
                     reasons += [reason] if reason else []
-            asked = len(found)
-            found, why_not = self._wait_for(batch, found)
-            reasons += why_not
-            if fallen_short or len(found) == asked:
+            found, late, stillborn = self._wait_for(batch, found)
+            taken |= late  # may still come: nothing is launched in its place
+            reasons += [f"{name}: {why}" for name, why in {**late, **stillborn}.items()]
+            if fallen_short or not stillborn:
                 break
         if not found:
             raise LaunchError(_summary(batch, reasons))
@@ -203,10 +203,14 @@ class Launcher:
 
     def _wait_for(
         self, batch: Batch, wanted: Mapping[str, Instance]
-    ) -> tuple[dict[str, Instance], list[str]]:
-        """Those that run and have an address, as soon as all do or have ended; why the others not.
+    ) -> tuple[dict[str, Instance], dict[str, str], dict[str, str]]:
+        """Wait until all run and have an address, or have ended.
 
         An instance that is not listed has just been made: it is waited for, never given up.
+
+        Returns:
+            Those that run; those that were not there in time, and those that have ended, each
+            with what it is instead.
         """
         states: dict[str, Instance] = dict(wanted)
         since_s = self.means.patience.clock()
@@ -216,11 +220,15 @@ class Launcher:
             if all(i.is_ending or _is_up(i, self.means.conf) for i in states.values()):
                 break
         up = {name: i for name, i in states.items() if _is_up(i, self.means.conf)}
-        return up, [
-            f"{name}: {i.id} is {i.state} {i.reason}".rstrip()
-            for name, i in states.items()
-            if name not in up
-        ]
+        rest = {name: i for name, i in states.items() if name not in up}
+        said = {
+            name: f"{i.id} is {i.state}, {i.reason or 'no address yet'}" for name, i in rest.items()
+        }
+        return (
+            up,
+            {name: why for name, why in said.items() if not rest[name].is_ending},
+            {name: why for name, why in said.items() if rest[name].is_ending},
+        )
 
 
 def _is_up(instance: Instance, conf: Ec2Conf) -> bool:

@@ -16,7 +16,7 @@ class Patience:
         clock: Monotonic seconds.
         sleep: Waits so many seconds.
         chance: A random number in [0, 1).
-        scale: Multiplies every pause; tests make it small.
+        scale: Multiplies every pause and every deadline; tests make it small.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -32,7 +32,7 @@ class Patience:
         Pauses double from `first_s` to `longest_s`; each is taken at random from its upper half,
         so that many callers that were turned away together do not come back together.
         """
-        until_s = self.clock() + deadline_s
+        until_s = self.clock() + deadline_s * self.scale
         pause_s = first_s * self.scale
         number = 0
         while True:

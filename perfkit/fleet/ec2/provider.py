@@ -35,7 +35,7 @@ from perfkit.fleet.ec2 import (
     spot,
     tags,
 )
-from perfkit.fleet.ec2.asking import Means
+from perfkit.fleet.ec2.asking import Means, refusal
 from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.ec2.describe import Watch
 from perfkit.fleet.ec2.failures import ApiError
@@ -190,7 +190,10 @@ class Ec2Provider:
             user_data=calls.user_data_for(request, chosen),
             watch=watch,
         )
-        made = launcher.launch(batch)
+        try:
+            made = launcher.launch(batch)
+        except ApiError as exc:
+            raise refusal(request, exc) from exc
         key = calls.batch_key(request).public_openssh
         return [
             Host(

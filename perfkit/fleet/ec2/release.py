@@ -53,7 +53,8 @@ class Kind:
     active: tuple[str, ...] = ()
 
 
-# In the order in which they are ended.
+# EC2 does not list fleets of type `instant` unless asked for by their id; such a fleet holds nothing
+# once its instances have ended. What is listed is of a type that would refill itself: never ours.
 FLEET = Kind(
     what="fleet",
     operation="DescribeFleets",
@@ -62,6 +63,7 @@ FLEET = Kind(
     active=("submitted", "active", "modifying"),
     end=lambda region, id_: region.reader.delete_fleets(FleetIds=[id_], TerminateInstances=True),
 )
+# In the order in which they are ended.
 KINDS = (
     Kind(
         what="spot request",
