@@ -20,6 +20,7 @@
     │   ├── PromptError                 it asked a question; nobody can answer
     │   └── TransferError               a file did not arrive whole
     ├── StageError                      too many hosts failed a phase     (.results)
+    ├── StoppedError                    a person stopped a phase          (.leaked)
     ├── ScheduleError                   the timetable cannot be kept
     ├── CollectError                    logs are missing                  (.missing)
     ├── LogError                        a log file                        (.path)
@@ -179,6 +180,17 @@ class StageError(PerfkitError):
     def __init__(self, message: str, results: Sequence[Any] = ()) -> None:
         super().__init__(message, tuple(results))
         self.message, self.results = message, tuple(results)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StoppedError(PerfkitError):
+    """A person stopped a phase and its hosts were released; `leaked` names what is still there."""
+
+    def __init__(self, message: str, leaked: Sequence[str] = ()) -> None:
+        super().__init__(message, tuple(leaked))
+        self.message, self.leaked = message, tuple(leaked)
 
     def __str__(self) -> str:
         return self.message

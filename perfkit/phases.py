@@ -13,10 +13,17 @@
 Each is idempotent: a second call does what is missing. Each writes its outcome to the journal.
 Hosts that fail are named in what a phase returns; whether the run goes on without them is the
 parameter `on_shortfall`.
+
+A phase returns when it is done. An interrupt ends it at once; the hosts go on, and the same call
+again takes up where it was. The stop button of the live view ends it and releases the hosts.
+
+    going = phases.in_background(phases.configure, session)
+    going.result()               the same beside other cells: see `perfkit.widgets.background`
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -24,7 +31,7 @@ from typing import Any
 
 import click
 
-from perfkit import launching, progress, resume, runs, settings, tunnels, verdicts
+from perfkit import launching, pace, progress, resume, runs, settings, tunnels, verdicts
 from perfkit import session as sessions
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
@@ -45,7 +52,24 @@ from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable
 from perfkit.runs import Run
 from perfkit.session import Session
-from perfkit.widgets.fleet_table import FleetView, is_interactive
+from perfkit.widgets.background import in_background
+from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
+
+__all__ = [
+    "attach",
+    "collect",
+    "compare",
+    "configure",
+    "find_run",
+    "in_background",
+    "launch",
+    "measure",
+    "release",
+    "report",
+    "run_all",
+    "segment",
+    "start",
+]
 
 
 def start(**chosen: Any) -> Session:
@@ -98,7 +122,7 @@ def launch(
         session.release_at_exit()
     started = monotonic()
     if not (launching.is_complete(session) and "launch" in session.progress().done):
-        with session.phase("launch"), FleetView(session.inventory, session.journal, "launch"):
+        with _watched(session, "launch"):
             launching.launch_missing(session)
             if wait:
                 session.fleet.wait()
@@ -109,6 +133,21 @@ def launch(
     return verdicts.judged(
         session, StageResult(stage="launch", results=results, elapsed_s=monotonic() - started)
     )
+
+
+@contextlib.contextmanager
+def _watched(session: Session, phase: str) -> Iterator[FleetView]:
+    """A phase with its record in the journal and its live view, which may be stopped there."""
+    refuse_if_in_use(session.inventory)
+    view = FleetView(
+        session.inventory,
+        session.journal,
+        phase,
+        on_stop=session.fleet.release,
+        expected_s=pace.expected_s(session, phase),
+    )
+    with session.phase(phase), view:
+        yield view
 
 
 def configure(session: Session) -> StageResult:
@@ -128,7 +167,7 @@ def configure(session: Session) -> StageResult:
             session, verdicts.as_it_was(session, HostState.CONFIGURED, "configure")
         )
     chosen, tunnel = session.settings, tunnels.tunnel_of(session)
-    with session.phase("configure"), FleetView(session.inventory, session.journal, "configure"):
+    with _watched(session, "configure"):
         setup = recipes.configure(
             session.run,
             _pinned(session),
@@ -175,7 +214,6 @@ def measure(session: Session) -> StageResult:
     states = (HostState.ARMED,) if done.armed else (HostState.CONFIGURED, HostState.ARMED)
     measuring = runner.take_up if done.armed else runner.measure
     verdicts.judge(session, StageResult(stage="measure"))
-    watch = FleetView(session.inventory, session.journal, "measure")
     passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
 
     def on_result(name: str, result: HostResult) -> None:
@@ -183,7 +221,7 @@ def measure(session: Session) -> StageResult:
             result
         )
 
-    with session.phase("measure"), watch:
+    with _watched(session, "measure") as watch:
         result = measuring(
             session.run,
             session.inventory.hosts(*states),
@@ -239,7 +277,7 @@ def collect(session: Session) -> StageResult:
             are not released when this process ends.
     """
     hosts = session.inventory.have_been(HostState.ARMED)
-    with session.phase("collect"), FleetView(session.inventory, session.journal, "collect"):
+    with _watched(session, "collect"):
         return collecting.collect(
             session.run,
             hosts,

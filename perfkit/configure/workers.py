@@ -21,6 +21,7 @@ from perfkit.errors import PerfkitError
 from perfkit.model import Host, HostResult, StageResult
 
 SLOW_AFTER_S = 15.0  # a host that takes longer waits for something: it costs memory, not CPU
+WAKES_EVERY_S = 0.5  # so that a stop gets through to a thread that is not the main one
 MAX_SLOW_FACTOR = 4  # threads at most, slow hosts included, in multiples of `threads`
 
 _log = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ class _Stage:
         if self.deadline_s is not None:
             moments += [begun + self.deadline_s - now for _, begun in self.begun.values()]
         try:
-            message = self.inbox.get(timeout=max(0.0, min(moments)) if moments else None)
+            message = self.inbox.get(timeout=max(0.0, min([*moments, WAKES_EVERY_S])))
         except queue.Empty:
             return
         match message:

@@ -128,7 +128,11 @@ class Inventory:
             RunError: unknown, or it failed before it was made; the message says why.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._get(name).state is not HostState.REQUESTED)
+            # Not for ever at once: a stop gets through to a thread only between two waits.
+            while not self._changed.wait_for(
+                lambda: self._get(name).state is not HostState.REQUESTED, timeout=0.5
+            ):
+                pass
             record = self._get(name)
         if record.host is None:
             raise RunError(f"host {name} is {record.state}: {record.reason}")

@@ -99,7 +99,9 @@ class Fleet:
         self.on_released: Callable[[], object] = lambda: None
         self._unresolved: Calls = dict(plan.earlier)
         self._refusal = ""  # why no batch is asked for any more
-        self._thread: threading.Thread | None = None
+        # Not `Thread.is_alive`: in Python 3.11 an interrupt of a `join` marks the thread as ended.
+        self._launch_over = threading.Event()
+        self._launch_over.set()
 
     def __enter__(self) -> Fleet:
         return self
@@ -116,7 +118,7 @@ class Fleet:
     @property
     def is_launching(self) -> bool:
         """The provider thread of this process is at work."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._launch_over.is_set()
 
     def launch(
         self,
@@ -139,13 +141,13 @@ class Fleet:
         for request in requests:
             if request.name not in orphans:
                 self.inventory.add(request.name, request.role)
-        self._thread = threading.Thread(
-            target=self._launch_all,
+        self._launch_over.clear()
+        threading.Thread(
+            target=self._launch_and_say,
             args=(list(requests), again or {}),
             name="provider",
             daemon=True,
-        )
-        self._thread.start()
+        ).start()
 
     def reachable(self) -> Iterator[Host]:
         """Hosts that can be configured, as they come; ends when no more can."""
@@ -153,8 +155,8 @@ class Fleet:
 
     def wait(self) -> None:
         """Wait until every host is reachable or has failed."""
-        while self._thread is not None and self.is_launching:
-            self._thread.join(0.2)  # short, so that an interrupt gets through
+        while not self._launch_over.wait(0.2):  # short, so that an interrupt gets through
+            pass
 
     def release(self) -> ReleaseReport:
         """End everything that carries the run's tag, and record what is still there.
@@ -177,6 +179,14 @@ class Fleet:
                 self.inventory.move(record.name, HostState.RELEASED)
             self.on_released()
         return report
+
+    def _launch_and_say(
+        self, requests: list[HostRequest], again: Mapping[str, tuple[HostRequest, ...]]
+    ) -> None:
+        try:
+            self._launch_all(requests, again)
+        finally:
+            self._launch_over.set()
 
     def _launch_all(
         self, requests: list[HostRequest], again: Mapping[str, tuple[HostRequest, ...]]

@@ -1,44 +1,78 @@
-"""One live view of the fleet, host by state: a table in a notebook, plain lines without one.
+"""One live view of the fleet, host by state: a grid in a notebook, plain lines without one.
 
-    with FleetView(session.inventory, session.journal, "configure"):
+    with FleetView(session.inventory, session.journal, "configure", on_stop=session.fleet.release):
         …
 
 The view is told of changes by the journal's observer, and drawn by its own thread at most
 `DRAWS_PER_S` times a second, so it never holds up the engine or the kernel.
+
+Its stop button interrupts the phase, then releases the hosts, and the block ends with a
+`StoppedError`. A person's own interrupt ends the block with `KeyboardInterrupt`, and the hosts go
+on: the same cell again takes up where it was.
 """
 
 from __future__ import annotations
 
-import html
+import contextlib
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
-from IPython.display import DisplayHandle
-
-from perfkit.fleet.inventory import EVENT_KIND, HostRecord, Inventory, failed_lines
+from perfkit.errors import RunError, StoppedError
+from perfkit.fleet.inventory import EVENT_KIND, Inventory
+from perfkit.fleet.provider import ReleaseReport
 from perfkit.journal import Event, Journal
-from perfkit.model import HostState
-from perfkit.units import format_duration
+from perfkit.widgets.fleet_grid import Screen, Shown
+from perfkit.widgets.stopping import Stop
 
 DRAWS_PER_S = 5
 HEADLESS_INTERVAL_S = (2.0, 30.0)  # a tenth of the time that has passed, within these
+RELEASING = "stopped by a person; releasing the hosts"
 
-# Okabe and Ito's colours can be told apart by colour-blind people; each state has its letter too.
-_LOOK = {
-    HostState.REQUESTED: ("·", "#999999"),
-    HostState.RUNNING: ("r", "#56b4e9"),
-    HostState.REACHABLE: ("R", "#0072b2"),
-    HostState.CONFIGURED: ("c", "#f0e442"),
-    HostState.ARMED: ("a", "#e69f00"),
-    HostState.DONE: ("d", "#009e73"),
-    HostState.RELEASED: ("-", "#cccccc"),
-    HostState.FAILED: ("X", "#d55e00"),
-}
+Release = Callable[[], ReleaseReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the views of a thread are shown, and how it is stopped, when somebody else decided."""
+
+    screen: Screen | None
+    stop: Stop
+
+
+# What a thread in the background is doing to the hosts of an inventory.
+in_use: dict[Inventory, str] = {}
+_given: ContextVar[Place | None] = ContextVar("perfkit_place", default=None)
+
+
+@contextlib.contextmanager
+def shown_at(place: Place) -> Iterator[None]:
+    """Show this thread's views there, one after the other, and leave the last one standing."""
+    token = _given.set(place)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def refuse_if_in_use(inventory: Inventory) -> None:
+    """Let only the thread in the background work on hosts it has.
+
+    Raises:
+        RunError: one has them, and it is not the calling thread.
+    """
+    if inventory in in_use and _given.get() is None:
+        raise RunError(
+            f"{in_use[inventory]} goes on in the background with these hosts; wait for its "
+            "result() or stop() it"
+        )
 
 
 def is_interactive() -> bool:
@@ -47,28 +81,55 @@ def is_interactive() -> bool:
     return watched and os.environ.get("PERFKIT_PROGRESS") != "plain"
 
 
+def stopped(stage: str, release: Release) -> StoppedError:
+    """Release the hosts after a stop, and say what became of them."""
+    report = release()
+    return StoppedError(f"{stage}: stopped by a person; {report}", report.leaked)
+
+
 class FleetView:
-    """Shows the fleet for as long as the block lasts, and its last state afterwards."""
+    """Shows the fleet for as long as the block lasts, and its last state afterwards.
+
+    Args:
+        on_stop: Releases the hosts, for the stop button; None: there is no button.
+        expected_s: How long the block takes, as far as is known.
+        out: Where plain lines go; None: standard output.
+    """
 
     def __init__(
-        self, inventory: Inventory, journal: Journal, stage: str, *, out: TextIO | None = None
+        self,
+        inventory: Inventory,
+        journal: Journal,
+        stage: str,
+        *,
+        on_stop: Release | None = None,
+        expected_s: float | None = None,
+        out: TextIO | None = None,
     ) -> None:
         self._inventory, self._journal, self._stage = inventory, journal, stage
-        self._out = out
+        self._release, self._expected_s, self._out = on_stop, expected_s, out
         self._changed, self._over = threading.Event(), threading.Event()
+        self._drawing = threading.Lock()
         self._started = time.monotonic()
         self._note = ""
         self._last_line = ""
-        self._display: DisplayHandle | None = None
+        self._screen: Screen | None = None
         self._thread = threading.Thread(target=self._draw_on_change, name="fleet-view", daemon=True)
 
     def __enter__(self) -> FleetView:
         self._forget = self._journal.observe(self._on_event)
-        if is_interactive():
-            self._display = DisplayHandle()
-            self._display.display(self._bundle(), raw=True)
+        given = _given.get()
+        self._is_guest = given is not None
+        self._stop = given.stop if given is not None else Stop()
+        if given is not None:
+            self._screen = given.screen
+        elif is_interactive():
+            self._screen = Screen(self._ask if self._release is not None else None)
         self._thread.start()
         return self
+
+    def _ask(self) -> None:
+        self._stop.ask()
 
     def __exit__(
         self,
@@ -76,6 +137,21 @@ class FleetView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        try:
+            if not self._is_guest:
+                self._stop.close()
+        except KeyboardInterrupt:  # the stop was asked for in the last moment
+            interrupted = True
+        try:
+            if interrupted and self._stop.asked and self._release is not None:
+                self.note(RELEASING)
+                raise stopped(self._stage, self._release) from error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._note = "" if self._note == RELEASING else self._note
         self._forget()
         self._over.set()
         self._changed.set()
@@ -98,51 +174,33 @@ class FleetView:
                 self._draw()
 
     def _pause_s(self) -> float:
-        if self._display is not None:
+        if self._screen is not None:
             return 1 / DRAWS_PER_S
         least_s, most_s = HEADLESS_INTERVAL_S
         return min(most_s, max(least_s, (time.monotonic() - self._started) / 10))
 
     def _draw(self, *, final: bool = False) -> None:
-        if self._display is not None:
-            self._display.update(self._bundle(), raw=True)
-            return
-        line = self._line()
-        if line != self._last_line or final:
-            self._last_line = line
+        now = Shown(
+            stage=self._stage,
+            note=self._note,
+            records=self._inventory.records(),
+            elapsed_s=time.monotonic() - self._started,
+            expected_s=None if final else self._expected_s,
+        )
+        with self._drawing:
+            if self._screen is None:
+                self._print(now, final=final)
+            elif final and not self._is_guest:
+                self._screen.leave(now)
+            else:
+                self._screen.show(now)
+
+    def _print(self, now: Shown, *, final: bool) -> None:
+        if now.line != self._last_line or final:
+            self._last_line = now.line
             clock = datetime.now(UTC).strftime("%H:%M:%S")
             print(
-                f"{clock} {self._stage}: {line} ({self._elapsed()})",
+                f"{clock} {self._stage}: {now.line} ({now.time})",
                 file=self._out or sys.stdout,
                 flush=True,
             )
-
-    def _elapsed(self) -> str:
-        return format_duration(time.monotonic() - self._started)
-
-    def _line(self) -> str:
-        counts = self._inventory.counts()
-        parts = [f"{counts[state]} {state}" for state in HostState if state in counts]
-        return ", ".join(parts or ["no hosts"]) + (f"; {self._note}" if self._note else "")
-
-    def _bundle(self) -> dict[str, str]:
-        return {"text/html": self._html(), "text/plain": f"{self._stage}: {self._line()}"}
-
-    def _html(self) -> str:
-        records = self._inventory.records()
-        cells = "".join(_cell(record) for record in records)
-        failed = "".join(f"<li>{html.escape(line)}</li>" for line in failed_lines(records))
-        return (
-            f"<div><b>{html.escape(self._stage)}</b> {html.escape(self._line())} ({self._elapsed()})"
-            f'<div style="line-height:1.1;font-family:monospace;margin-top:4px">{cells}</div>'
-            f"{f'<ul>{failed}</ul>' if failed else ''}</div>"
-        )
-
-
-def _cell(record: HostRecord) -> str:
-    letter, colour = _LOOK[record.state]
-    title = html.escape(f"{record.name}: {record.state} {record.reason}".strip(), quote=True)
-    return (
-        f'<span title="{title}" style="display:inline-block;width:1.1em;text-align:center;'
-        f'background:{colour};color:#000;margin:1px">{letter}</span>'
-    )
