@@ -130,7 +130,7 @@ SERVER = (
     Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit", digits=2),
 )
 _VPN_COUNTS = (
-    Column("renegotiations", "Renegotiations"),
+    Column("renegotiations", "Keys renewed"),
     Column("tls_errors", "TLS errors"),
     Column("timeouts", "Timeouts"),
     Column("restarts", "Restarts"),

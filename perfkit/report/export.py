@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.report.tables import ReportTable, Value, one_line, to_html
+from perfkit.report.tables import LONG_TEXT, ReportTable, Value, one_line, to_html
 from perfkit.report.wiki import to_mediawiki, to_trac
 from perfkit.report.xlsx import to_xlsx
 from perfkit.runs import write_atomic
@@ -26,6 +26,8 @@ from perfkit.runs import write_atomic
 Render = Callable[[ReportTable], str | bytes]
 FORMAT = 1  # of the JSON export
 LONG = 40  # rows; a longer LaTeX table breaks over pages
+WIDE, TURNED = 9, 8  # columns that do not fit a LaTeX page; rows that still fit when turned
+LINE = 85  # characters on a line of a LaTeX page
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,15 @@ _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "[": "{[}", "*": "{*}",  # at the head of a row they would belong to the line break before
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\(|\)", "±": r"\(\pm\)",
+    "≥": r"\(\geq\)", "≤": r"\(\leq\)", "×": r"\(\times\)", "…": r"\ldots{}",
 }  # fmt: skip
 
 
 def to_latex(table: ReportTable) -> str:
-    """A table for the `booktabs` package, and for `longtable` where it is longer than a page."""
+    """A table for the `booktabs` package, and for `longtable` where it is longer than a page.
+
+    Many columns would not fit a page: few rows of them are turned, so that a test is a column.
+    """
 
     def escape(text: str) -> str:
         escaped = "".join(_LATEX.get(char, char) for char in one_line(text))
@@ -147,9 +153,13 @@ def to_latex(table: ReportTable) -> str:
         escaped = re.sub("'(?=')", "'{}", escaped)
         return re.sub("-(?=-)", "-{}", escaped)
 
-    layout = "".join("l" if column.kind == "text" else "r" for column in table.columns)
-    rows = [" & ".join(escape(cell) for cell in row) + r" \\" for row in table.shown()]
-    head = " & ".join(escape(column.label) for column in table.columns) + r" \\"
+    shown = list(table.shown())
+    layout = _latex_layout(table, shown)
+    body = [[column.label for column in table.columns], *shown]
+    if len(table.columns) > WIDE and len(shown) <= TURNED:
+        body = [list(line) for line in zip(*body, strict=True)]
+        layout = "l" + "r" * len(shown)
+    head, *rows = (" & ".join(escape(cell) for cell in line) + r" \\" for line in body)
     caption = " ".join(
         text for text in (table.title + ".", table.caption, table.provenance) if text
     )
@@ -159,11 +169,39 @@ def to_latex(table: ReportTable) -> str:
         return "\n".join([*top, *heads, *rows, r"\bottomrule", r"\end{longtable}", ""])
     return "\n".join(
         [
-            r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}",
+            r"\begin{table}", r"\centering", *_latex_size(body), rf"\caption{{{escape(caption)}}}",
             rf"\begin{{tabular}}{{{layout}}}", r"\toprule", head, r"\midrule", *rows,
             r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
         ]
     )  # fmt: skip
+
+
+def _latex_size(body: Sequence[Sequence[str]]) -> list[str]:
+    """Small print for a table that would not fit the width of a page."""
+    width = sum(max(map(len, column)) + 2 for column in zip(*body, strict=True))
+    if width <= LINE or any(len(cell) > LONG_TEXT for line in body for cell in line):
+        return []
+    return [r"\scriptsize", r"\setlength{\tabcolsep}{2pt}"]
+
+
+def _latex_layout(table: ReportTable, shown: Sequence[Sequence[str]]) -> str:
+    """Text to the left, numbers to the right; long text is broken into lines."""
+    longest = [
+        max((len(row[place]) for row in shown), default=0) for place in range(len(table.columns))
+    ]
+    long = [n if n > LONG_TEXT else 0 for n in longest]
+    # What the other columns leave of a line of about a hundred characters.
+    left = max(
+        1.0 - sum(n + 3 for n, is_long in zip(longest, long, strict=True) if not is_long) / 100, 0.3
+    )
+    return "".join(
+        f"p{{{left * n / sum(long):.2f}\\linewidth}}"
+        if n
+        else "l"
+        if column.kind == "text"
+        else "r"
+        for column, n in zip(table.columns, long, strict=True)
+    )
 
 
 EXPORTERS: Mapping[str, Exporter] = {

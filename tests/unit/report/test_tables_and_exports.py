@@ -324,3 +324,24 @@ def test_in_a_spreadsheet_text_is_itself_and_never_a_formula(words: list[str]) -
 def test_bytes_are_not_text() -> None:
     with pytest.raises(ConfigError, match="it is not text"):
         export.export(table(), "xlsx")
+
+
+def test_a_wide_latex_table_of_few_rows_is_turned_and_long_text_is_broken() -> None:
+    columns = [Column("test", "Test", kind="text"), *(Column(f"c{n}", f"C{n}") for n in range(12))]
+    wide = ReportTable(
+        name="wide",
+        title="Wide",
+        columns=tuple(columns),
+        rows=(("a", *range(12)), ("b", *range(12))),
+    )
+    text = export.export(wide, "latex")
+    assert r"\begin{tabular}{lrr}" in text
+    assert "Test & a & b \\\\\n\\midrule\nC0 & 0 & 0 \\\\" in text
+    columns = [Column("what", "What", kind="text"), Column("n", "N")]
+    long = ReportTable(name="long", title="Long", columns=tuple(columns), rows=(("word " * 20, 1),))
+    assert r"\linewidth}r}" in export.export(long, "latex")
+
+
+def test_signs_that_latex_does_not_know_are_written_in_mathematics() -> None:
+    made = table(("≥ 3 × ≤ …", 1e6, 1))
+    assert r"\(\geq\) 3 \(\times\) \(\leq\) \ldots{}" in export.export(made, "latex")
