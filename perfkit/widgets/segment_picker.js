@@ -1,7 +1,6 @@
 // The draggable windows over the picture that the kernel draws; picker_link.py is the other side.
 // Times are in seconds from T0, places in pixels of the page. A drag asks the kernel for nothing;
 // letting go saves, and what the kernel answers is the truth.
-
 const GRIPS = ["outer start", "steady start", "steady end", "outer end", "whole window"];
 const [WHOLE, LEAST_SPAN_S, LATE_MS] = [4, 0.2, 5000];
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -139,7 +138,7 @@ class Picker {
     [this.undoButton.disabled, this.redoButton.disabled] = [!state.canUndo, !state.canRedo];
     this.takeButton.hidden = !state.windows.some((win) => win.outer && !win.chosen);
     this.say(state.message, state.isError, state.isRefused);
-    for (const slot of state.changed) this.figures.delete(slot);
+    for (const slot of state.changed) if (this.figures.has(slot)) this.figures.get(slot).isOld = true;
     for (const act of ["onLook", "place", "askFigures", "next"]) this[act]();
   }
 
@@ -153,16 +152,17 @@ class Picker {
   askFigures() {
     const entry = (texts) => h("div", {}, ...texts.map((text) => h("span", {}, text)));
     this.readout.replaceChildren(...(this.figures.get(this.selected)?.entries ?? []).map(entry));
-    const isBare = this.windows.has(this.selected) && !this.figures.get(this.selected)?.edges;
-    const slot = isBare ? this.selected : [...this.windows.keys()].find((other) => !this.figures.has(other));
+    const lacks = (slot) => this.figures.get(slot)?.isOld ?? true;
+    const isBare = this.windows.has(this.selected) && (lacks(this.selected) || !this.figures.get(this.selected).edges);
+    const slot = isBare ? this.selected : [...this.windows.keys()].find(lacks);
+    this.readout.classList.toggle("pk-old", lacks(this.selected));
     if (this.asked || slot === undefined) return;
     this.tell({ do: "figures", slot, edges: (this.asked = true) && isBare });
   }
 
   onFigures(found) {
-    if (found.preview) this.previewing = false;
-    else this.asked = false;
-    if (!found.preview || this.drafts.has(found.slot)) this.figures.set(found.slot, found);
+    this[found.preview ? "previewing" : "asked"] = false;
+    if (!found.preview || this.drafts.has(found.slot)) this.figures.set(found.slot, { isOld: false, ...found });
     this.rows.get(found.slot).goodput.textContent = found.goodput;
     this.askFigures();
   }
@@ -187,8 +187,8 @@ class Picker {
 
   async onPicture(picture, buffer) {
     this.picture = { ...picture, image: await createImageBitmap(new Blob([buffer], { type: "image/png" })) };
-    this.drawing = false;
     const { left, right, height, panels } = picture;
+    this.drawing = false;
     this.canvas.setAttribute("aria-label", picture.alt);
     this.plot.style.height = `${height}px`;
     this.layer.style.cssText =
@@ -282,7 +282,7 @@ class Picker {
     const across = ([begin, end]) => `left:${this.x(begin)}px;width:${this.x(end) - this.x(begin)}px`;
     const width = this.x(win.outer[1]) - this.x(win.outer[0]);
     group.className = `pk-window ${isChosen ? "pk-chosen" : "pk-proposed"}`;
-    [["pk-selected", isSelected], ["pk-narrow", width < 40]].forEach((flag) => group.classList.toggle(...flag));
+    group.classList.toggle("pk-selected", isSelected) || group.classList.toggle("pk-narrow", width < 40);
     bands[0].style.cssText = across(win.outer);
     bands[1].hidden = grips[1].hidden = grips[2].hidden = !win.steady;
     if (win.steady) bands[1].style.cssText = across(win.steady);
@@ -302,7 +302,7 @@ class Picker {
 
   move(slot, win) {
     this.drafts.set(slot, win);
-    this.place();
+    [this.placeOne(slot, win, true), this.fillRow(slot, this.windows.get(slot))]; // and no other
     if (this.previewing) return;
     this.previewing = true;
     this.tell({ do: "figures", slot, steady: win.steady, preview: true });

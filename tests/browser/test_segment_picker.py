@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -265,3 +266,42 @@ def test_restart_and_run_all_brings_the_windows_back(bench: Bench) -> None:
     assert bench.saved() == before == bench.in_kernel()
     slider = bench.grip(DIRECT, "outer start")
     assert slider.get_attribute("aria-valuenow") == f"{before[DIRECT]['outer_s'][0]:g}"
+
+
+@pytest.mark.parametrize(
+    ("frontend", "theme", "width", "scale"),
+    [("notebook", "dark", 700, 2.0), ("voila", "light", 1400, 1.0)],
+)
+def test_it_fits_its_cell_sharply_in_either_theme(
+    open_notebook: Open,
+    tmp_path: Path,
+    frontend: str,
+    theme: str,
+    width: int,
+    scale: float,
+) -> None:
+    run = make_run(tmp_path / "picker", clients=3, duration_s=20)
+    notebook = open_notebook(
+        picker_notebook(),
+        frontend=frontend,
+        theme=theme,
+        width=width,
+        scale=scale,
+        folder=str(run.root),
+    )
+    if frontend != "voila":
+        notebook.run_all()
+    picker = notebook.see(DRAWN)
+    assert ("pk-dark" in (picker.get_attribute("class") or "").split()) == (theme == "dark")
+    shown, backing, overflow = notebook.page.evaluate(
+        "() => { const c = document.querySelector('.pk-plot canvas');"
+        " const r = document.querySelector('.pk-picker');"
+        " return [c.clientWidth, c.width, r.scrollWidth - r.clientWidth]; }"
+    )
+    assert backing == pytest.approx(shown * scale, abs=scale)
+    assert overflow <= 0
+    take = notebook.page.get_by_role("button", name="Choose every proposed window")
+    take.click()
+    expect(notebook.page.locator(".pk-chosen")).to_have_count(2)
+    assert run.segments_path.exists()
+    notebook.screenshot(f"picker-{frontend}-{theme}-{width}")
