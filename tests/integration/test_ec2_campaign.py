@@ -1,0 +1,196 @@
+"""A campaign through the EC2 provider: the API is moto's, the hosts behind it are real."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ec2_cloud import Cloud, ec2_cloud
+
+from perfkit import phases, renewal, upkeep
+from perfkit.configure import firstlogin
+from perfkit.configure.pki import find_pin
+from perfkit.configure.remote import Access
+from perfkit.errors import ConfigError, UnreachableError
+from perfkit.fleet.ec2 import tags, userdata
+from perfkit.fleet.ec2.provider import Ec2Provider
+from perfkit.runs import list_runs
+from perfkit.sshkeys import derive_ssh_key, make_ssh_key
+from perfkit.testing.provider_runs import ProviderRun, wait_until
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+PROJECT = Path(__file__).parents[2]
+QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("config", "resources", "notebooks"):
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("out*"))
+    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def cloud(project: Path) -> Iterator[Cloud]:
+    with ec2_cloud(project / "config", real_hosts=True) as made:
+        yield made
+
+
+def test_the_notebook_runs_on_ec2_and_leaves_nothing(project: Path, cloud: Cloud) -> None:
+    chosen = {"provider": "ec2", "clients": 2, "duration_s": 3, "name": "cloudy"}
+    options = [str(x) for name, value in chosen.items() for x in ("-p", name, value)]
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", "campaign.ipynb", "out.ipynb", *options, *QUIET],
+        cwd=project / "notebooks",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run,) = list_runs(project / "runs")
+    with (run.report_dir / "tests.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["slot"], row["clients_seen"], row["clients_failed"]) for row in rows] == [
+        ("01-direct-tcp", "2", "0"),
+        ("02-tunnel-tcp", "2", "0"),
+    ]
+    assert "estimate with prices of" in done.stdout
+    assert cloud.aws.alive() == []
+    assert cloud.provider().runs() == []
+    secret = run.key_path.read_text() if run.key_path.exists() else ""
+    temporary = {
+        i for i in cloud.aws.instances() if find_pin(run.known_hosts_path, i.private_ip, 22)
+    }
+    assert len(temporary) == 3  # each is pinned with a key of its own, not with the batch's
+    pins = [find_pin(run.known_hosts_path, i.private_ip, 22) for i in temporary]
+    assert len(set(pins)) == 3
+    for host in ("server", "client-001") if secret else ():
+        assert derive_ssh_key(secret, f"host {run.id} {host}").public_openssh in pins
+
+
+def test_a_controller_killed_while_launching_leaves_what_a_reap_ends_and_renew_refuses_no_time(
+    project: Path, cloud: Cloud
+) -> None:
+    cloud.aws.in_flight_s = 0.5
+    command = [sys.executable, "-m", "perfkit.cli", "run", "--provider", "ec2", "--clients", "2"]
+    process = subprocess.Popen([*command, "--name", "killed"], stdout=subprocess.DEVNULL)
+    assert wait_until(lambda: bool(cloud.aws.sent("RunInstances")), 60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    (run,) = list_runs(project / "runs")
+    assert wait_until(lambda: bool(cloud.aws.alive()), 10)
+    assert "would end" in str(upkeep.reap([run.id]))
+    assert cloud.aws.alive()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("perfkit.fleet.ec2.provider.SETTLE_S", 1.5)
+        patch.setattr(Ec2Provider.__init__, "__defaults__", (None, None, 1.5))
+        assert upkeep.reap([run.id], yes=True).leaked == ()
+    assert cloud.aws.alive() == []
+    assert cloud.provider().runs() == []
+    with pytest.raises(ConfigError, match="no time at all"):
+        renewal.renew(run.id, minutes=0)
+
+
+def test_a_fleet_above_the_caps_is_refused_unless_yes_is_said(project: Path, cloud: Cloud) -> None:
+    cloud.write_conf(max_instances=2)
+    with pytest.raises(ConfigError, match="3 instances, max_instances is 2"):
+        phases.start(provider="ec2", clients=2)
+    assert not (project / "runs").exists() or list_runs(project / "runs") == []
+    with phases.start(provider="ec2", clients=2, yes=True) as session:
+        assert "above a cap, as was said: 3 instances, max_instances is 2" in str(session)
+    assert cloud.aws.sent("RunInstances") == []
+
+
+def test_a_run_that_is_under_way_is_renewed_on_its_hosts_and_in_its_tags(
+    project: Path, cloud: Cloud
+) -> None:
+    with phases.start(provider="ec2", clients=1, name="longer") as session, session.fleet:
+        phases.launch(session, wait=True)
+        phases.pki.pin_hosts(session.run.known_hosts_path, session.inventory.hosts())
+        renewed = renewal.renew(session.run.id, minutes=200)
+        assert [result.host for result in renewed.hosts.ok] != []
+        assert renewed.hosts.failed == ()
+        moment = f"{renewed.expires_utc.timestamp():.0f}"
+        for instance in cloud.aws.instances():
+            assert cloud.hosts is not None
+            assert cloud.hosts.inside(instance.id, f"cat {userdata.EXPIRES_PATH}").strip() == moment
+            assert {t["key"]: t["value"] for t in instance.get_tags()}[tags.EXPIRES] == moment
+    assert cloud.aws.alive() == []
+
+
+def access_of(run: ProviderRun, folder: Path) -> Access:
+    return Access(key_path=run.key_path, known_hosts_path=folder / "unused", connect_timeout_s=5)
+
+
+def test_a_new_host_is_believed_by_its_temporary_key_once_and_by_its_own_from_then_on(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    provider, run = cloud.provider(), ProviderRun(tmp_path)
+    (host,) = provider.launch(run.request("client-001"))
+    secret = make_ssh_key().private_openssh
+
+    def first(folder: str) -> firstlogin.FirstLogin:
+        return firstlogin.FirstLogin(
+            access_of(run, tmp_path),
+            tmp_path / folder,
+            host_key=lambda name: derive_ssh_key(secret, name),
+            log_path=lambda _host: None,
+        )
+
+    changed = first("one").take_over(host, 30)
+    assert changed.host_key == derive_ssh_key(secret, "client-001").public_openssh != host.host_key
+    assert run.ssh(changed, "true").returncode == 0
+    run.pin([host])
+    assert run.ssh(host, "true").returncode == 255
+    # A controller that was killed before it could write down the change finds the host all the same.
+    assert first("two").take_over(host, 3).host_key == changed.host_key
+    stranger = firstlogin.FirstLogin(
+        access_of(run, tmp_path),
+        tmp_path / "three",
+        host_key=lambda _name: make_ssh_key(),
+        log_path=lambda _host: None,
+    )
+    with pytest.raises(UnreachableError, match="not the pinned one"):
+        stranger.take_over(host, 3)
+    assert list(tmp_path.glob("*/client-001")) == []
+    assert provider.release(run.run_id).leaked == ()
+
+
+def test_the_dead_man_ends_a_host_alone_after_a_reboot_and_when_its_moment_was_moved(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    assert cloud.hosts is not None
+    provider, run = cloud.provider(), ProviderRun(tmp_path)
+    provider.launch(run.request("client-001", "client-002", "client-003"))
+    ids = {h.name: h.identity.split()[0] for h in provider.hosts(run.run_id)}
+    inside = cloud.hosts.inside
+    armed = "pgrep -f '^/bin/sh /etc/perfkit/deadman'"
+    assert all(inside(id_, armed).strip() for id_ in ids.values())
+
+    def is_gone(name: str) -> bool:
+        return name not in {host.name for host in provider.hosts(run.run_id)}
+
+    # Moved into the past: what the renewal writes counts.
+    inside(ids["client-001"], f"echo 1 >{userdata.EXPIRES_PATH}")
+    # Rebooted after its moment: nothing is left of the loop, bootcmd runs again and ends it at once.
+    boot = userdata.arm(run.request("client-002", life_s=-5).expires_utc)
+    inside(ids["client-002"], f"kill $({armed}); rm {userdata.EXPIRES_PATH}; {boot}")
+    # Nonsense in the file: the moment of the user data counts, and that is not yet.
+    inside(ids["client-003"], f"echo soon >{userdata.EXPIRES_PATH}")
+    begun = time.monotonic()
+    assert wait_until(lambda: is_gone("client-001") and is_gone("client-002"), 40)
+    assert time.monotonic() - begun < 2 * userdata.LOOK_EVERY_S + 15
+    assert not is_gone("client-003")
+    assert provider.release(run.run_id).leaked == ()
