@@ -274,12 +274,14 @@ class Link:
 
     def abort(self, reason: str) -> None:
         """End the connection from outside, for good; whoever waits on it learns the reason."""
-        if not self._aborted.is_set():
+        is_first = not self._aborted.is_set()
+        if is_first:
             self._reason = reason
             self._aborted.set()
-            self.transcript.write(f"! {reason}")
         if self._socket is not None:
             shut(self._socket)
+        if is_first:
+            self.transcript.write(f"! {reason}")
 
     def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
         """Have this host connect to another address; the channel behaves like a socket.

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from perfkit.errors import RunError
+
 LOG_BYTES_PER_COMMAND = 4 << 20
 _MAX_LINE_BYTES = 8192
 _PREFIX_BYTES = 33  # of every line in the file: time and label
@@ -31,17 +33,27 @@ class Transcript:
         self._lock = threading.Lock()
 
     def write(self, *lines: str) -> None:
-        """Append lines, each with the time now in front."""
+        """Append lines, each with the time now in front.
+
+        Raises:
+            RunError: this machine's disk is full or read-only.
+        """
         if self.path is None or not lines:
             return
         stamp = self._now().isoformat(timespec="milliseconds")
         text = "".join(f"{stamp} {line.translate(_VISIBLE)}\n" for line in lines)
-        with self._lock:
-            fd = self._open(self.path)
-            try:
-                os.write(fd, text.encode(errors="replace"))
-            finally:
-                os.close(fd)
+        try:
+            with self._lock:
+                fd = self._open(self.path)
+                try:
+                    os.write(fd, text.encode(errors="replace"))
+                finally:
+                    os.close(fd)
+        except OSError as exc:
+            raise RunError(
+                f"{self.path}: cannot be written here ({exc.strerror}); make room or mend the "
+                "permissions, then run the same command again"
+            ) from exc
 
     @staticmethod
     def _open(path: Path) -> int:

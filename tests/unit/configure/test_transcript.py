@@ -6,7 +6,10 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from perfkit.configure.transcript import LOG_BYTES_PER_COMMAND, OutputLog, Transcript
+from perfkit.errors import RunError
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 500_000, tzinfo=UTC)
 STAMP = "2026-01-02T12:00:00.500+00:00 "
@@ -83,3 +86,9 @@ def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
     lines = log.path.read_text().splitlines()
     assert len(lines) == 200
     assert {line.removeprefix(STAMP) for line in lines} == {word * 50 for word in "abcd"}
+
+
+def test_a_log_that_cannot_be_written_is_this_machines_fault_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "client-001").touch()  # where a folder should be
+    with pytest.raises(RunError, match=r"configure\.log: cannot be written here .*mend"):
+        Transcript(tmp_path / "client-001" / "configure.log").write("a line")
