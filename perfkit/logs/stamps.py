@@ -57,11 +57,13 @@ class Intervals:
 
 def from_epoch(epoch_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Moments from seconds since 1970; a row without a readable one gets 0, so it is dropped."""
-    readable = np.isfinite(epoch_s) & (np.abs(epoch_s) < LATEST_EPOCH_S)
-    bad = int((~readable).sum())
-    ms = np.round(np.where(readable, epoch_s, 0.0) * MS_PER_S).astype(np.int64)
+    readable = np.abs(epoch_s) < LATEST_EPOCH_S  # NaN is not
+    bad = int(np.count_nonzero(~readable))
+    ms = (np.where(readable, epoch_s, 0.0) if bad else epoch_s) * MS_PER_S
+    moments = np.round(ms, out=ms).astype(np.int64)
+    moments *= NS_PER_S // MS_PER_S
     notes = (f"{bad} rows have no readable epoch",) if bad else ()
-    return ms * (NS_PER_S // MS_PER_S), notes
+    return moments, notes
 
 
 def from_printed(
@@ -224,7 +226,7 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
         real_rates: The tool divides by the real interval itself (pcp).
     """
     dt = np.diff(t_ns) / NS_PER_S
-    forward = dt[dt > 0]
+    forward = dt if (dt > 0).all() else dt[dt > 0]
     if not len(forward):
         empty = np.zeros(len(dt), dtype=bool)
         return Intervals(dt, empty, empty.copy(), np.ones(len(dt)), _went_back(len(dt)))
@@ -253,8 +255,9 @@ def _level_jitter(dt: NDArray[np.float64], delay: float) -> None:
 
     Each 0 is paired with its nearest double step; both become one step. In place.
     """
-    doubles = np.flatnonzero(np.isclose(dt, 2 * delay)).tolist()
-    for place in np.flatnonzero(dt == 0).tolist():
+    stood = np.flatnonzero(dt == 0).tolist()
+    doubles = np.flatnonzero(np.isclose(dt, 2 * delay)).tolist() if stood else []
+    for place in stood:
         if not doubles:
             return
         after = bisect_left(doubles, place)
