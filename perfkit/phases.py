@@ -31,7 +31,17 @@ from typing import Any
 
 import click
 
-from perfkit import launching, pace, progress, resume, runs, settings, tunnels, verdicts
+from perfkit import (
+    interruptions,
+    launching,
+    pace,
+    progress,
+    resume,
+    runs,
+    settings,
+    tunnels,
+    verdicts,
+)
 from perfkit import session as sessions
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
@@ -221,7 +231,7 @@ def measure(session: Session) -> StageResult:
             result
         )
 
-    with _watched(session, "measure") as watch:
+    with _watched(session, "measure") as watch, interruptions.watched(session):
         result = measuring(
             session.run,
             session.inventory.hosts(*states),

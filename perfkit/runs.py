@@ -19,6 +19,7 @@
       raw/<host>/openvpn.log      and openvpn-status.log
       raw/<host>/facts.json       kernel, ncpu, memory, tool versions
       raw/controller/clocks.json  clock offsets and bounds, before and after the tests
+      raw/controller/interruptions.json   hosts that the provider took back, and when it said so
       raw/SHA256SUMS              of all the above; read-only once collected
       tables/*.parquet            tidy frames
       tables/cache/               frames of large logs as parsed; may be deleted (`perfkit.logs.cache`)
@@ -161,6 +162,11 @@ class Run:
     def clocks_path(self) -> Path:
         """Clock offsets, measured by the controller."""
         return self.raw_dir / "controller" / "clocks.json"
+
+    @property
+    def interruptions_path(self) -> Path:
+        """Hosts that the provider took back during the tests; not there when there were none."""
+        return self.raw_dir / "controller" / "interruptions.json"
 
     @property
     def tables_dir(self) -> Path:

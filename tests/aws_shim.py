@@ -223,7 +223,7 @@ class AwsShim:
         answer = self._answer(environ, request, body)
         if answer is None:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return []
+            raise ConnectionResetError  # werkzeug takes it as the client's doing
         status, headers, data = answer
         headers = [(k, v) for k, v in headers if k.lower() != "content-length"]
         start_response(status, [*headers, ("Content-Length", str(len(data)))])

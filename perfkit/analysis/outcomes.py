@@ -7,6 +7,9 @@ It counts as well when it was ended at its time limit after it had sent over the
 time: a sender on a saturated link stops by its clock and then waits for what is on its way, which
 is no part of the test. Such clients are marked `cut_off`, and the report says how many.
 
+A client whose provider said, before the test was over, that it takes the host back does not count,
+whatever it measured.
+
 When no host left a record of a test, the records were lost, not the test: then a client counts
 whose streams were whole at the receiver, from their own stamps.
 """
@@ -55,6 +58,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
                 sent_s = sent_until_s.get(name, 0.0)
                 whole = sent_s >= slot.duration_s - WHOLE_TIME_SLACK_S
                 row |= _recorded(logs, name, event, row["streams"], sent_whole_time=whole)
+            row |= _interrupted(logs, name, slot)
             records.append(row)
         _fail_short_ones(records)
         rows += records
@@ -74,6 +78,22 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
     types["cut_off"] = "bool"
     floats = dict.fromkeys(("start_s", "end_s", "late_s", "exit_status"), "float64")
     return pd.DataFrame(rows, columns=columns).astype({**types, **floats})
+
+
+def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
+    """A client that was being taken back before the test's end: nothing of that test counts."""
+    notice = logs.interrupted.get(name)
+    if notice is None:
+        return {}
+    noticed_s = notice.noticed_utc_s - logs.t0_utc_s
+    if noticed_s >= slot.start_s + slot.duration_s:
+        return {}
+    when = (
+        f"{noticed_s - slot.start_s:.1f} s after its start"
+        if noticed_s > slot.start_s
+        else ("before it began")
+    )
+    return {"ok": False, "cut_off": False, "reason": f"taken back, noticed {when}: {notice.reason}"}
 
 
 def _streams_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int]:

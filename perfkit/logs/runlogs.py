@@ -95,6 +95,14 @@ class Clock:
         return float(np.interp(utc_s, self.measured_utc_s, self.offsets_s))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """The provider said that it takes a host back; epoch seconds by the provider's clock."""
+
+    noticed_utc_s: float
+    reason: str
+
+
 def clocks_from(records: Sequence[Mapping[str, Any]]) -> dict[str, Clock]:
     """Clocks by host from the records of clocks.json."""
     clocks = {}
@@ -157,6 +165,7 @@ class RunLogs:
         vpn: What OpenVPN said.
         messages: What a tool said went wrong, by (slot, host).
         logs: One entry a log.
+        interrupted: Of each host that its provider took back: when it said so, and how.
     """
 
     run_id: str
@@ -174,6 +183,7 @@ class RunLogs:
     messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
     logs: tuple[LogNote, ...] = ()
     findings: tuple[Finding, ...] = ()
+    interrupted: Mapping[str, Notice] = field(default_factory=dict)
 
     @property
     def server(self) -> str:

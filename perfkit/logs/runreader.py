@@ -23,6 +23,7 @@ from perfkit.logs.runlogs import (
     Clock,
     Finding,
     LogNote,
+    Notice,
     RunLogs,
     SlotPlan,
     VpnLogs,
@@ -91,7 +92,19 @@ class RunReader:
             messages=self.messages,
             logs=tuple(self.logs),
             findings=tuple(grouped(self.findings)),
+            interrupted=self._interrupted(),
         )
+
+    def _interrupted(self) -> dict[str, Notice]:
+        path = self.run.interruptions_path
+        if not path.is_file():
+            return {}
+        return {
+            str(row["host"]): Notice(
+                noticed_utc_s=float(row["noticed_utc_s"]), reason=str(row["reason"])
+            )
+            for row in self.run.load_json(path)
+        }
 
     def _clock(self, host: str) -> Clock:
         return self.clocks.get(host, Clock())

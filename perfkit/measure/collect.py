@@ -210,10 +210,10 @@ class _Archive:
             raise RunError(f"the logs of {count} hosts are not all here: {self.troubles[0]}")
 
     def add_controller_files(self) -> None:
-        """The clocks are measured here, so they are collected here."""
-        path = self.run.clocks_path
-        if path.is_file() and not self.has(path.parent.name, path.name):
-            self.keep(_artifact(path.parent.name, path))
+        """The clocks are measured here, and notices noted, so they are collected here."""
+        for path in (self.run.clocks_path, self.run.interruptions_path):
+            if path.is_file() and not self.has(path.parent.name, path.name):
+                self.keep(_artifact(path.parent.name, path))
 
     def save(self) -> None:
         """Write SHA256SUMS as `sha256sum -c` reads it; nothing is written when nothing is new."""

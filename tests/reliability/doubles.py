@@ -83,7 +83,8 @@ def _with_a_new_token_each_time(cloud: Cloud, faults: list[Fault]) -> int:
 
 def _clear(cloud: Cloud) -> None:
     for instance in cloud.aws.instances():
-        instance.terminate()
+        if instance.state != "terminated":
+            instance.terminate()
 
 
 EXPERIMENT = Experiment(
