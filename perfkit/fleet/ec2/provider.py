@@ -8,8 +8,8 @@ layers see to it that nothing is left running, each of which works alone:
 3. Every host powers itself off at its expiry, and ends by that: `perfkit.fleet.ec2.userdata`.
 4. The account refuses what has no tag, and warns of the bill: policy.json, and the README.
 
-For ten thousand hosts see `perfkit.fleet.ec2.scale`. Nothing of this has met the real EC2 yet: it is
-tested against a server that imitates it.
+Nothing of this has met the real EC2 yet: it is tested against a server that imitates it. What more
+hosts than a run may have would take is in the package's docstring.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import getpass
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,6 +96,7 @@ class Ec2Provider:
         self._conf: conf.Ec2Conf | None = None
         self._regions: dict[str, Region] = {}
         self._terrain: Terrain | None = None
+        self._quota = ""  # what the preflight found, in words
         self._runs: dict[str, _RunState] = {}
         self._rest = Rest(clock=self._patience.clock)
         self.traits = Traits(
@@ -135,7 +136,8 @@ class Ec2Provider:
         region.identity()
         network.find_controller(self.conf)
         terrain = self._survey()
-        preflight.check_quota(region, self.conf, preflight.wanted_vcpus(terrain, n_hosts))
+        vcpus = preflight.wanted_vcpus(terrain, n_hosts)
+        self._quota = preflight.check_quota(region, self.conf, vcpus)
         preflight.check_permission(region, self._dry_body(terrain))
 
     def estimate(self, n_hosts: int, life_s: float) -> Estimate:
@@ -153,17 +155,12 @@ class Ec2Provider:
             max_instances=chosen.max_instances,
             vcpus=vcpus,
         )
-        longest_s = chosen.expires_after * 60
-        if life_s <= longest_s:
-            return reckoned
-        return Estimate(
-            usd_per_h=reckoned.usd_per_h,
-            worst_usd=reckoned.worst_usd,
-            lines=reckoned.lines,
-            over=(
-                *reckoned.over,
-                f"{life_s / 60:.0f} minutes until expiry, expires_after is {longest_s / 60:.0f}",
-            ),
+        longest_min = chosen.expires_after
+        too_long = f"{life_s / 60:.0f} minutes until expiry, expires_after is {longest_min:g}"
+        return replace(
+            reckoned,
+            lines=(*reckoned.lines, *([self._quota] if self._quota else [])),
+            over=(*reckoned.over, *([too_long] if life_s > 60 * longest_min else [])),
         )
 
     # -- a run ---------------------------------------------------------------------------------

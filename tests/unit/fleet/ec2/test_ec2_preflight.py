@@ -1,0 +1,102 @@
+"""What is asked before a run: it costs nothing, and what cannot work is refused with its remedy."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+from aws_shim import REGION, error
+from ec2_cloud import Cloud
+
+from perfkit.errors import ConfigError, ProviderError
+from perfkit.fleet.ec2 import network
+from perfkit.model import Role
+
+
+def test_nothing_is_made_and_a_dry_run_is_asked_for(cloud: Cloud) -> None:
+    cloud.provider().preflight(3)
+    made = [r for r in cloud.aws.requests if not r.action.startswith(("Describe", "Get"))]
+    assert [(r.action, r.params["DryRun"]) for r in made] == [("RunInstances", "true")]
+    assert made[0].tags("instance")["perfkit:managed"] == "1"
+    assert cloud.aws.alive() == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"image": "ami-00000000000000000"}, "no such image in us-east-1"),
+        ({"image": "name:nobody-*", "image_owner": "self"}, "no such image"),
+        ({"image": "name:debian-*"}, "anybody may call an image"),
+        ({"types": "t3.mikro"}, "t3.mikro"),
+        ({"types": "t4g.small"}, "it runs arm64"),
+        ({"server_types": "c7g.large"}, "it runs arm64"),
+        ({"zones": "us-east-1z"}, "no subnet"),
+        ({"subnets": "subnet-0123456789abcdef0"}, "subnet"),
+        ({"profile": "nobody"}, "nobody"),
+    ],
+    ids=str,
+)
+def test_what_does_not_exist_or_does_not_fit_is_refused(
+    cloud: Cloud, keys: dict[str, str], says: str
+) -> None:
+    cloud.write_conf(**keys)
+    with pytest.raises((ConfigError, ProviderError), match=says):
+        cloud.provider().preflight(2)
+
+
+def test_a_missing_permission_is_found_by_the_dry_run(cloud: Cloud) -> None:
+    cloud.write_conf()
+    provider = cloud.provider()
+    provider._survey()
+    denied = error("UnauthorizedOperation", 403)
+    real = cloud.aws._forward
+    cloud.aws._work = lambda *_: (  # type: ignore[method-assign,assignment]
+        ("403 scripted", [], _body(denied.code)) if _[1].action == "RunInstances" else None
+    )
+    try:
+        with pytest.raises(ProviderError, match=r"policy\.json"):
+            provider.preflight(2)
+    finally:
+        del cloud.aws._work
+    assert real == cloud.aws._forward
+
+
+def _body(code: str) -> bytes:
+    return f"<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>".encode()
+
+
+def test_the_newest_image_of_a_name_is_taken_from_its_owner_only(cloud: Cloud) -> None:
+    client = boto3.client("ec2", endpoint_url=cloud.aws.url, region_name=REGION)
+    owner = client.describe_images(ImageIds=[cloud.image])["Images"][0]["OwnerId"]
+    cloud.write_conf(image="name:debian-12-*", image_owner=owner)
+    assert cloud.provider()._survey().image.id == cloud.image
+
+
+def test_the_ladder_has_the_types_of_each_role(cloud: Cloud) -> None:
+    cloud.write_conf(types="t3.micro, t3.small", server_types="c5.large", zones="")
+    pools = cloud.provider()._survey().ladder
+    assert {pool.type for pool in pools[Role.SERVER]} == {"c5.large"}
+    assert [pool.type for pool in pools[Role.CLIENT]][:1] == ["t3.micro"]
+    assert len({pool.zone for pool in pools[Role.CLIENT]}) > 1
+
+
+def test_an_estimate_says_what_was_found_about_the_quota_and_names_a_life_that_is_too_long(
+    cloud: Cloud,
+) -> None:
+    provider = cloud.provider()
+    provider.preflight(5)
+    estimate = provider.estimate(5, 7200)
+    assert "10 vCPUs" in estimate.lines[-1]
+    assert estimate.over == ()
+    assert provider.estimate(5, 250 * 60).over == (
+        "250 minutes until expiry, expires_after is 240",
+    )
+
+
+def test_the_controllers_address_is_asked_for_where_it_is_not_said(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.write_conf(controller="")
+    monkeypatch.setattr(network, "ADDRESS_SERVICE", f"{cloud.aws.url}/nowhere")
+    monkeypatch.setattr(network, "ADDRESS_TIMEOUT_S", 1)
+    with pytest.raises(ProviderError, match="set `controller`"):
+        cloud.provider().preflight(2)
