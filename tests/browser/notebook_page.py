@@ -85,8 +85,8 @@ class NotebookPage:
 
     def errors(self) -> list[str]:
         """Texts of the tracebacks that are shown."""
-        kind = '[data-mime-type="application/vnd.jupyter.error"]'
-        return self.page.locator(f".jp-OutputArea-output{kind}").all_text_contents()
+        shown = self.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
+        return shown.filter(has_text="Traceback (most recent call last)").all_text_contents()
 
     def menu(self, *names: str) -> None:
         """Click through the menu bar, as in `menu("Kernel", "Interrupt Kernel")`."""

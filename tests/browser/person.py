@@ -129,7 +129,8 @@ class Person:
     def wait_until_run(self, *, timeout_s: float) -> None:
         """Every cell has its number; the first error that is shown ends the wait."""
         prompts = self.panel.locator(".jp-CodeCell .jp-InputPrompt")
-        failed = self.panel.locator('[data-mime-type="application/vnd.jupyter.error"]')
+        said = self.panel.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
+        failed = said.filter(has_text="Traceback (most recent call last)")
         deadline = time.monotonic() + timeout_s
         while not all(re.search(r"\[\d+\]", text) for text in prompts.all_text_contents()):
             assert failed.count() == 0, failed.first.text_content()

@@ -53,3 +53,10 @@ def test_nothing_beyond_localhost_can_be_reached_from_the_page(chromium: Browser
     with pytest.raises(Error, match=r"ERR_INTERNET_DISCONNECTED|ERR_ADDRESS_UNREACHABLE"):
         page.goto("http://192.0.2.1/")
     page.close()
+
+
+def test_a_cell_that_fails_ends_the_wait_with_its_traceback(open_notebook: Open) -> None:
+    cells = [nbformat.v4.new_code_cell(source) for source in ("1 / 0", "1")]
+    notebook = open_notebook(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}))
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        notebook.run_all()
