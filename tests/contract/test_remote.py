@@ -70,11 +70,11 @@ def own_sshd(tmp_path: Path) -> Iterator[LocalSshd]:
 def processes_with(words: str) -> list[str]:
     """Command lines on this machine that hold the words, without ours."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         with contextlib.suppress(OSError):
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if words in line and int(path.parent.name) != os.getpid():
-                found.append(line)
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+            if words.encode() in line and int(pid) != os.getpid():
+                found.append(line.decode(errors="replace"))
     return found
 
 

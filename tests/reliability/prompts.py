@@ -90,9 +90,9 @@ def _ask(remote: Remote, script: str, number: int) -> tuple[str, float]:
 
 
 def _is_running(mark: str) -> bool:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in (entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()):
         with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes():
+            if mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return True
     return False
 
