@@ -58,8 +58,8 @@ def open_session(chosen: Settings) -> Session:
 
 def next_phase(run: Run, done: Progress, now: datetime | None = None) -> str:
     """The phase that an interrupted run goes on with; empty when it is over or cannot go on."""
-    if done.failed.startswith(("launch: StageError", "configure: StageError", "measure: Stage")):
-        return ""
+    if done.failed.partition(": ")[2].startswith("StageError"):
+        return ""  # too many hosts failed, and they would be as few again
     ended = done.released or is_past(run, now)
     if "collect" not in done.done:
         return "" if ended else next(p for p in BEFORE_FILES if p not in done.done)
