@@ -13,6 +13,7 @@ import socket
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,10 +148,11 @@ class _RawSftp(paramiko.SFTPServer):
 
 
 class _Server(paramiko.ServerInterface):
-    def __init__(self, attack: Attack) -> None:
-        self.attack = attack
+    def __init__(self, attack: Attack, heard: Counter[str]) -> None:
+        self.attack, self.heard = attack, heard
 
     def check_auth_publickey(self, _username: str, _key: paramiko.PKey) -> int:
+        self.heard["logins"] += 1
         return paramiko.AUTH_SUCCESSFUL
 
     def get_allowed_auths(self, _username: str) -> str:
@@ -160,6 +162,7 @@ class _Server(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, _command: bytes) -> bool:
+        self.heard["commands"] += 1
         threading.Thread(target=self._answer, args=(channel,), daemon=True).start()
         return True
 
@@ -174,8 +177,9 @@ class _Server(paramiko.ServerInterface):
 
 
 @contextlib.contextmanager
-def hostile_host(folder: Path, attack: Attack) -> Iterator[Host]:
-    """Have such a host on a loopback port."""
+def hostile_host(folder: Path, attack: Attack, heard: Counter[str] | None = None) -> Iterator[Host]:
+    """Have such a host on a loopback port; `heard` counts the logins and commands it gets."""
+    counts: Counter[str] = Counter() if heard is None else heard
     key = make_ssh_key()
     path = folder / "hostile_key"
     path.write_text(key.private_openssh)
@@ -191,7 +195,7 @@ def hostile_host(folder: Path, attack: Attack) -> Iterator[Host]:
                     transport.add_server_key(host_key)
                     transport.set_subsystem_handler("sftp", _RawSftp, _Files)
                     with contextlib.suppress(paramiko.SSHException, EOFError):
-                        transport.start_server(server=_Server(attack))
+                        transport.start_server(server=_Server(attack, counts))
 
         threading.Thread(target=serve, daemon=True).start()
         yield Host(
