@@ -131,7 +131,7 @@ def sample(make: Callable[..., Run], *, runs_dir: str = "", **how: Any) -> Run:
         make: `perfkit.testing.runs.make_run`; passed in, because the package does not use it.
         how: What it is made like.
     """
-    folder = Path(runs_dir).resolve() if runs_dir else settings.project_dir() / "runs"
+    folder = settings.runs_folder(runs_dir)
     root = folder / _SAMPLE_FOLDER
     if not (root / "manifest.json").exists():
         beside = folder / f".{SAMPLE}-{os.getpid()}"  # whole or not at all

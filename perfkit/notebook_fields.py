@@ -96,8 +96,7 @@ def _tests(config_dir: str) -> tuple[tuple[str, str], ...]:
 
 
 def _runs_dir(values: Mapping[str, Any]) -> Path:
-    given = values.get("runs_dir")
-    return Path(given).resolve() if given else settings.project_dir() / "runs"
+    return settings.runs_folder(values.get("runs_dir") or "")
 
 
 def check(values: Mapping[str, Any]) -> Verdict:

@@ -24,8 +24,7 @@ again takes up where it was. The stop button of the live view ends it and releas
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
@@ -37,30 +36,21 @@ from perfkit import (
     pace,
     progress,
     resume,
-    runs,
     settings,
     tunnels,
     verdicts,
 )
 from perfkit import session as sessions
-from perfkit.analysis import segments, stats
-from perfkit.analysis.outcomes import outcomes
 from perfkit.configure import pki, recipes
+from perfkit.evaluation import compare, find_run, report, segment
 from perfkit.fleet.provider import ReleaseReport
-from perfkit.logs.reader import read_run
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses, pacing_for
 from perfkit.measure.starters import get_starter
 from perfkit.model import Host, HostResult, HostState, StageResult
-from perfkit.report import compare as compare_report
-from perfkit.report import page
-from perfkit.report.compare import ComparisonReport
 from perfkit.report.page import Report
-from perfkit.report.standard import standard_tables
-from perfkit.report.tables import ReportTable
-from perfkit.runs import Run
 from perfkit.session import Session
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
@@ -104,16 +94,7 @@ def start(**chosen: Any) -> Session:
 
 def attach(run: str = "latest", *, runs_dir: str = "") -> Session:
     """Open a run that exists, by id, name, path or `latest`, to do its next phases."""
-    return sessions.attach(_runs_dir(runs_dir), run)
-
-
-def find_run(run: str = "latest", *, runs_dir: str = "") -> Run:
-    """The folder of a run, for the phases that need files only."""
-    return runs.open_run(_runs_dir(runs_dir), run)
-
-
-def _runs_dir(runs_dir: str) -> Path:
-    return Path(runs_dir).resolve() if runs_dir else settings.project_dir() / "runs"
+    return sessions.attach(settings.runs_folder(runs_dir), run)
 
 
 def launch(
@@ -305,80 +286,6 @@ def release(session: Session, *, keep: bool = False) -> ReleaseReport:
         return ReleaseReport()
     with session.phase("release"):
         return session.fleet.release()
-
-
-def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
-    """Choose the window of each test that counts, and keep it in segments.json.
-
-    A window that was chosen before stays; one whose log has changed since says so.
-
-    Args:
-        policy: `events`, `saved` or `auto`; None: the run's parameter `segments`.
-
-    Returns:
-        One row a test: the window, how far the clients overlapped, who chose it.
-    """
-    logs = read_run(run)
-    found = outcomes(logs)
-    chosen = segments.current(run, logs, found, policy)
-    tables = standard_tables(logs, stats.summarise(logs, chosen, found))
-    return next(table for table in tables if table.name == "windows")
-
-
-def report(run: Run, *, echo: bool | None = None) -> Report:
-    """Write tables, plots and `report/index.html`; called again, it writes them anew.
-
-    Args:
-        echo: Also print the tables; None: where no person sees the returned object.
-    """
-    made = page.render(run, phases=_phase_times(run))
-    if echo or (echo is None and not is_interactive()):
-        click.echo(f"{made.text()}\n\nreport: {run.report_dir / 'index.html'}")
-    return made
-
-
-def compare(
-    *sides: str | Run | Sequence[str | Run],
-    runs_dir: str = "",
-    out: str = "",
-    echo: bool | None = None,
-) -> ComparisonReport:
-    """Hold runs against each other, the first is the baseline; needs files only.
-
-    Writes `compare.html`, every table and the pictures into one folder.
-
-    Args:
-        sides: Each a run (id, name, path or `Run`), or several runs of one side: a list, or names
-            with commas between. One each: runs made under the same recorded conditions are
-            taken as repetitions of each other.
-        out: The folder; empty: `report/compare-<other>` of the newest run.
-        echo: Also print the tables; None: where no person sees the returned object.
-
-    Raises:
-        CampaignError: nothing to compare, or a run given twice.
-    """
-    groups = [[_find(run, runs_dir) for run in _several(side)] for side in sides]
-    folder = Path(out).resolve() if out else compare_report.folder_for(groups)
-    times = {run.id: _phase_times(run) for group in groups for run in group}
-    made = compare_report.render(groups, folder, phases=times)
-    if echo or (echo is None and not is_interactive()):
-        click.echo(f"{made.text()}\n\ncomparison: {made.page}")
-    return made
-
-
-def _several(side: str | Run | Sequence[str | Run]) -> Sequence[str | Run]:
-    if isinstance(side, str):
-        return [word.strip() for word in side.split(",") if word.strip()]
-    return [side] if isinstance(side, Run) else side
-
-
-def _find(run: str | Run, runs_dir: str) -> Run:
-    return run if isinstance(run, Run) else find_run(run, runs_dir=runs_dir)
-
-
-def _phase_times(run: Run) -> list[tuple[str, float]]:
-    """Name and seconds of each phase that was done, in their order; the last time counts."""
-    return list(progress.read(run).done.items())
 
 
 def run_all(session: Session) -> Report:

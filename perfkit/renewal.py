@@ -11,7 +11,6 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import cast
 
 from perfkit import journal, runs, settings
@@ -58,7 +57,7 @@ def renew(run: str = "latest", *, minutes: float, yes: bool = False, runs_dir: s
         raise ConfigError(
             "renew", "minutes", minutes, "no time at all", "perfkit reap ends hosts at once"
         )
-    folder = Path(runs_dir).resolve() if runs_dir else settings.project_dir() / "runs"
+    folder = settings.runs_folder(runs_dir)
     found = runs.open_run(folder, run)
     chosen = sessions.settings_of(found)
     provider = sessions.provider_for(chosen)

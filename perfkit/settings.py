@@ -165,6 +165,11 @@ def project_dir() -> Path:
     )
 
 
+def runs_folder(runs_dir: str = "") -> Path:
+    """Where run folders are: the one named, else the project's `runs/`."""
+    return Path(runs_dir).resolve() if runs_dir else project_dir() / "runs"
+
+
 def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     """Validate parameters and read config/.
 
@@ -184,7 +189,7 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
         ssh=conf.load(config_dir, "ssh", SshConf),
         cron=conf.load(config_dir, "cron", CronConf),
         tests=_select(load_tests(config_dir, resources_dir), chosen),
-        runs_dir=Path(chosen.runs_dir).resolve() if chosen.runs_dir else project / "runs",
+        runs_dir=runs_folder(chosen.runs_dir),
         config_dir=config_dir,
         resources_dir=resources_dir,
     )

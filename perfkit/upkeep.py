@@ -70,7 +70,7 @@ class Reaped:
 
 def status(run: str = "", *, runs_dir: str = "") -> Status:
     """List every fleet by tag; with `run` (id, name, `latest`) also that run's progress."""
-    folder = _runs_dir(runs_dir)
+    folder = settings.runs_folder(runs_dir)
     fleets, unasked = _survey_all(_config_dir(""), provider_names(), folder)
     known = runs.list_runs(folder)
     if run:
@@ -107,10 +107,12 @@ def reap(
         RunError: a named run has nothing anywhere; the message names the nearest one that has.
     """
     fleets, unasked = _survey_all(
-        _config_dir(config_dir), [only] if only else provider_names(), _runs_dir(runs_dir)
+        _config_dir(config_dir),
+        [only] if only else provider_names(),
+        settings.runs_folder(runs_dir),
     )
     there = [fleet.run_id for _, fleet in fleets]
-    folder = _runs_dir(runs_dir)
+    folder = settings.runs_folder(runs_dir)
     wanted = {_resolve(run_id, there, folder) for run_id in run_ids}
     lines, leaked = list(unasked), []
     for provider, fleet in fleets:
@@ -223,7 +225,3 @@ def _progress(run: Run) -> Iterator[str]:
     counts = ", ".join(f"{n} {state}" for state, n in table.counts().items())
     yield f"  hosts: {counts or 'none'}"
     yield from (f"  {line}" for line in failed_lines(table.records()))
-
-
-def _runs_dir(runs_dir: str) -> Path:
-    return Path(runs_dir).resolve() if runs_dir else settings.project_dir() / "runs"
