@@ -132,14 +132,18 @@ def translate(host: str, exc: BaseException, doing: str) -> HostError:
 
 @lru_cache(maxsize=8)
 def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
-    try:
-        return paramiko.PKey.from_path(path)
-    except TypeError:  # a passphrase protects it: whoever knows it has given it to the agent
-        public = path.with_name(f"{path.name}.pub").read_text().split()[1]
-        for key in paramiko.Agent().get_keys():
-            if key.get_base64() == public:
-                return key
-        raise TypeError("it has a passphrase, and ssh-agent does not hold it: ssh-add it") from None
+    return paramiko.PKey.from_path(path)
+
+
+def _key_of_agent(path: Path) -> paramiko.PKey:
+    """The agent's key of a file that a passphrase protects; no other key it holds is offered."""
+    public = path.with_name(f"{path.name}.pub").read_text().split()[1]
+    agent = paramiko.Agent()
+    for key in agent.get_keys():
+        if key.get_base64() == public:
+            return key
+    agent.close()
+    raise ValueError("it has a passphrase, and ssh-agent does not hold it: ssh-add it")
 
 
 class Link:
@@ -188,6 +192,13 @@ class Link:
         if self.is_open:
             return
         pin, key = self._get_pin(), self._get_key()
+        try:
+            self._connect_patiently(pin, key)
+        finally:
+            if isinstance(key, paramiko.AgentKey):
+                key.agent.close()  # type: ignore[attr-defined] # it is an Agent
+
+    def _connect_patiently(self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey) -> None:
         give_up = monotonic() + self.access.patience_s
         pause_s, attempts = BACKOFF_S[0], 0
         while True:
@@ -226,7 +237,10 @@ class Link:
     def _get_key(self) -> paramiko.PKey:
         path = Path(self.host.key_file) if self.host.key_file else self.access.key_path
         try:
-            return _load_key(path, path.stat().st_mtime_ns)
+            try:
+                return _load_key(path, path.stat().st_mtime_ns)
+            except TypeError:
+                return _key_of_agent(path)
         except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
             raise UnreachableError(self.host.name, f"the key {path} cannot be used: {exc}") from exc
 
@@ -284,11 +298,7 @@ class Link:
             self.transcript.write(f"! {reason}")
 
     def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
-        """Have this host connect to another address; the channel behaves like a socket.
-
-        Raises:
-            paramiko.SSHException, EOFError: it could not, or the link is down.
-        """
+        """Have this host connect to another address; the channel behaves like a socket."""
         transport = self.client.get_transport() if self.client else None
         if transport is None:
             raise EOFError(self._reason)
