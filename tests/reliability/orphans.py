@@ -144,6 +144,6 @@ EXPERIMENT = Experiment(
     promise="no orphan after a controller was killed while launching",
     bound="0 instances alive after perfkit reap",
     run=run,
-    quick=2,
+    quick=1,
     full=100,
 )

@@ -107,6 +107,19 @@ def test_user_data_holds_the_dead_man_first_and_no_lasting_secret(
     assert run.key_path.read_text().splitlines()[2] not in text
 
 
+def test_spot_hosts_are_asked_for_once_and_ended_when_taken_back(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(market="spot")
+    cloud.provider().launch(asked(run))
+    (sent,) = cloud.aws.sent("RunInstances")
+    options = "InstanceMarketOptions.SpotOptions."
+    assert sent.params["InstanceMarketOptions.MarketType"] == "spot"
+    assert sent.params[f"{options}SpotInstanceType"] == "one-time"
+    assert sent.params[f"{options}InstanceInterruptionBehavior"] == "terminate"
+    assert sent.tags("spot-instances-request")["perfkit:run"] == run.run_id
+
+
 def test_names_follow_the_order_in_which_ec2_made_the_instances(
     cloud: Cloud, run: ProviderRun
 ) -> None:
