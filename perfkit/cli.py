@@ -121,7 +121,16 @@ def _phase_command(name: str, text: str) -> None:
 _phase_command("configure", "Set up every reachable host over SSH, and check the tunnels.")
 _phase_command("measure", "Start every test on all clients at the same instant, and wait.")
 _phase_command("collect", "Bring the logs home; a second call fetches only what is missing.")
-_phase_command("release", "End the hosts of a run.")
+
+
+@main.command()
+@_run_argument
+def release(run: str, runs_dir: str) -> None:
+    """End the hosts of a run, also of one that was told to keep them."""
+    from perfkit import phases
+
+    with phases.attach(run, runs_dir=runs_dir) as session:
+        click.echo(phases.release(session, keep=False))
 
 
 @main.command()

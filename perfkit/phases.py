@@ -280,9 +280,14 @@ def collect(session: Session) -> StageResult:
         )
 
 
-def release(session: Session, *, keep: bool = False) -> ReleaseReport:
-    """End the hosts, unless `keep` or the run's `keep_fleet` says that they stay till they expire."""
-    if keep or session.settings.parameters.keep_fleet or not session.is_up:
+def release(session: Session, *, keep: bool | None = None) -> ReleaseReport:
+    """End the hosts.
+
+    Args:
+        keep: They stay until they expire. None: as the run's `keep_fleet` says.
+    """
+    stays = session.settings.parameters.keep_fleet if keep is None else keep
+    if stays or not session.is_up:
         return ReleaseReport()
     with session.phase("release"):
         return session.fleet.release()

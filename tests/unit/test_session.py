@@ -177,6 +177,17 @@ def test_hosts_that_all_failed_are_released_all_the_same(provider: MemoryProvide
 
 
 @pytest.mark.usefixtures("project")
+def test_kept_hosts_stay_until_somebody_says_otherwise(provider: MemoryProvider) -> None:
+    with opened(clients=1, name="demo", keep_fleet=True) as session:
+        add_running(session, "client-001")
+        provider.put(session.run.id, "client-001")
+        phases.release(session)
+        assert len(provider.hosts(session.run.id)) == 1
+        phases.release(session, keep=False)
+        assert provider.hosts(session.run.id) == []
+
+
+@pytest.mark.usefixtures("project")
 def test_hosts_that_hold_what_cannot_be_stored_here_outlive_the_process(
     provider: MemoryProvider,
 ) -> None:
