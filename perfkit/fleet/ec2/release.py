@@ -141,7 +141,7 @@ def things(region: Region, run_id: str | None = None) -> list[Thing]:
 def _list(region: Region, kind: Kind, run_id: str | None) -> Iterator[Thing]:
     filters = tag_filter(managed=["1"], **({"run": [run_id]} if run_id else {}))
     for entry in _entries(region, kind, filters):
-        labels = tags.from_aws(entry.get("Tags"))
+        labels = tags.from_aws(entry.get("Tags") or entry.get("TagSet"))  # interfaces say TagSet
         state = str(entry.get("State") or entry.get("FleetState") or entry.get("Status") or "")
         if labels.get(tags.MANAGED) != "1" or (run_id and labels.get(tags.RUN) != run_id):
             continue

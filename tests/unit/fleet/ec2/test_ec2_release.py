@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -11,7 +12,8 @@ from aws_shim import REGION, error
 from ec2_cloud import Cloud
 
 from perfkit.errors import ProviderError, ReleaseError
-from perfkit.fleet.ec2 import tags, userdata
+from perfkit.fleet.ec2 import release, tags, userdata
+from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.reap import release_until_quiet, survey
 from perfkit.testing.provider_runs import ProviderRun
 
@@ -216,3 +218,21 @@ def test_a_spot_notice_names_the_host_and_its_moment(cloud: Cloud, run: Provider
     (interruption,) = provider.interruptions(run.run_id)
     assert interruption.host == "client-001"
     assert "SpotInstanceTermination" in interruption.reason
+
+
+def test_an_interface_that_stayed_behind_is_listed_with_what_ec2_calls_its_tag_set() -> None:
+    class Listing:
+        name = REGION
+
+        def pages(self, *_: object, **__: object) -> list[dict[str, Any]]:
+            labels = tags.to_aws({tags.MANAGED: "1", tags.RUN: "mine", tags.EXPIRES: "7"})
+            return [
+                {"NetworkInterfaceId": "eni-1", "Status": "available", "TagSet": labels},
+                {"NetworkInterfaceId": "eni-2", "Status": "in-use", "TagSet": labels},
+                {"NetworkInterfaceId": "eni-3", "Status": "available", "TagSet": []},
+            ]
+
+    (kind,) = [kind for kind in release.KINDS if kind.what == "network interface"]
+    found = list(release._list(cast(Region, Listing()), kind, "mine"))
+    assert [thing.id for thing in found] == ["eni-1"]
+    assert found[0].expires_utc == datetime.fromtimestamp(7, UTC)
