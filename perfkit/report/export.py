@@ -58,11 +58,10 @@ def to_csv(table: ReportTable, delimiter: str = ",") -> str:
 
 def _guarded(text: str) -> str:
     clean = text.replace("\0", "")
-    return (
-        f"'{clean}"
-        if clean.lstrip()[:1] in ("=", "+", "-", "@") or clean[:1] in "\t\r\n"
-        else clean
+    is_risky = clean.lstrip().startswith(("=", "+", "-", "@")) or clean.startswith(
+        ("\t", "\r", "\n")
     )
+    return f"'{clean}" if is_risky else clean
 
 
 def _csv_number(value: float | None) -> str:

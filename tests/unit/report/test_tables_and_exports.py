@@ -76,6 +76,12 @@ def test_csv_text_never_starts_a_formula_and_numbers_stay_numbers(text: str, num
     assert float(figure) == number
 
 
+@pytest.mark.parametrize("text", ["", "plain", "a=b", "it's"])
+def test_csv_text_that_is_no_formula_is_left_alone(text: str) -> None:
+    _, (cell, *_) = csv.reader(io.StringIO(export.to_csv(table((text, 1.0, None)))))
+    assert cell == text
+
+
 def test_the_frame_of_a_table_has_its_raw_values() -> None:
     frame = table(("a", 1.0, 2)).to_frame()
     assert frame.to_dict("list") == {"host": ["a"], "goodput_bps": [1.0], "lost": [2]}
