@@ -27,9 +27,10 @@ LISTING = r"""
 PATH=$PATH:/usr/sbin:/sbin
 find / -xdev -path /var/log -prune -o -printf '%p %y %M %u %g %l\n' | sort
 find / -xdev \( -path /var/log -o -path /var/spool/cron \) -prune -o -type f -exec sha256sum {} + | sort
-find $(awk '$3 == "overlay" { print $2 }' /proc/self/mounts) -xdev -newerct @SINCE
+[ -z "SINCE" ] ||
+    find $(awk '$3 == "overlay" { print $2 }' /proc/self/mounts) -xdev -newerct @SINCE
 for dir in /proc/[0-9]*; do
-    [ "$(readlink $dir/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] && tr '\0' ' ' <$dir/cmdline && echo
+    [ "$(readlink $dir/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] && tr '\0\n' '  ' <$dir/cmdline && echo
 done 2>/dev/null | grep -v -e LISTING -e '^find ' -e '^sort' -e '^tr ' -e '^sshd: ' | sort
 crontab -l 2>&1
 ip -o link | cut -d ' ' -f 2-3
@@ -77,9 +78,12 @@ class Lab:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout
 
-    def listing(self, host: Host, since_s: float) -> list[str]:
-        """What there is on a machine, line by line."""
-        return self.inside(host, LISTING.replace("SINCE", f"{since_s:.3f}")).splitlines()
+    def listing(self, host: Host, since_s: float | None = None) -> list[str]:
+        """What there is on a machine, line by line; with a moment, what has changed since then in
+        the folders it shares with this machine (seconds of work: they are large).
+        """
+        since = "" if since_s is None else f"{since_s:.3f}"
+        return self.inside(host, LISTING.replace("SINCE", since)).splitlines()
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def perfkit(project: Path, *words: str) -> subprocess.Popen[str]:
 def test_a_campaign_on_existing_hosts_leaves_them_as_they_were(lab: Lab, project: Path) -> None:
     lab.inside(lab.clients[0], "echo '5 4 * * 1 true # mine' | crontab -")
     since_s = time.time()
-    before = {host.name: lab.listing(host, since_s) for host in lab.hosts}
+    before = {host.name: lab.listing(host) for host in lab.hosts}
     options = {"provider": "static", "clients": 2, "duration_s": 3, "name": "lab"}
     words = [str(word) for name, value in options.items() for word in ("-p", name, value)]
     quiet = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
@@ -92,8 +92,7 @@ def test_a_campaign_on_existing_hosts_leaves_them_as_they_were(lab: Lab, project
 def test_what_a_killed_controller_left_is_found_by_its_tag_and_removed(
     lab: Lab, project: Path
 ) -> None:
-    since_s = time.time()
-    before = {host.name: lab.listing(host, since_s) for host in lab.hosts}
+    before = {host.name: lab.listing(host) for host in lab.hosts}
     options = ["--provider", "static", "--clients", "2", "--duration-s", "60", "--name", "killed"]
     process = perfkit(project, "perfkit.cli", "run", *options, "--starter", "cron")
     try:
@@ -102,7 +101,7 @@ def test_what_a_killed_controller_left_is_found_by_its_tag_and_removed(
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
     (run,) = list_runs(project / "runs")
-    assert lab.listing(lab.hosts[0], since_s) != before["server"]
+    assert lab.listing(lab.hosts[0]) != before["server"]
 
     config = ["--config-dir", str(lab.config_dir), "--runs-dir", str(project / "runs")]
     shown = CliRunner().invoke(main, ["clean", *config])
@@ -111,7 +110,7 @@ def test_what_a_killed_controller_left_is_found_by_its_tag_and_removed(
     assert cleaned.exit_code == 0, cleaned.output
     assert "STILL THERE" not in cleaned.output
     for host in lab.hosts:
-        assert changes(before[host.name], lab.listing(host, since_s)) == []
+        assert changes(before[host.name], lab.listing(host)) == []
     assert not list(run.root.rglob("ca.key"))
 
 
@@ -257,8 +256,7 @@ def test_a_user_with_sudo_is_enough_and_one_without_is_told_what_to_do(
         " && echo 'tester ALL=(ALL) NOPASSWD: ALL' >>/etc/sudoers",
     )
     lab.write_conf(lab.section(lab.hosts[0]), lab.section(client, user="tester"))
-    since_s = time.time()
-    before = lab.listing(client, since_s)
+    before = lab.listing(client)
     provider = StaticProvider(lab.config_dir)
     provider.preflight(2)
     run = LocalRun(tmp_path)
@@ -268,7 +266,7 @@ def test_a_user_with_sudo_is_enough_and_one_without_is_told_what_to_do(
     )
     assert said.stdout == "tester\n", said.stderr
     assert provider.release(run.run_id).leaked == ()
-    assert lab.listing(client, since_s) == before
+    assert lab.listing(client) == before
     lab.inside(client, "sed -i /tester/d /etc/sudoers")
     with pytest.raises(ProviderError, match=r"tester cannot become root.*NOPASSWD: ALL"):
         StaticProvider(lab.config_dir).preflight(2)
