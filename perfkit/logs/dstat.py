@@ -33,7 +33,7 @@ from perfkit.logs.arrowtext import to_categories
 from perfkit.logs.dstat_heads import EPOCH, TIMES, Block, find_blocks
 from perfkit.logs.dstat_ondisk import find_only_block
 from perfkit.logs.dstat_resaved import is_resaved, restore
-from perfkit.logs.dstat_rows import Table, read_plain_rows, read_rows
+from perfkit.logs.dstat_rows import LineNumbers, Table, read_plain_rows, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.stamps import Intervals, from_epoch, from_printed, intervals
 from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE, MS_PER_S, NS_PER_S
@@ -108,8 +108,9 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None, year: int = 0)
     cut = not data.endswith(b"\n")
     if cut:
         data = _without_last_line(data, state)
+    line_numbers = LineNumbers(data)
     parts = [
-        _to_frame(read_rows(data, block, state.unparsed), block, number, state)
+        _to_frame(read_rows(data, block, line_numbers, state.unparsed), block, number, state)
         for number, block in enumerate(find_blocks(data))
     ]
     if not parts:

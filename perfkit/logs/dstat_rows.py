@@ -67,10 +67,25 @@ class _Plan:
         return place in self.times or place in self.texts
 
 
-def read_rows(data: bytes, block: Block, unparsed: UnparsedLines) -> Table:
+class LineNumbers:
+    """Numbers of lines by where they begin; asked for in their order, so nothing is counted twice."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._start, self._line_no = data, 0, 1
+
+    def at(self, start: int) -> int:
+        """The number, from 1, of the line that begins at a byte."""
+        self._line_no += self._data.count(b"\n", self._start, start)
+        self._start = start
+        return self._line_no
+
+
+def read_rows(
+    data: bytes, block: Block, line_numbers: LineNumbers, unparsed: UnparsedLines
+) -> Table:
     """All rows of a block, in order; those not understood go to `unparsed`."""
     plan = _plan(data, block)
-    parts = _Rows(data, plan, unparsed).read(block.start, block.end)
+    parts = _Rows(data, plan, line_numbers, unparsed).read(block.start, block.end)
     columns = (
         parts[0] if len(parts) == 1 else [_joined(pieces) for pieces in zip(*parts, strict=True)]
     )
@@ -208,10 +223,12 @@ class _Rows:
     row.
     """
 
-    def __init__(self, data: bytes, plan: _Plan, unparsed: UnparsedLines) -> None:
-        self._data, self._plan, self._unparsed = data, plan, unparsed
+    def __init__(
+        self, data: bytes, plan: _Plan, line_numbers: LineNumbers, unparsed: UnparsedLines
+    ) -> None:
+        self._data, self._plan = data, plan
+        self._line_numbers, self._unparsed = line_numbers, unparsed
         self._fitter = _Fitter(plan)
-        self._counted, self._line_no = 0, 1  # the line that begins at that byte
 
     def read(self, start: int, end: int) -> list[Cells]:
         """The cells of the rows between two bytes, part by part."""
@@ -240,11 +257,10 @@ class _Rows:
     def _singly(self, start: int, end: int) -> Cells:
         """Row by row: what a damaged part, or one of pcp's, needs."""
         plan, rows = self._plan, []
-        self._line_no += self._data.count(b"\n", self._counted, start)
-        self._counted = start
+        first_line = self._line_numbers.at(start)
         lines = self._data[start:end].split(b"\n")
-        cut_line = self._line_no + len(lines) - 1 if end == len(self._data) else 0
-        for line_no, line in enumerate(lines, start=self._line_no):
+        cut_line = first_line + len(lines) - 1 if end == len(self._data) else 0
+        for line_no, line in enumerate(lines, start=first_line):
             if not line.strip():
                 continue
             cells = self._fitter.fit(line.split(b","))
