@@ -199,7 +199,9 @@ class ProviderContract:
             for host in fleet.hosts.values()
         }
         expires = {datetime.fromtimestamp(row[-1], UTC) for row in hosts}
-        assert all(timedelta(0) < at - datetime.now(UTC) <= timedelta(seconds=121) for at in expires)
+        assert all(
+            timedelta(0) < at - datetime.now(UTC) <= timedelta(seconds=121) for at in expires
+        )
         assert fleet.run.run_id in runs
 
     def test_terminate_ends_the_named_hosts_only_and_unknown_names_are_fine(
@@ -262,8 +264,10 @@ class ProviderContract:
             provider.launch(run.request("server", "client-001", life_s=self.short_life_s))
             assert len(provider.hosts(run.run_id)) == 2
             gone = wait_until(
-                lambda: not provider.hosts(run.run_id)
-                and (self.leaves_residue or not provider.residue(run.run_id)),
+                lambda: (
+                    not provider.hosts(run.run_id)
+                    and (self.leaves_residue or not provider.residue(run.run_id))
+                ),
                 self.short_life_s + self.ends_within_s,
             )
             assert gone, provider.residue(run.run_id)
