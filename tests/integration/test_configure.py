@@ -342,6 +342,8 @@ def test_hosts_without_root_are_configured_without_a_tunnel(
     needs_tools("sshd", "iperf")
     names = ["server", "client-001"]
     for fleet in make_fleet(tmp_path, names, "loopback"):
+        home = fleet.sh("client-001", "echo $HOME").strip()
+        assert home == fleet.hosts["client-001"].workdir  # not the user's, with its shell profile
         stage = fleet.configure()
         assert stage.failed == (), str(stage)
         for host in fleet.hosts.values():

@@ -234,6 +234,7 @@ def _write_folder(
     folder: Path, request: LaunchRequest, wanted: HostRequest, port: int, settings: Sequence[str]
 ) -> None:
     (folder / "work").mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A home of its own: the user's shell profile may do slow things at every SSH command.
     config = dedent(f"""\
         ListenAddress {ADDRESS}
         Port {port}
@@ -250,7 +251,7 @@ def _write_folder(
         MaxStartups 200
         MaxSessions 100
         Subsystem sftp internal-sftp
-        SetEnv {ENVIRONMENT_NAME}={request.run_id}/{wanted.name}
+        SetEnv {ENVIRONMENT_NAME}={request.run_id}/{wanted.name} "HOME={folder}/work"
         """)
     files = {
         "host_key": wanted.host_key_private.rstrip("\n") + "\n",
