@@ -181,9 +181,12 @@ class WindowDesk:
     # -- how -------------------------------------------------------------------------------------
 
     def _do(self, slot: str, after: Segment | None) -> None:
+        def act() -> None:
+            self._edits.apply(Change(slot, self._edits.find(slot), after))
+
         change = Change(slot, self._edits.find(slot), after)
         what = f"{slot}: {'deleted' if after is None else 'saved'}"
-        self._save(change, lambda: self._edits.apply(change), self._edits.undo, what)
+        self._save(change, act, self._edits.undo, what, outranks_machines=True)
 
     def _step(self, change: Change | None, act: Callable[[], None], word: str) -> None:
         if change is None:
@@ -193,13 +196,25 @@ class WindowDesk:
         self._save(change, act, back, f"{change.slot}: {word}")
 
     def _save(
-        self, change: Change, act: Callable[[], None], back: Callable[[], None], what: str
+        self,
+        change: Change,
+        act: Callable[[], None],
+        back: Callable[[], None],
+        what: str,
+        *,
+        outranks_machines: bool = False,
     ) -> None:
-        """Do a change and write it, unless the same window was changed elsewhere."""
+        """Do a change and write it, unless somebody has changed the same window elsewhere.
+
+        A window that a policy has chosen meanwhile, as the cell below the picker does, is nobody's.
+        """
         with self._file.held():
             others: set[str] = set()
             if not self._file.is_current:
                 others = self._edits.adopt(self._file.read())
+            theirs = self._edits.find(change.slot)
+            if outranks_machines and theirs is not None and theirs.chosen_by in MACHINES:
+                others.discard(change.slot)
             if change.slot in others:
                 self._refused = change
                 self._told_of_others(others)

@@ -142,3 +142,23 @@ def test_the_report_is_shown_to_those_who_only_read(open_notebook: Open, sample:
     expect(shown.page.locator(".perfkit-table").first).to_contain_text("Mean per client")
     assert json.loads(sample.segments_path.read_text())["segments"]
     shown.screenshot("06_report-voila")
+
+
+def test_windows_are_moved_by_those_who_never_see_code(open_notebook: Open, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    shown = open_notebook(
+        NOTEBOOKS / "05_segments.ipynb", frontend="voila", run=str(run.root), runs_dir=""
+    )
+    grip = shown.page.get_by_role("slider", name="01-direct-tcp steady start")
+    grip.focus()
+    expect(shown.page.locator(".perfkit-table").last).to_contain_text("02-tunnel-tcp")
+    before = json.loads(run.segments_path.read_text())["segments"][0]
+    grip.press("ArrowRight")
+    for _ in range(200):
+        after = json.loads(run.segments_path.read_text())["segments"][0]
+        if after != before:
+            break
+        shown.page.wait_for_timeout(50)
+    assert after["steady_s"][0] == pytest.approx(before["steady_s"][0] + 1.0, abs=0.5)
+    assert after["chosen_by"] != before["chosen_by"] == "events"
+    shown.screenshot("05_segments-voila")

@@ -15,6 +15,7 @@ import pytest
 from perfkit.analysis import segments
 from perfkit.errors import SegmentError
 from perfkit.model import Window
+from perfkit.phases import segment
 from perfkit.runs import Run
 from perfkit.testing.runs import make_run
 from perfkit.widgets.segment_picker import SegmentPicker
@@ -149,6 +150,18 @@ def test_of_two_writers_neither_loses_the_others_change(
     assert "your change of 01-direct-tcp was not saved" in mine._desk.message.text
     mine._desk.insist()
     assert saved(run)[DIRECT]["outer_s"] == [6.0, 14.0]
+
+
+def test_what_a_policy_chose_meanwhile_does_not_stand_in_a_persons_way(
+    open_picker: Callable[..., SegmentPicker], run: Run
+) -> None:
+    mine = open_picker()
+    segment(run)  # the cell below the picker: both windows, by the recorded events
+    mine.choose(DIRECT, (6.0, 14.0))
+    assert saved(run)[DIRECT]["chosen_by"] == "me"
+    assert saved(run)[TUNNEL]["chosen_by"] == "events"
+    mine.undo()
+    assert saved(run)[DIRECT]["chosen_by"] == "events"
 
 
 def test_a_run_that_cannot_be_written_says_so_and_keeps_the_old_windows(
