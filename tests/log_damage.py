@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from perfkit.errors import LogError
+from perfkit.logs.format import Reading
+from perfkit.logs.frames import check
 
 _SPLINTERS = (
     b"\0", b"\r\n", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b[31m", b",", b";", b"\t", b"\n", b"\n\n",
@@ -41,3 +46,12 @@ def mutations(data: bytes, count: int, seed: int) -> Iterator[bytes]:
                     chance.shuffle(lines)
                     damaged = bytearray(b"\n".join(lines))
         yield bytes(damaged)
+
+
+def read_or_refuse(parse: Callable[[bytes, Path], Reading], data: bytes, path: Path) -> None:
+    """What a reader may make of damage: a frame that keeps the column contract, or a LogError."""
+    try:
+        reading = parse(data, path)
+    except LogError:
+        return
+    check(reading.frame, reading.kind)

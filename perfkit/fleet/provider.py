@@ -7,16 +7,20 @@ the entry-point group ``perfkit.providers``; the built-in ones use the same door
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
 
-from perfkit.errors import ConfigError, did_you_mean
+from perfkit.errors import ConfigError, LaunchError, did_you_mean
 from perfkit.model import Host, Role
 
 ENTRY_POINT_GROUP = "perfkit.providers"
+
+RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+HOST_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,25 @@ class LaunchRequest:
     hosts: tuple[HostRequest, ...]
     record: Callable[..., object] = field(default=_forget, repr=False, compare=False)
     earlier: tuple[Mapping[str, Any], ...] = ()
+
+
+def check_request(request: LaunchRequest) -> None:
+    """Refuse what must not go into tags, command lines, host names and paths, or would end at once.
+
+    Raises:
+        LaunchError: the run's id, a name, or the expiry is wrong.
+    """
+    names = [host.name for host in request.hosts]
+    if not RUN_ID_PATTERN.fullmatch(request.run_id):
+        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
+    wrong = [name for name in names if not HOST_NAME_PATTERN.fullmatch(name)]
+    if wrong or len(set(names)) != len(names) or not names:
+        raise LaunchError(
+            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
+            f"digits and '-', got {wrong or names}"
+        )
+    if request.expires_utc <= datetime.now(UTC):
+        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,14 +15,13 @@ hosts than a run may have would take is in the package's docstring.
 from __future__ import annotations
 
 import getpass
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perfkit.errors import ConfigError, LaunchError, LaunchRefusedError, ProviderError
+from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import (
     calls,
     conf,
@@ -50,6 +49,7 @@ from perfkit.fleet.provider import (
     ListedHost,
     ReleaseReport,
     Traits,
+    check_request,
 )
 from perfkit.model import Host, Role
 
@@ -57,8 +57,6 @@ MAX_HOSTS = 1001
 SETTLE_S = 60.0
 READY_S = 600.0
 BATCHES_AT_ONCE = 8
-RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
 
 
 @dataclass(slots=True)
@@ -173,7 +171,7 @@ class Ec2Provider:
         Raises:
             LaunchError: none could be made, or the request is not one.
         """
-        _check(request)
+        check_request(request)
         chosen, terrain = self.conf, self._survey()
         state = self._state(request.run_id)
         ground, watch = self._ground(state, request, terrain)
@@ -363,22 +361,3 @@ def _join(reports: Sequence[ReleaseReport]) -> ReleaseReport:
         leaked=tuple(what for report in reports for what in report.leaked),
         released=tuple(what for report in reports for what in report.released),
     )
-
-
-def _check(request: LaunchRequest) -> None:
-    """Refuse what could not be tagged, named, or would end at once.
-
-    Raises:
-        LaunchError: the run's id, a name, or the expiry is wrong.
-    """
-    names = [host.name for host in request.hosts]
-    if not RUN_ID_PATTERN.fullmatch(request.run_id):
-        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
-    wrong = [name for name in names if not NAME_PATTERN.fullmatch(name)]
-    if wrong or len(set(names)) != len(names) or not names:
-        raise LaunchError(
-            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
-            f"digits and '-', got {wrong or names}"
-        )
-    if request.expires_utc <= datetime.now(UTC):
-        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")

@@ -33,6 +33,7 @@ from typing import Any
 
 from perfkit.errors import PerfkitError
 from perfkit.fleet.local import sweep, tags
+from perfkit.fleet.provider import RUN_ID_PATTERN
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _keep(tag: str, hidden: Sequence[Path]) -> int:
     parsed = tags.parse_tag(tag)
-    if parsed is None or not tags.RUN_ID_PATTERN.fullmatch(parsed[1]["run"]):
+    if parsed is None or not RUN_ID_PATTERN.fullmatch(parsed[1]["run"]):
         print(f"not a keeper's tag: {tag}", file=sys.stderr)
         return 2
     fields = parsed[1]

@@ -11,27 +11,26 @@ from __future__ import annotations
 import math
 import os
 import pwd
-import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import perfkit
-from perfkit.errors import ConfigError, LaunchError, ProviderError, did_you_mean
+from perfkit.errors import ConfigError, ProviderError, did_you_mean
 from perfkit.fleet.local import loopback, namespaces, sweep, tags, tools
 from perfkit.fleet.provider import (
     LaunchRequest,
     ListedHost,
     ReleaseReport,
     Traits,
+    check_request,
 )
 from perfkit.model import Host, Role
 
 ISOLATIONS = ("auto", tags.NAMESPACES, tags.LOOPBACK)
 MAX_HOSTS = 1010  # ports of one bridge: perfkit.fleet.local.network
 MEMORY_PER_HOST_BYTES = 6_000_000  # measured by tests/benchmarks/bench_launch.py, with reserve
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
 
 _NAMESPACE_PROGRAMS = ("sshd", "cron", "tini", "sleep")
 _LOOPBACK_PROGRAMS = ("sshd", "sleep")
@@ -127,7 +126,7 @@ class LocalProvider:
         Raises:
             LaunchError: none could be made, or the request is not one.
         """
-        _check(request)
+        check_request(request)
         if self.isolation == tags.NAMESPACES:
             return namespaces.launch(request, self._hidden, can_tunnel=self.traits.can_tunnel)
         return loopback.launch(request)
@@ -194,25 +193,6 @@ def _notice(isolation: str, obstacle: str | None) -> str:
         f"Local hosts are only sshd processes on 127.0.0.1{because}: they share this machine's "
         "network, files and user, and cannot run tunnel tests."
     )
-
-
-def _check(request: LaunchRequest) -> None:
-    """Refuse what must not go into command lines, host names and paths.
-
-    Raises:
-        LaunchError: the run's id, a name, or the expiry is wrong.
-    """
-    names = [host.name for host in request.hosts]
-    if not tags.RUN_ID_PATTERN.fullmatch(request.run_id):
-        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
-    wrong = [name for name in names if not NAME_PATTERN.fullmatch(name)]
-    if wrong or len(set(names)) != len(names) or not names:
-        raise LaunchError(
-            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
-            f"digits and '-', got {wrong or names}"
-        )
-    if request.expires_utc <= datetime.now(UTC):
-        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")
 
 
 def _require_programs(names: tuple[str, ...]) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import select
 import signal
 import time
@@ -31,7 +30,6 @@ HOST = "perfkit-host"
 NAMESPACES = "namespaces"
 LOOPBACK = "loopback"
 UPLINK_PATTERN = r"pk[0-9a-f]{10}"
-RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 
 _PROC = Path("/proc")
 _OPEN_AT_ONCE = 256  # pidfds; well under the usual limit of 1,024 open files

@@ -11,32 +11,30 @@ clients `client-001` and so on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from perfkit.errors import ConfigError, LaunchError, PerfkitError, ProviderError
 from perfkit.fleet.provider import (
+    RUN_ID_PATTERN,
     HostRequest,
     LaunchRequest,
     ListedHost,
     ReleaseReport,
     Traits,
+    check_request,
 )
 from perfkit.fleet.static import hostlist
 from perfkit.fleet.static.hostlist import Machine
 from perfkit.fleet.static.looks import Looks
 from perfkit.fleet.static.openssh import Caretakers, on_all
-from perfkit.fleet.static.tags import RUN_ID, Tag, find_tag, obstacles
+from perfkit.fleet.static.tags import Tag, find_tag, obstacles
 from perfkit.model import Host, Jump, Role
 
 # What the recipes need; they would install it, and nobody would take it away again.
 TOOLS = ("crontab", "ip", "iperf", "ping", "python3", "setsid", "timeout")
 TUNNEL_TOOLS = ("openvpn",)
-
-_HOST_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class StaticProvider:
@@ -130,7 +128,7 @@ class StaticProvider:
         Raises:
             LaunchError: a machine is taken by another run, which is named; or none could be had.
         """
-        _check(request)
+        check_request(request)
         self._looks.forget()
         tags = self._looks.tags()
         mine = {tag.name: name for name, tag in tags.items() if tag.run_id == request.run_id}
@@ -293,7 +291,7 @@ class StaticProvider:
         return self._clean([self._by_name[name] for name in self._looks.tags(run_id)], run_id)
 
     def _clean(self, machines: Sequence[Machine], run_id: str) -> ReleaseReport:
-        if not RUN_ID.fullmatch(run_id):
+        if not RUN_ID_PATTERN.fullmatch(run_id):
             return ReleaseReport()
         done = on_all(
             machines, lambda m: self._caretakers.ask(m, "clean", self._workdir, run_id, m.user)
@@ -308,22 +306,3 @@ class StaticProvider:
             leaked += [f"{name}: {left}" for left in answer.get("left", ())]
             released += answer.get("cleaned", ())
         return ReleaseReport(leaked=tuple(leaked), released=tuple(released))
-
-
-def _check(request: LaunchRequest) -> None:
-    """Refuse what must not go into command lines.
-
-    Raises:
-        LaunchError: the run's id, a name, or the expiry is wrong.
-    """
-    names = [host.name for host in request.hosts]
-    if not RUN_ID.fullmatch(request.run_id):
-        raise LaunchError(f"run id {request.run_id!r}: letters, digits, '.', '_' and '-' only")
-    wrong = [name for name in names if not _HOST_NAME.fullmatch(name)]
-    if wrong or len(set(names)) != len(names) or not names:
-        raise LaunchError(
-            f"run {request.run_id}: host names must be distinct labels of lower-case letters, "
-            f"digits and '-', got {wrong or names}"
-        )
-    if request.expires_utc <= datetime.now(UTC):
-        raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")

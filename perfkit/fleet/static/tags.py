@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from perfkit.errors import PerfkitError
+from perfkit.fleet.provider import RUN_ID_PATTERN
 from perfkit.fleet.static.openssh import Answer
 from perfkit.model import Role
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 MIN_FREE_KIB = 100_000
 
 
@@ -83,7 +82,7 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
             members=tuple(found.get("members", "").split()),
             ended=tuple(found.get("ended", "").split()),
         )
-        return tag if RUN_ID.fullmatch(tag.run_id) else None
+        return tag if RUN_ID_PATTERN.fullmatch(tag.run_id) else None
     return None
 
 

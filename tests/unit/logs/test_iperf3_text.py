@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from log_damage import mutations, truncations
+from log_damage import mutations, read_or_refuse, truncations
 
-from perfkit.errors import LogError, TruncatedError
+from perfkit.errors import TruncatedError
 from perfkit.logs.format import Reading
 from perfkit.logs.frames import check
 from perfkit.logs.iperf3_text import parse, sniff
@@ -313,11 +313,7 @@ def test_only_iperf3s_own_words_are_claimed(head: bytes, is_ours: bool) -> None:
 
 
 def survive(data: bytes) -> None:
-    try:
-        reading = parse(data, PATH)
-    except LogError:
-        return
-    check(reading.frame, reading.kind)
+    read_or_refuse(parse, data, PATH)
 
 
 def test_cut_at_any_byte_it_is_read_in_part_or_refused() -> None:
