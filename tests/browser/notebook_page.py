@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from jupyter_client.blocking.client import BlockingKernelClient
-from playwright.sync_api import Error, Locator, Page, expect
+from playwright.sync_api import Error, Locator, Page, Response, expect
 
 from browser.jupyter_server import JupyterServer
 
@@ -64,7 +65,7 @@ class NotebookPage:
         if self.frontend == "voila":
             self.page.locator("#rendered_cells").wait_for(timeout=timeout_s * 1000)
             return
-        cells = [c for c in nbformat.read(self.path, 4).cells if c.cell_type == "code"]
+        cells = [c for c in self.on_disk().cells if c.cell_type == "code"]
         wanted = sum(bool(cell.source.strip()) for cell in cells)
         deadline = time.monotonic() + timeout_s
         while True:
@@ -142,13 +143,23 @@ class NotebookPage:
 
     def save(self) -> nbformat.NotebookNode:
         """File > Save Notebook, and the notebook as it is on disk then."""
-        before = self.path.stat().st_mtime_ns
-        self.menu("File", "Save Notebook")
-        for _ in range(200):
-            if self.path.stat().st_mtime_ns != before:
-                break
-            self.page.wait_for_timeout(50)
-        return nbformat.read(self.path, 4)
+        with self.page.expect_response(self._is_saved, timeout=STEP_S * 1000):
+            self.menu("File", "Save Notebook")
+        return self.on_disk()
+
+    def _is_saved(self, answer: Response) -> bool:
+        stored = answer.url.split("?")[0].endswith(f"/api/contents/{quote(self.relative)}")
+        return stored and answer.request.method == "PUT" and answer.ok
+
+    def on_disk(self) -> nbformat.NotebookNode:
+        """The notebook's file, whole: the server writes it in place, also when it saves by itself."""
+        deadline = time.monotonic() + STEP_S
+        while True:
+            try:
+                return nbformat.read(self.path, 4)
+            except nbformat.reader.NotJSONError:
+                assert time.monotonic() < deadline, f"{self.path}: never a whole notebook"
+                self.page.wait_for_timeout(50)
 
     # -- looking ---------------------------------------------------------------------------------
 
