@@ -72,6 +72,7 @@ class Fault:
         code: The error that is answered; empty: the connection is reset without an answer.
         done: The work is done all the same.
         at_most: A launch makes no more than so many instances, and is answered as usual.
+        entries: A fleet's answer has an entry in `Errors` for each of these codes.
     """
 
     code: str = ""
@@ -79,6 +80,7 @@ class Fault:
     done: bool = False
     at_most: int | None = None
     message: str = "scripted"
+    entries: tuple[str, ...] = ()
 
 
 def error(code: str, status: int = 400, *, done: bool = False, message: str = "scripted") -> Fault:
@@ -94,6 +96,11 @@ def reset(*, done: bool = False) -> Fault:
 def at_most(count: int) -> Fault:
     """A partial launch."""
     return Fault(at_most=count)
+
+
+def fleet_errors(*codes: str, at_most: int = 0) -> Fault:
+    """A fleet that is not filled: so many instances, and why not more, one code a pool."""
+    return Fault(at_most=at_most, entries=codes)
 
 
 @dataclass
@@ -236,19 +243,22 @@ class AwsShim:
             fault = queue.popleft() if queue and not dry else None
         if fault and not fault.done and fault.at_most is None:
             return _refuse(fault) if fault.code else None
-        cap = fault.at_most if fault else None
-        answer = self._work(environ, request, cap) if request.action else None
+        answer = self._work(environ, request, fault) if request.action else None
         if answer is None:
             answer = self._forward(environ, body)
         if fault and fault.done:
             return _refuse(fault) if fault.code else None
         return answer
 
-    def _work(self, environ: dict[str, Any], request: Request, cap: int | None) -> Answer | None:
+    def _work(
+        self, environ: dict[str, Any], request: Request, fault: Fault | None
+    ) -> Answer | None:
         """What differs from moto; None: nothing does."""
         match request.action:
             case "RunInstances" if request.params.get("DryRun") != "true":
-                return self._run_instances(environ, request, cap)
+                return self._run_instances(environ, request, fault.at_most if fault else None)
+            case "CreateFleet":
+                return self._create_fleet(environ, request, fault)
             case "DescribeInstances":
                 return self._describe_instances(environ, request)
             case "TerminateInstances":
@@ -296,6 +306,28 @@ class AwsShim:
             for id_ in names:
                 self._visible_at[id_] = time.monotonic() + self.lag_s
         self.on_launch(made)
+        return status, headers, data
+
+    def _create_fleet(
+        self, environ: dict[str, Any], request: Request, fault: Fault | None
+    ) -> Answer:
+        params, token = dict(request.params), request.params.get("ClientToken", "")
+        with self._lock:
+            if known := self._tokens.get(token):
+                return self._same_again(known, params)
+            if fault and fault.at_most is not None:
+                capacity = "TargetCapacitySpecification.TotalTargetCapacity"
+                params[capacity] = str(min(fault.at_most, int(params[capacity])))
+            status, headers, data = self._forward(environ, urlencode(params).encode())
+            entries = "".join(
+                f"<item><errorCode>{code}</errorCode><errorMessage>scripted</errorMessage></item>"
+                for code in (fault.entries if fault else ())
+            )
+            end = b"</CreateFleetResponse>"
+            data = data.replace(end, f"<errorSet>{entries}</errorSet>".encode() + end)
+            ids = re.findall(r"i-[0-9a-f]{17}", data.decode())
+            if status.startswith("200"):
+                self._tokens[token] = _Token(request.params, (status, headers, data), ids)
         return status, headers, data
 
     def _same_again(self, known: _Token, params: Params) -> Answer:

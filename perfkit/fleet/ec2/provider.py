@@ -33,6 +33,7 @@ from perfkit.fleet.ec2 import (
     renewal,
     spot,
     tags,
+    userdata,
 )
 from perfkit.fleet.ec2.asking import Means, refusal
 from perfkit.fleet.ec2.client import Region
@@ -52,6 +53,7 @@ from perfkit.fleet.provider import (
     check_request,
 )
 from perfkit.model import Host, Role
+from perfkit.sshkeys import make_ssh_key
 
 MAX_HOSTS = 1001
 SETTLE_S = 60.0
@@ -341,9 +343,19 @@ class Ec2Provider:
         )
 
     def _dry_body(self, terrain: Terrain) -> dict[str, object]:
-        """A launch as a run's would be, in the default group: group and key are made later."""
+        """A launch as a run's would be, in the default group: group and key are made later.
+
+        Its user data is as long as a run's, with a key that nobody has.
+        """
         chosen, pool = self.conf, terrain.ladder[Role.CLIENT][0]
-        labels = tags.run_tags("preflight", getpass.getuser(), datetime.now(UTC), chosen.tags)
+        now, nobodys = datetime.now(UTC), make_ssh_key()
+        labels = tags.run_tags("preflight", getpass.getuser(), now, chosen.tags)
+        user_data = userdata.render(
+            authorized_key=nobodys.public_openssh,
+            host_key=nobodys,
+            expires_utc=now,
+            user=chosen.user,
+        )
         return {
             "ImageId": terrain.image.id,
             "InstanceType": pool.type,
@@ -352,6 +364,7 @@ class Ec2Provider:
             "MaxCount": 1,
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required"},
+            "UserData": user_data,
             "TagSpecifications": tags.specifications(labels, *calls.TAGGED_KINDS),
         }
 

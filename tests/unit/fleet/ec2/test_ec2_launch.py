@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_shim import REGION, Request, at_most, error, reset, user_data_of
+from aws_shim import (
+    REGION,
+    Fault,
+    Request,
+    at_most,
+    error,
+    fleet_errors,
+    reset,
+    user_data_of,
+)
 from ec2_cloud import CONTROLLER, Cloud
 
 from perfkit.errors import LaunchError, LaunchRefusedError, LaunchUnknownError
@@ -349,4 +358,56 @@ def test_a_nameless_instance_of_a_fleet_is_named_when_the_launch_goes_on(
     assert len(cloud.aws.alive()) == 5
     made = cloud.provider().launch(asked(run))
     assert sorted(host.name for host in made) == list(CLIENTS)
+    assert len(cloud.aws.alive()) == 5
+
+
+def test_a_fleet_with_a_throttled_pool_is_asked_again_for_what_is_missing(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(pools="mixed", types="t3.micro, t3.small", address="private")
+    mixed = ("InsufficientInstanceCapacity", "RequestLimitExceeded")
+    cloud.aws.fail("CreateFleet", fleet_errors(*mixed, at_most=2))
+    made = cloud.provider().launch(asked(run))
+    assert sorted(host.name for host in made) == list(CLIENTS)
+    first, second = cloud.aws.sent("CreateFleet")
+    assert first.params["ClientToken"] != second.params["ClientToken"]
+    assert second.params["TargetCapacitySpecification.TotalTargetCapacity"] == "3"
+    assert len(cloud.aws.alive()) == 5
+
+
+def test_a_fleet_without_capacity_is_asked_for_once_and_the_shortfall_is_named(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(pools="mixed", types="t3.micro, t3.small", address="private")
+    cloud.aws.fail("CreateFleet", fleet_errors("InsufficientInstanceCapacity", at_most=2))
+    notes = Notes()
+    made = cloud.provider().launch(asked(run, notes=notes))
+    assert [host.name for host in made] == list(CLIENTS[:2])
+    assert len(cloud.aws.sent("CreateFleet")) == 1
+    assert "no room for 3 (InsufficientInstanceCapacity)" in notes.shortfall()
+
+
+def test_a_fleet_that_no_pool_may_make_is_refused_with_the_code(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(pools="mixed", types="t3.micro, t3.small", address="private")
+    cloud.aws.fail("CreateFleet", fleet_errors("UnfulfillableCapacity", "UnauthorizedOperation"))
+    with pytest.raises(LaunchError, match=r"Unfulfillable|Unauthorized"):
+        cloud.provider().launch(asked(run))
+    assert cloud.aws.alive() == []
+
+
+@pytest.mark.parametrize(
+    "lost", [error("InternalError", 500, done=True), reset(done=True)], ids=str
+)
+def test_a_fleet_whose_answer_was_lost_is_not_made_twice(
+    cloud: Cloud, run: ProviderRun, lost: Fault
+) -> None:
+    cloud.write_conf(pools="mixed", address="private")
+    cloud.aws.fail("CreateFleet", lost)
+    made = cloud.provider().launch(asked(run))
+    assert sorted(host.name for host in made) == list(CLIENTS)
+    sent = [request.params["ClientToken"] for request in cloud.aws.sent("CreateFleet")]
+    assert len(sent) == 2
+    assert len(set(sent)) == 1
     assert len(cloud.aws.alive()) == 5

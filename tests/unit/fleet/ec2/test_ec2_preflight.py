@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import boto3
 import pytest
-from aws_shim import REGION, error
+from aws_shim import REGION, error, user_data_of
 from ec2_cloud import Cloud
 
 from perfkit.errors import ConfigError, ProviderError
-from perfkit.fleet.ec2 import network
+from perfkit.fleet.ec2 import network, userdata
 from perfkit.model import Role
 
 
@@ -17,7 +17,17 @@ def test_nothing_is_made_and_a_dry_run_is_asked_for(cloud: Cloud) -> None:
     made = [r for r in cloud.aws.requests if not r.action.startswith(("Describe", "Get"))]
     assert [(r.action, r.params["DryRun"]) for r in made] == [("RunInstances", "true")]
     assert made[0].tags("instance")["perfkit:managed"] == "1"
+    assert user_data_of(made[0])["ssh_pwauth"] is False
     assert cloud.aws.alive() == []
+
+
+def test_user_data_that_is_too_long_is_found_before_anything_is_made(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(userdata, "MAX_BYTES", 1000)
+    with pytest.raises(ProviderError, match=r"user data of \d+ bytes; EC2 takes 1000"):
+        cloud.provider().preflight(3)
+    assert "RunInstances" not in cloud.aws.counts()
 
 
 @pytest.mark.parametrize(
