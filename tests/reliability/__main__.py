@@ -12,11 +12,12 @@ import os
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from .experiment import Experiment
+from .experiment import Experiment, Outcome
 
 HERE = Path(__file__).parent
 
@@ -46,9 +47,13 @@ def main() -> int:
             print(f"{experiment.key}: not run, it makes real hosts: needs root")
             continue
         started = time.monotonic()
-        outcome = experiment.run(n, asked.seed)
-        kept &= outcome.ok
         print(f"{experiment.key} {experiment.promise}")
+        try:
+            outcome = experiment.run(n, asked.seed)
+        except Exception:  # noqa: BLE001 - the other rows still say what they find
+            traceback.print_exc(file=sys.stdout)
+            outcome = Outcome(result="it failed, see above", ok=False)
+        kept &= outcome.ok
         print(f"    n = {n}, seed {asked.seed}, {time.monotonic() - started:.0f} s")
         print(f"    bound: {experiment.bound}")
         print(f"    found: {outcome.result}  [{'kept' if outcome.ok else 'NOT KEPT'}]")

@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from sick_hosts import FAULTS, SickCampaign, campaign
 
@@ -23,8 +24,10 @@ def run(n: int, seed: int) -> Outcome:
     lines: list[str] = []
     ok = True
     for _ in range(n):
-        with tempfile.TemporaryDirectory(prefix="sick-") as folder:
-            os.environ["PERFKIT_HOME"] = folder
+        with (
+            tempfile.TemporaryDirectory(prefix="sick-") as folder,
+            patch.dict(os.environ, PERFKIT_HOME=folder),
+        ):
             made = campaign(Path(folder))
         wrong += _wrong(made)
         well_s = max(made.host_s[made.names[name]] for name in ("well", "well too"))
