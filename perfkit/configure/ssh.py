@@ -1,9 +1,9 @@
 """An SSH connection that cannot hang, trust a stranger, or mistake a lost line for a result.
 
 The only importer of paramiko; its errors end here, in `translated`. Only one key is offered, the
-run's own or the one named for the host, and only the pinned host key is accepted: no other keys
-of the user or the agent, no ssh_config, no trust on first use. Every wait has a limit, and a host that falls silent is asked for a sign of
-life. `perfkit.configure.remote` is what the other rooms use.
+run's own or the one named for the host, and only the pinned host key is accepted: no agent, no
+ssh_config, no trust on first use. Every wait has a limit, and a host that falls silent is asked for
+a sign of life. `perfkit.configure.remote` is what the other rooms use.
 """
 
 from __future__ import annotations
