@@ -14,6 +14,13 @@ from pathlib import Path
 
 import pytest
 from ec2_cloud import Cloud, ec2_cloud
+from reliability.campaigns import (
+    Campaign,
+    recipes_repeated,
+    shape_of,
+    tables_from_raw,
+    tables_of,
+)
 
 from perfkit import phases, renewal, upkeep
 from perfkit.configure import firstlogin
@@ -101,6 +108,23 @@ def test_a_controller_killed_while_launching_leaves_what_a_reap_ends_and_renew_r
     assert cloud.provider().runs() == []
     with pytest.raises(ConfigError, match="no time at all"):
         renewal.renew(run.id, minutes=0)
+
+
+def test_a_campaign_killed_on_its_hosts_is_taken_up_with_the_same_instances(
+    project: Path, cloud: Cloud, tmp_path: Path
+) -> None:
+    campaign = Campaign(project, "again", provider="ec2", tests="direct-tcp")
+    assert campaign.kill_after(turn=2, delay_s=2.0)  # turns: launch begins, configure begins
+    before = cloud.aws.alive()
+    assert len(before) == 3
+    campaign.finish()
+    (run,) = campaign.runs()
+    assert shape_of(run) == [("01-direct-tcp", "2", "2", "0")]
+    assert sorted(instance.id for instance in cloud.aws.instances()) == sorted(before)
+    assert recipes_repeated(run) == 0
+    assert tables_of(run) == tables_from_raw(run, tmp_path / "copy")
+    assert cloud.aws.alive() == []
+    assert cloud.provider().runs() == []
 
 
 def test_a_fleet_above_the_caps_is_refused_unless_yes_is_said(project: Path, cloud: Cloud) -> None:

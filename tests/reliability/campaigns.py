@@ -40,6 +40,7 @@ class Campaign:
     notebook: bool = False
     isolation: str = "auto"
     tests: str = "all"
+    provider: str = "local"
 
     @property
     def command(self) -> list[str]:
@@ -49,6 +50,7 @@ class Campaign:
             "name": self.name,
             "isolation": self.isolation,
             "tests": self.tests,
+            "provider": self.provider,
         }
         if self.notebook:
             quiet = ["--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-"]
