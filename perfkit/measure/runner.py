@@ -34,12 +34,11 @@ from perfkit.measure.plan import (
     Addresses,
     timetable_dict,
 )
-from perfkit.measure.starters import Starter, Timetable
+from perfkit.measure.starters import ARM_MARGIN_S, Starter, Timetable
 from perfkit.model import Host, HostResult, Role, Slot, StageResult
 from perfkit.runs import Run, write_json
 from perfkit.units import NS_PER_S
 
-ARM_MARGIN_S = 0.5  # between the last confirmation and the first program that runs
 ARM_RESERVE_S = 2.0
 POLL_S = 0.5
 STOP_DEADLINE_S = 20.0
@@ -199,8 +198,7 @@ class _Measurement:
                 addresses=self.addresses,
             ),
         )
-        first_s = timetable.t0_utc_s + min((slot.start_s for slot in self.slots), default=0.0)
-        confirm_by_s = first_s - SERVER_LEAD_S - ARM_MARGIN_S
+        confirm_by_s = timetable.confirm_by_s
 
         def arm_host(host: Host) -> None:
             if self.hooks.now() > confirm_by_s:
@@ -215,7 +213,7 @@ class _Measurement:
                 )
 
         ready = self.alive
-        self._pass("arm", ready, arm_host, max(0.1, confirm_by_s - self.hooks.now()))
+        self._pass("arm", ready, arm_host, max(0.1, round(confirm_by_s - self.hooks.now(), 1)))
         dropped = [host for host in ready if not self.results[host.name].ok]
         self._stop_hosts(dropped, deadline_s=5.0)
         self._insist("armed")

@@ -26,9 +26,11 @@ from perfkit.measure.plan import (
     runs_on,
 )
 from perfkit.model import Host, Role, Slot
+from perfkit.units import NS_PER_S
 
 # cron reads changed tables once a minute, and a line fires a minute before its slot's minute.
 CRON_LEAD_S = 90.0
+ARM_MARGIN_S = 0.5  # between the last confirmation and the first program that runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,12 @@ class Timetable:
     t0_utc_s: float
     addresses: Addresses
     pacing: Pacing = field(default_factory=Pacing)
+
+    @property
+    def confirm_by_s(self) -> float:
+        """Until when a host may take its orders, epoch seconds; afterwards it is left out."""
+        first_s = min((slot.start_s for slot in self.slots), default=0.0)
+        return self.t0_utc_s + first_s - SERVER_LEAD_S - ARM_MARGIN_S
 
     def slots_of(self, role: Role) -> list[Slot]:
         """The slots in which a host of this role has something to run."""
@@ -64,7 +72,11 @@ class Starter(Protocol):
         """Shell text that prints one line for each thing the host lacks for this starter."""
 
     def arm_script(self, host: Host, timetable: Timetable) -> str:
-        """Shell text that arms all of a host's slots and prints the host's time, ns."""
+        """Shell text that arms all of a host's slots and prints the host's time, ns.
+
+        Past `Timetable.confirm_by_s` by the host's own clock it arms nothing: a host that stood
+        still meanwhile has been given up, and must not start when it goes on.
+        """
 
     def disarm_script(self, host: Host) -> str:
         """Shell text that ends all that `arm_script` started; harmless when nothing is."""
@@ -191,7 +203,7 @@ def get_starter(name: str, cron_settings: Mapping[str, str]) -> Starter:
 
 
 def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
-    """End what an earlier attempt left, remove its outcome, and write the orders."""
+    """End what an earlier attempt left, remove its outcome, write the orders; stop if it is late."""
     lines = ["set -eu", f"cd {shlex.quote(host.workdir)}", "mkdir -p slots logs"]
     lines += ["bin/run-slot stop", "rm -f slots/*.order slots/*.start"]
     lines += [f"rm -f logs/{slot.name}.*" for slot in timetable.slots]
@@ -206,6 +218,8 @@ def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
         )
         text = "".join(f"{key}={value}\n" for key, value in values.items())
         lines.append(_heredoc(f"slots/{slot.name}.order", text))
+    last_ns = round(timetable.confirm_by_s * NS_PER_S)
+    lines += ["now=$(date +%s%N)", f'[ "$now" -le {last_ns} ] || {{ echo "$now"; exit 0; }}']
     return "\n".join(lines)
 
 

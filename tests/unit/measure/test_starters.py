@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from perfkit.errors import ConfigError
 from perfkit.measure.plan import Addresses, plan
-from perfkit.measure.starters import CronStarter, EpochStarter, Timetable, get_starter
+from perfkit.measure.starters import CronStarter, EpochStarter, Starter, Timetable, get_starter
 from perfkit.model import Host, Role, TestSpec
+from perfkit.units import NS_PER_S
 
 CRON = CronStarter(shell="/bin/sh", path="/usr/bin:/bin")
 OTHERS = "# mine\n0 5 * * * backup\n"
@@ -26,7 +28,7 @@ def spec(name: str, *, serves: bool = True) -> TestSpec:
 
 TIMETABLE = Timetable(
     slots=plan([spec("a"), spec("b", serves=False)]),
-    t0_utc_s=1_795_000_000.0,
+    t0_utc_s=4_000_000_000.0,
     addresses=Addresses(remote="10.0.0.1", peer="10.8.0.1"),
 )
 
@@ -111,7 +113,7 @@ def test_arming_writes_orders_and_starts_one_waiter(machine: Machine) -> None:
     order = dict(line.split("=") for line in machine.read("slots/02-b.order").splitlines())
     assert order["test"] == "b"
     assert order["role"] == "client"
-    assert order["start_ns"] == "1795000016000000000"
+    assert order["start_ns"] == "4000000016000000000"
 
 
 def test_a_server_gets_orders_only_for_tests_with_a_server_script(machine: Machine) -> None:
@@ -144,6 +146,19 @@ def test_cron_lines_come_after_the_users_own_and_go_without_them(
     assert table.count("run-slot") == 2
     machine.run(CRON.disarm_script(machine.host()))
     assert (machine.table.read_text() if machine.table.exists() else "") == before
+
+
+@pytest.mark.parametrize("starter", [EpochStarter(), CRON])
+def test_a_host_that_takes_its_orders_too_late_arms_nothing(
+    machine: Machine, starter: Starter
+) -> None:
+    machine.run(starter.arm_script(machine.host(), TIMETABLE))
+    armed = machine.read("detached"), machine.read("table")
+    past = replace(TIMETABLE, t0_utc_s=1_000_000_000.0)
+    told = machine.run(starter.arm_script(machine.host(), past))
+    assert int(told) / NS_PER_S > past.confirm_by_s
+    assert any(armed)
+    assert (machine.read("detached"), machine.read("table")) == armed
 
 
 def test_disarming_is_harmless_where_nothing_was_armed(machine: Machine, tmp_path: Path) -> None:
