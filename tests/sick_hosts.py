@@ -65,6 +65,21 @@ time.sleep(5)  # strangers who do not log in: sshd turns everybody else away mea
 """
 LOCK_OUT = "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=/dev/null -F none"
 
+# `date` in front of the host's own; with -r it tells a file's time stamp, by the same wrong clock.
+WRONG_DATE = """\
+cat >/usr/local/bin/date <<'end'
+#!/bin/sh
+[ "$1" != -r ] || exec /bin/date -d "$(/bin/date -r "$2" '+%F %T.%N %z') {offset_s:+.9f} seconds" "$3"
+exec /bin/date -d "{offset_s:+.9f} seconds" "$@"
+end
+chmod +x /usr/local/bin/date
+"""
+
+
+def clock_off(offset_s: float) -> str:
+    """Shell text that sets the host's clock off, as far as its programs ask `date` for it."""
+    return WRONG_DATE.format(offset_s=offset_s)
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -148,8 +163,7 @@ FAULTS = (
     Fault(
         "clock off",
         r"HostError: its clock is -(6\.9|7\.0)\d+ s off",
-        first='printf \'#!/bin/sh\\nexec /bin/date -d "7 seconds ago" "$@"\\n\' '
-        ">/usr/local/bin/date; chmod +x /usr/local/bin/date",
+        first=clock_off(-7),
     ),
     Fault("dies in a test", r"(LostError|UnreachableError): ", during="kill -KILL $PID"),
     Fault(
@@ -231,11 +245,12 @@ def _pid_of(identity: str) -> int:
     return int(identity.removeprefix("pid "))
 
 
-def inside(pid: int, script: str) -> None:
-    """Run shell text with all rights in a host's namespaces."""
+def inside(pid: int, script: str) -> str:
+    """Run shell text with all rights in a host's namespaces; returns what it prints."""
     command = ["nsenter", "-t", str(pid), "-n", "-p", "-m", "sh", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0, f"{script}: {done.stderr}"
+    return done.stdout
 
 
 class _During:
