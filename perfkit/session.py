@@ -84,7 +84,7 @@ class Session:
         self.inventory = Inventory.from_events(events, self.journal)
         self.pool = RemotePool(
             Access(
-                key_path=Path(chosen.ssh.key_file) if chosen.ssh.key_file else run.key_path,
+                key_path=run.key_path,
                 known_hosts_path=run.known_hosts_path,
                 connect_timeout_s=chosen.ssh.connect_timeout_s,
                 command_timeout_s=chosen.ssh.command_timeout_s,

@@ -211,3 +211,12 @@ def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
     with pytest.raises(ConfigError, match=r"runs_dir .*1 B are free; make room"):
         opened(clients=3)
     assert not (project / "runs").exists()
+
+
+@pytest.mark.usefixtures("provider")
+def test_the_key_of_existing_hosts_is_not_offered_to_hosts_that_were_made_for_the_run(
+    project: Path,
+) -> None:
+    (project / "config" / "ssh.conf").write_text("[ssh]\nkey_file = ~/.ssh/of_the_lab\n")
+    with opened(clients=1, name="demo") as session:
+        assert session.pool.access.key_path == session.run.key_path
