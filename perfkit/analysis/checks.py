@@ -19,6 +19,7 @@ LEAST_OVERLAP = 0.8
 LEAST_COVERAGE = 0.95
 LEAST_WINDOW_S = 5.0
 LATE_S = 1.0
+UNSURE_SHARE = 0.05  # of the window: not knowing a start that well, a client counts as unsure
 CLOCK_DRIFT_S = 0.1
 NAMED = 8  # failed clients named in a warning; the table has all
 
@@ -109,6 +110,12 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
         texts.append(f"the steady window is only {figure('window_s'):.1f} s long")
     if figure("late_max_s") > LATE_S:
         texts.append(f"a client started {figure('late_max_s'):.1f} s late")
+    if figure("clients_unsure") > 0:
+        texts.append(
+            f"{figure('clients_unsure'):.0f} clients: when their traffic began is known only within "
+            f"{figure('placement_bound_s'):.2f} s at worst, more than {UNSURE_SHARE:.0%} of the window, "
+            "and their goodput in it no better; a longer test is less sensitive"
+        )
     if figure("clients_starved") > 0:
         texts.append(
             f"{figure('clients_starved'):.0f} clients moved less than 1 % of the median client in the "

@@ -35,18 +35,26 @@ def coverage(monitor: pd.DataFrame, window: Window) -> float:
     return float(min(np.nansum(np.clip(inside, 0.0, None)) / window.length_s, 1.0))
 
 
-def mean_and_sd(rows: pd.DataFrame, column: str) -> tuple[float, float]:
-    """Time-weighted mean of a rate, and the sd over the rows; NaN, NaN where there is nothing."""
-    if column not in rows:
+def mean_and_sd(rows: pd.DataFrame, *columns: str) -> tuple[float, float]:
+    """Time-weighted mean of a rate, or of the sum of several, and its sample s.d. over the rows.
+
+    Returns:
+        NaN, NaN where there is nothing; no s.d. of one row. With rows of equal length the s.d.'s
+        divisor is n - 1; with others V1 - V2 / V1 (V1, V2: the sum of the weights, of their squares).
+    """
+    if not columns or not set(columns) <= set(rows.columns):
         return float("nan"), float("nan")
-    values = rows[column].to_numpy(dtype=np.float64)
+    values = rows[list(columns)].to_numpy(dtype=np.float64).sum(axis=1)
     weight = rows["dt_s"].to_numpy(dtype=np.float64)
     used = np.isfinite(values) & np.isfinite(weight)
     if not used.any():
         return float("nan"), float("nan")
-    mean = float(np.average(values[used], weights=weight[used]))
-    variance = float(np.average((values[used] - mean) ** 2, weights=weight[used]))
-    return mean, float(np.sqrt(variance))
+    values, weight = values[used], weight[used]
+    mean = float(np.average(values, weights=weight))
+    if len(values) == 1:
+        return mean, float("nan")
+    divisor = weight.sum() - (weight**2).sum() / weight.sum()
+    return mean, float(np.sqrt((weight * (values - mean) ** 2).sum() / divisor))
 
 
 def sampled_span(process: pd.DataFrame, window: Window) -> Window:

@@ -46,10 +46,9 @@ def server_load(
     seconds = float(ticks["dt_s"].sum())
     load: dict[str, float] = {"monitor_coverage": counters.coverage(monitor, window)}
     for name, nic in (("nic", OUTSIDE_NIC), ("tunnel", TUNNEL_NIC)):
-        both = [counters.mean_and_sd(ticks, f"net_{nic}_{way}_bps") for way in ways]
-        load[f"{name}_bps"] = sum(mean for mean, _ in both) if both else np.nan
-        load[f"{name}_sd_bps"] = float(np.sqrt(sum(sd**2 for _, sd in both))) if both else np.nan
-        load[f"{name}_ratio"] = load[f"{name}_bps"] * seconds / arrived
+        mean, sd = counters.mean_and_sd(ticks, *(f"net_{nic}_{way}_bps" for way in ways))
+        load |= {f"{name}_bps": mean, f"{name}_sd_bps": sd}
+        load[f"{name}_ratio"] = mean * seconds / arrived
     for name in CPU_CLASSES:
         mean, sd = counters.mean_and_sd(ticks, f"cpu_{name}_pct")
         load |= {f"cpu_{name}_pct": mean, f"cpu_{name}_sd_pct": sd}

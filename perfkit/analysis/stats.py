@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import confidence, propose, rates, transport
-from perfkit.analysis.checks import findings_of
+from perfkit.analysis.checks import UNSURE_SHARE, findings_of
 from perfkit.analysis.reduction import Prepared, prepare
 from perfkit.analysis.sensitivity import sensitivity
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
@@ -139,6 +139,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     if not prepared.is_fine:  # spread evenly, seconds would look alike that nobody has seen
         seconds = seconds[:0]
     goodput = prepared.goodput_by_host(window).reindex(counted, fill_value=0.0)
+    unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
     error, batches = confidence.batch_means_error(seconds), confidence.batch_count(len(seconds))
     return {
         "side": prepared.side,
@@ -149,6 +150,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "overlap": window.length_s / segment.outer.length_s,
         "planned_s": prepared.slot.duration_s,
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
+        "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),
         "goodput_se_bps": error,
         "goodput_ci_bps": confidence.half_width(error, batches),
         "goodput_batches": batches,

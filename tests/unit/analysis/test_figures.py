@@ -91,6 +91,17 @@ def test_only_whole_ticks_in_the_window_count() -> None:
     assert np.isnan(counters.mean_and_sd(rows, "no such column")[0])
 
 
+def test_the_spread_over_ticks_is_the_samples_and_of_both_ways_together() -> None:
+    ticks = pd.DataFrame(
+        {"dt_s": [1.0] * 4, "up": [1.0, 2.0, 4.0, 9.0], "down": [9.0, 8.0, 6.0, 1.0]}
+    )
+    assert counters.mean_and_sd(ticks, "up") == pytest.approx((4.0, ticks["up"].std(ddof=1)))
+    assert counters.mean_and_sd(ticks, "up", "down") == pytest.approx((10.0, 0.0))
+    mean, sd = counters.mean_and_sd(ticks[:1], "up")
+    assert mean == 1.0
+    assert np.isnan(sd)  # one tick has no spread, which is not the same as none
+
+
 def test_cpu_seconds_are_interpolated_and_survive_a_restart() -> None:
     process = pd.DataFrame(
         {
@@ -359,3 +370,16 @@ def test_clients_that_move_next_to_nothing_are_counted_in_a_warning(tmp_path: Pa
         logs.slots
     )
     assert "moved less" not in str(summary_of(make_run(tmp_path / "well", clients=5)).findings)
+
+
+def test_a_client_whose_start_is_not_known_well_is_counted_and_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=4, duration_s=6)
+    events = run.host_raw_dir("client-002") / "01-direct-tcp.events.json"
+    record = json.loads(events.read_text())
+    # As iperf 2 does now and then, a second longer than its traffic: before it, or after it?
+    events.write_text(json.dumps({**record, "end_utc_s": record["end_utc_s"] + 1.0}))
+    summary = summary_of(run)
+    assert summary.tests["clients_unsure"].tolist() == [1, 0]
+    said = [f.text for f in summary.findings if "when their traffic began" in f.text]
+    assert len(said) == 1
+    assert said[0].startswith("1 clients")

@@ -111,3 +111,17 @@ def test_without_a_status_nobody_is_called_absent(captured: RunLogs) -> None:
 
 def test_a_run_without_openvpn_has_no_summary_of_it(captured: RunLogs) -> None:
     assert summarise_vpn(replace(captured, vpn=VpnLogs())) is None
+
+
+def test_the_tunnel_is_counted_up_to_the_status_also_within_a_tick(captured: RunLogs) -> None:
+    def tunnel_in_bytes(status_s: float) -> float:
+        clients = captured.vpn.clients.assign(t_s=status_s)
+        found = summary_of(replace(captured, vpn=replace(captured.vpn, clients=clients)))
+        return float(found.server["tunnel_in_bytes"].iloc[0])
+
+    monitor = captured.monitor
+    busiest = monitor.loc[monitor["net_tun0_recv_bps"].idxmax()]
+    whole = busiest["net_tun0_recv_bps"] * busiest["dt_s"] / 8
+    end_s, begin_s = busiest["t_s"], busiest["t_s"] - busiest["dt_s"]
+    counted = tunnel_in_bytes(end_s) - tunnel_in_bytes(begin_s + busiest["dt_s"] / 4)
+    assert counted == pytest.approx(whole * 3 / 4)
