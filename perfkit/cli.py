@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perfkit.analysis.segments import Policy
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+INTERRUPTED = 130  # as a shell says of a command that Ctrl-C has ended
 
 HELP = """Network performance campaigns with many temporary machines.
 
@@ -51,6 +52,9 @@ class Tutorial(click.Group):
         except PerfkitError as exc:
             click.echo(f"perfkit: {type(exc).__name__}: {exc}", err=True)
             raise SystemExit(1) from exc
+        except KeyboardInterrupt as exc:
+            click.echo("perfkit: interrupted; perfkit status: how far it came, what runs", err=True)
+            raise SystemExit(INTERRUPTED) from exc
 
 
 @click.group(cls=Tutorial, help=HELP)
@@ -115,7 +119,10 @@ def _phase_command(name: str, text: str) -> None:
         from perfkit import phases
 
         with phases.attach(run, runs_dir=runs_dir) as session:
-            click.echo(getattr(phases, name)(session))
+            result = getattr(phases, name)(session)
+            click.echo(result)
+        if result.failed and not result.ok:
+            sys.exit(1)
 
 
 _phase_command("configure", "Set up every reachable host over SSH, and check the tunnels.")

@@ -54,7 +54,8 @@ def report(run: Run, *, echo: bool | None = None) -> Report:
     Args:
         echo: Also print the tables; None: where no person sees the returned object.
     """
-    made = page.render(run, phases=_phase_times(run))
+    found = progress.read(run)
+    made = page.render(run, phases=list(found.done.items()), unfinished=progress.unfinished(found))
     if echo or (echo is None and not is_interactive()):
         click.echo(f"{made.text()}\n\nreport: {run.report_dir / 'index.html'}")
     return made

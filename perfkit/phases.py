@@ -42,6 +42,7 @@ from perfkit import (
 )
 from perfkit import session as sessions
 from perfkit.configure import pki, recipes
+from perfkit.errors import RunError
 from perfkit.evaluation import compare, find_run, report, segment
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure import collect as collecting
@@ -196,12 +197,18 @@ def measure(session: Session) -> StageResult:
     before, the tests are started anew, on all hosts.
 
     Raises:
+        RunError: the hosts were released before.
         StageError: by `on_shortfall`, too many clients could not be armed; or the server.
     """
     chosen = session.settings
     done = session.progress()
     if "measure" in done.done:
         return verdicts.as_it_was(session, HostState.DONE, "measure")
+    if done.released:
+        raise RunError(
+            f"run {session.run.id}: its hosts were released before its tests were run, so it cannot "
+            "be gone on with; start a new run"
+        )
     states = (HostState.ARMED,) if done.armed else (HostState.CONFIGURED, HostState.ARMED)
     measuring = runner.take_up if done.armed else runner.measure
     verdicts.judge(session, StageResult(stage="measure"))

@@ -9,6 +9,7 @@ from perfkit import journal
 from perfkit.journal import Event
 from perfkit.runs import Run
 
+NEED_HOSTS = ("launch", "configure", "measure", "collect")  # phases, in their order
 ARMED = "armed"  # journalled between the last host's orders and T0: from here the hosts go alone
 DISARMED = "disarmed"  # and before the orders are taken back
 
@@ -65,6 +66,24 @@ def follow(events: Iterable[Event]) -> Progress:
         released=released,
         batches=batches,
     )
+
+
+def unfinished(found: Progress) -> str:
+    """Which phase leaves a run without all its logs, and why, in words.
+
+    Empty when none does, and when nothing is known: a copied folder may have no journal.
+    """
+    phase = next((name for name in NEED_HOSTS if name not in found.done), "")
+    if not phase or found == Progress():
+        return ""
+    failed, _, reason = found.failed.partition(": ")
+    how = "was not done"
+    if found.under_way == phase:
+        how = "is under way, or its process died"
+    elif failed == phase:
+        words = reason.splitlines()[0]
+        how = "was interrupted" if words.startswith("KeyboardInterrupt") else f"failed: {words}"
+    return f"{phase} {how}"
 
 
 def read(run: Run) -> Progress:

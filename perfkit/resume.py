@@ -20,7 +20,6 @@ from perfkit.session import Session
 from perfkit.settings import Parameters, Settings
 
 DEFAULT_NAME = str(Parameters.model_fields["name"].default)
-BEFORE_FILES = ("launch", "configure", "measure", "collect")  # the phases that need hosts
 
 
 def open_session(chosen: Settings) -> Session:
@@ -62,7 +61,7 @@ def next_phase(run: Run, done: Progress, now: datetime | None = None) -> str:
         return ""  # too many hosts failed, and they would be as few again
     ended = done.released or is_past(run, now)
     if "collect" not in done.done:
-        return "" if ended else next(p for p in BEFORE_FILES if p not in done.done)
+        return "" if ended else next(p for p in progress.NEED_HOSTS if p not in done.done)
     if not (run.report_dir / "index.html").exists():
         return "report"
     kept = run.manifest()["parameters"].get("keep_fleet")

@@ -220,7 +220,11 @@ def _progress(run: Run) -> Iterator[str]:
     for event in events:
         if event.kind in {"phase-done", "phase-failed"}:
             how = event.kind.removeprefix("phase-")
-            yield f"  {event.fields['phase']} {how} after {event.fields['elapsed_s']:.1f} s"
+            why = str(event.fields.get("reason", "")).partition("\n")[0]
+            if why.startswith("KeyboardInterrupt"):
+                how, why = "interrupted", ""
+            after = f"after {event.fields['elapsed_s']:.1f} s"
+            yield f"  {event.fields['phase']} {how} {after}{why and f': {why}'}"
     table = Inventory.from_events(events)
     counts = ", ".join(f"{n} {state}" for state, n in table.counts().items())
     yield f"  hosts: {counts or 'none'}"

@@ -78,7 +78,11 @@ def judge(session: Session, result: StageResult) -> None:
     # Those that are still on their way count: a launch need not be waited for.
     clients = [r for r in session.inventory.records() if r.role is Role.CLIENT]
     left = [record for record in clients if record.name not in ended]
-    needed = {"fail": chosen.clients, "quorum": math.ceil(chosen.quorum * chosen.clients), "go": 1}
+    needed = {
+        "fail": chosen.clients,
+        "quorum": math.ceil(round(chosen.quorum * chosen.clients, 6)),
+        "go": 1,
+    }
     server_failed = "server" in failed
     if not server_failed and len(left) >= needed[chosen.on_shortfall]:
         return

@@ -10,14 +10,14 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from perfkit.analysis import segments as windows
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
-from perfkit.logs.runlogs import RunLogs
+from perfkit.logs.runlogs import Finding, RunLogs
 from perfkit.model import Segment
 from perfkit.report import export
 from perfkit.report.document import (
@@ -81,11 +81,12 @@ class Report:
         return in_cell(self.warnings, shown, self.plots)
 
 
-def compose(run: Run, *, phases: Phases = ()) -> Report:
+def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
     """Read a run's logs and make its tables and plots; writes segments.json if there is none.
 
     Args:
         phases: (name, seconds) of each phase, for the table of phases.
+        unfinished: Why logs may be missing, for the first of the warnings; empty: none should be.
 
     Raises:
         RunError: the run measured nothing. SegmentError: its segments.json is damaged.
@@ -94,6 +95,9 @@ def compose(run: Run, *, phases: Phases = ()) -> Report:
     found = outcomes(logs)
     chosen = windows.current(run, logs, found)
     summary = summarise(logs, chosen, found)
+    if unfinished:
+        warning = Finding("run", f"not finished, logs may be missing: {unfinished}")
+        summary = replace(summary, findings=(warning, *summary.findings))
     tables = standard_tables(logs, summary, phases)
     return Report(
         run=run,
@@ -105,17 +109,20 @@ def compose(run: Run, *, phases: Phases = ()) -> Report:
     )
 
 
-def render(run: Run, *, phases: Phases = (), now: datetime | None = None) -> Report:
+def render(
+    run: Run, *, phases: Phases = (), unfinished: str = "", now: datetime | None = None
+) -> Report:
     """Make a run's report and write it: `report/` and `tables/` of the run folder.
 
     Args:
         phases: (name, seconds) of each phase, for the table of phases.
+        unfinished: Why logs may be missing, see `compose`.
         now: The moment printed on the page; the clock's if None.
 
     Returns:
         The report; its page is `run.report_dir / "index.html"`.
     """
-    report = compose(run, phases=phases)
+    report = compose(run, phases=phases, unfinished=unfinished)
     for table in report.tables.values():
         export.write(table, run.report_dir)
     for plot in report.plots:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from memory_provider import MemoryProvider
 
-from perfkit import cli, doctor, upkeep
+from perfkit import cli, doctor, phases, upkeep
 from perfkit.doctor import Examination, Finding, State
+from perfkit.model import HostResult, StageResult
 
 
 def perfkit(*arguments: str) -> Result:
@@ -104,3 +106,28 @@ def test_doctor_fails_only_if_something_is_missing(
     result = perfkit("doctor")
     assert result.exit_code == status
     assert "-> get it" in result.output
+
+
+def test_an_interrupt_says_where_to_look_and_ends_as_a_shell_expects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(upkeep, "status", interrupt)
+    result = perfkit("status")
+    assert result.exit_code == 130
+    assert result.stderr.startswith("perfkit: interrupted; perfkit status")
+
+
+@pytest.mark.parametrize(("home", "status"), [((True, False), 0), ((False, False), 1), ((), 0)])
+def test_a_phase_that_no_host_passed_ends_with_status_1(
+    home: tuple[bool, ...], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = [HostResult(host=f"client-{n}", ok=ok) for n, ok in enumerate(home)]
+    outcome = StageResult(stage="collect", results=results)
+    monkeypatch.setattr(phases, "attach", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(phases, "collect", lambda _session: outcome)
+    result = perfkit("collect")
+    assert result.exit_code == status
+    assert f"{sum(home)} of {len(home)} hosts" in result.stdout

@@ -15,6 +15,7 @@ from perfkit.fleet.launch import batch_token
 from perfkit.model import HostState, Role, StageResult
 from perfkit.runs import Run, list_runs
 from perfkit.session import Session
+from perfkit.testing.runs import make_run
 
 
 @pytest.fixture(autouse=True)
@@ -290,3 +291,54 @@ def test_wherever_the_journal_of_a_launch_is_cut_each_host_is_there_once_in_the_
             assert session.run == run
             assert launched(session) == ALL
         assert names_there(provider) == sorted(ALL)
+
+
+STARTED = ("phase-started", {"phase": "measure"})
+STOPPED = ("phase-failed", {"phase": "measure", "elapsed_s": 1.0, "reason": "KeyboardInterrupt: "})
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([], "launch was not done"),
+        ([*COLLECTED[:2], STARTED], "measure is under way, or its process died"),
+        ([*COLLECTED[:2], STARTED, STOPPED], "measure was interrupted"),
+        (COLLECTED[:3], "collect was not done"),
+        (COLLECTED, ""),
+    ],
+)
+def test_the_phase_that_leaves_a_run_without_its_logs_is_named(
+    events: list[tuple[str, dict[str, object]]], says: str
+) -> None:
+    assert progress.unfinished(progress.read(interrupted(*events))) == says
+
+
+def test_of_a_folder_without_a_journal_nothing_is_claimed(tmp_path: Path) -> None:
+    assert progress.unfinished(progress.read(Run(tmp_path / "copied"))) == ""
+
+
+def test_the_report_of_an_unfinished_run_begins_with_that() -> None:
+    run = interrupted(*COLLECTED[:2], STARTED, STOPPED)
+    synthetic = make_run(run.root / "elsewhere", clients=2)
+    synthetic.journal_path.write_bytes(run.journal_path.read_bytes())
+    warnings = phases.report(synthetic, echo=False).warnings
+    assert warnings[0] == "run: not finished, logs may be missing: measure was interrupted"
+
+
+def test_a_run_whose_hosts_were_released_before_its_tests_is_not_measured() -> None:
+    run = interrupted(*COLLECTED[:2], RELEASED)
+    with (
+        sessions.attach(run.root.parent, run.id) as session,
+        pytest.raises(RunError, match=r"hosts were released .* start a new run"),
+    ):
+        phases.measure(session)
+
+
+def test_a_quorum_is_not_one_client_more_by_rounding() -> None:
+    with begin(clients=25, quorum=0.56) as session:  # 0.56 * 25 = 14.000000000000002
+        for number in range(14):
+            session.inventory.add(f"client-{number:03d}", Role.CLIENT)
+        verdicts.judge(session, StageResult(stage="launch"))
+        session.inventory.move("client-000", HostState.FAILED, reason="gone")
+        with pytest.raises(StageError, match="13 of 25 clients are left, 14 needed"):
+            verdicts.judge(session, StageResult(stage="launch"))

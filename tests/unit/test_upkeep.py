@@ -148,9 +148,13 @@ def test_status_tells_how_far_the_latest_run_came_and_who_failed(tmp_path: Path)
     table.add("client-001", Role.CLIENT)
     table.move("client-001", HostState.FAILED, reason="UnreachableError: no answer")
     book.append("phase-done", phase="launch", elapsed_s=3.21)
+    book.append("phase-failed", phase="configure", elapsed_s=1, reason="KeyboardInterrupt: ")
+    book.append("phase-failed", phase="configure", elapsed_s=2, reason="StageError: too few\nnames")
     book.close()
     text = str(upkeep.status(runs_dir=str(tmp_path)))
     assert "launch done after 3.2 s" in text
+    assert "configure interrupted after 1.0 s\n" in text
+    assert "configure failed after 2.0 s: StageError: too few\n" in text
     assert "1 requested" in text
     assert "client-001" in text
     assert "no answer" in text
