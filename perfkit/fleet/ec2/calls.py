@@ -126,8 +126,6 @@ def body(call: Call, ground: Ground, conf: Ec2Conf) -> dict[str, Any]:
 
     MinCount=1: some of the hosts are better than none, and which are missing is known.
     """
-    spot = conf.market == "spot"
-    kinds = (*TAGGED_KINDS, *(["spot-instances-request"] if spot else []))
     labels = {**ground.tags, **tags.call_tags(call.batch, call.role, call.names)}
     return {
         **template(call.user_data, ground),
@@ -138,9 +136,14 @@ def body(call: Call, ground: Ground, conf: Ec2Conf) -> dict[str, Any]:
         "ClientToken": call.token,
         "UserData": call.user_data,
         "NetworkInterfaces": [interface(ground, conf, call.pool.subnet)],
-        "TagSpecifications": tags.specifications(labels, *kinds),
-        **({"InstanceMarketOptions": _SPOT} if spot else {}),
+        "TagSpecifications": tags.specifications(labels, *tagged_kinds(conf)),
+        **({"InstanceMarketOptions": _SPOT} if conf.market == "spot" else {}),
     }
+
+
+def tagged_kinds(conf: Ec2Conf) -> tuple[str, ...]:
+    """What a launch makes; EC2 refuses a tag for spot requests where there are none."""
+    return (*TAGGED_KINDS, *(["spot-instances-request"] if conf.market == "spot" else []))
 
 
 # One-time and terminate: a persistent request would launch again what a reap has ended.

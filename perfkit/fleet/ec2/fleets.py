@@ -152,7 +152,7 @@ def _ensure_template(
         **calls.template(batch.user_data, batch.ground),
         "ImageId": batch.ground.image,
         "NetworkInterfaces": [calls.interface(batch.ground, conf)],
-        "TagSpecifications": tags.specifications(labels, *calls.TAGGED_KINDS),
+        "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(conf)),
     }
     try:
         with translated("CreateLaunchTemplate"):

@@ -348,6 +348,19 @@ def test_mixed_pools_are_one_fleet_request_and_every_instance_gets_a_name(
     assert provider.residue(run.run_id) == []
 
 
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_the_spot_requests_of_a_fleet_are_tagged_and_only_where_there_are_some(
+    cloud: Cloud, run: ProviderRun, market: str
+) -> None:
+    cloud.write_conf(pools="mixed", market=market, address="private")
+    cloud.provider().launch(asked(run))
+    for sent in cloud.aws.sent("CreateLaunchTemplate"):
+        data = {k.removeprefix("LaunchTemplateData."): v for k, v in sent.params.items()}
+        tagged = replace(sent, params=data).tags("spot-instances-request")
+        assert tagged.get("perfkit:run") == (run.run_id if market == "spot" else None)
+    assert cloud.aws.sent("CreateLaunchTemplate")
+
+
 def test_a_nameless_instance_of_a_fleet_is_named_when_the_launch_goes_on(
     cloud: Cloud, run: ProviderRun
 ) -> None:
