@@ -19,12 +19,31 @@ from numpy.typing import NDArray
 
 def split_lines(data: bytes) -> pa.LargeBinaryArray:
     """The lines of a log, each with its line feed, as a view of the same memory."""
+    return split_logs([data])[0]
+
+
+def split_logs(logs: Sequence[bytes]) -> tuple[pa.LargeBinaryArray, NDArray[np.int64]]:
+    """The lines of several logs, one log after the other.
+
+    Args:
+        logs: None of them empty. A line never goes on in the next log.
+
+    Returns:
+        The lines, each with its line feed (a log's last one may have none); and where each log's
+        begin among them, with their number as a last entry.
+    """
+    data = b"".join(logs)  # of one log no copy is made
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
-    if not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
+    borders = np.cumsum([0, *(len(log) for log in logs)])
+    cut = [
+        end for log, end in zip(logs, borders[1:].tolist(), strict=True) if not log.endswith(b"\n")
+    ]
+    if cut:
+        ends = np.insert(ends, np.searchsorted(ends, cut), cut)
     offsets = np.concatenate([[0], ends]).astype(np.int64)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), buffers)
+    lines = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), buffers)
+    return lines, np.searchsorted(offsets, borders)
 
 
 def to_floats(text: pa.Array) -> NDArray[np.float64]:
@@ -50,12 +69,15 @@ def to_factors(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float
 
 def to_categories(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical[Any]:
     """Text that repeats: one small number a row, each text once."""
-    return pd.Categorical.from_codes(codes, dtype=_category_type(tuple(names)), validate=False)
+    return pd.Categorical.from_codes(codes, dtype=category_type(tuple(names)), validate=False)
 
 
 @functools.lru_cache(maxsize=4096)
-def _category_type(names: tuple[str, ...]) -> pd.CategoricalDtype:
-    # Most logs of a run have the same few texts; making the type costs more than filling it.
+def category_type(names: tuple[str, ...]) -> pd.CategoricalDtype:
+    """The type of a column that has these texts.
+
+    Most logs of a run have the same few; making the type costs more than filling the column.
+    """
     return pd.CategoricalDtype(pd.Index(list(names)))
 
 

@@ -10,10 +10,10 @@ Sizes are binary (1 MByte = 2^20 bytes), rates are SI, as iperf prints them.
 
 from __future__ import annotations
 
-import functools
 import re
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +22,26 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from perfkit.errors import TruncatedError
-from perfkit.logs.arrowtext import split_lines, take_text, to_categories
-from perfkit.logs.format import Format, Reading, UnparsedLines
+from perfkit.errors import LogError, TruncatedError
+from perfkit.logs.arrowtext import split_logs, take_text, to_categories
+from perfkit.logs.format import Format, Reading
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
-from perfkit.logs.iperf2_figures import SUM, Columns, read_figures
-from perfkit.logs.stamps import LATEST_EPOCH_S
+from perfkit.logs.iperf2_figures import SUM, Columns, of_one_log, read_figures
+from perfkit.logs.iperf2_furniture import CONNECTING, LISTENING, NEVER, Furniture, read_furniture
 from perfkit.logs.traffic import RECEIVER, SUMMARY, last_row_before
-from perfkit.units import NS_PER_S
 
-_CONNECTED = re.compile(
-    rb"\[ *(?:\*|FD)? *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) "
-    rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
-)
-_STAMP = re.compile(rb"on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \((\w+)\)")
-_MSS = re.compile(rb"icwnd/mss/irtt=\d{1,9}/(\d{1,6})/")
-_OUT_OF_ORDER = re.compile(
-    rb"\[ *\*?(\d{1,9})\] +[\d.]+- *[\d.]+ +sec +(\d{1,15}) datagrams received out-of-order"
-)
-_NEVER = int(pd.NaT.value)
-_LISTENING = re.compile(rb"Server listening on (TCP|UDP) port (\d{1,5})")
-_CONNECTING = re.compile(rb"Client connecting to .*(TCP|UDP) port \d")
 _HEADER = re.compile(rb"(?m)^\[ ID\] Interval +Transfer")
+_ROWS_TO_COPY = 20_000
 _IPERF3 = re.compile(
     rb"iperf ?3|\] local \S+ port \d+ connected to |Connecting to host|Server listening on \d|Bitrate"
 )
-_SERVER_REPORT = re.compile(rb"\[ *(\d{1,9})\] Server Report:")
-_FURNITURE = re.compile(
-    rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[[^\]]{1,9}\] (?:Sent \d|.*datagrams received out-of-order)|"
-    rb"\[ CT\]|(?:TCP|UDP) (?:window|buffer) size|(?:Read|Write) buffer size|TOS |MSS size|"
-    rb"(?:Sending|Receiving) \d+ byte datagrams|Binding to local|TCP congestion control|IPG|"
-    rb"Waiting for server threads|Running Iperf Server as a daemon|The Iperf daemon process|"
-    rb"\[ *\*?\d+\] (?:TCP|UDP) |Joining multicast|Setting|Using|Clock sync|ACK|Listening"
-)
-_MESSAGE = re.compile(rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denied|did not|unable)")
-
-
-@dataclass(slots=True)
-class _Furniture:
-    """What the lines without figures say."""
-
-    connects: list[dict[str, Any]] = field(default_factory=list)
-    listening_ports: set[int] = field(default_factory=set)
-    is_client: bool = False
-    protocol: str = "tcp"
-    messages: list[str] = field(default_factory=list)
-    server_reports: set[int] = field(default_factory=set)  # line numbers
-    out_of_order: list[tuple[int, int, int]] = field(default_factory=list)  # line, id, count
-    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
 def sniff(head: bytes) -> bool:
     """Whether the first bytes are iperf 2 text; iperf3's differ in a word here and there."""
     if _IPERF3.search(head):
         return False
-    return bool(_LISTENING.search(head) or _CONNECTING.search(head) or _HEADER.search(head))
+    return bool(LISTENING.search(head) or CONNECTING.search(head) or _HEADER.search(head))
 
 
 def parse(data: bytes, path: Path) -> Reading:
@@ -91,98 +56,112 @@ def parse(data: bytes, path: Path) -> Reading:
     Raises:
         TruncatedError: the file is empty.
     """
-    if not data or data.isspace():
-        raise TruncatedError(path, "the log is empty: the test never wrote to it")
-    lines = split_lines(data)
+    [outcome] = parse_many([(data, path)])
+    if isinstance(outcome, LogError):
+        raise outcome
+    return outcome
+
+
+def parse_many(logs: Sequence[tuple[bytes, Path]]) -> list[Reading | LogError]:
+    """Read several logs: each as if alone, but small ones together take a third of the time.
+
+    Returns:
+        For each log what `parse` returns, or the error it raises.
+    """
+    readings = _read_together([(data, path) for data, path in logs if not _is_empty(data)])
+    return [
+        TruncatedError(path, "the log is empty: the test never wrote to it")
+        if _is_empty(data)
+        else next(readings)
+        for data, path in logs
+    ]
+
+
+FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse, parse_many=parse_many)
+
+
+@dataclass(slots=True)
+class _Lines:
+    """One log's lines; those without figures, and those that end before they begin, as text."""
+
+    columns: Columns
+    line_nos: NDArray[np.int64]
+    others: list[tuple[int, bytes]]
+    backwards: list[tuple[int, bytes]]
+    is_cut: bool
+
+
+def _is_empty(data: bytes) -> bool:
+    return not data or data.isspace()
+
+
+def _read_together(logs: Sequence[tuple[bytes, Path]]) -> Iterator[Reading]:
+    # Step by step for all logs: the processor keeps a step's code at hand, which halves the time.
+    apart = _take_apart([data for data, _ in logs])
+    furniture = [read_furniture(lines.others) for lines in apart]
+    columns = [_columns(*one) for one in zip(apart, furniture, strict=True)]
+    frames = [_to_frame(named) for named in columns]
+    for (_, path), lines, found, named, frame in zip(
+        logs, apart, furniture, columns, frames, strict=True
+    ):
+        for backward in lines.backwards:
+            found.unparsed.add(*backward)
+        yield Reading(
+            path=path,
+            format="iperf2",
+            kind="traffic",
+            frame=frame,
+            unparsed=found.unparsed.result(),
+            notes=_notes(named, cut=lines.is_cut),
+            messages=tuple(dict.fromkeys(found.messages)),
+            partial=lines.is_cut,
+        )
+
+
+def _take_apart(logs: Sequence[bytes]) -> list[_Lines]:
+    """The lines of each log, read in one go."""
+    lines, starts = split_logs(logs)
     columns, line_nos = read_figures(lines)
     is_data = np.zeros(len(lines), dtype=bool)
     is_data[line_nos - 1] = True
-    furniture = _read_furniture(lines, np.flatnonzero(~is_data))
-    forwards = columns["end_s"] >= columns["start_s"]
-    for line_no in line_nos[~forwards].tolist():
-        furniture.unparsed.add(line_no, lines[line_no - 1].as_py())
-    if not forwards.all():
-        columns = {name: values[forwards] for name, values in columns.items()}
-        line_nos = line_nos[forwards]
-    frame = _frame(columns, line_nos, furniture)
-    cut = not data.endswith(b"\n") and not bool(is_data[-1])
-    return Reading(
-        path=path,
-        format="iperf2",
-        kind="traffic",
-        frame=frame,
-        unparsed=furniture.unparsed.result(),
-        notes=_notes(frame, cut=cut),
-        messages=tuple(dict.fromkeys(furniture.messages)),
-        partial=cut,
+    others = np.flatnonzero(~is_data)
+    numbered = list(
+        zip((others + 1).tolist(), lines.take(pa.array(others)).to_pylist(), strict=True)
     )
-
-
-FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse)
-
-
-def _read_furniture(lines: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _Furniture:
-    found = _Furniture()
-    for index, raw in zip(indices.tolist(), lines.take(pa.array(indices)).to_pylist(), strict=True):
-        line = raw.strip()
-        connected = _CONNECTED.search(line)
-        if connected:
-            found.connects.append(_connection(connected, index + 1))
-        elif listening := _LISTENING.match(line):
-            found.listening_ports.add(int(listening[2]))
-            found.protocol = listening[1].decode().lower()
-        elif connecting := _CONNECTING.match(line):
-            found.is_client = True
-            found.protocol = connecting[1].decode().lower()
-        elif _SERVER_REPORT.match(line):
-            found.server_reports.add(index + 1)
-        elif late := _OUT_OF_ORDER.match(line):
-            found.out_of_order.append((index + 1, int(late[1]), int(late[2])))
-        elif not _FURNITURE.match(line):
-            if _MESSAGE.match(line):
-                found.messages.append(line[:200].decode("utf-8", "replace"))
-            else:
-                found.unparsed.add(index + 1, line)
+    borders = [starts, np.searchsorted(line_nos, starts, "right"), np.searchsorted(others, starts)]
+    found = []
+    for data, ends in zip(logs, pairwise(np.transpose(borders).tolist()), strict=True):
+        line, row, other = (slice(*of_log) for of_log in zip(*ends, strict=True))
+        own, own_nos = of_one_log(columns, row), line_nos[row] - line.start
+        forwards = own["end_s"] >= own["start_s"]
+        backwards = own_nos[~forwards].tolist()
+        if backwards:
+            own = {name: values[forwards] for name, values in own.items()}
+            own_nos = own_nos[forwards]
+        found.append(
+            _Lines(
+                columns=own,
+                line_nos=own_nos,
+                others=[(number - line.start, text) for number, text in numbered[other]],
+                backwards=[
+                    (number, lines[line.start + number - 1].as_py()) for number in backwards
+                ],
+                is_cut=not data.endswith(b"\n") and not bool(is_data[line.stop - 1]),
+            )
+        )
     return found
 
 
-def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
-    stamp = _STAMP.search(match[6])
-    return {
-        "line_no": line_no,
-        "id": int(match[1]),
-        "local_address": match[2].decode("ascii", "replace").split("%")[0],
-        "local_port": int(match[3]),
-        "peer_address": match[4].decode("ascii", "replace").split("%")[0],
-        "peer_port": int(match[5]),
-        # Another zone's abbreviation is not a zone: CST is five of them.
-        "connected_ns": _moment(stamp[1]) if stamp and stamp[2] in (b"UTC", b"GMT") else _NEVER,
-        "reverse": b"(reverse)" in match[6],
-        "mss": float(mss[1]) if (mss := _MSS.search(match[6])) and int(mss[1]) else np.nan,
-    }
-
-
-@functools.lru_cache(maxsize=4096)
-def _moment(stamp: bytes) -> int:
-    """`2026-11-22 12:33:13` in nanoseconds since 1970; 13:87 is no moment, nor is the year 9999."""
-    try:
-        moment = datetime.strptime(stamp.decode(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except ValueError:
-        return _NEVER
-    seconds = int(moment.timestamp())
-    return seconds * NS_PER_S if abs(seconds) < LATEST_EPOCH_S else _NEVER
-
-
-def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture) -> pd.DataFrame:
+def _columns(lines: _Lines, furniture: Furniture) -> dict[str, Any]:
     """Add who each line is about: stream, ends, side, kind."""
-    connects = furniture.connects
+    columns, line_nos, connects = lines.columns, lines.line_nos, furniture.connects
     ids, marks = columns.pop("id"), columns.pop("mark")
     stream = _stream_numbers(ids, line_nos, connects)
     orphan = (stream < 0) & (ids != SUM)
     stream[orphan] = len(connects) + np.unique(ids[orphan], return_inverse=True)[1]
     # Where the connection was not printed, the row takes the empty last entry of each list.
     ends = np.where((stream >= 0) & (stream < len(connects)), stream, len(connects))
-    moments = np.array([*(c["connected_ns"] for c in connects), _NEVER], dtype="datetime64[ns]")
+    moments = np.array([*(c["connected_ns"] for c in connects), NEVER], dtype="datetime64[ns]")
     sides, kinds = _sides(ends, marks, furniture), _line_kinds(stream, ids, marks, columns)
     _mark_server_reports(sides, kinds, columns["start_s"], line_nos, furniture.server_reports)
     if furniture.protocol == "udp":
@@ -192,25 +171,28 @@ def _frame(columns: Columns, line_nos: NDArray[np.int64], furniture: _Furniture)
     mss_bytes = np.array([*(c["mss"] for c in connects), np.nan])
     if np.isfinite(mss_bytes).any():
         columns["mss_bytes"] = mss_bytes[ends]
-    return pd.DataFrame(
-        {
-            "stream": stream,
-            "stream_id": _printed_ids(ids, marks),
-            "kind": to_categories(kinds, list(KINDS_OF_LINE)),
-            "side": to_categories(sides, list(SIDES)),
-            "protocol": to_categories(
-                np.full(len(stream), furniture.protocol == "udp", dtype=np.int8), ["tcp", "udp"]
-            ),
-            "local_address": take_text([c["local_address"] for c in connects], ends),
-            "local_port": np.array([*(c["local_port"] for c in connects), 0])[ends],
-            "peer_address": take_text([c["peer_address"] for c in connects], ends),
-            "peer_port": np.array([*(c["peer_port"] for c in connects), 0])[ends],
-            "connected_utc": pd.DatetimeIndex(moments[ends], tz="UTC"),
-            **columns,
-            "line_no": line_nos,
-        },
-        copy=False,  # the columns are nobody else's
-    )
+    return {
+        "stream": stream,
+        "stream_id": _printed_ids(ids, marks),
+        "kind": to_categories(kinds, list(KINDS_OF_LINE)),
+        "side": to_categories(sides, list(SIDES)),
+        "protocol": to_categories(
+            np.full(len(stream), furniture.protocol == "udp", dtype=np.int8), ["tcp", "udp"]
+        ),
+        "local_address": take_text([c["local_address"] for c in connects], ends),
+        "local_port": np.array([*(c["local_port"] for c in connects), 0])[ends],
+        "peer_address": take_text([c["peer_address"] for c in connects], ends),
+        "peer_port": np.array([*(c["peer_port"] for c in connects), 0])[ends],
+        "connected_utc": pd.DatetimeIndex(moments[ends], tz="UTC"),
+        **columns,
+        "line_no": line_nos,
+    }
+
+
+def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
+    # A copy is in one piece a type, which is faster to hand to another process, and does not keep
+    # the other logs' figures in memory; a large log has no others, and had better not be copied.
+    return pd.DataFrame(columns, copy=len(columns["line_no"]) <= _ROWS_TO_COPY)
 
 
 def _out_of_order(
@@ -244,7 +226,7 @@ def _stream_numbers(
 
 
 def _sides(
-    ends: NDArray[np.int64], marks: NDArray[np.int64], furniture: _Furniture
+    ends: NDArray[np.int64], marks: NDArray[np.int64], furniture: Furniture
 ) -> NDArray[np.int8]:
     """0 sender, 1 receiver: the listening end receives, unless stream or line is the reverse one."""
     ports = furniture.listening_ports
@@ -306,10 +288,9 @@ def _mark_server_reports(
         sides[near], kinds[near] = 1, 1
 
 
-def _notes(frame: pd.DataFrame, *, cut: bool) -> tuple[str, ...]:
+def _notes(columns: dict[str, Any], *, cut: bool) -> tuple[str, ...]:
     notes = ["the last line is cut"] if cut else []
-    stream, peer_port = frame["stream"].to_numpy(), frame["peer_port"].to_numpy()
-    kinds = frame["kind"].array.codes
+    stream, peer_port, kinds = columns["stream"], columns["peer_port"], columns["kind"].codes
     # Streams are numbered from 0, so they are counted by marking them; sums are -1, the last place.
     has_line, is_nameless, has_ended = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
     has_line[stream] = True

@@ -49,6 +49,7 @@ _SENDER_TAIL = (
     rf"{_TAIL} +[0-9]+/[0-9]+ +(?P<retransmits>[0-9]{{1,18}})"
     rf"(?: +-?[0-9]+K/(?P<rtt_us>{_NUMBER}))?"
 )
+_DATAGRAMS = r" ms [^/]*/"
 _UDP_TAIL = (
     rf"{_TAIL} +(?:(?P<jitter_ms>{_NUMBER})|-?nan) ms "
     r"+(?P<lost>-?[0-9]{1,18})/ *(?P<sent>-?[0-9]{1,18}) "
@@ -57,9 +58,14 @@ _RATE_UNITS: dict[str, float] = {
     **{f"{prefix}bits": factor for prefix, factor in SI_PREFIXES.items()},
     **{f"{prefix}Bytes": bytes_to_bits(factor) for prefix, factor in BINARY_PREFIXES.items()},
 }
+# What only some logs have, by the name of a column that says which lines have it.
+_ADDED = {
+    "has_datagrams": ("jitter_s", "lost", "datagrams"),
+    "has_retransmits": ("retransmits", "rtt_s"),
+}
 _NAMES = (
     *("id", "mark", "start_s", "end_s", "size_bytes", "throughput_bps"),
-    *("jitter_s", "lost", "datagrams", "retransmits", "rtt_s"),
+    *(name for has, names in _ADDED.items() for name in (has, *names)),
 )
 _SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between takes little memory
 
@@ -67,10 +73,13 @@ _SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between
 def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]:
     """Take apart the lines with figures.
 
+    Args:
+        lines: Of one log, or of several.
+
     Returns:
         The columns `id` (`SUM` for a sum), `mark` (1: the reverse direction, 2: both), `start_s`,
         `end_s`, `size_bytes`, `throughput_bps` and what -e and UDP add, NaN where a line has it
-        not; and the lines' numbers, from 1 and ascending.
+        not; and the lines' numbers, from 1 and ascending. `of_one_log` gives a log its part.
     """
     if len(lines) <= _SLICE_LINES:
         return _read_slice(lines)
@@ -86,6 +95,16 @@ def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]
         )
 
 
+def of_one_log(columns: Columns, rows: slice) -> Columns:
+    """A log's own rows, and of what -e and UDP add only what some line of this log has."""
+    own = {name: values[rows] for name, values in columns.items()}
+    for has, names in _ADDED.items():
+        if has in own and not own.pop(has).any():
+            for name in names:
+                del own[name]
+    return own
+
+
 def _gathered(
     slices: Iterable[tuple[Columns, NDArray[np.int64]]], most_rows: int
 ) -> tuple[Columns, NDArray[np.int64]]:
@@ -97,9 +116,8 @@ def _gathered(
         line_nos[rows] = numbers
         for name, values in columns.items():
             if name not in whole:
-                whole[name] = np.full(
-                    most_rows, 0 if values.dtype.kind == "i" else np.nan, values.dtype
-                )
+                absent = np.nan if values.dtype.kind == "f" else 0
+                whole[name] = np.full(most_rows, absent, values.dtype)
             whole[name][rows] = values
         count = rows.stop
     return {name: whole[name][:count] for name in _NAMES if name in whole}, line_nos[:count]
@@ -128,13 +146,15 @@ def _read_slice(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]
 
 
 def _under_each_other(parts: Sequence[Columns]) -> Columns:
-    """Columns joined; NaN where a part lacks one."""
-    names = [name for name in _NAMES if any(name in part for part in parts)]
-    missing = [np.full(len(part["id"]), np.nan) for part in parts]
-    return {
-        name: np.concatenate([p.get(name, m) for p, m in zip(parts, missing, strict=True)])
-        for name in names
-    }
+    """Columns joined; NaN, or for a mark that a line has something no, where a part lacks one."""
+    joined: Columns = {}
+    for name in _NAMES:
+        if any(name in part for part in parts):
+            absent = False if name in _ADDED else np.nan
+            joined[name] = np.concatenate(
+                [part.get(name, np.full(len(part["id"]), absent)) for part in parts]
+            )
+    return joined
 
 
 def _columns(
@@ -190,7 +210,7 @@ def _scaled(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float64]
 
 
 def _tail_columns(lines: pa.LargeBinaryArray, chosen: pa.BooleanArray | None) -> Columns:
-    """What -e and UDP add; nothing is taken apart in a log that has neither."""
+    """What -e and UDP add; nothing is taken apart in logs that have neither."""
     columns: Columns = {}
     slashes, rows = _count_slashes(lines), len(lines)
     if chosen is not None:
@@ -200,12 +220,16 @@ def _tail_columns(lines: pa.LargeBinaryArray, chosen: pa.BooleanArray | None) ->
         return columns
     if chosen is not None:
         lines = lines.filter(chosen)
-    if pc.any(pc.match_substring(lines, b" ms ")).as_py():
+    has_datagrams = np.asarray(pc.match_substring_regex(lines, _DATAGRAMS))
+    if has_datagrams.any():
+        columns["has_datagrams"] = has_datagrams
         udp = pc.extract_regex(lines, pattern=_UDP_TAIL)
         columns["jitter_s"] = to_floats(udp.field("jitter_ms")) / MS_PER_S
         columns["lost"] = to_floats(udp.field("lost"))
         columns["datagrams"] = to_floats(udp.field("sent"))
-    if pc.any(pc.match_substring_regex(lines, _SENDER)).as_py():
+    has_retransmits = np.asarray(pc.match_substring_regex(lines, _SENDER))
+    if has_retransmits.any():
+        columns["has_retransmits"] = has_retransmits
         sender = pc.extract_regex(lines, pattern=_SENDER_TAIL)
         columns["retransmits"] = to_floats(sender.field("retransmits"))
         columns["rtt_s"] = to_floats(sender.field("rtt_us")) / US_PER_S
