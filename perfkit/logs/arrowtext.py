@@ -69,15 +69,12 @@ def to_factors(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float
 
 def to_categories(codes: NDArray[Any], names: Sequence[str]) -> pd.Categorical[Any]:
     """Text that repeats: one small number a row, each text once."""
-    return pd.Categorical.from_codes(codes, dtype=category_type(tuple(names)), validate=False)
+    return pd.Categorical.from_codes(codes, dtype=_category_type(tuple(names)), validate=False)
 
 
 @functools.lru_cache(maxsize=4096)
-def category_type(names: tuple[str, ...]) -> pd.CategoricalDtype:
-    """The type of a column that has these texts.
-
-    Most logs of a run have the same few; making the type costs more than filling the column.
-    """
+def _category_type(names: tuple[str, ...]) -> pd.CategoricalDtype:
+    # Most logs of a run have the same few texts; making the type costs more than filling it.
     return pd.CategoricalDtype(pd.Index(list(names)))
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from perfkit.errors import LogError
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Format, Reading
-from perfkit.logs.parcel import Parcel
 from perfkit.logs.registry import (
     formats,
     get_format,
@@ -54,7 +53,7 @@ def read_all(
     threads = min(os.cpu_count() or 1, len(chunks))
     size, logs = sum(size for size, _ in chunks), sum(len(chunk) for _, chunk in chunks)
     if threads < 2 or size < max(_BYTES_WORTH_A_POOL, _MEAN_BYTES_WORTH_A_POOL * logs):
-        return [found for _, chunk in chunks for found in _read_chunk(chunk, cache).found]
+        return [found for _, chunk in chunks for found in _read_chunk(chunk, cache)]
     formats()  # imported by one thread, not by all at once
     with ThreadPoolExecutor(threads, thread_name_prefix="read-logs") as pool:
         return _by(pool, chunks, cache)
@@ -92,7 +91,7 @@ def _by(
 ) -> list[Reading | LogError]:
     futures = [executor.submit(_read_chunk, chunk, cache) for _, chunk in chunks]
     try:
-        return [found for future in futures for found in future.result().found]
+        return [found for future in futures for found in future.result()]
     finally:  # after an error or an interrupt, nobody wants the rest
         for future in futures:
             future.cancel()
@@ -111,7 +110,7 @@ def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
         yield size, chunk
 
 
-def _read_chunk(chunk: list[Task], cache: Cache | None) -> Parcel:
+def _read_chunk(chunk: list[Task], cache: Cache | None) -> list[Reading | LogError]:
     found: dict[int, Reading | LogError] = {}
     together: dict[str, list[tuple[int, bytes, Path]]] = {}
     for place, (path, format_name) in enumerate(chunk):
@@ -132,7 +131,7 @@ def _read_chunk(chunk: list[Task], cache: Cache | None) -> Parcel:
         assert parse_many is not None
         outcomes = parse_many([(data, path) for _, data, path in logs])
         found |= zip((place for place, _, _ in logs), outcomes, strict=True)
-    return Parcel([found[place] for place in range(len(chunk))])
+    return [found[place] for place in range(len(chunk))]
 
 
 def _is_small(path: Path, cache: Cache | None) -> bool:

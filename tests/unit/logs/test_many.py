@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import gzip
 import multiprocessing
-import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import pytest
 from perfkit.errors import LogError, TruncatedError
 from perfkit.logs import many
 from perfkit.logs.format import Reading
-from perfkit.logs.parcel import Parcel
 from perfkit.logs.reader import read, read_many, read_run
 from perfkit.testing.runs import make_run
 
@@ -101,30 +98,6 @@ def test_large_logs_are_shared_among_threads(
 def test_no_logs_are_no_readings() -> None:
     assert read_many([]) == []
     assert read_many([], Foreign()) == []
-
-
-def test_a_parcel_brings_every_reading_and_error_as_it_was(paths: list[Path]) -> None:
-    sent = Parcel(read_many(paths))
-    got: Parcel = pickle.loads(pickle.dumps(sent))
-    for before, after in zip(sent.found, got.found, strict=True):
-        if isinstance(before, LogError):
-            assert (type(after), str(after)) == (type(before), str(before))
-        else:
-            assert isinstance(after, Reading)
-            pd.testing.assert_frame_equal(after.frame, before.frame, check_exact=True)
-            assert replace(after, frame=None) == replace(before, frame=None)
-
-
-@pytest.mark.parametrize("categories", [pd.Index([]), pd.Index([1, 2]), pd.Index(["b", "a"])])
-@pytest.mark.parametrize("ordered", [True, False])
-def test_a_parcel_keeps_the_type_of_any_category(
-    categories: pd.Index[Any], ordered: bool, paths: list[Path]
-) -> None:
-    dtype = pd.CategoricalDtype(categories, ordered=ordered)
-    frame = pd.DataFrame({"kind": pd.Categorical([], dtype=dtype)})
-    sent = Reading(path=paths[0], format="iperf2", kind="traffic", frame=frame)
-    [got] = pickle.loads(pickle.dumps(Parcel([sent]))).found
-    pd.testing.assert_frame_equal(got.frame, frame)
 
 
 def test_small_logs_packed_large_are_read_alone(
