@@ -202,7 +202,6 @@ class Artifact:
     path: Path
     size_bytes: int
     sha256: str
-    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ import importlib.metadata
 import os
 import platform
 import pwd
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -23,7 +22,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
-from perfkit import journal, progress, runs, settings
+from perfkit import journal, limits, progress, runs, settings
 from perfkit.configure import pki
 from perfkit.configure.firstlogin import FirstLogin
 from perfkit.configure.remote import Access, RemotePool
@@ -39,11 +38,9 @@ from perfkit.progress import Progress
 from perfkit.runs import Run
 from perfkit.settings import Settings
 from perfkit.sshkeys import SshKey, derive_ssh_key, make_ssh_key
-from perfkit.units import format_size, minutes_to_s
+from perfkit.units import minutes_to_s
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
-
-DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 
 RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
 
@@ -242,13 +239,13 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
     """
-    planned(chosen)  # an impossible timetable is refused before a folder is made
+    limits.require_life(chosen, planned(chosen))  # before a folder is made
     provider = provider_for(chosen)
     chosen, notices = fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
     provider.preflight(chosen.parameters.clients + 1)
     notices += _priced(chosen, provider)
-    _require_disk(chosen)
+    limits.require_disk(chosen)
 
     def fill(run: Run) -> dict[str, Any]:
         _copy_config(chosen, run)
@@ -363,22 +360,6 @@ def _priced(chosen: Settings, provider: Provider) -> list[str]:
             "ask for less, raise the caps, or say yes (--yes, or -p yes yes)",
         )
     return [*reckoned.lines, *(f"above a cap, as was said: {what}" for what in reckoned.over)]
-
-
-def _require_disk(chosen: Settings) -> None:
-    """Refuse a runs folder that cannot hold the run, before hosts are made for nothing."""
-    existing = next(p for p in (chosen.runs_dir, *chosen.runs_dir.parents) if p.exists())
-    needed_bytes = (chosen.parameters.clients + 1) * DISK_PER_HOST_BYTES
-    free_bytes = shutil.disk_usage(existing).free
-    if free_bytes < needed_bytes:
-        raise ConfigError(
-            "parameters",
-            "runs_dir",
-            str(chosen.runs_dir),
-            f"a run with {chosen.parameters.clients} clients needs about "
-            f"{format_size(needed_bytes)}, {format_size(free_bytes)} are free",
-            "make room, ask for fewer clients, or set runs_dir to another disk",
-        )
 
 
 def _copy_config(chosen: Settings, run: Run) -> None:

@@ -20,7 +20,6 @@ from perfkit.analysis.serverload import TUNNEL_NIC
 from perfkit.logs.runlogs import Finding, RunLogs
 from perfkit.units import bytes_to_bits
 
-STAMP_S = 1.0
 METHOD = (
     "OpenVPN's own words: bytes by client from the server's last status, encrypted and without UDP "
     "and IP headers, since the client connected; events counted in both ends' logs (the larger "

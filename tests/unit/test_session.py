@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from memory_provider import MemoryProvider
 
-from perfkit import journal, launching, phases, settings
+from perfkit import journal, launching, limits, phases, settings
 from perfkit import session as sessions
 from perfkit.errors import ConfigError, JournalError, RunError, ScheduleError
 from perfkit.model import Host, HostState, Role
@@ -207,9 +207,16 @@ def test_hosts_that_hold_what_cannot_be_stored_here_outlive_the_process(
 def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1))
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _path: SimpleNamespace(free=1))
     with pytest.raises(ConfigError, match=r"runs_dir .*1 B are free; make room"):
         opened(clients=3)
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.usefixtures("provider")
+def test_tests_that_outlast_the_hosts_are_refused_before_a_folder_is_made(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expires_min = 5.* the tests take 20 min .* end before"):
+        opened(clients=3, duration_s=600, expires_min=5)
     assert not (project / "runs").exists()
 
 
