@@ -154,8 +154,10 @@ class Session:
             self.write_hosts()
 
     def write_hosts(self) -> None:
-        """Bring hosts.json up to date with the inventory."""
+        """Bring hosts.json up to date with the inventory; logs are named as seen from the run."""
         rows = [record.to_dict() for record in self.inventory.records()]
+        for row in rows:
+            row["log"] = row["log"].removeprefix(f"{self.run.root}/")
         runs.write_json(self.run.hosts_path, rows)
 
     def host_key(self, name: str) -> SshKey:

@@ -205,17 +205,23 @@ def _batches(tests: Sequence[Mapping[Hashable, Any]]) -> str:
 
 
 def _notable(moved: Sequence[Mapping[Hashable, Any]]) -> str:
-    """Which tests' total goodput depends much on where the window lies, as a sentence."""
+    """Which tests' total goodput depends much on where the window lies, as a sentence.
+
+    Only moves inwards tell: outwards, a window of ten seconds takes in seconds without traffic.
+    """
     largest: dict[str, float] = {}
     for row in moved:
+        if row["moves"] != "inwards":
+            continue
         change = float(row["goodput_bps_change_pct"])
         largest[row["slot"]] = max(change, largest.get(row["slot"], 0.0))
     named = [slot for slot, change in largest.items() if change > NOTABLE_PCT]
     if not named:
         return ""
     return (
-        f" Moving the window's edges by 2 s changes the total goodput of {', '.join(named)} by more "
-        f"than {NOTABLE_PCT:.0f} %; see the table of how much each figure depends on the window."
+        " Moving the window's edges inwards by up to 2 s changes the total goodput of "
+        f"{', '.join(named)} by more than {NOTABLE_PCT:.0f} %; see the table of how much each figure "
+        "depends on the window."
     )
 
 
