@@ -34,7 +34,8 @@ OVER_CLIENTS = (
 )
 SERVER_METHOD = (
     "Means over the monitor's whole ticks in the steady window, s.d. over those ticks; ratios "
-    "against the goodput of the same ticks. CPU total = 100 - idle - wait, all cores; cores used = "
+    "against all goodput of the same ticks, failed clients' included. CPU total = 100 - idle - wait, "
+    "all cores; cores used = "
     "that share of the cores there are. OpenVPN cores: CPU seconds of its process per second."
 )
 CORES_METHOD = (
