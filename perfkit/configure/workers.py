@@ -190,10 +190,10 @@ class _Stage:
         now = monotonic()
         late = [host for host, begun in self.begun.values() if now - begun >= self.deadline_s]
         for host in late:
-            reason = f"not done within {self.deadline_s:g} s"
+            reason = f"{self.name}: not done within {self.deadline_s:g} s"
             self._report(host.name, f"LostError: {reason}")
             if self.on_expired is not None:
-                self.on_expired(host, f"{self.name}: {reason}")
+                self.on_expired(host, reason)
 
     def _report(self, name: str, reason: str) -> None:
         host, begun = self.begun.pop(name)

@@ -128,7 +128,7 @@ def test_a_host_past_its_deadline_is_cut_off_and_reported_as_lost_while_others_g
         "test", make_hosts(10), work, threads=1, deadline_s=0.2, on_expired=on_expired
     )
     assert [(result.host, result.reason) for result in stage.failed] == [
-        ("client-001", "LostError: not done within 0.2 s")
+        ("client-001", "LostError: test: not done within 0.2 s")
     ]
     assert len(stage.ok) == 9
     assert expired == [("client-001", "test: not done within 0.2 s")]
