@@ -35,8 +35,8 @@ OVER_CLIENTS = (
 SERVER_METHOD = (
     "Means over the monitor's whole ticks in the steady window, s.d. over those ticks; ratios "
     "against all goodput of the same ticks, failed clients' included. CPU total = 100 - idle - wait, "
-    "all cores; cores used = "
-    "that share of the cores there are. OpenVPN cores: CPU seconds of its process per second."
+    "all cores; cores used = that share of the cores there are. OpenVPN cores: CPU seconds of its "
+    "process per second."
 )
 CORES_METHOD = (
     " Busiest core: the one with the highest mean over the window; by tick: the mean of whichever "
