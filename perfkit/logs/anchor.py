@@ -2,8 +2,9 @@
 
 A traffic generator counts from a stream's own start. When that was is bounded from two sides:
 
-- The client's starter recorded, to the millisecond, when the test began and ended; a stream of
-  length L began between `start` and `end - L`.
+- The client's starter recorded, to the millisecond, when the test began, when it printed its last
+  line, and when it ended; a stream of length L began between `start` and `last line - L`. (iperf 2
+  now and then ends a second after it has printed all.) Without that moment: `end - L`.
 - With `-e` iperf stamps the connection, cut to whole seconds, by the clock of the log's host.
 
 The stream is placed in the middle of what both allow; half that width plus the bound of the
@@ -24,8 +25,9 @@ from perfkit.logs.runlogs import Clock, Finding
 
 STAMP_RESOLUTION_S = 1.0
 DISAGREEMENT_S = 2.0
+DRAIN_S = 0.25  # a receiver's stream may be so much longer than what the client has printed
 METHOD = (
-    "streams placed between the client's recorded start and (end - length), "
+    "streams placed between the client's recorded start and (its last output - length), "
     "narrowed by iperf's connection stamp (1 s)"
 )
 
@@ -75,12 +77,16 @@ def _recorded(
     streams: pd.DataFrame, events: pd.DataFrame, clock_of: Callable[[str], Clock]
 ) -> pd.DataFrame:
     """Earliest and latest start that the client's record allows, controller's clock."""
-    known = events[["slot", "host", "start_utc_s", "end_utc_s"]]
+    known = events[["slot", "host", "start_utc_s", "last_output_utc_s", "end_utc_s"]]
     both = streams[["slot", "host", "length_s"]].astype({"slot": "str", "host": "str"})
     both = both.merge(known, on=["slot", "host"], how="left")
     offset = _offsets(both["host"], both["start_utc_s"].to_numpy(dtype=np.float64), clock_of)
     early = both["start_utc_s"].to_numpy() - offset
-    late = both["end_utc_s"].to_numpy() - offset - both["length_s"].to_numpy()
+    length = both["length_s"].to_numpy()
+    late = both["end_utc_s"].to_numpy() - offset - length
+    said = both["last_output_utc_s"].to_numpy() - offset - length
+    # A test that prints nothing, or not what its stream was, says nothing about the stream.
+    late = np.where(said >= early - DRAIN_S, np.fmin(said, late), late)
     bound = np.array([clock_of(host).bound_s for host in both["host"]], dtype=np.float64)
     # A record without an end still bounds the start from below.
     return pd.DataFrame({"early": early, "late": np.maximum(early, late), "bound": bound})

@@ -14,7 +14,10 @@ from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs.format import Format, Reading
 
 _TEXTS = ("slot", "host", "starter")
-_TIMES = ("planned_start_utc_s", "planned_end_utc_s", "start_utc_s", "end_utc_s")
+_TIMES = (
+    *("planned_start_utc_s", "planned_end_utc_s"),
+    *("start_utc_s", "last_output_utc_s", "end_utc_s"),
+)
 
 
 def sniff(head: bytes) -> bool:

@@ -150,6 +150,7 @@ _EVENTS = (
     Column("planned_start_utc_s", "float", "s", "epoch, host's clock"),
     Column("planned_end_utc_s", "float", "s", "epoch, host's clock"),
     Column("start_utc_s", "float", "s", "epoch, host's clock; NaN = it never started"),
+    Column("last_output_utc_s", "float", "s", "its log's last line, host's clock; NaN = not known"),
     Column("end_utc_s", "float", "s", "epoch, host's clock; NaN = it never ended"),
     Column("exit_status", "float", "", "NaN = none was recorded"),
     Column("timed_out", "bool", "", "ended at its time limit"),

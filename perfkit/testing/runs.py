@@ -207,6 +207,7 @@ def _event_record(
     began = slot.start_s + 0.02 if stream is None else stream.process_start_s
     ended = began + 0.05 if stream is None else stream.process_end_s
     lost = stream is not None and not stream.whole
+    said = ended if stream is None else stream.start_s + float(stream.edges_s[-1])
     status = None if lost else (1 if how == "refused" else 0)
     return {
         "slot": slot.name,
@@ -215,6 +216,7 @@ def _event_record(
         "planned_start_utc_s": T0_UTC_S + slot.start_s,
         "planned_end_utc_s": T0_UTC_S + slot.start_s + slot.duration_s,
         "start_utc_s": round(T0_UTC_S + began + offset_s, 3),
+        "last_output_utc_s": round(T0_UTC_S + min(said + 0.01, ended) + offset_s, 3),
         "end_utc_s": None if lost else round(T0_UTC_S + ended + offset_s, 3),
         "exit_status": status,
         "timed_out": False,

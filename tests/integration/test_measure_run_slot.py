@@ -117,7 +117,9 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 10) -> None:
 
 
 def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workdir) -> None:
-    workdir.script("hello", 'echo "$1 $2 $PERFKIT_DURATION_S"; date +%s.%N >began; exit 3')
+    workdir.script(
+        "hello", 'echo "$1 $2 $PERFKIT_DURATION_S"; date +%s.%N >began; sleep 0.3; exit 3'
+    )
     order, start_ns = workdir.order("01-hello", "hello", in_s=0.4, peer="10.8.0.1")
     status, output = workdir.run("run-slot", order)
     events = workdir.events("01-hello")
@@ -126,7 +128,8 @@ def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workd
     assert workdir.log("01-hello") == "127.0.0.1 10.8.0.1 1\n"
     assert start_s - TICK_S < events["start_utc_s"] < start_s + 0.25
     assert float((workdir.root / "began").read_text()) > start_s
-    assert events["end_utc_s"] > events["start_utc_s"]
+    assert events["start_utc_s"] - TICK_S < events["last_output_utc_s"]
+    assert events["last_output_utc_s"] + 0.3 - TICK_S < events["end_utc_s"]
     assert events["planned_start_utc_s"] == pytest.approx(start_s, abs=1e-6)
     assert events["planned_end_utc_s"] == pytest.approx(start_s + 1, abs=1e-6)
     assert {

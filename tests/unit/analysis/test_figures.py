@@ -136,7 +136,7 @@ def test_known_totals_come_out(sick: tuple[Run, Summary, dict[str, Any]]) -> Non
     _, summary, truth = sick
     for row in summary.tests.to_dict("records"):
         known = truth[row["slot"]]
-        assert row["goodput_bps"] == pytest.approx(known["goodput_bps"], rel=2e-4)
+        assert row["goodput_bps"] == pytest.approx(known["goodput_bps"], rel=3e-4)
         assert row["window_start_s"] == pytest.approx(known["steady_s"][0], abs=2e-3)
         assert row["window_end_s"] == pytest.approx(known["steady_s"][1], abs=2e-3)
         assert row["nic_ratio"] == pytest.approx(known["nic_ratio"], rel=3e-3)
@@ -376,7 +376,9 @@ def test_a_client_whose_start_is_not_known_well_is_counted_and_said(tmp_path: Pa
     run = make_run(tmp_path / "run", clients=4, duration_s=6)
     events = run.host_raw_dir("client-002") / "01-direct-tcp.events.json"
     record = json.loads(events.read_text())
-    # As iperf 2 does now and then, a second longer than its traffic: before it, or after it?
+    # As iperf 2 does now and then, a second longer than its traffic; when it said its last was not
+    # recorded by earlier versions. Before the traffic, or after it?
+    del record["last_output_utc_s"]
     events.write_text(json.dumps({**record, "end_utc_s": record["end_utc_s"] + 1.0}))
     summary = summary_of(run)
     assert summary.tests["clients_unsure"].tolist() == [1, 0]

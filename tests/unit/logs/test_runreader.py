@@ -10,6 +10,7 @@ import pytest
 from perfkit.errors import RunError
 from perfkit.logs.anchor import place
 from perfkit.logs.cache import Cache
+from perfkit.logs.events import parse_record, to_frame
 from perfkit.logs.frames import check
 from perfkit.logs.reader import read_run
 from perfkit.logs.runlogs import Clock, clocks_from
@@ -153,19 +154,44 @@ def test_an_offset_between_two_measurements_is_interpolated() -> None:
     assert Clock().offset_s(1.0) == 0.0
 
 
-def test_a_stream_without_record_and_stamp_is_not_placed() -> None:
-    traffic = pd.DataFrame(
+def one_stream(length_s: float) -> pd.DataFrame:
+    """Traffic of one stream without a stamp, from the server's log."""
+    return pd.DataFrame(
         {
-            "slot": ["s"], "log_host": ["server"], "host": ["a"], "stream": [0],
-            "start_s": [0.0], "end_s": [9.0], "connected_utc": pd.DatetimeIndex([pd.NaT], tz="UTC"),
+            "slot": ["s"], "log_host": ["server"], "host": ["a"], "stream": [0], "start_s": [0.0],
+            "end_s": [length_s], "connected_utc": pd.DatetimeIndex([pd.NaT], tz="UTC"),
         }
     )  # fmt: skip
-    events = pd.DataFrame({"slot": [], "host": [], "start_utc_s": [], "end_utc_s": []}).astype(
-        {"slot": "str", "host": "str"}
-    )
-    placed, findings = place(traffic, events, lambda _host: Clock(), 0.0)
+
+
+def one_event(**moments: float) -> pd.DataFrame:
+    record = {"slot": "s", "host": "a", "planned_start_utc_s": 100, "planned_end_utc_s": 106}
+    return to_frame([parse_record(json.dumps(record | moments).encode(), Path("s.events.json"))])
+
+
+def test_a_stream_without_record_and_stamp_is_not_placed() -> None:
+    events = one_event().iloc[:0]
+    placed, findings = place(one_stream(9.0), events, lambda _host: Clock(), 0.0)
     assert np.isnan(placed["t_start_s"].iloc[0])
     assert "no recorded time and no stamp" in findings[0].text
+
+
+@pytest.mark.parametrize(
+    ("said_s", "start_s", "bound_s"),
+    [
+        ({"last_output_utc_s": 106.09}, 0.03, 0.02),  # not half a second late
+        ({"last_output_utc_s": 105.9}, 0.01, 0.0),  # the client's stream was shorter
+        ({"last_output_utc_s": 100.02}, 0.54, 0.53),  # it said nothing of its stream
+        ({}, 0.54, 0.53),  # a run from before that moment was recorded
+    ],
+)
+def test_a_client_that_ends_a_second_after_its_last_line_is_placed_by_that_line(
+    said_s: dict[str, float], start_s: float, bound_s: float
+) -> None:
+    events = one_event(start_utc_s=100.01, end_utc_s=107.11, **said_s)
+    placed, _ = place(one_stream(6.04), events, lambda _host: Clock(bound_s=0.0), 100.0)
+    assert placed["t_start_s"].iloc[0] == pytest.approx(start_s)
+    assert placed["t_bound_s"].iloc[0] == pytest.approx(bound_s)
 
 
 def test_large_logs_of_a_run_are_kept_and_found_again(
