@@ -8,6 +8,7 @@
     phases.release(session)      hosts gone
     phases.segment(session.run)  the windows that count        (needs files only)
     phases.report(session.run)   tables, plots, index.html     (needs files only)
+    phases.conclude(session, …)  an error if, by that report, too few clients did their tests
     phases.compare(run, other)   runs side by side, verdicts   (needs files only)
 
 Each is idempotent: a second call does what is missing. Each writes its outcome to the journal.
@@ -53,6 +54,7 @@ from perfkit.measure.starters import get_starter
 from perfkit.model import Host, HostResult, HostState, StageResult
 from perfkit.report.page import Report
 from perfkit.session import Session
+from perfkit.verdicts import conclude
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
 
@@ -60,6 +62,7 @@ __all__ = [
     "attach",
     "collect",
     "compare",
+    "conclude",
     "configure",
     "find_run",
     "in_background",
@@ -305,6 +308,10 @@ def run_all(session: Session) -> Report:
 
     Unless it fails because this machine cannot store the logs: then the hosts keep them until they
     expire, and the same command again, once there is room, brings them home.
+
+    Raises:
+        StageError: by `on_shortfall`, too few clients came through a phase or, when the report is
+            written, did their tests.
     """
     try:
         launch(session)
@@ -317,4 +324,6 @@ def run_all(session: Session) -> Report:
         else:
             release(session)
     segment(session.run)
-    return report(session.run)
+    made = report(session.run)
+    conclude(session, made)
+    return made

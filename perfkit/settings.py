@@ -8,6 +8,7 @@ is found before anything is launched.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -76,6 +77,16 @@ class Parameters(BaseModel):
     keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
     runs_dir: str = Field("", description="where run folders go; empty: the project's runs/")
     config_dir: str = Field("", description="where *.conf is read; empty: the project's config/")
+
+    @property
+    def clients_needed(self) -> int:
+        """How many clients are enough, by `on_shortfall`."""
+        enough = {
+            "fail": self.clients,
+            "quorum": math.ceil(round(self.quorum * self.clients, 6)),
+            "go": 1,
+        }
+        return enough[self.on_shortfall]
 
 
 class SshConf(BaseModel):

@@ -1,17 +1,18 @@
 """What the results of a phase mean for its run: hosts moved on, and whether the run goes on.
 
 Results come in as hosts finish; each moves its host in the inventory. When a phase is over,
-`on_shortfall` decides with the clients that are left.
+`on_shortfall` decides with the clients that are left; when the report is written, with those that
+did their tests.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from perfkit.errors import StageError
 from perfkit.model import HostResult, HostState, Role, StageResult
+from perfkit.report.page import Report
 from perfkit.session import Session
 
 
@@ -78,19 +79,48 @@ def judge(session: Session, result: StageResult) -> None:
     # Those that are still on their way count: a launch need not be waited for.
     clients = [r for r in session.inventory.records() if r.role is Role.CLIENT]
     left = [record for record in clients if record.name not in ended]
-    needed = {
-        "fail": chosen.clients,
-        "quorum": math.ceil(round(chosen.quorum * chosen.clients, 6)),
-        "go": 1,
-    }
     server_failed = "server" in failed
-    if not server_failed and len(left) >= needed[chosen.on_shortfall]:
+    if not server_failed and len(left) >= chosen.clients_needed:
         return
     what = (
         "the server failed"
         if server_failed
-        else f"{len(left)} of {chosen.clients} clients are left, {needed[chosen.on_shortfall]} needed"
+        else f"{len(left)} of {chosen.clients} clients are left, {chosen.clients_needed} needed"
     )
     raise StageError(
         f"{result.stage}: {what} (on_shortfall = {chosen.on_shortfall})\n{result}", result.results
     )
+
+
+def conclude(session: Session, report: Report) -> None:
+    """End well only if enough clients did each test, as `on_shortfall` says.
+
+    Comes last, when nothing is left to lose: the logs are here, the report is written. A client
+    did what the report counts it in; in a test whose logs no reader knows, such as a ping, what
+    ended with exit status 0.
+
+    Raises:
+        StageError: each test that too few clients did; with every client's result in each test.
+    """
+    chosen = session.settings.parameters
+    read = {
+        note.log.rpartition("/")[2].partition(".")[0]
+        for note in report.logs.logs
+        if note.format not in ("unread", "partial")
+    }
+    results, short = [], []
+    for slot in report.logs.slots:
+        clients = report.summary.clients[report.summary.clients["slot"] == slot.name]
+        did = clients["ok"] | ((slot.name not in read) & (clients["exit_status"] == 0))
+        results += [
+            HostResult(host=host, ok=ok, reason="" if ok else f"{slot.name}: {reason}")
+            for host, ok, reason in zip(clients["host"], did, clients["reason"], strict=True)
+        ]
+        if did.sum() < chosen.clients_needed:
+            short.append(f"{slot.name} was done by {did.sum()} of {chosen.clients} clients")
+    if short:
+        raise StageError(
+            f"tests: {', '.join(short)}, {chosen.clients_needed} needed (on_shortfall = "
+            f"{chosen.on_shortfall}); why stands in {report.run.report_dir / 'index.html'}",
+            results,
+        )

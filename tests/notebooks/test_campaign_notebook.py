@@ -7,9 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from headless import copy_project, papermill
 
+from perfkit import cli, progress
 from perfkit.fleet.local.provider import LocalProvider
+from perfkit.resume import next_phase
 from perfkit.runs import Run, list_runs
 
 
@@ -77,6 +80,30 @@ def test_hosts_without_privilege_run_what_needs_no_tunnel_and_say_so(project: Pa
     assert "left out, hosts cannot have a tunnel: tunnel-tcp" in done.stdout
     assert "cannot run tunnel tests" in done.stdout
     assert left_of(run) == []
+
+
+@pytest.mark.slow
+def test_tests_that_no_client_did_fail_the_notebook_after_its_report_and_are_not_run_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "resources" / "tests" / "direct-tcp").write_text("#!/bin/sh\nexit 3\n")
+    chosen = {"tests": "direct-tcp", "isolation": "loopback", "name": "failing"}
+    done = papermill(project, clients=2, duration_s=1, on_shortfall="go", **chosen)
+    assert done.returncode != 0
+    says = "tests: 01-direct-tcp was done by 0 of 2 clients, 1 needed (on_shortfall = go)"
+    assert says in done.stderr
+    (run,) = list_runs(project / "runs")
+    assert rows_of(run, "tests")[0]["clients_failed"] == "2"
+    assert f"report: {run.report_dir / 'index.html'}" in done.stdout
+    assert left_of(run) == []
+
+    monkeypatch.setenv("PERFKIT_HOME", str(project))
+    timetable = run.timetable_path.stat().st_mtime_ns
+    again = CliRunner().invoke(cli.main, ["run", "--run", "failing"])
+    assert again.exit_code == 1
+    assert again.stderr.startswith(f"perfkit: StageError: {says}")
+    assert run.timetable_path.stat().st_mtime_ns == timetable
+    assert next_phase(run, progress.read(run)) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""What the end of a run says: enough clients did their tests, or an error that tells which lacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from perfkit import phases
+from perfkit.errors import StageError
+from perfkit.session import Session
+from perfkit.settings import Parameters
+from perfkit.testing.runs import Failure, make_run
+
+TWO: Mapping[str, Failure] = {"client-001": "refused", "client-002": "quiet"}
+
+
+def conclude(run_folder: Path, failed: Mapping[str, Failure], **policy: object) -> None:
+    """The end of a run of four clients with one test."""
+    run = make_run(run_folder, clients=4, tests=["direct-tcp"], failed=failed)
+    parameters = Parameters.model_validate({"clients": 4, **policy})
+    session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
+    phases.conclude(cast("Session", session), phases.report(run))
+
+
+def test_by_default_half_of_the_clients_are_enough(tmp_path: Path) -> None:
+    conclude(tmp_path / "run", TWO)
+
+
+@pytest.mark.parametrize(
+    ("policy", "needed"),
+    [({"on_shortfall": "fail"}, 4), ({"quorum": 0.75}, 3)],
+)
+def test_too_few_clients_that_did_a_test_are_an_error_of_one_line_after_the_report(
+    tmp_path: Path, policy: dict[str, object], needed: int
+) -> None:
+    with pytest.raises(StageError) as caught:
+        conclude(tmp_path / "run", TWO, **policy)
+    page = tmp_path / "run" / "report" / "index.html"
+    assert page.exists()
+    rule = policy.get("on_shortfall", "quorum")
+    assert str(caught.value) == (
+        f"tests: 01-direct-tcp was done by 2 of 4 clients, {needed} needed (on_shortfall = {rule}); "
+        f"why stands in {page}"
+    )
+    assert {r.host for r in caught.value.results if not r.ok} == set(TWO)
+
+
+def test_go_asks_for_one_client_in_each_test(tmp_path: Path) -> None:
+    most: dict[str, Failure] = dict.fromkeys(("client-001", "client-002", "client-003"), "quiet")
+    conclude(tmp_path / "run", most, on_shortfall="go")
+    with pytest.raises(StageError, match="1 of 4 clients, 2 needed"):
+        conclude(tmp_path / "again", most, on_shortfall="quorum")
+
+
+def test_a_test_whose_logs_no_reader_knows_is_judged_by_its_exit_status(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=4, tests=["ping"], failed=dict.fromkeys(TWO, "quiet"))
+    for log in run.raw_dir.glob("*/01-ping*.log"):
+        log.unlink() if log.parent.name == "server" else log.write_text("64 bytes from 198.18.0.1")
+    parameters = Parameters.model_validate({"clients": 4, "on_shortfall": "fail"})
+    session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
+    report = phases.report(run)
+    assert list(report.summary.tests["clients_failed"]) == [4]  # nobody saw their traffic
+    phases.conclude(cast("Session", session), report)
