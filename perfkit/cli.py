@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from perfkit import __version__
-from perfkit.errors import PerfkitError, ReleaseError
+from perfkit.errors import LogError, PerfkitError, ReleaseError
 from perfkit.settings import Parameters
 
 if TYPE_CHECKING:
@@ -182,8 +182,15 @@ def read(logs: tuple[Path, ...]) -> None:
     """What is this log file, how many clients does it hold, what is not understood?"""
     from perfkit.logs.describe import describe
 
+    refused = False
     for path in logs:
-        click.echo(describe(path))
+        try:
+            click.echo(describe(path))
+        except LogError as exc:
+            refused = True
+            click.echo(f"{path}: refused: {type(exc).__name__}: {exc.message}", err=True)
+    if refused:
+        sys.exit(1)
 
 
 @main.command()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from perfkit.errors import LogError
 from perfkit.logs.format import Reading
 from perfkit.logs.reader import read
 from perfkit.units import bytes_to_bits, format_rate, format_size
@@ -16,11 +15,12 @@ SHOWN = 5  # lines not understood
 
 
 def describe(path: Path) -> str:
-    """Format, content, notes, and every kind of line not understood; or why it is refused."""
-    try:
-        reading = read(path)
-    except LogError as exc:
-        return f"{path}: refused: {type(exc).__name__}: {exc.message}"
+    """Format, content, notes, and every kind of line not understood.
+
+    Raises:
+        LogError: the file is refused.
+    """
+    reading = read(path)
     rows = f"{len(reading.frame)} rows{', partial' if reading.partial else ''}"
     lines = [f"{path}: {reading.format}, {rows}", *_content(reading)]
     lines += [f"note: {note}" for note in reading.notes]

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from perfkit.cli import main
 from perfkit.logs.describe import describe
 from perfkit.testing.runs import make_run
 
@@ -24,10 +27,18 @@ def test_lines_not_understood_are_counted_and_shown(tmp_path: Path) -> None:
     assert text.count("Segmentation fault") == 5
 
 
-def test_a_file_of_no_known_format_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_of_no_known_format_is_refused_in_one_line_with_status_1_and_the_others_are_shown(
+    tmp_path: Path,
+) -> None:
     poem = tmp_path / "poem.txt"
     poem.write_text("Two roads diverged in a yellow wood\n")
-    assert describe(poem).startswith(f"{poem}: refused: UnknownFormatError: ")
+    run = make_run(tmp_path / "run", clients=1, seed=1)
+    log = run.raw_dir / "client-001" / "01-direct-tcp.log"
+    result = CliRunner().invoke(main, ["read", str(poem), str(log)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{poem}: refused: UnknownFormatError: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout.startswith(f"{log}: iperf2, ")
 
 
 def test_a_monitors_log_says_from_when_to_when(tmp_path: Path) -> None:
