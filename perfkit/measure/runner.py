@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -302,8 +303,13 @@ class _Measurement:
         for role in (Role.CLIENT, Role.SERVER):
             left_s = max(0.0, give_up_s - self.hooks.now())
             hosts = [host for host in alive if host.role is role]
-            self._pass("finish", hosts, finish_host, left_s + self.options.pass_deadline_s)
+            deadline_s = left_s + self.options.pass_deadline_s
+            self._pass("finish", hosts, finish_host, deadline_s, self._collected)
         self.save_clocks()
+
+    def _collected(self, host: Host) -> Path:
+        """Where what a host's tests printed will be: that says more than what configured it."""
+        return self.run.host_raw_dir(host.name)
 
     def break_off(self) -> None:
         """End all that waits or runs on the hosts, failed ones included."""
@@ -339,7 +345,12 @@ class _Measurement:
             write_json(self.run.clocks_path, rows)
 
     def _pass(
-        self, name: str, hosts: Sequence[Host], work: Callable[[Host], None], deadline_s: float
+        self,
+        name: str,
+        hosts: Sequence[Host],
+        work: Callable[[Host], None],
+        deadline_s: float,
+        log_path: Callable[[Host], Path] | None = None,
     ) -> None:
         stage = run_on_hosts(
             name,
@@ -349,7 +360,7 @@ class _Measurement:
             deadline_s=deadline_s,
             on_result=lambda result: self.hooks.on_result(name, result),
             on_expired=self.pool.drop,
-            log_path=self.pool.log_path,
+            log_path=log_path or self.pool.log_path,
         )
         self.results.update({result.host: result for result in stage.results})
 

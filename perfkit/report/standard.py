@@ -232,8 +232,13 @@ def _known(value: Any) -> bool:
 
 def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
     where = {str(h["name"]): str(h["log"]) for h in logs.hosts.to_dict("records")}
+    printed = {note.log for note in logs.logs} | {f"{h}/{slot}.log" for slot, h in logs.messages}
     failed = summary.clients[~summary.clients["ok"]]
-    rows = [{**row, "log": where.get(str(row["host"]), "")} for row in failed.to_dict("records")]
+    rows = []
+    for row in failed.to_dict("records"):
+        log = f"{row['host']}/{row['slot']}.log"
+        known = where.get(str(row["host"]), "")
+        rows.append({**row, "log": f"raw/{log}" if log in printed else known})
     counted = f"{len(rows)} failures." if rows else "No client failed."
     return ReportTable.from_records(
         "failures", "Clients that do not count", columns.FAILURES, rows, counted

@@ -184,6 +184,10 @@ def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
     assert reasons["client-009"].startswith("UnreachableError")
     collected = collect(own.run, fleet.hosts[1:4], slots, pool=fleet.pool, threads=4)
     assert collected.failed == ()  # a failed test's log is collected as well
+    said = {
+        r.host: [log.name for log in sorted(r.log.glob("*.log"))] for r in result.failed if r.log
+    }
+    assert said["client-002"] == ["01-moody.log"]  # what its failure names is there now
     # One that was ended at its limit may have sent all the time; its record says so.
     assert own.events(fleet.client(3), "01-moody")["timed_out"] is True
 

@@ -169,6 +169,15 @@ def test_failed_clients_are_listed_with_reason_and_log(written: Report) -> None:
     assert set(absent["log"]) == {"hosts/client-003/configure.log"}
 
 
+def test_a_client_that_failed_a_test_is_listed_with_what_that_test_printed(
+    written: Report,
+) -> None:
+    rows = written.tables["failures"].to_frame()
+    refused = rows[rows["host"] == "client-002"]["log"].tolist()
+    assert refused == [f"raw/client-002/0{n}-tcp.log" for n in ("1-direct", "2-tunnel")]
+    assert all((written.run.root / log).is_file() for log in refused)
+
+
 def test_a_failed_client_has_no_goodput_in_the_table_of_hosts(written: Report) -> None:
     hosts = written.tables["hosts"].to_frame().set_index("name")
     assert hosts.index[:2].tolist() == ["client-002", "client-003"]
