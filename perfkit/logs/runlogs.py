@@ -59,6 +59,7 @@ class SlotPlan:
 
     Attributes:
         server: Address of a server that is not ours, so it left no log; None = the run's own.
+        server_script: The test runs something on the server, which leaves a log.
     """
 
     name: str
@@ -67,6 +68,7 @@ class SlotPlan:
     duration_s: float
     path: NetworkPath
     server: str | None = None
+    server_script: bool = True
 
     @property
     def end_s(self) -> float:

@@ -173,7 +173,10 @@ class RunReader:
             return None
         path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
         if not path.is_file():
-            text = "the server's log is missing: figures are what the clients' logs say"
+            why = "the server's log is missing"
+            if not slot.server_script:
+                why = "the test has no script for the server, and so no log of it"
+            text = f"{why}: figures are what the clients' logs say"
             self.findings.append(Finding(slot.name, text))
         return self._read_traffic(path, slot.name)
 
@@ -321,4 +324,5 @@ def _slot(record: dict[str, Any]) -> SlotPlan:
         duration_s=float(record["duration_s"]),
         path=NetworkPath(record.get("path", "direct")),
         server=record.get("server"),
+        server_script=bool(record.get("server_script", True)),  # earlier versions did not say
     )

@@ -151,6 +151,7 @@ def timetable_dict(
                 "duration_s": slot.duration_s,
                 "path": slot.test.path.value,
                 "server": slot.test.server,
+                "server_script": slot.test.server_script is not None,
                 "remote_address": remote,
                 "peer_address": peer,
             }

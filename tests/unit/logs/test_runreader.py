@@ -101,6 +101,22 @@ def test_a_stream_of_a_stranger_belongs_to_nobody_and_is_reported(run: Run) -> N
     assert (logs.traffic.loc[logs.traffic["peer_address"] == "192.0.2.9", "host"] == "").all()
 
 
+@pytest.mark.parametrize(
+    ("server_script", "says"),
+    [(True, "the server's log is missing"), (False, "the test has no script for the server")],
+)
+def test_a_log_that_was_never_to_be_is_not_called_missing(
+    run: Run, says: str, *, server_script: bool
+) -> None:
+    timetable = json.loads(run.timetable_path.read_text())
+    timetable["slots"][0]["server_script"] = server_script
+    run.timetable_path.write_text(json.dumps(timetable))
+    (run.host_raw_dir("server") / "01-direct-tcp.server.log").unlink()
+    (found,) = [f for f in read_run(run).findings if "the clients' logs say" in f.text]
+    assert found.where == "01-direct-tcp"
+    assert found.text.startswith(says)
+
+
 def test_what_a_tool_said_went_wrong_is_kept_by_slot_and_host(run: Run) -> None:
     said = read_run(run).messages["01-direct-tcp", "client-002"]
     assert said == "tcp connect failed: Connection refused"

@@ -152,6 +152,7 @@ def test_the_timetable_names_addresses_path_and_starter() -> None:
         "path": "direct",
         "server": None,
         "remote_address": "10.0.0.1",
+        "server_script": True,
         "peer_address": "10.8.0.1",
     }
     other = table["slots"][1]
