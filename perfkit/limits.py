@@ -6,6 +6,7 @@ Both are found before a folder or a host is made for nothing.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 
 from perfkit.errors import ConfigError
@@ -17,12 +18,25 @@ DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 
 
 def require_disk(chosen: Settings) -> None:
-    """Refuse a runs folder that cannot hold the run.
+    """Refuse a runs folder that cannot be made or cannot hold the run.
+
+    Tries it with a temporary folder: that tells more than permissions do.
 
     Raises:
-        ConfigError: with what is needed and what is free.
+        ConfigError: with what is wrong with it, or with what is needed and what is free.
     """
-    existing = next(p for p in (chosen.runs_dir, *chosen.runs_dir.parents) if p.exists())
+    existing = chosen.runs_dir
+    try:
+        existing = next(p for p in (chosen.runs_dir, *chosen.runs_dir.parents) if p.exists())
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as exc:
+        raise ConfigError(
+            "parameters",
+            "runs_dir",
+            str(chosen.runs_dir),
+            f"no folder can be made in {existing} ({exc.strerror})",
+            "set runs_dir to a folder that you may write",
+        ) from exc
     needed_bytes = (chosen.parameters.clients + 1) * DISK_PER_HOST_BYTES
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes:

@@ -226,6 +226,13 @@ def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
     assert not (project / "runs").exists()
 
 
+@pytest.mark.usefixtures("project", "provider")
+@pytest.mark.parametrize("runs_dir", ["/proc/x", __file__, f"{__file__}/x"])
+def test_a_runs_folder_that_cannot_be_made_is_not_called_too_small(runs_dir: str) -> None:
+    with pytest.raises(ConfigError, match=r"no folder can be made in .*; set runs_dir to"):
+        opened(clients=3, runs_dir=runs_dir)
+
+
 @pytest.mark.usefixtures("provider")
 def test_tests_that_outlast_the_hosts_are_refused_before_a_folder_is_made(project: Path) -> None:
     with pytest.raises(ConfigError, match=r"expires_min = 5.* the tests take 20 min .* end before"):
