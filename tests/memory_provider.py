@@ -22,8 +22,6 @@ class MemoryProvider:
         self.preflights: list[int] = []
         self.traits = Traits(
             costs_money=False,
-            needs_root=False,
-            shared_clock=True,
             shared_cpu=True,
             can_tunnel=can_tunnel,
             max_hosts=max_hosts,

@@ -29,8 +29,6 @@ class Traits:
 
     Attributes:
         costs_money: Launching is paid for; caps and confirmation apply.
-        needs_root: The controller needs root, or passwordless sudo.
-        shared_clock: All hosts and the controller read the same clock.
         shared_cpu: All hosts run on the same processors, so a host's CPU is the machine's.
         can_tunnel: Hosts may open /dev/net/tun.
         max_hosts: More than these cannot be had in one run.
@@ -44,8 +42,6 @@ class Traits:
     """
 
     costs_money: bool
-    needs_root: bool
-    shared_clock: bool
     shared_cpu: bool
     can_tunnel: bool
     max_hosts: int

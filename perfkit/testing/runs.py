@@ -146,7 +146,7 @@ def _write_plan(
             "name": "synthetic",
             "created_utc": datetime.fromtimestamp(T0_UTC_S - 60, UTC).isoformat(),
             "parameters": {"clients": len(names), "provider": "synthetic", "seed": seed},
-            "provider_traits": {"shared_cpu": shared_cpu, "shared_clock": False},
+            "provider_traits": {"shared_cpu": shared_cpu},
         },
     )
     hosts = [_host("server", "server", 0, "")]

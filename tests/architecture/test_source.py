@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from perfkit.fleet.provider import Traits
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = sorted((ROOT / "perfkit").rglob("*.py"))
@@ -160,3 +163,13 @@ def test_parsers_do_not_know_each_other() -> None:
             if isinstance(node, ast.ImportFrom)
         }
         assert imported & parsers == set(), name
+
+
+def test_whatever_a_provider_says_of_its_hosts_is_asked_by_somebody() -> None:
+    asked = {
+        node.attr
+        for path in PACKAGE
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("traits")
+    }
+    assert {field.name for field in dataclasses.fields(Traits)} - asked == set()

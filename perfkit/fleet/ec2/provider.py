@@ -101,8 +101,6 @@ class Ec2Provider:
         self._rest = Rest(clock=self._patience.clock)
         self.traits = Traits(
             costs_money=True,
-            needs_root=False,
-            shared_clock=False,
             shared_cpu=False,
             can_tunnel=True,
             max_hosts=MAX_HOSTS,

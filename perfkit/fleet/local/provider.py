@@ -79,8 +79,6 @@ class LocalProvider:
         self.notice = _notice(self.isolation, obstacle)
         self.traits = Traits(
             costs_money=False,
-            needs_root=in_namespaces,
-            shared_clock=True,
             shared_cpu=True,
             can_tunnel=in_namespaces and Path("/dev/net/tun").exists(),
             max_hosts=MAX_HOSTS,

@@ -58,8 +58,6 @@ class StaticProvider:
         self._looks = Looks(self._list.hosts, self._caretakers, self._workdir)
         self.traits = Traits(
             costs_money=False,
-            needs_root=False,
-            shared_clock=False,
             shared_cpu=False,
             can_tunnel=self._list.common.tunnel,
             max_hosts=1 + len(self._list.of_role(Role.CLIENT)),

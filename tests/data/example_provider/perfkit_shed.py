@@ -40,8 +40,6 @@ class ShedProvider:
     notice = "Hosts are sshd processes in a shed on this machine."
     traits = Traits(
         costs_money=False,
-        needs_root=False,
-        shared_clock=True,
         shared_cpu=True,
         can_tunnel=False,
         max_hosts=MAX_HOSTS,

@@ -39,8 +39,6 @@ class MemoryProvider:
     notice = "Hosts in memory, for tests."
     traits = Traits(
         costs_money=False,
-        needs_root=False,
-        shared_clock=True,
         shared_cpu=True,
         can_tunnel=False,
         max_hosts=100,
