@@ -35,6 +35,7 @@ from perfkit.fleet.reap import (
 )
 from perfkit.fleet.static import trust
 from perfkit.fleet.static.trust import ShownKey
+from perfkit.model import HostState
 from perfkit.runs import Run
 
 
@@ -227,5 +228,7 @@ def _progress(run: Run) -> Iterator[str]:
             yield f"  {event.fields['phase']} {how} {after}{why and f': {why}'}"
     table = Inventory.from_events(events)
     counts = ", ".join(f"{n} {state}" for state, n in table.counts().items())
-    yield f"  hosts: {counts or 'none'}"
-    yield from (f"  {line}" for line in failed_lines(table.records()))
+    failed = failed_lines(table.records())
+    gone = len(failed) - table.counts().get(HostState.FAILED, 0)
+    yield f"  hosts: {counts or 'none'}{f', {gone} of them had failed' if gone else ''}"
+    yield from (f"  {line}" for line in failed)

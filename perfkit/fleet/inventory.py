@@ -47,6 +47,11 @@ class HostRecord:
         """It can be connected to: made, and neither failed nor released."""
         return self.host is not None and self.state not in _ENDED
 
+    @property
+    def has_failed(self) -> bool:
+        """It failed, also if it was released since: only who failed has a reason."""
+        return self.state is HostState.FAILED or bool(self.reason)
+
     def to_dict(self) -> dict[str, Any]:
         """As written to hosts.json."""
         return {
@@ -261,5 +266,5 @@ def failed_lines(records: Sequence[HostRecord]) -> list[str]:
     return [
         f"FAILED {r.name}: {r.reason}" + (f" (log: {r.log})" if r.log else "")
         for r in records
-        if r.state is HostState.FAILED
+        if r.has_failed
     ]

@@ -265,6 +265,9 @@ def _hosts(logs: RunLogs, summary: Summary, basis: str) -> ReportTable:
         {**{str(k): v for k, v in host.items()}, **goodput.get(str(host["name"]), {})}
         for host in logs.hosts.to_dict("records")
     ]
+    for host in rows:
+        if host["state"] == "released" and host["reason"]:  # only what failed has a reason
+            host["state"] = "failed (released)"
     rows.sort(key=lambda row: (row["name"] not in failed and not row["reason"], row["name"]))
     caption = (
         f"{len(rows)} hosts; {len(failed)} failed in at least one test. {basis} Goodput in the "

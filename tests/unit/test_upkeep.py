@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,21 @@ def test_status_tells_how_far_the_latest_run_came_and_who_failed(tmp_path: Path)
     assert "1 requested" in text
     assert "client-001" in text
     assert "no answer" in text
+
+
+@pytest.mark.usefixtures("provider")
+def test_status_still_names_who_had_failed_when_all_hosts_are_released(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "demo", {})
+    with contextlib.closing(Journal(run.journal_path)) as book:
+        table = Inventory(book)
+        table.add("server", Role.SERVER)
+        table.add("client-001", Role.CLIENT)
+        table.move("client-001", HostState.FAILED, reason="UnreachableError: no answer")
+        for name in ("server", "client-001"):
+            table.move(name, HostState.RELEASED)
+    text = str(upkeep.status(runs_dir=str(tmp_path)))
+    assert "hosts: 2 released, 1 of them had failed\n" in text
+    assert text.endswith("FAILED client-001: UnreachableError: no answer")
 
 
 @pytest.mark.usefixtures("provider")

@@ -35,6 +35,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Report:
     )
     hosts = json.loads(run.hosts_path.read_text())
     hosts[3]["reason"] = ATTACK
+    hosts[3]["state"] = "released"  # as a failed host ends
     run.hosts_path.write_text(json.dumps(hosts))
     log = run.host_raw_dir("client-001") / "01-direct-tcp.log"
     log.write_text(log.read_text() + "<img src=x onerror=alert(2)> what\n")
@@ -184,6 +185,12 @@ def test_a_failed_client_has_no_goodput_in_the_table_of_hosts(written: Report) -
     assert hosts.loc["client-002", "01-direct-tcp"] is None or pd.isna(
         hosts.loc["client-002", "01-direct-tcp"]
     )
+
+
+def test_a_host_that_had_failed_when_it_was_released_is_shown_as_failed(written: Report) -> None:
+    states = written.tables["hosts"].to_frame().set_index("name")["state"]
+    assert states["client-003"] == "failed (released)"
+    assert set(states.drop("client-003")) == {"released"}
 
 
 def test_a_terminal_gets_warnings_and_the_tables_within_its_width(written: Report) -> None:
