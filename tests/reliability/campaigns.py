@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,3 +178,27 @@ def recipes_repeated(run: Run) -> int:
 def times_armed(run: Run) -> int:
     """How often the tests of a run were started."""
     return sum(event.kind == "armed" for event in journal.read(run.journal_path).events)
+
+
+def problems_of(campaign: Campaign, expected: Sequence[tuple[str, ...]]) -> list[str]:
+    """What is not as an undisturbed campaign leaves it: one run, its tables, nothing twice."""
+    runs = campaign.runs()
+    if len(runs) != 1:
+        return [f"{len(runs)} runs instead of one: {[run.id for run in runs]}"]
+    (run,) = runs
+    found = []
+    if shape_of(run) != list(expected):
+        found.append(f"other tables: {shape_of(run)}")
+    if not (run.tables_dir / "tests.parquet").exists():
+        found.append("no frames beside the tables")
+    if left_of(run):
+        found.append(f"left behind: {left_of(run)}")
+    if recipes_repeated(run):
+        found.append(f"{recipes_repeated(run)} recipes repeated")
+    if times_armed(run) != 1:
+        found.append(f"tests started {times_armed(run)} times")
+    with tempfile.TemporaryDirectory() as folder:
+        again = tables_from_raw(run, Path(folder))
+    now = tables_of(run)
+    found += [f"{name}: not what the raw logs give" for name in now if now[name] != again.get(name)]
+    return found

@@ -18,17 +18,7 @@ from random import Random
 
 from perfkit import progress
 
-from .campaigns import (
-    Campaign,
-    left_of,
-    make_project,
-    recipes_repeated,
-    shape_of,
-    tables_from_raw,
-    tables_of,
-    times_armed,
-    turning_points,
-)
+from .campaigns import Campaign, make_project, problems_of, shape_of, turning_points
 from .experiment import Experiment, Outcome
 
 
@@ -75,7 +65,7 @@ def _try(
         phases.append(_phase_of(campaign))
     else:
         campaign.finish()
-    problems = [f"{campaign.name}: {text}" for text in _problems(campaign, expected)]
+    problems = [f"{campaign.name}: {text}" for text in problems_of(campaign, expected)]
     print(f"  {campaign.name}: killed in {phases}, {time.monotonic() - started:.0f} s", problems)
     for made in campaign.runs() if not problems else []:
         shutil.rmtree(made.root)
@@ -91,29 +81,6 @@ def _phase_of(campaign: Campaign) -> str:
     runs = campaign.runs()
     done = progress.read(runs[-1]) if runs else None
     return (done.under_way or "between phases") if done else "start"
-
-
-def _problems(campaign: Campaign, expected: list[tuple[str, ...]]) -> list[str]:
-    runs = campaign.runs()
-    if len(runs) != 1:
-        return [f"{len(runs)} runs instead of one: {[run.id for run in runs]}"]
-    (run,) = runs
-    found = []
-    if shape_of(run) != expected:
-        found.append(f"other tables: {shape_of(run)}")
-    if not (run.tables_dir / "tests.parquet").exists():
-        found.append("no frames beside the tables")
-    if left_of(run):
-        found.append(f"left behind: {left_of(run)}")
-    if recipes_repeated(run):
-        found.append(f"{recipes_repeated(run)} recipes repeated")
-    if times_armed(run) != 1:
-        found.append(f"tests started {times_armed(run)} times")
-    with tempfile.TemporaryDirectory() as folder:
-        again = tables_from_raw(run, Path(folder))
-    now = tables_of(run)
-    found += [f"{name}: not what the raw logs give" for name in now if now[name] != again.get(name)]
-    return found
 
 
 EXPERIMENT = Experiment(
