@@ -64,8 +64,8 @@ class _State:
     notes: list[str] = field(default_factory=list)
     misfits: list[tuple[int, str, int, int]] = field(default_factory=list)
     runs: int = 0
-    last_ns: int = 0  # the stamp of the last row, and the step before it
-    step_ns: int = 0
+    last_ns: int = 0  # the stamp of the last row
+    dt_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # the block's steps
 
 
 def sniff(head: bytes) -> bool:
@@ -284,7 +284,8 @@ def _gaps(
         return gaps, pd.DatetimeIndex([pd.NaT] * count, tz="UTC").as_unit("ns"), 1
     first, readable = 1, _fill_stamps(moments, state.notes)
     if block.goes_on and state.last_ns:
-        first = int(not 0 < moments[0] - state.last_ns <= 1.5 * state.step_ns)
+        step_ns = np.nanmedian(state.dt_s) * NS_PER_S
+        first = int(not 0 < moments[0] - state.last_ns <= 1.5 * step_ns)
     if first == 0:
         moments = np.concatenate([[state.last_ns], moments])
     gaps = intervals(moments, real_rates=block.tool == "pcp-dstat")
@@ -292,7 +293,7 @@ def _gaps(
     state.notes.extend(gaps.notes)
     if len(moments) > 1:
         state.last_ns = int(moments[-1])
-        state.step_ns = int(np.nanmedian(gaps.dt_s) * NS_PER_S)
+        state.dt_s = gaps.dt_s
     return gaps, pd.DatetimeIndex(moments[1:], tz="UTC").as_unit("ns"), first
 
 

@@ -9,6 +9,7 @@ whole group that had no figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from perfkit.logs.dstat_heads import TIMES, Block
-from perfkit.logs.dstat_ondisk import PlainRows
+from perfkit.logs.dstat_ondisk import count_commas
 from perfkit.logs.format import UnparsedLines
 
 _BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
@@ -102,17 +104,47 @@ def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
         OSError: it cannot be read.
     """
     plan = _plan(head, block)
-    lines = _first_lines(head, block.start, block.end) or [b""]
-    whole = _whole_numbers(lines, plan)
-    for tried in (whole, frozenset[int]()) if whole else (whole,):
-        with PlainRows(path, block.start) as rows:
-            source = pa.PythonFile(rows, mode="r")
-            columns = _read_at_once(source, plan, lines[0], use_threads=True, whole=tried)
-            if not rows.are_plain:
-                return None
-        if columns is not None:
-            return Table(columns=columns, texts=plan.texts)
-    return None
+    first = next(iter(_first_lines(head, block.start, block.end)), b"")
+    width = _printed_width(plan, first)
+    with ThreadPoolExecutor(1) as beside:
+        commas = beside.submit(count_commas, path, block.start)
+        frame = _read_from_disk(path, head.count(b"\n", 0, block.start), width, plan)
+        if frame is None or commas.result() != len(frame) * (width - 1):
+            return None
+    columns: Cells = [
+        pa.array(frame[place], pa.string()) if plan.is_text(place) else _own(frame[place])
+        for place in range(plan.width)
+    ]
+    return Table(columns=columns, texts=plan.texts)
+
+
+def _own(column: pd.Series[Any]) -> NDArray[np.float64]:
+    """The figures of a frame that is nobody else's, so that they may be written to."""
+    values: NDArray[np.float64] = column.to_numpy(dtype=np.float64)
+    values.flags.writeable = True
+    return values
+
+
+def _read_from_disk(path: Path, head_lines: int, width: int, plan: _Plan) -> pd.DataFrame | None:
+    """The rows below a head; None when a cell is not what its column holds, or a row is too long.
+
+    A row that is too short gets empty cells here.
+    """
+    try:
+        frame = pd.read_csv(
+            path,
+            skiprows=head_lines,
+            header=None,
+            names=list(range(width)),
+            dtype=dict.fromkeys(plan.times | plan.texts, str),  # whole numbers are faster as such
+            na_values=[""],
+            keep_default_na=False,
+            engine="c",
+        )
+    except (ValueError, OverflowError):
+        return None
+    figures = (place for place in range(width) if not plan.is_text(place))
+    return frame if all(frame[place].dtype.kind in "iuf" for place in figures) else None
 
 
 def _plan(data: bytes, block: Block) -> _Plan:
@@ -140,16 +172,6 @@ def _first_lines(data: bytes, start: int, end: int) -> list[bytes]:
     return lines
 
 
-def _whole_numbers(lines: Sequence[bytes], plan: _Plan) -> frozenset[int]:
-    """The columns that seem to have no decimals."""
-    rows = [cells for cells in (line.split(b",") for line in lines) if len(cells) >= plan.width]
-    return frozenset(
-        place
-        for place in range(plan.width)
-        if not plan.is_text(place) and all(cells[place].isdigit() for cells in rows)
-    )
-
-
 def _is_text(cells: Sequence[bytes]) -> bool:
     filled = [cell for cell in cells if cell.strip()]
     return sum(_number(cell) is None for cell in filled) * 2 > len(filled)
@@ -162,25 +184,19 @@ def _number(cell: bytes) -> float | None:
         return None
 
 
-def _read_at_once(
-    rows: pa.Buffer | pa.NativeFile,
-    plan: _Plan,
-    first: bytes,
-    *,
-    use_threads: bool,
-    whole: frozenset[int] = frozenset(),
-) -> Cells | None:
+def _printed_width(plan: _Plan, first: bytes) -> int:
+    """Cells a row: a dstat whose terminal is too narrow ends each with one comma too many."""
+    return plan.width + (first.count(b",") == plan.width and first.endswith(b","))
+
+
+def _read_at_once(rows: pa.Buffer, plan: _Plan, first: bytes, *, use_threads: bool) -> Cells | None:
     """All rows by Arrow; None when one does not fit.
 
     Args:
         first: The first of the rows.
-        whole: Places of columns without decimals, which are faster to read.
     """
-    # A dstat whose terminal is too narrow ends each row with one comma too many.
-    columns = plan.width + (first.count(b",") == plan.width and first.endswith(b","))
-    names = [str(place) for place in range(columns)]
-    types = {n: pa.int64() if int(n) in whole else pa.float64() for n in names}
-    types |= {str(place): pa.string() for place in plan.times | plan.texts}
+    names = [str(place) for place in range(_printed_width(plan, first))]
+    types = {n: pa.string() if plan.is_text(int(n)) else pa.float64() for n in names}
     try:
         table = pa_csv.read_csv(
             rows,
