@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from perfkit.logs.dstat_fit import Fitter
 from perfkit.logs.dstat_heads import TIMES, Block
 from perfkit.logs.dstat_ondisk import count_commas
 from perfkit.logs.format import UnparsedLines
@@ -30,7 +30,6 @@ from perfkit.logs.format import UnparsedLines
 _BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
 _PARTS = 16  # what rows that do not fit are divided into, to find those that do
 _SINGLY_BYTES = 4000  # below this Arrow is no faster
-_WIDEST = 200  # cells, so that a damaged head cannot make the search deep
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
 Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
 
@@ -104,12 +103,17 @@ def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
         OSError: it cannot be read.
     """
     plan = _plan(head, block)
-    first = next(iter(_first_lines(head, block.start, block.end)), b"")
-    width = _printed_width(plan, first)
+    lines = _first_lines(head, block.start, block.end) or [b""]
+    width, skipped = _printed_width(plan, lines[0]), head.count(b"\n", 0, block.start)
+    texts = dict.fromkeys(plan.times | plan.texts, "str")
+    floats = dict.fromkeys(range(width), "float64") | texts
+    likely = floats | dict.fromkeys(_whole_numbers(lines, plan), "int64")  # they are faster to read
     with ThreadPoolExecutor(1) as beside:
         commas = beside.submit(count_commas, path, block.start)
-        frame = _read_from_disk(path, head.count(b"\n", 0, block.start), width, plan)
-        if frame is None or commas.result() != len(frame) * (width - 1):
+        frame = _read_from_disk(path, skipped, likely)
+        if frame is None and likely != floats and commas.result() is not None:
+            frame = _read_from_disk(path, skipped, floats)
+        if frame is None or frame.empty or commas.result() != len(frame) * (width - 1):
             return None
     columns: Cells = [
         pa.array(frame[place], pa.string()) if plan.is_text(place) else _own(frame[place])
@@ -125,26 +129,24 @@ def _own(column: pd.Series[Any]) -> NDArray[np.float64]:
     return values
 
 
-def _read_from_disk(path: Path, head_lines: int, width: int, plan: _Plan) -> pd.DataFrame | None:
+def _read_from_disk(path: Path, head_lines: int, types: dict[int, str]) -> pd.DataFrame | None:
     """The rows below a head; None when a cell is not what its column holds, or a row is too long.
 
     A row that is too short gets empty cells here.
     """
     try:
-        frame = pd.read_csv(
+        return pd.read_csv(
             path,
             skiprows=head_lines,
             header=None,
-            names=list(range(width)),
-            dtype=dict.fromkeys(plan.times | plan.texts, str),  # whole numbers are faster as such
+            names=list(types),
+            dtype=types,
             na_values=[""],
             keep_default_na=False,
             engine="c",
         )
     except (ValueError, OverflowError):
         return None
-    figures = (place for place in range(width) if not plan.is_text(place))
-    return frame if all(frame[place].dtype.kind in "iuf" for place in figures) else None
 
 
 def _plan(data: bytes, block: Block) -> _Plan:
@@ -170,6 +172,16 @@ def _first_lines(data: bytes, start: int, end: int) -> list[bytes]:
         lines.append(data[start:line_end].strip())
         start = line_end
     return lines
+
+
+def _whole_numbers(lines: Sequence[bytes], plan: _Plan) -> frozenset[int]:
+    """The columns that seem to have no decimals."""
+    rows = [cells for cells in (line.split(b",") for line in lines) if len(cells) >= plan.width]
+    return frozenset(
+        place
+        for place in range(plan.width)
+        if not plan.is_text(place) and all(cells[place].isdigit() for cells in rows)
+    )
 
 
 def _is_text(cells: Sequence[bytes]) -> bool:
@@ -244,7 +256,7 @@ class _Rows:
     ) -> None:
         self._data, self._plan = data, plan
         self._line_numbers, self._unparsed = line_numbers, unparsed
-        self._fitter = _Fitter(plan)
+        self._fitter = Fitter(plan.spans, absent_groups=plan.absent_groups)
 
     def read(self, start: int, end: int) -> list[Cells]:
         """The cells of the rows between two bytes, part by part."""
@@ -319,80 +331,3 @@ def _row(cells: list[bytes], plan: _Plan) -> list[float | str | None] | None:
                 return None
             row.append(number)
     return row
-
-
-class _Fitter:
-    """Gives a row's cells to the columns.
-
-    pcp-dstat writes one empty cell for a group that had no figures, whatever the group's width.
-    Which groups those are follows from where the empty cells are, once for each such pattern.
-    """
-
-    def __init__(self, plan: _Plan) -> None:
-        self._plan = plan
-        self._known: dict[tuple[bool, ...], list[int] | None] = {}
-
-    def fit(self, cells: list[bytes]) -> list[bytes] | None:
-        """As many cells as columns; None when there is no one way to that."""
-        width = self._plan.width
-        while len(cells) > width and not cells[-1].strip():
-            cells.pop()
-        if len(cells) == width:
-            return cells
-        if len(cells) > width or not self._plan.absent_groups:
-            return None
-        pattern = tuple(not cell.strip() for cell in cells)
-        if pattern not in self._known:
-            self._known[pattern] = _places(pattern, self._plan.spans)
-        places = self._known[pattern]
-        return None if places is None else [b"" if p < 0 else cells[p] for p in places]
-
-
-def _places(empty: tuple[bool, ...], spans: tuple[int, ...]) -> list[int] | None:
-    """For each column the cell it has, or -1; None when there is no way or more than one.
-
-    Groups are read as filled or empty as a whole if that is possible. Ways that differ only in
-    which empty cell is whose are one: the columns are empty either way.
-    """
-    if len(empty) > _WIDEST:
-        return None
-    for mixed in (False, True):
-        ways = _ways(empty, spans, mixed=mixed)
-        if ways:
-            return ways[0] if ways[0] == ways[1] else None
-    return None
-
-
-def _ways(empty: tuple[bool, ...], spans: tuple[int, ...], *, mixed: bool) -> list[list[int]]:
-    """The first and the last way to give cells to groups; none when there is none.
-
-    Args:
-        mixed: A group may have figures and empty cells beside each other.
-    """
-
-    def is_full(span: int, cell: int) -> bool:
-        own = empty[cell : cell + spans[span]]
-        whole = len(own) == spans[span] and (mixed or all(own) or not any(own))
-        return whole and fits(span + 1, cell + spans[span])
-
-    def is_absent(span: int, cell: int) -> bool:
-        return empty[cell] and fits(span + 1, cell + 1)
-
-    @cache
-    def fits(span: int, cell: int) -> bool:
-        if span == len(spans) or cell >= len(empty):
-            return span == len(spans) and cell == len(empty)
-        return is_full(span, cell) or is_absent(span, cell)
-
-    def way(*, full_first: bool) -> list[int]:
-        places, cell = list[int](), 0
-        for span, columns in enumerate(spans):
-            if is_full(span, cell) and (full_first or not is_absent(span, cell)):
-                places += [-1 if empty[c] else c for c in range(cell, cell + columns)]
-                cell += columns
-            else:
-                places += [-1] * columns
-                cell += 1
-        return places
-
-    return [way(full_first=True), way(full_first=False)] if fits(0, 0) else []
