@@ -187,7 +187,7 @@ def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
     said = {
         r.host: [log.name for log in sorted(r.log.glob("*.log"))] for r in result.failed if r.log
     }
-    assert said["client-002"] == ["01-moody.log"]  # what its failure names is there now
+    assert "01-moody.log" in said["client-002"]  # what its failure names is there now
     # One that was ended at its limit may have sent all the time; its record says so.
     assert own.events(fleet.client(3), "01-moody")["timed_out"] is True
 
