@@ -118,8 +118,8 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
         )
     if figure("clients_starved") > 0:
         texts.append(
-            f"{figure('clients_starved'):.0f} clients moved less than 1 % of the median client in the "
-            "steady window: starved, or connected late; they are in the means and Jain's index"
+            f"{figure('clients_starved'):.0f} clients moved nothing in the steady window, or less than 1 % "
+            "of the median client: starved, or connected late; they are in the means and Jain's index"
         )
     return [Finding(str(row["slot"]), text) for text in texts]
 

@@ -246,14 +246,15 @@ class _Measurement:
             self.clocks = list(self.run.load_json(self.run.clocks_path))
 
     def _choose_t0(self) -> float:
-        """As soon as all can be armed: arming is one round trip, making ready was several.
+        """As soon as all can be armed.
 
-        The time of that pass is reckoned from the hosts that made it, because one that hung
-        until its time limit says nothing about the others. The slowest of them twice over is the
-        reserve: a busy machine is slow in both passes.
+        Arming is one round trip where making ready was several, but hosts that are armed begin to
+        wait, which on a shared machine the others feel: so a whole pass is allowed for it. That is
+        reckoned from the hosts that made it, because one that hung until its time limit says nothing
+        about the others. The slowest of them twice over is the reserve.
         """
         took_s = [self.results[host.name].elapsed_s for host in self.alive]
-        pass_s = 0.75 * sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
+        pass_s = sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
         lead_s = SERVER_LEAD_S + ARM_MARGIN_S + ARM_RESERVE_S + pass_s
         return self.starter.first_t0_s(self.hooks.now() + lead_s)
 
