@@ -191,8 +191,7 @@ def _findings(
     logs: RunLogs, events: pd.DataFrame, clients: pd.DataFrame, server: dict[str, object]
 ) -> list[Finding]:
     texts = []
-    well = (logs.hosts["state"] != "failed") & (logs.hosts["reason"] == "")  # also once released
-    up = set(logs.hosts.loc[well, "name"])
+    up = set(logs.hosts.loc[logs.hosts["state"] != "failed", "name"])
     absent = clients.loc[~clients["connected"] & clients["host"].isin(up), "host"]
     if len(absent) and not logs.vpn.clients.empty:
         texts.append(f"not connected in the server's last status: {_named(absent)}")
