@@ -1,22 +1,20 @@
 """Large monitors' logs that need not be loaded: one head, then rows that need no cleaning.
 
 To load a file costs more than to look through it: memory that was never used is dearer than the
-bytes that go into it. So pandas takes the rows from the disk, on all cores; whether they are plain
-rows, and whether each has all its cells, is looked up beside that.
+bytes that go into it. So Arrow takes the rows from the disk, and each piece is looked through on
+its way for whatever would make it anything but plain rows.
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-
-import numpy as np
 
 from perfkit.logs.dstat_heads import Block, find_blocks
 from perfkit.logs.format import clean
 
 _HEAD_BYTES = 100_000
-_PIECE_BYTES = 250_000  # stays in a processor's cache
-# Of other heads or of text, of what `clean` takes away, and of hexadecimal numbers.
+# Of other heads or of text, of what `clean` takes away, and of numbers Arrow reads as hexadecimal.
 _NOT_PLAIN = b'"\0\x1b\rxX'
 
 
@@ -32,21 +30,32 @@ def find_only_block(path: Path) -> tuple[bytes, Block] | None:
     return (head, blocks[0]) if len(blocks) == 1 else None
 
 
-def count_commas(path: Path, start: int) -> int | None:
-    """The commas in a file's rows; None when those are not plain: to be cleaned, a head, or cut.
+class PlainRows(io.RawIOBase):
+    """The rows of a file; whoever reads them all knows whether they are plain.
 
-    Args:
-        start: The byte at which the rows begin.
-
-    Raises:
-        OSError: it cannot be read.
+    Attributes:
+        are_plain: None of what was read yet needs cleaning or is a head, and it ends with a line.
     """
-    commas, last = 0, b"\n"
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        while piece := file.read(_PIECE_BYTES):
-            if any(byte in piece for byte in _NOT_PLAIN):
-                return None
-            commas += int(np.count_nonzero(np.frombuffer(piece, dtype=np.uint8) == ord(",")))
-            last = piece[-1:]
-    return commas if last == b"\n" else None
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._file.seek(start)
+        self.are_plain = True
+        self._last = b"\n"
+
+    def readable(self) -> bool:
+        """A file to read from."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; none at the end, or as soon as they are not plain."""
+        piece = self._file.read(size) if self.are_plain else b""
+        if any(byte in piece for byte in _NOT_PLAIN) or not (piece or self._last == b"\n"):
+            self.are_plain = False
+        self._last = piece[-1:] or self._last
+        return piece
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()

@@ -9,14 +9,12 @@ whole group that had no figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -24,7 +22,7 @@ from numpy.typing import NDArray
 
 from perfkit.logs.dstat_fit import Fitter
 from perfkit.logs.dstat_heads import TIMES, Block
-from perfkit.logs.dstat_ondisk import count_commas
+from perfkit.logs.dstat_ondisk import PlainRows
 from perfkit.logs.format import UnparsedLines
 
 _BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
@@ -104,49 +102,16 @@ def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
     """
     plan = _plan(head, block)
     lines = _first_lines(head, block.start, block.end) or [b""]
-    width, skipped = _printed_width(plan, lines[0]), head.count(b"\n", 0, block.start)
-    texts = dict.fromkeys(plan.times | plan.texts, "str")
-    floats = dict.fromkeys(range(width), "float64") | texts
-    likely = floats | dict.fromkeys(_whole_numbers(lines, plan), "int64")  # they are faster to read
-    with ThreadPoolExecutor(1) as beside:
-        commas = beside.submit(count_commas, path, block.start)
-        frame = _read_from_disk(path, skipped, likely)
-        if frame is None and likely != floats and commas.result() is not None:
-            frame = _read_from_disk(path, skipped, floats)
-        if frame is None or frame.empty or commas.result() != len(frame) * (width - 1):
-            return None
-    columns: Cells = [
-        pa.array(frame[place], pa.string()) if plan.is_text(place) else _own(frame[place])
-        for place in range(plan.width)
-    ]
-    return Table(columns=columns, texts=plan.texts)
-
-
-def _own(column: pd.Series[Any]) -> NDArray[np.float64]:
-    """The figures of a frame that is nobody else's, so that they may be written to."""
-    values: NDArray[np.float64] = column.to_numpy(dtype=np.float64)
-    values.flags.writeable = True
-    return values
-
-
-def _read_from_disk(path: Path, head_lines: int, types: dict[int, str]) -> pd.DataFrame | None:
-    """The rows below a head; None when a cell is not what its column holds, or a row is too long.
-
-    A row that is too short gets empty cells here.
-    """
-    try:
-        return pd.read_csv(
-            path,
-            skiprows=head_lines,
-            header=None,
-            names=list(types),
-            dtype=types,
-            na_values=[""],
-            keep_default_na=False,
-            engine="c",
-        )
-    except (ValueError, OverflowError):
-        return None
+    whole = _whole_numbers(lines, plan)
+    for tried in (whole, frozenset[int]()) if whole else (whole,):
+        with PlainRows(path, block.start) as rows:
+            source = pa.PythonFile(rows, mode="r")
+            columns = _read_at_once(source, plan, lines[0], use_threads=True, whole=tried)
+            if not rows.are_plain:
+                return None
+        if columns is not None:
+            return Table(columns=columns, texts=plan.texts)
+    return None
 
 
 def _plan(data: bytes, block: Block) -> _Plan:
@@ -196,19 +161,25 @@ def _number(cell: bytes) -> float | None:
         return None
 
 
-def _printed_width(plan: _Plan, first: bytes) -> int:
-    """Cells a row: a dstat whose terminal is too narrow ends each with one comma too many."""
-    return plan.width + (first.count(b",") == plan.width and first.endswith(b","))
-
-
-def _read_at_once(rows: pa.Buffer, plan: _Plan, first: bytes, *, use_threads: bool) -> Cells | None:
+def _read_at_once(
+    rows: pa.Buffer | pa.NativeFile,
+    plan: _Plan,
+    first: bytes,
+    *,
+    use_threads: bool,
+    whole: frozenset[int] = frozenset(),
+) -> Cells | None:
     """All rows by Arrow; None when one does not fit.
 
     Args:
         first: The first of the rows.
+        whole: Places of columns without decimals, which are faster to read.
     """
-    names = [str(place) for place in range(_printed_width(plan, first))]
-    types = {n: pa.string() if plan.is_text(int(n)) else pa.float64() for n in names}
+    # A dstat whose terminal is too narrow ends each row with one comma too many.
+    columns = plan.width + (first.count(b",") == plan.width and first.endswith(b","))
+    names = [str(place) for place in range(columns)]
+    types = {n: pa.int64() if int(n) in whole else pa.float64() for n in names}
+    types |= {str(place): pa.string() for place in plan.times | plan.texts}
     try:
         table = pa_csv.read_csv(
             rows,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from log_damage import mutations
 
 from perfkit.logs import dstat, registry
 from perfkit.logs.format import clean
@@ -97,3 +98,17 @@ def test_real_files_come_out_the_same_both_ways(path: Path) -> None:
         loaded = dstat.parse(clean(path.read_bytes()), path)
         pd.testing.assert_frame_equal(unloaded.frame, loaded.frame)
         assert unloaded.notes == loaded.notes
+
+
+@pytest.mark.parametrize("name", ["missed.csv", "bits.csv", "printed-time.csv"])
+def test_damaged_files_come_out_the_same_both_ways_or_are_left_to_those_who_load_them(
+    name: str, tmp_path: Path
+) -> None:
+    path, unloaded = tmp_path / name, 0
+    for damaged in mutations((DATA / name).read_bytes(), 150, seed=7):
+        path.write_bytes(damaged)
+        reading = dstat.parse_file(path)
+        if reading is not None:
+            unloaded += 1
+            pd.testing.assert_frame_equal(reading.frame, dstat.parse(damaged, path).frame)
+    assert unloaded > 3
