@@ -242,6 +242,18 @@ def test_finish_ends_a_server_that_has_nothing_left_to_serve(workdir: Workdir) -
     assert workdir.log("01-s.server") == "ready\nsummary\n"
 
 
+def test_a_waiter_that_was_being_started_while_all_were_stopped_finds_no_order(
+    workdir: Workdir,
+) -> None:
+    workdir.script("late", "echo must not run")
+    order, _ = workdir.order("01-late", "late", in_s=0.1)
+    assert workdir.run("run-slot", "stop") == (0, "")
+    status, output = workdir.run("run-slot", order)
+    assert status == 1
+    assert "01-late.client.order: cannot be read" in output
+    assert not list((workdir.root / "logs").iterdir())
+
+
 def test_stop_leaves_a_process_alone_that_only_has_the_waiters_number(workdir: Workdir) -> None:
     other = subprocess.Popen(["sleep", "30"])
     try:
