@@ -62,7 +62,7 @@ class Parameters(BaseModel):
     quorum: float = Field(0.5, gt=0, le=1, description="share of the clients that is enough")
     segments: Literal["events", "auto"] = Field(
         "events",
-        description="what chooses the windows before you do in 05_segments: events or auto (guesses)",
+        description="who draws windows before you in 05_segments: events or auto (guesses)",
     )
     threads: int = Field(0, ge=0, le=512, description="configurer threads; 0: as ssh.conf says")
     expires_min: float = Field(
