@@ -44,8 +44,9 @@ def test_a_campaign_measures_every_client_beside_and_through_the_tunnel(project:
         assert counts == ["3", "3", "0"]
         assert 4.5 < float(row["window_s"]) <= 5
     direct, tunnel = tests
-    # The NIC counted what the receiver got plus headers; in the tunnel also what was sent again.
-    assert 1.0 < float(direct["nic_ratio"]) < 1.15
+    # The NIC counted what the receiver got plus headers, of segments of 64 kB next to nothing; in the
+    # tunnel also what was sent again. The monitor's ticks are late by some ms of five seconds.
+    assert 0.97 < float(direct["nic_ratio"]) < 1.15
     assert 1.03 < float(tunnel["nic_ratio"]) < 1.5
     assert float(tunnel["vs_direct"]) < 1
     assert float(tunnel["openvpn_cpu_s_per_gbit"]) > 0

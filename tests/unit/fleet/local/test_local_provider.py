@@ -21,7 +21,6 @@ def test_auto_falls_back_to_loopback_and_says_why(monkeypatch: pytest.MonkeyPatc
     provider = LocalProvider()
     assert provider.isolation == "loopback"
     assert not provider.traits.can_tunnel
-    assert not provider.traits.needs_root
     assert "neither root nor passwordless sudo" in provider.notice
     assert "cannot run tunnel tests" in provider.notice
 
@@ -30,7 +29,7 @@ def test_auto_takes_namespaces_where_they_can_be_had(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(namespaces, "why_not", lambda: None)
     provider = LocalProvider()
     assert provider.isolation == "namespaces"
-    assert provider.traits.needs_root
+    assert provider.traits.can_tunnel
 
 
 def test_namespaces_without_privileges_are_refused_before_anything_is_made(
