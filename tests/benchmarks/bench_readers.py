@@ -5,7 +5,8 @@
 Logs are made in the text of the real tools from a seed. Contestants take turns, so that what else
 the machine does hits both; a ratio is the median over the turns. Processor time is printed beside
 the clock's: on a machine with other work, whoever uses all cores pays more on the clock. That is
-ours, and from 3.1 on pandas' C engine too, which then is about twice as fast as it was.
+ours, and from 3.1 on pandas' C engine too, which then is about twice as fast as it was; so it is
+measured on one thread as well.
 """
 
 from __future__ import annotations
@@ -156,16 +157,23 @@ def show_load() -> Iterator[None]:
 
 def test_a_large_dool_file_beside_pandas(dool: tuple[Path, int]) -> None:
     path, head_lines = dool
-    ours, theirs, ratio = side_by_side(
-        lambda: read(path),
-        lambda: pd.read_csv(path, skiprows=head_lines, header=None, engine="c"),
-    )
+
+    def by_pandas() -> object:
+        return pd.read_csv(path, skiprows=head_lines, header=None, engine="c")
+
+    def by_one_thread() -> object:
+        with pd.option_context("mode.max_threads", 1):
+            return by_pandas()
+
     size = path.stat().st_size / MB
-    say(
-        f"\ndool, {size:.0f} MB: {ours:.3f} s ({size / ours:.0f} MB/s), pandas.read_csv "
-        f"{theirs:.3f} s, ratio {ratio:.2f} (target {DSTAT_TARGET})"
-    )
-    assert ratio <= DSTAT_TARGET
+    ratios = {}
+    for name, theirs in {"on one thread": by_one_thread, "as it is": by_pandas}.items():
+        ours_s, theirs_s, ratios[name] = side_by_side(lambda: read(path), theirs)
+        say(
+            f"\ndool, {size:.0f} MB: {ours_s:.3f} s ({size / ours_s:.0f} MB/s), pandas.read_csv {name} "
+            f"{theirs_s:.3f} s, ratio {ratios[name]:.2f} (target {DSTAT_TARGET})"
+        )
+    assert ratios["as it is"] <= DSTAT_TARGET
 
 
 def test_a_large_dool_file_with_damage(dool: tuple[Path, int], tmp_path: Path) -> None:
