@@ -114,9 +114,11 @@ def test_a_campaign_killed_on_its_hosts_is_taken_up_with_the_same_instances(
     project: Path, cloud: Cloud, tmp_path: Path
 ) -> None:
     campaign = Campaign(project, "again", provider="ec2", tests="direct-tcp")
-    assert campaign.kill_after(turn=2, delay_s=2.0)  # turns: launch begins, configure begins
+    process = campaign.start()
+    assert wait_until(lambda: len(cloud.aws.alive()) == 3, 60), campaign.log.read_text()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
     before = cloud.aws.alive()
-    assert len(before) == 3
     campaign.finish()
     (run,) = campaign.runs()
     assert shape_of(run) == [("01-direct-tcp", "2", "2", "0")]

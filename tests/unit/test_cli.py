@@ -54,7 +54,7 @@ def test_an_unknown_command_is_a_usage_error() -> None:
         (["launch", "--provider", "lokal"], "did you mean 'local'"),
         (["run", "--tests", "direct-tpc"], "did you mean 'direct-tcp'"),
         (["run", "--starter", "chance"], "starter"),
-        (["run", "--segments", "saved"], "before you do in 05_segments: events or auto"),
+        (["run", "--segments", "saved"], "before you in 05_segments: events or auto"),
     ],
 )
 def test_bad_input_is_one_line_and_status_1_and_nothing_is_launched(
