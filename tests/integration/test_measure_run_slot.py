@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured_fleet import TICK_S
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 NS = 10**9
-TICK_S = 0.005  # the mark's time stamp has the kernel's tick as its resolution
 
 
 class Workdir:
@@ -126,7 +126,7 @@ def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workd
     start_s = start_ns / NS
     assert (status, output) == (0, "")
     assert workdir.log("01-hello") == "127.0.0.1 10.8.0.1 1\n"
-    assert start_s - TICK_S < events["start_utc_s"] < start_s + 0.25
+    assert start_s - TICK_S < events["start_utc_s"] < start_s + 0.5
     assert float((workdir.root / "began").read_text()) > start_s
     assert events["start_utc_s"] - TICK_S < events["last_output_utc_s"]
     assert events["last_output_utc_s"] + 0.3 - TICK_S < events["end_utc_s"]
