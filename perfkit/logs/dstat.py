@@ -331,7 +331,8 @@ def _named_columns(
 def _scale(figures: NDArray[np.float64], *factors: float | NDArray[np.float64]) -> None:
     """Multiply in place: to write into new memory takes longer than to multiply."""
     for factor in factors:
-        figures *= factor
+        if np.any(factor != 1.0):
+            figures *= factor
 
 
 def _column_name(group: str, name: str) -> str:

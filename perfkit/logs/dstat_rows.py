@@ -9,6 +9,7 @@ whole group that had no figures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-from numpy.typing import NDArray
 
 from perfkit.logs.dstat_fit import Fitter
 from perfkit.logs.dstat_heads import TIMES, Block
@@ -27,6 +27,7 @@ from perfkit.logs.format import UnparsedLines
 
 _BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
 _PARTS = 16  # what rows that do not fit are divided into, to find those that do
+_COPIERS = 2  # threads; more wait for the memory
 _SINGLY_BYTES = 4000  # below this Arrow is no faster
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
 Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
@@ -193,20 +194,29 @@ def _read_at_once(
         return None
     if any(_has_line_feed(table.column(place)) for place in plan.texts):
         return None  # a quote that nothing closes takes the next rows with it
-    return [
-        table.column(n).combine_chunks() if plan.is_text(int(n)) else _floats(table.column(n))
-        for n in names[: plan.width]
-    ]
+    columns = table.columns[: plan.width]
+    del table
+    return _in_one_piece(columns, use_threads=use_threads)
 
 
 def _has_line_feed(column: pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.match_substring(column, "\n")).as_py())
 
 
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """The figures in one piece that may be written to."""
-    chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    return np.concatenate(chunks, dtype=np.float64) if chunks else np.empty(0)
+def _in_one_piece(columns: list[Any], *, use_threads: bool) -> Cells:
+    """Columns' strings, and figures in arrays that may be written to; empties the list."""
+
+    def take(place: int) -> Any:
+        column, columns[place] = columns[place], None  # its memory is free for the next one
+        if pa.types.is_string(column.type):
+            return column.combine_chunks()
+        chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
+        return np.concatenate(chunks, dtype=np.float64) if chunks else np.empty(0)
+
+    if not use_threads:
+        return [take(place) for place in range(len(columns))]
+    with ThreadPoolExecutor(_COPIERS) as copiers:
+        return list(copiers.map(take, range(len(columns))))
 
 
 def _joined(pieces: Sequence[Any]) -> Any:

@@ -226,12 +226,15 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
         real_rates: The tool divides by the real interval itself (pcp).
     """
     dt = np.diff(t_ns) / NS_PER_S
-    forward = dt if (dt > 0).all() else dt[dt > 0]
-    if not len(forward):
+    if not (dt > 0).any():
         empty = np.zeros(len(dt), dtype=bool)
         return Intervals(dt, empty, empty.copy(), np.ones(len(dt)), _went_back(len(dt)))
-    delay = float(np.median(forward))
-    fine = bool((t_ns % NS_PER_S).any())
+    fine = bool(t_ns[0] % NS_PER_S) or bool((np.rint(dt) != dt).any())
+    if dt.min() == dt.max():  # as most logs are: nothing to look for
+        factor = 1.0 if real_rates or not fine else max(round(dt[0]), 1) / dt[0]
+        none = np.zeros(len(dt), dtype=bool)
+        return Intervals(dt, none, ~none, np.full(len(dt), factor))
+    delay = float(np.median(dt[dt > 0]))
     if not fine:
         _level_jitter(dt, delay)
     missed, keep = dt > 1.5 * delay, dt > 0
