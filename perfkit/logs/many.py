@@ -65,10 +65,10 @@ def read_one(path: Path, format_name: str | None, cache: Cache | None = None) ->
     Raises:
         UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
     """
+    reading = parse_unloaded(path, format_name)  # as fast as to find it in a cache
+    if reading is not None:
+        return reading
     if cache is None:  # the bytes on disk need not stay in memory
-        reading = parse_unloaded(path, format_name)
-        if reading is not None:
-            return reading
         data = load(path)
         return _choose(format_name, data, path).parse(data, path)
     raw = load_raw(path)
