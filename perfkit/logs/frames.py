@@ -18,19 +18,15 @@ place that declares them; readers build to it and `check` holds them to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from perfkit.errors import FrameError, did_you_mean
 
-_LARGE_ROWS = 100_000
-_JUDGES = 2  # threads; more wait for the memory
 Check = Callable[[Any], Any]  # of a series or an array; as many truths
 
 
@@ -282,37 +278,19 @@ def forget_impossible(frame: pd.DataFrame, kind: str) -> dict[str, int]:
 
     For figures of a damaged or misbehaving tool: a share of 10^30 percent is no share.
     """
-    columns = {str(name): find_column(kind, str(name)) for name in frame.columns}
-    rules = [
-        (name, column.check)
-        for name, column in columns.items()
-        if column is not None and column.check is not None and column.dtype == "float"
-    ]
-
-    def judge(ruled: tuple[str, Check]) -> NDArray[np.bool_] | None:
-        name, rule = ruled
-        return _impossible(frame[name].to_numpy(), rule)
-
-    if len(frame) < _LARGE_ROWS:
-        judged = [judge(ruled) for ruled in rules]
-    else:
-        with ThreadPoolExecutor(_JUDGES) as judges:
-            judged = list(judges.map(judge, rules))
     forgotten = {}
-    for (name, _), impossible in zip(rules, judged, strict=True):
-        if impossible is not None:
-            frame.loc[impossible, name] = np.nan
-            forgotten[name] = int(impossible.sum())
+    for name in frame.columns:
+        column = find_column(kind, str(name))
+        if column is None or column.check is None or column.dtype != "float" or frame.empty:
+            continue
+        values = frame[name].to_numpy()
+        if column.check(np.array([values.min(), values.max()])).all():
+            continue  # every rule for figures is a range, and NaN is in none
+        bad = ~(column.check(values) | np.isnan(values))
+        if bad.any():
+            frame.loc[bad, name] = np.nan
+            forgotten[str(name)] = int(bad.sum())
     return forgotten
-
-
-def _impossible(values: NDArray[np.float64], rule: Check) -> NDArray[np.bool_] | None:
-    """Which figures cannot be; None = all can."""
-    sound = rule(values)
-    if sound.all():
-        return None
-    impossible: NDArray[np.bool_] = ~(sound | np.isnan(values))
-    return impossible if impossible.any() else None
 
 
 def _check_column(values: pd.Series[float], column: Column, kind: str) -> None:
