@@ -121,9 +121,8 @@ def is_final(exc: BaseException) -> bool:
 def translate(host: str, exc: BaseException, doing: str) -> HostError:
     """Our error for one that came out of an open connection."""
     detail = str(exc) or type(exc).__name__
-    if (
-        isinstance(exc, _LOST) or detail == "Socket is closed"
-    ):  # paramiko's word for a closed channel
+    is_closed = detail == "Socket is closed"  # paramiko's word for a closed channel
+    if isinstance(exc, _LOST) or is_closed:
         return LostError(
             host, f"connection lost ({detail}) while {doing}; its outcome is not known"
         )
@@ -149,8 +148,7 @@ def _key_of_agent(path: Path) -> paramiko.PKey:
 class Link:
     """One SSH connection to one host; commands on it may run at the same time.
 
-    `abort` may be called from any thread: whoever waits on the link gets a LostError, and the
-    link never opens again.
+    `abort` may be called from any thread: who waits gets a LostError, and it never opens again.
     """
 
     def __init__(
@@ -257,6 +255,8 @@ class Link:
             on_failure.callback(client.close)
             on_failure.callback(shut, sock)
             self._socket = sock
+            if self._aborted.is_set():  # before there was a socket that `abort` could shut
+                raise EOFError(self._reason)
             client.connect(
                 hostname=self.host.address,
                 port=self.host.port,

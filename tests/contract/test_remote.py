@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_sshd import LocalSshd, free_port, make_access
 
+from perfkit.configure import ssh
 from perfkit.configure.pki import pin_hosts
 from perfkit.configure.remote import Access, Remote, RemotePool
 from perfkit.errors import (
@@ -32,7 +33,10 @@ from perfkit.model import Host
 from perfkit.sshkeys import make_ssh_key
 
 RUN_KEY = make_ssh_key()
-SHORT = {"connect_timeout_s": 1.0, "patience_s": 1.5, "silence_s": 1.0, "command_timeout_s": 20.0}
+# Of one who never answers; it must not be needed by one who does, on a starved machine.
+SHORT = {"connect_timeout_s": 1.0, "patience_s": 1.5}
+WATCHFUL = {"connect_timeout_s": 4.0, "silence_s": 1.0}
+SOON_S = 20.0  # far less than what is interrupted here would take, and enough for a starved machine
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,11 +82,27 @@ def processes_with(words: str) -> list[str]:
     return found
 
 
-def wait_until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], limit_s: float = 60.0) -> None:
     give_up = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < give_up, "it did not happen"
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def once_it_runs(words: str, deed: Callable[[], object]) -> Iterator[None]:
+    """Do something as soon as a process with these words in its command line is there."""
+
+    def wait_and_do() -> None:
+        wait_until(lambda: processes_with(words))
+        deed()
+
+    thread = threading.Thread(target=wait_and_do)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 # -- commands --------------------------------------------------------------------------------------
@@ -101,7 +121,8 @@ def test_a_failed_command_raises_with_its_output(remote: Remote) -> None:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     words=st.lists(
@@ -126,13 +147,13 @@ def test_a_command_is_ended_at_its_limit_and_leaves_no_process(remote: Remote) -
     started = time.monotonic()
     with pytest.raises(CommandTimeoutError, match=r"after 0\.5 s"):
         remote.run_script("sleep 71.5 & sleep 71.5", timeout_s=0.5)
-    assert time.monotonic() - started < 5
-    assert processes_with("sleep 71.5") == []
+    assert time.monotonic() - started < SOON_S
+    wait_until(lambda: processes_with("sleep 71.5") == [], SOON_S)  # a killed one has to be run
 
 
 def test_output_from_before_the_limit_is_in_the_error(remote: Remote) -> None:
     with pytest.raises(CommandTimeoutError) as caught:
-        remote.run_script("echo begun; sleep 30", timeout_s=0.5)
+        remote.run_script("echo begun; sleep 30", timeout_s=1.5)
     assert caught.value.stdout == "begun\n"
 
 
@@ -147,8 +168,8 @@ def test_endless_output_is_bounded_in_memory_and_on_disk(remote: Remote) -> None
 
 def test_a_child_that_holds_the_line_does_not_hold_the_command(remote: Remote) -> None:
     started = time.monotonic()
-    assert remote.run_script("sleep 6 & echo on").stdout == "on\n"
-    assert time.monotonic() - started < 4
+    assert remote.run_script("sleep 45 & echo on").stdout == "on\n"
+    assert time.monotonic() - started < SOON_S
 
 
 def test_a_detached_program_outlives_the_connection(sshd: LocalSshd, access: Access) -> None:
@@ -157,7 +178,7 @@ def test_a_detached_program_outlives_the_connection(sshd: LocalSshd, access: Acc
         script = "echo begun; exec sleep 72.5"
         started = time.monotonic()
         pid = opened.start_detached(["sh", "-c", script], log=str(log))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < SOON_S
     try:
         wait_until(lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x0072.5\x00")
         assert log.read_text() == "begun\n"
@@ -173,7 +194,7 @@ def test_a_detached_program_that_is_not_there_is_an_error(remote: Remote) -> Non
 def test_a_conversation_notes_when_each_answer_came(remote: Remote) -> None:
     answers = remote.converse('while read -r x; do echo "got $x"; done', ["a", "b", "c"])
     assert [answer.line for answer in answers] == ["got a", "got b", "got c"]
-    assert all(0 < it.received_utc_s - it.sent_utc_s < 5 for it in answers)
+    assert all(0 < it.received_utc_s - it.sent_utc_s < SOON_S for it in answers)
 
 
 def test_a_conversation_with_one_who_leaves_is_lost(own_sshd: LocalSshd) -> None:
@@ -212,11 +233,11 @@ PROMPTS = {
 def test_a_prompt_is_reported_in_time_and_leaves_no_process(remote: Remote, script: str) -> None:
     started = time.monotonic()
     with pytest.raises(PromptError) as caught:
-        remote.run_script(script, timeout_s=1)
-    assert time.monotonic() - started < 5
+        remote.run_script(script, timeout_s=1.5)
+    assert time.monotonic() - started < SOON_S
     assert caught.value.host == remote.host.name
     assert caught.value.last_line
-    assert processes_with("sleep 73.5") == []
+    wait_until(lambda: processes_with("sleep 73.5") == [], SOON_S)
 
 
 def test_an_ssh_that_would_ask_for_a_host_key_is_a_prompt(
@@ -241,30 +262,30 @@ def test_a_killed_sshd_means_lost_and_never_a_result(
     access = make_access(own_sshd.root, RUN_KEY, own_sshd.host)
     with Remote(own_sshd.host, access) as opened:
         opened.run(["true"])
-        killer = threading.Timer(0.5, own_sshd.signal, [number])
-        killer.start()
-        with pytest.raises(LostError, match="outcome is not known"):
-            opened.run_script("echo half; sleep 4; echo whole", check=False)
-        killer.join()
+        with (
+            once_it_runs("sleep 44.25", lambda: own_sshd.signal(number)),
+            pytest.raises(LostError, match="outcome is not known"),
+        ):
+            opened.run_script("echo half; sleep 44.25; echo whole", check=False)
         with pytest.raises(LostError):
             opened.run(["true"])
 
 
 def test_a_stopped_sshd_is_noticed_long_before_the_commands_limit(own_sshd: LocalSshd) -> None:
-    access = make_access(own_sshd.root, RUN_KEY, own_sshd.host, **SHORT)
+    access = make_access(own_sshd.root, RUN_KEY, own_sshd.host, **WATCHFUL)
     with Remote(own_sshd.host, access) as opened:
         opened.run(["true"])
-        timer = threading.Timer(0.3, own_sshd.signal, [signal.SIGSTOP])
-        timer.start()
         started = time.monotonic()
-        with pytest.raises(LostError):
-            opened.run_script("sleep 15", timeout_s=20)
-        assert time.monotonic() - started < 8
-        timer.join()
+        with (
+            once_it_runs("sleep 45.25", lambda: own_sshd.signal(signal.SIGSTOP)),
+            pytest.raises(LostError),
+        ):
+            opened.run_script("sleep 45.25", timeout_s=60)
+        assert time.monotonic() - started < SOON_S
 
 
 def test_a_stopped_sshd_is_noticed_during_a_transfer(own_sshd: LocalSshd) -> None:
-    access = make_access(own_sshd.root, RUN_KEY, own_sshd.host, **SHORT)
+    access = make_access(own_sshd.root, RUN_KEY, own_sshd.host, **WATCHFUL)
     with Remote(own_sshd.host, access) as opened:
         opened.put(b"x", str(own_sshd.root / "file"))
         own_sshd.signal(signal.SIGSTOP)
@@ -282,23 +303,26 @@ def test_an_abort_from_outside_ends_a_running_command_at_once(
     sshd: LocalSshd, access: Access
 ) -> None:
     with Remote(sshd.host, access) as opened:
-        timer = threading.Timer(0.3, opened.link.abort, ["deadline is over"])
-        timer.start()
         started = time.monotonic()
-        with pytest.raises(LostError, match="deadline is over"):
-            opened.run_script("sleep 5", timeout_s=8)
-        assert time.monotonic() - started < 3
-        timer.join()
+        with (
+            once_it_runs("sleep 46.25", lambda: opened.link.abort("deadline is over")),
+            pytest.raises(LostError, match="deadline is over"),
+        ):
+            opened.run_script("sleep 46.25", timeout_s=60)
+        assert time.monotonic() - started < SOON_S
 
 
-def test_closing_does_not_wait_for_a_host_that_is_stopped(own_sshd: LocalSshd) -> None:
+def test_closing_does_not_wait_for_a_host_that_is_stopped(
+    own_sshd: LocalSshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "WAKE_S", 60.0)  # so late does paramiko's reader wake by itself
     opened = Remote(own_sshd.host, make_access(own_sshd.root, RUN_KEY, own_sshd.host))
     opened.open()
     own_sshd.signal(signal.SIGSTOP)
     started = time.monotonic()
     opened.close()
     opened.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < SOON_S
 
 
 # -- who is let in, and whom we trust --------------------------------------------------------------
@@ -322,7 +346,8 @@ def test_a_host_with_another_key_than_the_pinned_one_is_refused(
     impostor = replace(sshd.host, host_key=make_ssh_key().public_openssh)
     reason, elapsed_s = refusal(sshd.host, make_access(tmp_path, RUN_KEY, impostor))
     assert "host key is not the pinned one" in reason
-    assert elapsed_s < 5  # final: not tried again
+    assert "attempts" not in reason  # final: not tried again
+    assert elapsed_s < SOON_S
 
 
 def test_a_host_without_a_pin_is_not_even_connected_to(sshd: LocalSshd, tmp_path: Path) -> None:
@@ -340,13 +365,14 @@ def test_a_host_without_a_pin_is_not_even_connected_to(sshd: LocalSshd, tmp_path
 def test_a_key_that_the_host_does_not_know_is_refused_once(sshd: LocalSshd, tmp_path: Path) -> None:
     reason, elapsed_s = refusal(sshd.host, make_access(tmp_path, make_ssh_key(), sshd.host))
     assert "refused the run's key" in reason
-    assert elapsed_s < 5
+    assert "attempts" not in reason
+    assert elapsed_s < SOON_S
 
 
 def test_a_missing_key_file_is_said_at_once(sshd: LocalSshd, access: Access) -> None:
     reason, elapsed_s = refusal(sshd.host, replace(access, key_path=Path("/nonexistent/key")))
     assert "/nonexistent/key cannot be used" in reason
-    assert elapsed_s < 1
+    assert elapsed_s < SOON_S / 2  # the patience that it could have cost is 20 s
 
 
 def test_neither_agent_nor_the_users_own_keys_nor_ssh_config_are_used(
@@ -380,7 +406,7 @@ def test_a_closed_port_is_refused_within_the_patience(sshd: LocalSshd, tmp_path:
     host = replace(sshd.host, port=free_port())
     reason, elapsed_s = refusal(host, make_access(tmp_path, RUN_KEY, host, **SHORT))
     assert "connection refused after" in reason
-    assert elapsed_s < 4
+    assert elapsed_s < SOON_S
 
 
 def test_a_tarpit_that_accepts_and_says_nothing_costs_only_the_patience(
@@ -392,7 +418,7 @@ def test_a_tarpit_that_accepts_and_says_nothing_costs_only_the_patience(
         host = replace(sshd.host, port=tarpit.getsockname()[1])
         reason, elapsed_s = refusal(host, make_access(tmp_path, RUN_KEY, host, **SHORT))
     assert "no SSH session" in reason
-    assert elapsed_s < 5
+    assert elapsed_s < SOON_S
 
 
 def test_an_sshd_that_comes_up_late_is_waited_for(tmp_path: Path) -> None:
@@ -495,12 +521,12 @@ def test_a_recipe_that_fails_raises_what_fabric_says_and_comes_out_as_ours(
 
 def test_a_recipe_may_ignore_a_status_but_not_a_lost_connection(own_sshd: LocalSshd) -> None:
     access = make_access(own_sshd.root, RUN_KEY, own_sshd.host)
-    with Remote(own_sshd.host, access) as opened:
-        timer = threading.Timer(0.3, own_sshd.signal, [signal.SIGKILL])
-        timer.start()
-        with pytest.raises(LostError):
-            opened.call(lambda c: c.run("sleep 4", warn=True))
-        timer.join()
+    with (
+        Remote(own_sshd.host, access) as opened,
+        once_it_runs("sleep 47.25", lambda: own_sshd.signal(signal.SIGKILL)),
+        pytest.raises(LostError),
+    ):
+        opened.call(lambda c: c.run("sleep 47.25", warn=True))
 
 
 def test_a_recipe_that_prompts_is_reported_with_its_question(remote: Remote) -> None:
@@ -510,7 +536,7 @@ def test_a_recipe_that_prompts_is_reported_with_its_question(remote: Remote) -> 
 
 def test_a_recipes_command_has_fabrics_timeout(remote: Remote) -> None:
     with pytest.raises(CommandTimeoutError):
-        remote.call(lambda c: c.run("sleep 9", timeout=0.5))
+        remote.call(lambda c: c.run("sleep 45", timeout=0.5))
 
 
 @pytest.mark.parametrize("option", ["asynchronous", "disown"])
@@ -584,14 +610,20 @@ def test_a_dropped_host_frees_whoever_is_still_connecting_to_it(
         tarpit.bind(("127.0.0.1", 0))
         tarpit.listen()
         host = replace(sshd.host, port=tarpit.getsockname()[1])
-        pool = RemotePool(make_access(tmp_path, RUN_KEY, host))
-        timer = threading.Timer(0.3, pool.drop, [host, "deadline is over"])
-        timer.start()
+        patient = {"connect_timeout_s": 60.0, "patience_s": 60.0}
+        pool = RemotePool(make_access(tmp_path, RUN_KEY, host, **patient))
+
+        def drop_it() -> None:
+            with tarpit.accept()[0]:
+                pool.drop(host, "deadline is over")
+
+        dropping = threading.Thread(target=drop_it)
+        dropping.start()
         started = time.monotonic()
         with pytest.raises(LostError, match="deadline is over"):
             pool.get(host)
-        assert time.monotonic() - started < 5
-        timer.join()
+        assert time.monotonic() - started < SOON_S
+        dropping.join()
         pool.close()
 
 

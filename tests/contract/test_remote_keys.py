@@ -15,6 +15,7 @@ from perfkit.configure.remote import Access, Remote, RemotePool
 from perfkit.errors import UnreachableError
 from perfkit.model import Jump
 from perfkit.sshkeys import make_ssh_key
+from perfkit.testing.provider_runs import wait_until
 
 PASSPHRASE = "correct horse"
 
@@ -35,7 +36,7 @@ def sshd(tmp_path: Path) -> Iterator[LocalSshd]:
 
 @pytest.fixture
 def access(sshd: LocalSshd, tmp_path: Path) -> Access:
-    return make_access(tmp_path, make_ssh_key(), sshd.host, connect_timeout_s=5, patience_s=5)
+    return make_access(tmp_path, make_ssh_key(), sshd.host, connect_timeout_s=20, patience_s=20)
 
 
 def test_a_host_gets_its_own_key_and_not_the_runs(sshd: LocalSshd, access: Access) -> None:
@@ -60,6 +61,7 @@ def test_a_key_with_a_passphrase_is_used_through_the_agent_or_refused_with_the_r
         subprocess.run(change, check=True, capture_output=True)
         with pytest.raises(UnreachableError, match=r"passphrase.*ssh-add it"):
             Remote(sshd.host, access).open()
+        assert wait_until(socket.exists, 60)
         env = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
         subprocess.run(["ssh-add", "-q", key], env=env, check=True, capture_output=True)
         with Remote(sshd.host, access) as remote:
