@@ -60,7 +60,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
                 row |= _recorded(logs, name, event, row["streams"], sent_whole_time=whole)
             row |= _interrupted(logs, name, slot)
             records.append(row)
-        _fail_short_ones(records)
+        _fail_short_ones(records, slot.duration_s)
         rows += records
     columns = [
         "slot",
@@ -181,12 +181,15 @@ def _reason(event: Mapping[Hashable, Any], start: float, end: float, streams: in
     return "" if streams else "exit status 0, but the receiver saw no traffic"
 
 
-def _fail_short_ones(records: list[_Row]) -> None:
-    """A client that stopped long before the others failed, whatever its status says."""
+def _fail_short_ones(records: list[_Row], planned_s: float) -> None:
+    """A client that stopped long before the others failed, whatever its status says.
+
+    Not one that ran as long as planned: the others may have waited for what was on its way.
+    """
     counted = [row for row in records if row["ok"]]
     usual = float(np.median([row["end_s"] - row["start_s"] for row in counted])) if counted else 0.0
     for row in counted:
         length = row["end_s"] - row["start_s"]
-        if length < SHORT_FRACTION * usual:
+        if length < SHORT_FRACTION * min(usual, planned_s):
             row["ok"] = False
             row["reason"] = f"ended after {length:.1f} s; the others ran {usual:.1f} s"

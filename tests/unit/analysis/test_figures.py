@@ -255,6 +255,18 @@ def test_a_client_that_stops_early_fails_instead_of_shrinking_the_window(tmp_pat
     assert segment.steady.length_s > 9
 
 
+def test_a_client_that_ran_as_long_as_planned_is_not_short_beside_those_that_lingered(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=3, duration_s=2)
+    for name in ("client-002", "client-003"):
+        path = run.host_raw_dir(name) / "01-direct-tcp.events.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "end_utc_s": record["end_utc_s"] + 4}))
+    found = outcomes(read_run(run))
+    assert found[found["slot"] == "01-direct-tcp"]["ok"].all()
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
