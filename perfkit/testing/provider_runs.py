@@ -23,7 +23,7 @@ CLIENT_OPTIONS = {
     "GlobalKnownHostsFile": "/dev/null",
     "IdentitiesOnly": "yes",
     "IdentityAgent": "none",
-    "ConnectTimeout": "10",
+    "ConnectTimeout": "30",
 }
 
 
@@ -80,11 +80,11 @@ class ProviderRun:
         return [*words, f"{host.user}@{host.address}"]
 
     def ssh(
-        self, host: Host, script: str, *, stdin: str = "", timeout_s: float = 60.0
+        self, host: Host, script: str, *, stdin: str = "", timeout_s: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell command on the host; waits for the host to answer at first."""
         self.pin([host])
-        wait_until(lambda: answers(host), 10.0)
+        wait_until(lambda: answers(host), 60.0)
         return subprocess.run(
             [*self.client("ssh", host, "-p"), script],
             input=stdin,
@@ -120,7 +120,7 @@ def in_fresh_process(code: str, *arguments: str) -> str:
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
