@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -25,11 +26,18 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 PRIVATE_RUN = 'mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"'
 
 
+# Not those that Linux hands out, from 32,768 on: another process may be given one of them before it
+# is listened on. Nor those of perfkit's own hosts on loopback.
+PORTS = range(10_000, 20_000)
+
+
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A loopback port that is free now, and that nobody gets who does not ask for it."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class LocalSshd:
@@ -81,7 +89,7 @@ class LocalSshd:
             argv = ["unshare", "-m", "sh", "-c", PRIVATE_RUN, "sh", *argv]
         with (self.root / "sshd.log").open("wb") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + 60
         while "Server listening" not in (self.root / "sshd.log").read_text():
             assert self.process.poll() is None, (self.root / "sshd.log").read_text()
             assert time.monotonic() < give_up, "sshd does not listen"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from perfkit.configure.pki import pin_hosts
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.measure.options import Hooks, Options
-from perfkit.measure.plan import Addresses
+from perfkit.measure.plan import Addresses, Pacing
 from perfkit.measure.runner import measure
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec
@@ -26,6 +27,9 @@ RESOURCES = Path(__file__).parents[1] / "resources"
 # A start is the time stamp of a file, which is that of the kernel's last tick: 4 ms ago, and more
 # where a busy virtual machine gets its ticks late.
 TICK_S = 0.05
+# A starved machine wakes whoever sleeps so much later at most. Whoever starts at a wrong instant is
+# further off: by a test, or by a minute of cron.
+LATE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Fleet:
             "pool": self.pool,
             "starter": EpochStarter(),
             "addresses": self.addresses,
-            "options": Options(bin_dir=RESOURCES / "bin", threads=6),
+            "options": Options(bin_dir=RESOURCES / "bin", threads=6, pacing=Pacing(late_s=LATE_S)),
         }
 
     def events(self, host: Host, slot: str) -> dict[str, Any]:
@@ -75,6 +79,18 @@ class Fleet:
 
     def processes(self, host: Host) -> str:
         return self.sh(host, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
+
+    def still_runs(self, host: Host, *words: str, timeout_s: float = 30.0) -> str:
+        """What runs on a host, if a word of these is still in it after so long; else nothing.
+
+        Whoever was told to end needs the processor for it.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while any(word in (running := self.processes(host)) for word in words):
+            if time.monotonic() > deadline_s:
+                return running
+            time.sleep(0.1)
+        return ""
 
 
 def launch(folder: Path, isolation: str, n_clients: int) -> Iterator[Fleet]:
@@ -89,7 +105,7 @@ def launch(folder: Path, isolation: str, n_clients: int) -> Iterator[Fleet]:
         token=uuid.uuid4().hex,
         run_id=run.id,
         owner="measure tests",
-        expires_utc=datetime.now(UTC) + timedelta(minutes=10),
+        expires_utc=datetime.now(UTC) + timedelta(minutes=20),
         authorized_key=user_key.public_openssh,
         hosts=tuple(
             HostRequest(
@@ -107,8 +123,8 @@ def launch(folder: Path, isolation: str, n_clients: int) -> Iterator[Fleet]:
         access = Access(
             key_path=run.key_path,
             known_hosts_path=run.known_hosts_path,
-            connect_timeout_s=3,
-            patience_s=5,
+            connect_timeout_s=6,
+            patience_s=8,
         )
         with RemotePool(access, log_dir=run.root / "hosts") as pool:
             yield Fleet(run, hosts, pool)

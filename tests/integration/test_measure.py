@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from measured_fleet import RESOURCES, TICK_S, Fleet, launch, shipped, spec
+from measured_fleet import LATE_S, RESOURCES, TICK_S, Fleet, launch, shipped, spec
 
 from perfkit.errors import RunError, StageError
 from perfkit.measure import runner
@@ -22,11 +22,13 @@ from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
 from perfkit.measure.equip import equip, files_for
 from perfkit.measure.options import Hooks, Progress
-from perfkit.measure.plan import Addresses, fires_utc, plan
+from perfkit.measure.plan import Addresses, Pacing, fires_utc, plan
 from perfkit.measure.starters import CronStarter, Timetable
 from perfkit.model import Host, StageResult
 
 pytestmark = pytest.mark.root
+
+ARMED_WITHIN_S = 20.0  # before cron's next minute, on a busy machine
 
 CRON = CronStarter(
     shell="/bin/sh", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -68,16 +70,19 @@ def cron_armed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> CronAr
         watched=False,
     )
     now_s = time.time()
-    next_minute_s = (now_s + 5) // 60 * 60 + 60
+    next_minute_s = (now_s + ARMED_WITHIN_S) // 60 * 60 + 60
     timetable = Timetable(
-        slots=slots, t0_utc_s=next_minute_s + 60, addresses=Addresses(remote="127.0.0.1")
+        slots=slots,
+        t0_utc_s=next_minute_s + 60,
+        addresses=Addresses(remote="127.0.0.1"),
+        pacing=Pacing(late_s=LATE_S),
     )
     fires_s = fires_utc(datetime.fromtimestamp(timetable.t0_utc_s, UTC), slots[0]).timestamp()
     assert fires_s == next_minute_s
     remote.run_script(CRON.arm_script(host, timetable))
-    start_s = fires_s + 3.25
+    start_s = fires_s + 8.25  # cron has woken up by then, however busy the machine
     orders = f"{host.workdir}/slots/01-by-cron.order"
-    for key, moment_s in (("start", start_s), ("end", start_s + 1), ("limit", start_s + 4)):
+    for key, moment_s in (("start", start_s), ("end", start_s + 1), ("limit", start_s + 20)):
         ns = round(moment_s * 1000) * 10**6
         remote.run_script(f"sed -i 's/^{key}_ns=.*/{key}_ns={ns}/' {orders}")
     return CronArmed(host, fires_s, start_s)
@@ -110,7 +115,7 @@ def test_all_hosts_start_at_the_instant_of_the_timetable(
     for host in fleet.hosts[1:4]:
         events = fleet.events(host, "01-direct-tcp")
         assert events["planned_start_utc_s"] == pytest.approx(table["t0_utc_s"], abs=1e-6)
-        assert -TICK_S < events["start_utc_s"] - table["t0_utc_s"] < 0.5
+        assert -TICK_S < events["start_utc_s"] - table["t0_utc_s"] < LATE_S
         assert events["exit_status"] == 0
         assert events["starter"] == "epoch"
     server = fleet.events(fleet.hosts[0], "01-direct-tcp.server")
@@ -135,7 +140,7 @@ def test_passes_and_progress_are_reported(
     assert str(seen[0]).startswith("T0 in ")
     assert {p.slot for p in seen} <= {None, "01-direct-tcp"}
     assert seen[-1].t_s >= 2
-    assert len(seen) < 20
+    assert len(seen) < 5 + 1.5 * (seen[-1].t_s - seen[0].t_s)  # about once a second
 
 
 def test_clocks_are_measured_before_and_after_and_agree_on_one_machine(
@@ -157,11 +162,12 @@ def test_the_server_was_watched_and_nothing_is_left_running(fleet: Fleet, measur
     epochs = [float(line.split(",")[0]) for line in lines if line[:1].isdigit()]
     t0_s = fleet.run.load_json(fleet.run.timetable_path)["t0_utc_s"]
     assert epochs[0] < t0_s
-    assert epochs[-1] > t0_s + 2
+    assert (
+        epochs[-1] > t0_s
+    )  # it is stopped soon after the test: its last row may be a second older
     assert not (fleet.run.host_raw_dir("client-001") / "monitor.csv").exists()
     for host in fleet.hosts[:4]:
-        running = fleet.processes(host)
-        assert not any(word in running for word in ("run-slot", "iperf", "dool", "procstat"))
+        assert not fleet.still_runs(host, "run-slot", "iperf", "dool", "procstat")
 
 
 def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
@@ -211,7 +217,7 @@ def test_a_host_whose_clock_is_wrong_is_not_armed(fleet: Fleet, tmp_path: Path) 
     assert [r.host for r in result.ok] == ["server", "client-001"]
     (failed,) = result.failed
     assert failed.host == "client-002"
-    assert re.search(r"its clock is -(6\.9|7\.0)\d\d s off", failed.reason)
+    assert re.search(r"its clock is -(6\.[6-9]|7\.[0-3])\d\d s off", failed.reason)
     assert "chrony" in failed.reason
     assert armed[0].failed == (failed,)  # the caller knew before T0
     assert "01-quick" not in fleet.sh(slow, f"ls {slow.workdir}/logs")
@@ -232,9 +238,7 @@ def test_a_measurement_that_is_broken_off_leaves_nothing_waiting_on_the_hosts(
     with pytest.raises(type(error)):
         own.measure(slots, fleet.hosts[:3], **{when: break_off})
     for host in fleet.hosts[:3]:
-        running = own.processes(host)
-        assert "run-slot" not in running
-        assert "dool" not in running
+        assert not own.still_runs(host, "run-slot", "dool")
         assert "01-never" not in own.sh(host, f"ls {host.workdir}/logs")
 
 
@@ -290,14 +294,14 @@ def test_a_hosts_own_cron_starts_a_test_at_the_exact_second(
     record = f"{host.workdir}/logs/01-by-cron.events.json"
     assert "01-by-cron.order" in own.sh(host, "crontab -l")
     while f"{record}\n" not in own.sh(host, f"ls {record} 2>/dev/null || :"):
-        assert time.time() < cron_armed.start_s + 10, own.sh(host, "crontab -l")
+        assert time.time() < cron_armed.start_s + 40, own.sh(host, "crontab -l")
         time.sleep(0.5)
     slots = plan([spec("by-cron", tmp_path, "true")])
     assert collect(own.run, [host], slots, pool=fleet.pool, threads=1).failed == ()
     events = own.events(host, "01-by-cron")
     assert events["starter"] == "cron"
     assert events["exit_status"] == 0
-    assert -TICK_S < events["start_utc_s"] - cron_armed.start_s < 0.5
+    assert -TICK_S < events["start_utc_s"] - cron_armed.start_s < LATE_S
     assert cron_armed.fires_s < events["start_utc_s"]
     own.sh(host, CRON.disarm_script(host))
     assert own.sh(host, "crontab -l 2>&1 || :").strip() == "no crontab for root"

@@ -1,7 +1,8 @@
 """run-slot, the test scripts and the monitor, run directly on this machine over loopback.
 
 Each test makes a work folder like the one on a host. Starts are fractions of a second ahead, and
-what a test waits for is always the end of a process it started.
+what a test waits for is always the end of a process it started. A starved machine may start it
+late: but for the tests about that, orders allow it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from measured_fleet import TICK_S
+from local_sshd import free_port
+from measured_fleet import LATE_S, TICK_S
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 NS = 10**9
@@ -46,7 +47,8 @@ class Workdir:
         *,
         in_s: float,
         duration_s: float = 1,
-        grace_s: float = 2,
+        grace_s: float = 20,
+        late_s: float = LATE_S,
         **more: str,
     ) -> tuple[Path, int]:
         """Write an order that starts `in_s` from now; returns it and its start, ns."""
@@ -61,6 +63,7 @@ class Workdir:
             "start_ns": start_ns,
             "end_ns": end_ns,
             "limit_ns": end_ns + round(grace_s * NS),
+            "late_ns": round(late_s * NS),
             "duration_s": duration_s,
             "remote": "127.0.0.1",
             "peer": "127.0.0.1",
@@ -83,7 +86,7 @@ class Workdir:
 
     def run(self, *argv: str | Path) -> tuple[int, str]:
         process = self.start(*argv)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
     def events(self, slot: str) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
     made.end()
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -126,7 +129,7 @@ def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workd
     start_s = start_ns / NS
     assert (status, output) == (0, "")
     assert workdir.log("01-hello") == "127.0.0.1 10.8.0.1 1\n"
-    assert start_s - TICK_S < events["start_utc_s"] < start_s + 0.5
+    assert start_s - TICK_S < events["start_utc_s"] < start_s + LATE_S
     assert float((workdir.root / "began").read_text()) > start_s
     assert events["start_utc_s"] - TICK_S < events["last_output_utc_s"]
     assert events["last_output_utc_s"] + 0.3 - TICK_S < events["end_utc_s"]
@@ -146,15 +149,18 @@ def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workd
 def test_one_waiter_runs_several_orders_one_after_the_other(workdir: Workdir) -> None:
     workdir.script("a", "echo first")
     workdir.script("b", "echo second")
-    orders = [workdir.order("01-a", "a", in_s=0.2)[0], workdir.order("02-b", "b", in_s=0.6)[0]]
+    orders = [workdir.order("01-a", "a", in_s=0.2)[0], workdir.order("02-b", "b", in_s=0.8)[0]]
     assert workdir.run("run-slot", *orders) == (0, "")
     assert (workdir.log("01-a"), workdir.log("02-b")) == ("first\n", "second\n")
-    assert workdir.events("02-b")["start_utc_s"] - workdir.events("01-a")["start_utc_s"] > 0.3
+    first, second = workdir.events("01-a"), workdir.events("02-b")
+    for events in (first, second):
+        assert events["planned_start_utc_s"] - TICK_S < events["start_utc_s"]
+    assert first["end_utc_s"] - TICK_S < second["start_utc_s"]
 
 
 def test_a_start_that_is_past_is_recorded_as_missed_and_never_run_late(workdir: Workdir) -> None:
     workdir.script("hello", "echo must not run")
-    order, _ = workdir.order("01-hello", "hello", in_s=-1)
+    order, _ = workdir.order("01-hello", "hello", in_s=-1, late_s=0.5)
     status, _output = workdir.run("run-slot", order)
     events = workdir.events("01-hello")
     assert status == 1
@@ -191,12 +197,12 @@ def test_an_order_that_has_run_is_not_run_again(workdir: Workdir) -> None:
 
 def test_a_test_that_hangs_dies_with_its_children_at_its_limit(workdir: Workdir) -> None:
     workdir.script("hang", "echo $$ >pids; sleep 60 & echo $! >>pids; sleep 60")
-    order, start_ns = workdir.order("01-hang", "hang", in_s=0.1, duration_s=0.3, grace_s=0.3)
+    order, start_ns = workdir.order("01-hang", "hang", in_s=0.1, duration_s=1.5, grace_s=1)
     workdir.run("run-slot", order)
     events = workdir.events("01-hang")
     assert events["timed_out"] is True
     assert events["exit_status"] == 124
-    assert events["end_utc_s"] == pytest.approx(start_ns / NS + 0.6, abs=0.3)
+    assert 2.5 - TICK_S < events["end_utc_s"] - start_ns / NS < 30  # it would take 60
     pids = (workdir.root / "pids").read_text().split()
     assert len(pids) == 2
     wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
@@ -214,29 +220,39 @@ def is_gone(pid: int) -> bool:
 def test_stop_ends_a_waiter_at_once_and_the_test_it_runs(workdir: Workdir) -> None:
     workdir.script("hang", "echo $$ >pid; exec sleep 60")
     running, _ = workdir.order("01-hang", "hang", in_s=0.05, duration_s=30)
-    waiting, _ = workdir.order("02-hang", "hang", in_s=25, duration_s=30)
+    waiting, _ = workdir.order("02-hang", "hang", in_s=120, duration_s=30)
     waiters = [workdir.start("run-slot", order) for order in (running, waiting)]
     pid_file = workdir.root / "pid"
     wait_until(lambda: pid_file.exists() and pid_file.read_text() != "")
     wait_until(lambda: len(list((workdir.root / "slots").glob("*.waiter"))) == 2)
     assert workdir.run("run-slot", "stop") == (0, "")
-    assert [waiter.wait(timeout=5) for waiter in waiters] == [143, 143]
+    assert [waiter.wait(timeout=15) for waiter in waiters] == [143, 143]  # before the second begins
     wait_until(lambda: is_gone(int(pid_file.read_text())))
     assert list((workdir.root / "slots").glob("*.waiter")) == []
     assert list((workdir.root / "logs").glob("*.events.json")) == []
 
 
+SUMMING_UP = "trap 'echo summary; exit 0' INT; echo ready; while :; do sleep 1; done"
+
+
+def test_a_server_may_still_print_its_summary_at_its_limit(workdir: Workdir) -> None:
+    workdir.script("s.server", SUMMING_UP)
+    order, _ = workdir.order("01-s", "s", in_s=0.1, duration_s=1.5, grace_s=0.5, role="server")
+    assert workdir.run("run-slot", order) == (0, "")
+    events = workdir.events("01-s.server")
+    assert (events["exit_status"], events["timed_out"]) == (0, False)
+    assert workdir.log("01-s.server") == "ready\nsummary\n"
+
+
 def test_finish_ends_a_server_that_has_nothing_left_to_serve(workdir: Workdir) -> None:
-    workdir.script(
-        "s.server", "trap 'echo summary; exit 0' INT; echo ready; while :; do sleep 1; done"
-    )
+    workdir.script("s.server", SUMMING_UP)
     order, _ = workdir.order("01-s", "s", in_s=0.1, duration_s=1, grace_s=30, role="server")
     waiter = workdir.start("run-slot", order)
     wait_until(
         lambda: (log := workdir.root / "logs/01-s.server.log").exists() and log.read_text() != ""
     )
     assert workdir.run("run-slot", "finish") == (0, "")
-    assert waiter.wait(timeout=5) == 0
+    assert waiter.wait(timeout=20) == 0  # its time would be over in 31
     events = workdir.events("01-s.server")
     assert (events["exit_status"], events["timed_out"]) == (0, False)
     assert workdir.log("01-s.server") == "ready\nsummary\n"
@@ -289,9 +305,7 @@ def test_a_value_in_an_order_is_never_evaluated(workdir: Workdir) -> None:
 
 def use_port(workdir: Workdir, *scripts: str) -> None:
     """Install shipped test scripts, on a port of their own: others may test beside us."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     for name in scripts:
         text = (RESOURCES / "tests" / name).read_text()
         assert "iperf " in text
@@ -306,11 +320,14 @@ def test_the_shipped_tests_measure_between_client_and_server(
     needs_tools("iperf")
     use_port(workdir, test, f"{test}.server")
     unused = {"direct-tcp": "peer", "tunnel-tcp": "remote"}[test]
-    served, _ = workdir.order(f"01-{test}", test, in_s=0.1, duration_s=2, role="server", grace_s=0)
-    order, _ = workdir.order(f"01-{test}", test, in_s=0.8, **{unused: "192.0.2.1"})
+    served, _ = workdir.order(f"01-{test}", test, in_s=0.1, duration_s=2, role="server", grace_s=30)
     server = workdir.start("run-slot", served)
+    log = workdir.root / "logs" / f"01-{test}.server.log"
+    wait_until(lambda: log.exists() and "Server listening" in log.read_text())
+    order, _ = workdir.order(f"01-{test}", test, in_s=0.4, **{unused: "192.0.2.1"})
     assert workdir.run("run-slot", order)[0] == 0
-    server.communicate(timeout=10)
+    assert workdir.run("run-slot", "finish") == (0, "")  # as when all clients are done
+    server.communicate(timeout=60)
     seen, made = workdir.events(f"01-{test}.server"), workdir.events(f"01-{test}")
     assert (made["exit_status"], made["timed_out"]) == (0, False)
     assert (seen["exit_status"], seen["timed_out"]) == (0, False)
@@ -324,19 +341,17 @@ def test_a_client_without_its_server_ends_at_once_with_a_status(
 ) -> None:
     needs_tools("iperf")
     use_port(workdir, "direct-tcp")
-    order, _ = workdir.order("01-direct-tcp", "direct-tcp", in_s=0.1, duration_s=20)
+    order, _ = workdir.order("01-direct-tcp", "direct-tcp", in_s=0.1, duration_s=40)
     workdir.run("run-slot", order)
     events = workdir.events("01-direct-tcp")
     assert events["exit_status"] == 1
-    assert events["end_utc_s"] - events["start_utc_s"] < 5
+    assert events["end_utc_s"] - events["start_utc_s"] < 20
     assert "Connection refused" in workdir.log("01-direct-tcp")
 
 
 def test_a_server_that_ignores_int_is_killed_after_its_slot(workdir: Workdir) -> None:
     workdir.script("deaf.server", "trap '' INT; sleep 60 & echo $! >pid; while :; do wait; done")
-    order, _ = workdir.order(
-        "01-deaf", "deaf", in_s=0.1, duration_s=0.2, grace_s=0.1, role="server"
-    )
+    order, _ = workdir.order("01-deaf", "deaf", in_s=0.1, duration_s=1, grace_s=0.5, role="server")
     workdir.run("run-slot", order)
     assert workdir.events("01-deaf.server")["exit_status"] == 137
     wait_until(lambda: is_gone(int((workdir.root / "pid").read_text())))
@@ -353,15 +368,15 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
     first = child_named(monitor.pid, "dool")
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: len(data_rows(csv)) >= 3 and csv.read_text().count('"Cmdline:"') == 2)
-    wait_until(lambda: stat.exists() and len(data_rows(stat)) >= 2)
+    wait_until(lambda: stat.exists() and sum(map(on_a_full_second, data_rows(stat))) >= 2)
     assert workdir.run("monitor", "stop") == (0, "")
-    assert monitor.wait(timeout=5) != 0
+    assert monitor.wait(timeout=20) != 0
     wait_until(lambda: child_named(monitor.pid, "dool") == 0)
     assert '"net/lo"' in csv.read_text()
     header, *rows = stat.read_text().splitlines()
     assert header == "epoch,pid,cpu_s,rss_bytes"
     epoch_s, pid, cpu_s, rss_bytes = (float(cell) for cell in rows[0].split(","))
-    assert abs(epoch_s - round(epoch_s)) < 0.2
+    assert 0 < time.time() - epoch_s < 600
     assert pid == os.getpid()
     assert cpu_s > 0
     assert rss_bytes > 1e6
@@ -369,6 +384,11 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
 
 def data_rows(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line[:1].isdigit()]
+
+
+def on_a_full_second(row: str) -> bool:
+    epoch_s = float(row.split(",", maxsplit=1)[0])
+    return abs(epoch_s - round(epoch_s)) < 0.2
 
 
 def child_named(session: int, program: str) -> int:
@@ -387,5 +407,5 @@ def child_named(session: int, program: str) -> int:
 def test_the_monitor_ends_by_itself_at_its_limit(workdir: Workdir) -> None:
     (workdir.root / "bin" / "dool").write_text("import time\ntime.sleep(60)\n")
     monitor = workdir.start("monitor", "1", workdir.root / "no.pid", "lo")
-    assert monitor.wait(timeout=10) in (124, -signal.SIGKILL, 137)
+    assert monitor.wait(timeout=40) in (124, -signal.SIGKILL, 137)  # its dool would take 60
     wait_until(lambda: child_named(monitor.pid, "dool") == 0)
