@@ -135,6 +135,7 @@ class AwsShim:
     on_launch: Callable[[list[Any]], None] = lambda _instances: None
     on_end: Callable[[list[str]], None] = lambda _ids: None
     requests: list[Request] = field(default_factory=list)
+    busy: int = 0  # requests that are being worked on
     _faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     _tokens: dict[str, _Token] = field(default_factory=dict)
     _visible_at: dict[str, float] = field(default_factory=dict)
@@ -224,10 +225,15 @@ class AwsShim:
         action = params.get("Action", "")
         found = re.search(r"/(\w\w-\w+(?:-\w+)?-\d)/", environ.get("HTTP_AUTHORIZATION", ""))
         request = Request(action, params, found[1] if found else REGION)
-        if action:
-            with self._lock:
+        with self._lock:
+            self.busy += 1
+            if action:
                 self.requests.append(request)
-        answer = self._answer(environ, request, body)
+        try:
+            answer = self._answer(environ, request, body)
+        finally:
+            with self._lock:
+                self.busy -= 1
         if answer is None:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError  # werkzeug takes it as the client's doing

@@ -75,7 +75,7 @@ class Lab:
         """What a script prints on the machine, run beside SSH."""
         pid = str(self.pids[host.name])
         argv = ["nsenter", "-t", pid, "-m", "-u", "-i", "-n", "-p", "sh", "-c", script]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=150, check=True)
         return done.stdout
 
     def listing(self, host: Host, since_s: float | None = None) -> list[str]:

@@ -34,7 +34,7 @@ def project(tmp_path: Path, needs_tools: Callable[..., None]) -> Path:
 def kill_when(campaign: Campaign, moment: Callable[[Run], bool]) -> Run:
     """Give the command and kill it as soon as its run has come to a moment."""
     process = campaign.start()
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 200
     while not any(moment(run) for run in campaign.runs()):
         assert process.poll() is None, campaign.log.read_text()
         assert time.monotonic() < give_up

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -287,8 +288,9 @@ def test_after_a_crash_the_same_call_is_sent_again_before_anything_new(
     again = Notes()
     cloud.aws.requests.clear()
 
-    def show_all(*_: object) -> None:
+    def show_all(pause_s: float) -> None:
         cloud.aws._visible_at.clear()
+        time.sleep(pause_s)  # a listing is asked for anew only when it is old
 
     provider = cloud.provider(scale=0.1, sleep=show_all)
     made = provider.launch(replace(request, record=again, earlier=earlier))

@@ -179,13 +179,27 @@ def test_a_launch_that_shows_up_late_is_caught_by_a_reap_that_settles(
 ) -> None:
     provider = cloud.provider(scale=0.05)
     provider.launch(run.request("server"))
-    cloud.aws.lag_s = 0.6
+    cloud.aws.lag_s = float("inf")  # until we say so
     labels = tags.run_tags(run.run_id, "me", datetime.now(UTC) + timedelta(hours=1), {})
     start_foreign(cloud, 4, **labels)
     one_shot = provider.release(run.run_id)
     assert one_shot.leaked == ()
     assert len(cloud.aws.alive()) == 4
-    report = release_until_quiet(provider, run.run_id, quiet_s=1.0, poll_s=0.1)
+    pauses_s: list[float] = []
+
+    def sleep(pause_s: float) -> None:
+        pauses_s.append(pause_s)
+        if len(pauses_s) == 6:
+            cloud.aws._visible_at.clear()
+
+    report = release_until_quiet(
+        provider,
+        run.run_id,
+        quiet_s=1.0,
+        poll_s=0.1,
+        sleep=sleep,
+        clock=lambda: sum(pauses_s),
+    )
     assert (report.leaked, cloud.aws.alive()) == ((), [])
 
 
