@@ -15,10 +15,15 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A noisy machine is no bug; the same examples in every CI run, other ones on every desk.
-settings.register_profile("perfkit", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile(
+    "perfkit",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("perfkit")
 
 PR_SET_PDEATHSIG = 1

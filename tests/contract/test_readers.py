@@ -47,7 +47,7 @@ LIMIT_S_PER_KB = 0.1
 
 def parse(chosen: Format, data: bytes) -> None:
     """Damaged input gives a frame that keeps the contract, or a LogError; anything else fails."""
-    started = time.monotonic()
+    started = time.process_time()  # a busy machine is no slow parser
     try:
         reading = chosen.parse(clean(data), Path("damaged"))
     except LogError:
@@ -56,7 +56,7 @@ def parse(chosen: Format, data: bytes) -> None:
         check(reading.frame, reading.kind)
         assert reading.kind == chosen.kind
         assert reading.unparsed.count >= len(reading.unparsed.line_nos)
-    assert time.monotonic() - started < 1.0 + LIMIT_S_PER_KB * len(data) / 1000
+    assert time.process_time() - started < 1.0 + LIMIT_S_PER_KB * len(data) / 1000
 
 
 @pytest.mark.parametrize(("path", "name"), CASES)

@@ -68,7 +68,10 @@ def test_what_was_appended_is_what_is_read(tmp_path: Path) -> None:
     assert [e.t_utc for e in events] == [START + timedelta(seconds=s) for s in (1, 2, 3)]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.dictionaries(FIELD_NAMES, JSON_VALUES, max_size=4), max_size=5))
 def test_any_json_comes_back_unchanged(tmp_path: Path, records: list[dict[str, object]]) -> None:
     path = tmp_path / "journal.jsonl"

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from local_runs import wait_until
 
 from perfkit.configure.commands import (
     CAPTURE_BYTES,
@@ -71,9 +72,11 @@ def test_a_command_killed_by_a_signal_still_has_a_status() -> None:
 
 def test_a_command_is_killed_at_its_limit_with_all_its_children() -> None:
     done = run_locally(wrap("trap '' TERM; (sleep 61.25 & sleep 61.25)", limit_s=0.2))
-    left = subprocess.run(["pgrep", "-f", "sleep 61.25"], capture_output=True, check=False)
+    search = ["pgrep", "-f", "sleep 61.25"]
     assert done.returncode in {124, 137}
-    assert left.stdout == b""
+    assert wait_until(  # a killed process has to be run to end
+        lambda: subprocess.run(search, capture_output=True, check=False).stdout == b"", 30
+    )
 
 
 @pytest.mark.parametrize("name", ["A;B", "", "1A", "A B", "A=B"])

@@ -46,7 +46,7 @@ def tagged() -> Iterator[tuple[str, int]]:
     title = tags.format_tag(tags.HOST, {"run": run, "isolation": tags.LOOPBACK, **FIELDS})
     child = subprocess.Popen([title, "60"], executable="/bin/sleep")
     try:
-        assert wait_until(lambda: bool(tags.scan(run)), 10)
+        assert wait_until(lambda: bool(tags.scan(run)), 60)
         yield run, child.pid
     finally:
         child.kill()
@@ -68,7 +68,7 @@ def test_a_process_that_is_no_first_process_is_no_host_in_namespaces() -> None:
     real = tags.format_tag(tags.HOST, {"run": run, "isolation": tags.LOOPBACK, **FIELDS})
     children = [subprocess.Popen([tag, "60"], executable="/bin/sleep") for tag in (title, real)]
     try:
-        assert wait_until(lambda: bool(tags.scan(run)), 10)
+        assert wait_until(lambda: bool(tags.scan(run)), 60)
         assert [found.pid for found in tags.scan(run)] == [children[1].pid]
     finally:
         for child in children:
@@ -78,7 +78,7 @@ def test_a_process_that_is_no_first_process_is_no_host_in_namespaces() -> None:
 
 def test_ending_kills_and_leaves_no_zombie(tagged: tuple[str, int]) -> None:
     run, pid = tagged
-    tags.end(tags.scan(run), signal.SIGKILL, 10)
+    tags.end(tags.scan(run), signal.SIGKILL, 60)
     assert tags.scan(run) == []
     assert not Path(f"/proc/{pid}").exists()
 
