@@ -32,6 +32,6 @@ def papermill(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         check=False,
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,11 +30,18 @@ import nbformat
 import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from browser.island import Island
 from browser.jupyter_server import JupyterServer
-from browser.notebook_page import NotebookPage
+from browser.notebook_page import STEP_S, NotebookPage
 
 Frontend = Literal["lab", "notebook", "voila"]
 Theme = Literal["light", "dark"]
@@ -118,8 +126,11 @@ def chromium(
     """Debian's Chromium, without a window, on the island."""
     needs_tools("chromium")
     executable = island.executable(CHROMIUM, tmp_path_factory.mktemp("chromium"))
+    expect.set_options(timeout=STEP_S * 1000)  # 5 s are little on two shared cores
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=ARGUMENTS, timeout=STEP_S * 1000
+        )
         yield browser
         browser.close()
 
@@ -133,6 +144,7 @@ def contexts(chromium: Browser, requests_made: Requests) -> Callable[..., Browse
         if (theme, scale) not in made:
             fresh = chromium.new_context(color_scheme=theme, device_scale_factor=scale)
             fresh.on("request", lambda request: requests_made.urls.append(request.url))
+            fresh.set_default_timeout(STEP_S * 1000)
             made[theme, scale] = fresh
         return made[theme, scale]
 
@@ -218,7 +230,8 @@ def _note_problem(notebook: NotebookPage, message: ConsoleMessage) -> None:
 def _wait_for_kernel(notebook: NotebookPage) -> None:
     """The cells are shown and a kernel is there and idle."""
     notebook.see(".jp-Notebook .jp-Cell")
-    for _ in range(600):
+    deadline = time.monotonic() + STEP_S
+    while time.monotonic() < deadline:
         sessions = notebook.server.get("/api/sessions")
         states = [
             s["kernel"]["execution_state"] for s in sessions if s["path"] == notebook.relative
@@ -226,4 +239,4 @@ def _wait_for_kernel(notebook: NotebookPage) -> None:
         if states == ["idle"]:
             return
         notebook.page.wait_for_timeout(100)
-    raise AssertionError(f"{notebook.relative}: no idle kernel within 60 s")
+    raise AssertionError(f"{notebook.relative}: no idle kernel within {STEP_S:g} s")

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-STARTS_WITHIN_S = 90.0
+STARTS_WITHIN_S = 180.0
 ENDS_WITHIN_S = 10.0
 _USER_SETTINGS = {
     # Light or dark as the browser asks for; a test chooses by `color_scheme`.
@@ -126,7 +126,7 @@ class JupyterServer:
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=90)
         self._path = path
 
     def connect(self) -> None:

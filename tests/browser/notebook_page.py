@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from playwright.sync_api import Error, Locator, Page, Response, expect
 
 from browser.jupyter_server import JupyterServer
 
-STEP_S = 60.0  # a cell, a start of a kernel: generous, since two cores are shared
+STEP_S = 90.0  # a cell, a start of a kernel: generous, since two cores are shared
 PROMPTS = ".jp-CodeCell .jp-InputPrompt"
 
 
@@ -48,13 +48,19 @@ class NotebookPage:
 
     def restart_and_run_all(self, *, timeout_s: float = STEP_S) -> None:
         """Kernel > Restart Kernel and Run All Cells…, confirmed, and wait until all have run."""
-        question = "import os; os.getpid()"
-        before = self.python(question)
+        question = "import os; os.getpid(), get_ipython().execution_count"
+        old_pid = self.python("import os; os.getpid()")
         self.menu("Kernel", "Restart Kernel and Run All Cells…")
         self.page.locator(".jp-Dialog button.jp-mod-accept").click()
         deadline = time.monotonic() + timeout_s
-        while self.python(question, timeout_s=1) in {"", before}:  # "": lost in the restart
-            assert time.monotonic() < deadline, "the kernel did not restart"
+        # By the new kernel's own count: the page shows the numbers of before until the cells run.
+        while True:
+            said = re.fullmatch(r"\((\d+), (\d+)\)", self.python(question, timeout_s=2))
+            if said and said[1] != old_pid and int(said[2]) > self._cells_of_code():
+                break  # without an answer: lost in the restart
+            errors = self.errors()
+            assert not errors, f"{self.path.name}: a cell failed:\n{errors[0]}"
+            assert time.monotonic() < deadline, "the kernel did not restart and run"
         self.wait_until_run(timeout_s=timeout_s)
 
     def wait_until_run(self, *, timeout_s: float = STEP_S) -> None:
@@ -65,8 +71,7 @@ class NotebookPage:
         if self.frontend == "voila":
             self.page.locator("#rendered_cells").wait_for(timeout=timeout_s * 1000)
             return
-        cells = [c for c in self.on_disk().cells if c.cell_type == "code"]
-        wanted = sum(bool(cell.source.strip()) for cell in cells)
+        wanted = self._cells_of_code()
         deadline = time.monotonic() + timeout_s
         while True:
             shown = self.page.locator(PROMPTS).all_text_contents()  # also beyond the screen
@@ -76,6 +81,10 @@ class NotebookPage:
             assert not errors, f"{self.path.name}: a cell failed:\n{errors[0]}"
             assert time.monotonic() < deadline, f"{self.path.name}: not run in time: {shown}"
             self.page.wait_for_timeout(100)
+
+    def _cells_of_code(self) -> int:
+        cells = [c for c in self.on_disk().cells if c.cell_type == "code"]
+        return sum(bool(cell.source.strip()) for cell in cells)
 
     def wait_idle(self, *, timeout_s: float = STEP_S) -> None:
         """Wait until the kernel has nothing to do: no cell, no message of a widget."""
@@ -125,6 +134,13 @@ class NotebookPage:
                 code, store_history=False, output_hook=on_output, timeout=timeout_s
             )
         return "".join(printed).strip()
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is so, with the page going on meanwhile."""
+        deadline = time.monotonic() + STEP_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}; see {self.screenshot('never')}"
+            self.page.wait_for_timeout(50)
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[BlockingKernelClient]:

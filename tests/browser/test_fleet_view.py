@@ -31,7 +31,7 @@ def notebook_of(*sources: str) -> nbformat.NotebookNode:
 def seen(notebook: NotebookPage, selector: str) -> Locator:
     """It is there; unlike `see`, without scrolling to what may be drawn anew meanwhile."""
     found = notebook.page.locator(selector).first
-    found.wait_for(timeout=60_000)
+    found.wait_for()
     return found
 
 
@@ -40,7 +40,8 @@ def stop_by_button(notebook: NotebookPage) -> None:
     seen(notebook, ".perfkit-fleet >> text=Stop and release all hosts").click()
 
 
-SLOW = "session = SlowSession(Path('run'), 30, batch_s=1.5)"
+# Far from done when it is stopped, however slow the browser is.
+SLOW = "session = SlowSession(Path('run'), 400, batch_s=1.5)"
 
 
 def test_the_stop_button_is_heard_while_its_cell_runs_and_releases_every_host(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -61,9 +62,9 @@ def field(page: NotebookPage, label: str) -> Locator:
     return page.page.get_by_label(label, exact=True)
 
 
-def value_of(page: NotebookPage, name: str) -> str:
-    page.wait_idle()
-    return page.python(name)
+def expect_value(page: NotebookPage, name: str, wanted: str) -> None:
+    """What the form says arrives in the kernel by another way than our question."""
+    page.until(lambda: page.python(name) == wanted, f"{name} is not {wanted}")
 
 
 def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None:
@@ -74,7 +75,7 @@ def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None
     summary = form_page.page.locator(f"{FORM} .summary")
     expect(summary).to_contain_text("25 clients and 1 server at local: about")
     expect(summary).to_contain_text("costs nothing")
-    assert value_of(form_page, "clients") == "25"
+    expect_value(form_page, "clients", "25")
 
     clients.press("End")
     clients.press_sequentially("x")
@@ -83,7 +84,7 @@ def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None
     expect(clients).to_have_attribute("aria-invalid", "true")
     described_by = str(clients.get_attribute("aria-describedby")).split()
     assert str(error.get_attribute("id")) in described_by
-    assert value_of(form_page, "clients") == "'25x'"  # what comes next refuses it as well
+    expect_value(form_page, "clients", "'25x'")  # what comes next refuses it as well
     form_page.screenshot("form-wrong", FORM)
 
     form_page.python("clients = 7")
@@ -123,14 +124,14 @@ def test_the_form_works_with_keys_alone_and_keeps_them_from_the_notebook(
     for key in ("b", "a", "d", "d", "x", "Space"):
         page.keyboard.press(key)
     expect(box).to_be_checked()
-    assert value_of(form_page, "tests") == "'all'"
+    expect_value(form_page, "tests", "'all'")
     expect(page.locator(f"{FORM} .error").filter(has_text="needs a tunnel")).to_have_count(0)
     more = page.locator(f"{FORM} summary")
     more.focus()
     page.keyboard.press("Enter")
     expect(field(form_page, "On shortfall")).to_be_visible()
     field(form_page, "On shortfall").select_option("go")
-    assert value_of(form_page, "on_shortfall") == "'go'"
+    expect_value(form_page, "on_shortfall", "'go'")
     assert form_page.cell_sources() == before
     form_page.screenshot("form-open", FORM)
 
@@ -152,13 +153,14 @@ def test_windows_are_moved_by_those_who_never_see_code(open_notebook: Open, tmp_
     grip = shown.page.get_by_role("slider", name="01-direct-tcp steady start")
     grip.focus()
     expect(shown.page.locator(".perfkit-table").last).to_contain_text("02-tunnel-tcp")
-    before = json.loads(run.segments_path.read_text())["segments"][0]
+
+    def saved() -> dict[str, Any]:
+        return dict(json.loads(run.segments_path.read_text())["segments"][0])
+
+    before = saved()
     grip.press("ArrowRight")
-    for _ in range(200):
-        after = json.loads(run.segments_path.read_text())["segments"][0]
-        if after != before:
-            break
-        shown.page.wait_for_timeout(50)
+    shown.until(lambda: saved() != before, "nothing was saved")
+    after = saved()
     assert after["steady_s"][0] == pytest.approx(before["steady_s"][0] + 1.0, abs=0.5)
     assert after["chosen_by"] != before["chosen_by"] == "events"
     shown.screenshot("05_segments-voila")

@@ -58,13 +58,12 @@ class Bench:
         """Do something that changes the windows; what file and kernel hold afterwards."""
         before = self.run.segments_path.read_bytes() if self.run.segments_path.exists() else b""
         act()
-        for _ in range(200):
-            if self.run.segments_path.exists() and self.run.segments_path.read_bytes() != before:
-                break
-            self.notebook.page.wait_for_timeout(50)
-        else:
-            shown = self.notebook.screenshot("nothing-saved")
-            raise AssertionError(f"nothing was saved; see {shown}")
+
+        def is_other() -> bool:
+            path = self.run.segments_path
+            return path.exists() and path.read_bytes() != before
+
+        self.notebook.until(is_other, "nothing was saved")
         self.notebook.wait_idle()
         assert self.saved() == self.in_kernel()
         return self.saved()
@@ -156,10 +155,9 @@ def test_a_window_is_deleted_and_drawn_anew(bench: Bench) -> None:
     drawn = bench.when_saved(lambda: bench.pull(0.3, 4.2))[DIRECT]
     assert drawn["outer_s"] == drawn["steady_s"]
     assert drawn["outer_s"] == pytest.approx([0.3, 4.2], abs=0.51)
-    doubts = bench.notebook.page.locator("tr", has_text=DIRECT).locator(".pk-doubt")
-    texts = " ".join(doubts.all_inner_texts())
-    assert "too short" in texts
-    assert "beside the time planned" in texts
+    row = bench.notebook.page.locator("tr", has_text=DIRECT)
+    for doubt in ("too short", "beside the time planned"):
+        expect(row.locator(".pk-doubt").filter(has_text=doubt).first).to_be_visible()
 
 
 def test_keys_alone_move_delete_take_and_leak_nowhere(bench: Bench) -> None:
@@ -170,8 +168,7 @@ def test_keys_alone_move_delete_take_and_leak_nowhere(bench: Bench) -> None:
     slider = bench.grip(DIRECT, "outer end")
     later = bench.when_saved(lambda: page.keyboard.press("ArrowRight"))[DIRECT]["outer_s"]
     assert later == pytest.approx([taken["outer_s"][0], taken["outer_s"][1] + 1])
-    slider_says = slider.get_attribute("aria-valuetext")
-    assert slider_says == f"{later[1]:g} seconds after T0"
+    expect(slider).to_have_attribute("aria-valuetext", f"{later[1]:g} seconds after T0")
     earlier = bench.when_saved(lambda: page.keyboard.press("Shift+ArrowLeft"))[DIRECT]
     assert earlier["outer_s"][1] == pytest.approx(later[1] - 10)
     assert earlier["steady_s"][1] == earlier["outer_s"][1]  # pushed along
@@ -200,11 +197,7 @@ def test_wheel_buttons_and_double_click_change_what_is_shown_and_save_nothing(
         return float(words[words.index("to") + 1]) - float(words[words.index("from") + 1])
 
     def until(condition: Callable[[], bool]) -> None:
-        for _ in range(100):
-            if condition():
-                return
-            page.wait_for_timeout(50)
-        raise AssertionError(f"{span_s()} s are shown; see {bench.notebook.screenshot('zoom')}")
+        bench.notebook.until(condition, "it is not what should be shown")
 
     whole_s = span_s()
     box = page.locator(".pk-layer").bounding_box()
@@ -265,7 +258,7 @@ def test_restart_and_run_all_brings_the_windows_back(bench: Bench) -> None:
     expect(bench.notebook.page.locator(".pk-chosen")).to_have_count(2)
     assert bench.saved() == before == bench.in_kernel()
     slider = bench.grip(DIRECT, "outer start")
-    assert slider.get_attribute("aria-valuenow") == f"{before[DIRECT]['outer_s'][0]:g}"
+    expect(slider).to_have_attribute("aria-valuenow", f"{before[DIRECT]['outer_s'][0]:g}")
 
 
 @pytest.mark.parametrize(
@@ -303,5 +296,5 @@ def test_it_fits_its_cell_sharply_in_either_theme(
     take = notebook.page.get_by_role("button", name="Choose every proposed window")
     take.click()
     expect(notebook.page.locator(".pk-chosen")).to_have_count(2)
-    assert run.segments_path.exists()
+    notebook.until(run.segments_path.exists, "nothing was saved")
     notebook.screenshot(f"picker-{frontend}-{theme}-{width}")

