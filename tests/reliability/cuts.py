@@ -29,7 +29,7 @@ from .proxy import CLOSE, RESET, SILENCE, CuttingProxy
 KILL = "sshd killed"
 WAYS = (KILL, KILL, KILL, KILL, KILL, RESET, RESET, CLOSE, CLOSE, SILENCE)
 SCRIPT = "echo half; sleep 0.2; echo more; sleep 20; echo whole"
-LIMITS = {"connect_timeout_s": 1.0, "patience_s": 3.0, "silence_s": 1.0}
+LIMITS = {"connect_timeout_s": 4.0, "patience_s": 20.0, "silence_s": 1.0}
 BARE = 10  # cuts that bare Fabric is given, for comparison
 
 

@@ -30,7 +30,7 @@ from .proxy import CLOSE, RESET, CuttingProxy
 
 SIZE_BYTES = 400_000
 DISK_BYTES = 1 << 20
-LIMITS = {"connect_timeout_s": 3.0, "patience_s": 3.0, "silence_s": 3.0}
+LIMITS = {"connect_timeout_s": 5.0, "patience_s": 10.0, "silence_s": 5.0}
 MOST_ATTEMPTS = 8
 
 

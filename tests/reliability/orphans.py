@@ -20,6 +20,7 @@ from random import Random
 from ec2_cloud import REGION, Cloud, ec2_cloud
 
 from perfkit.fleet.reap import release_until_quiet
+from perfkit.testing.provider_runs import wait_until
 
 from .experiment import Experiment, Outcome
 
@@ -105,7 +106,7 @@ def _trial(number: int, after_s: float) -> tuple[int, int]:
         _kill([sys.executable, "-c", OURS, str(folder), run_id, str(HOSTS)], after_s)
         provider = cloud.provider(scale=0.1)
         provider.release(run_id)
-        time.sleep(IN_FLIGHT_S + 0.2)  # what was on its way has arrived, listed or not
+        _let_arrive(cloud)
         at_first = len(cloud.aws.alive())
         report = release_until_quiet(provider, run_id, quiet_s=SETTLE_S, poll_s=0.3)
         return len(cloud.aws.alive()) + len(report.leaked), at_first
@@ -117,8 +118,13 @@ def _naive_trial(number: int, after_s: float) -> int:
         argv = [sys.executable, "-c", TAGGED_AFTERWARDS, cloud.aws.url, run_id, str(HOSTS)]
         _kill([*argv, cloud.image], after_s * (2 * IN_FLIGHT_S + 0.5) / LONGEST_S)
         cloud.provider(scale=0.1).release(run_id)
-        time.sleep(IN_FLIGHT_S + 0.2)
+        _let_arrive(cloud)
         return len(cloud.aws.alive(REGION))
+
+
+def _let_arrive(cloud: Cloud) -> None:
+    """What was on its way has been made, listed or not."""
+    assert wait_until(lambda: not cloud.aws.busy, 60)
 
 
 @contextlib.contextmanager

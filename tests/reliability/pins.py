@@ -20,7 +20,7 @@ from perfkit.sshkeys import make_ssh_key
 
 from .experiment import Experiment, Outcome
 
-LIMITS = {"connect_timeout_s": 3.0, "patience_s": 3.0}
+LIMITS = {"connect_timeout_s": 20.0, "patience_s": 20.0}
 KINDS = ("wrong pin", "no pin", "key changed in mid-run", "a new host at a used address")
 
 
