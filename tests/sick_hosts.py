@@ -72,19 +72,20 @@ time.sleep(5)  # strangers who do not log in: sshd turns everybody else away mea
 LOCK_OUT = "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=/dev/null -F none"
 
 # `date` in front of the host's own; with -r it tells a file's time stamp, by the same wrong clock.
+WRONG_DATE_PATH = "/usr/local/bin/date"
 WRONG_DATE = """\
-cat >/usr/local/bin/date <<'end'
+cat >{path} <<'end'
 #!/bin/sh
 [ "$1" != -r ] || exec /bin/date -d "$(/bin/date -r "$2" '+%F %T.%N %z') {offset_s:+.9f} seconds" "$3"
 exec /bin/date -d "{offset_s:+.9f} seconds" "$@"
 end
-chmod +x /usr/local/bin/date
+chmod +x {path}
 """
 
 
 def clock_off(offset_s: float) -> str:
     """Shell text that sets the host's clock off, as far as its programs ask `date` for it."""
-    return WRONG_DATE.format(offset_s=offset_s)
+    return WRONG_DATE.format(path=WRONG_DATE_PATH, offset_s=offset_s)
 
 
 @dataclass(frozen=True)

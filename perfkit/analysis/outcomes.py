@@ -57,7 +57,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
             else:
                 sent_s = sent_until_s.get(name, 0.0)
                 whole = sent_s >= slot.duration_s - WHOLE_TIME_SLACK_S
-                row |= _recorded(logs, name, event, row["streams"], sent_whole_time=whole)
+                row |= _recorded(logs, slot, event, row["streams"], sent_whole_time=whole)
             row |= _interrupted(logs, name, slot)
             records.append(row)
         _fail_short_ones(records, slot.duration_s)
@@ -142,7 +142,7 @@ def _why_absent(host: Mapping[Hashable, Any]) -> str:
 
 def _recorded(
     logs: RunLogs,
-    name: str,
+    slot: SlotPlan,
     event: Mapping[Hashable, Any],
     streams: int,
     *,
@@ -150,9 +150,11 @@ def _recorded(
 ) -> _Row:
     """What the starter's record says, on the run's time line."""
     start, end = float(event["start_utc_s"]), float(event["end_utc_s"])
+    name = str(event["host"])
     clock = logs.clocks.get(name)
     offset = clock.offset_s(start) if clock and np.isfinite(start) else 0.0
-    said = logs.messages.get((str(event["slot"]), name), "")
+    said = logs.messages.get((slot.name, name), "")
+    start_s = round(start - offset - logs.t0_utc_s, 6)
     cut_off = bool(event["timed_out"]) and sent_whole_time and streams > 0
     reason = "" if cut_off else _reason(event, start, end, streams)
     return {
@@ -160,9 +162,9 @@ def _recorded(
         "cut_off": cut_off,
         "reason": f"{reason}: {said}" if reason and said else reason,
         # Epoch seconds as floats are good to 0.2 us; the rest is noise.
-        "start_s": round(start - offset - logs.t0_utc_s, 6),
+        "start_s": start_s,
         "end_s": round(end - offset - logs.t0_utc_s, 6),
-        "late_s": round(start - offset - float(event["planned_start_utc_s"]), 6),
+        "late_s": round(start_s - slot.start_s, 6),
         "exit_status": float(event["exit_status"]),
     }
 

@@ -1,14 +1,15 @@
 """How far a host's clock is from the controller's, and how sure that is.
 
-Tests start by each host's own clock, so an offset *is* an error of the start, and it moves the
+Tests start by each host's own clock, so an offset would be an error of the start, and it moves the
 borders of windows on the server's log. It is measured like NTP does, by questions and answers on
 one open channel: the host's time lies somewhere within the round trip, so the shortest round
-trip bounds it best. Nothing is corrected here; offset and bound are kept with the run.
+trip bounds it best. Where a clock is certainly off, a host's orders are by what it shows; no clock
+is set, and nothing in a log is changed. Offset and bound are kept with the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,19 @@ class ClockSample:
             "offset_s": self.offset_s,
             "bound_s": self.bound_s,
         }
+
+
+def certain_error_s(measured: Mapping[str, Any]) -> float:
+    """What a host's clock shows too much, seconds; 0 where it may as well be right.
+
+    An offset within its bound may be no more than a round trip whose ways differ, and to go by it
+    would put a right clock wrong.
+
+    Args:
+        measured: A row of clocks.json.
+    """
+    offset_s = float(measured["offset_s"])
+    return offset_s if abs(offset_s) > float(measured["bound_s"]) else 0.0
 
 
 def measure_clock(remote: Remote, n: int = 10) -> ClockSample:

@@ -17,7 +17,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 from perfkit.configure.remote import RemotePool
 from perfkit.configure.workers import run_on_hosts
 from perfkit.errors import HostError, RunError, StageError
-from perfkit.measure.clocks import ClockSample, measure_clock
+from perfkit.measure.clocks import ClockSample, certain_error_s, measure_clock
 from perfkit.measure.equip import equip, files_for
 from perfkit.measure.options import Hooks, Options, Progress
 from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
@@ -133,6 +133,7 @@ class _Measurement:
     hooks: Hooks
     results: dict[str, HostResult] = field(default_factory=dict)
     clocks: list[dict[str, Any]] = field(default_factory=list)
+    clock_errors_s: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -168,9 +169,14 @@ class _Measurement:
 
     def _take_clock(self, host: Host, when: str) -> ClockSample:
         sample = measure_clock(self.pool.get(host))
-        with self.lock:
-            self.clocks.append(sample.to_dict(when))
+        self._note_clock(sample.to_dict(when))
         return sample
+
+    def _note_clock(self, row: dict[str, Any]) -> None:
+        with self.lock:
+            self.clocks.append(row)
+            if row["when"] == "before":
+                self.clock_errors_s[row["host"]] = certain_error_s(row)
 
     def _check_clock(self, sample: ClockSample) -> None:
         if abs(sample.offset_s) - sample.bound_s > self.options.max_clock_error_s:
@@ -181,6 +187,10 @@ class _Measurement:
                 "accepted), so its tests would start at another moment: synchronise it, for "
                 "example with chrony",
             )
+
+    def _by_clock_of(self, host: Host, timetable: Timetable) -> Timetable:
+        """The timetable as the host's clock shows it, as it was measured before the tests."""
+        return replace(timetable, clock_error_s=self.clock_errors_s.get(host.name, 0.0))
 
     def arm(self) -> Timetable:
         """Choose T0, write the timetable, and have every host confirm its orders before T0."""
@@ -204,12 +214,13 @@ class _Measurement:
         def arm_host(host: Host) -> None:
             if self.hooks.now() > confirm_by_s:
                 raise HostError(host.name, "its turn to be armed came too late; give more threads")
-            script = self.starter.arm_script(host, timetable)
+            theirs = self._by_clock_of(host, timetable)
+            script = self.starter.arm_script(host, theirs)
             host_time_s = int(self.pool.get(host).run_script(script).stdout) / NS_PER_S
-            if host_time_s > confirm_by_s:
+            if host_time_s > theirs.confirm_by_s:
                 raise HostError(
                     host.name,
-                    f"armed {host_time_s - confirm_by_s:.1f} s too late by its own clock; "
+                    f"armed {host_time_s - theirs.confirm_by_s:.1f} s too late by its own clock; "
                     "give fewer hosts or more threads",
                 )
 
@@ -243,7 +254,8 @@ class _Measurement:
     def load_clocks(self) -> None:
         """What the controller before us measured of the clocks."""
         if self.run.clocks_path.exists():
-            self.clocks = list(self.run.load_json(self.run.clocks_path))
+            for row in self.run.load_json(self.run.clocks_path):
+                self._note_clock(row)
 
     def _choose_t0(self) -> float:
         """As soon as all can be armed.
@@ -294,7 +306,7 @@ class _Measurement:
                 host.role,
                 names,
                 outcome,
-                timetable.starts_of(host.role),
+                self._by_clock_of(host, timetable).starts_of(host.role),
                 late_s=self.options.pacing.late_of(host.role),
             )
             if problems:

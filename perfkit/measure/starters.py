@@ -35,18 +35,30 @@ ARM_MARGIN_S = 0.5  # between the last confirmation and the first program that r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timetable:
-    """The slots and the instant they count from, the same for all hosts."""
+    """The slots and the instant they count from, the same for all hosts.
+
+    Attributes:
+        t0_utc_s: By the controller's clock.
+        clock_error_s: What the clock of the host that is to go by it shows too much. Orders and
+            records are by the host's clock, and so are the moments below.
+    """
 
     slots: Sequence[Slot]
     t0_utc_s: float
     addresses: Addresses
     pacing: Pacing = field(default_factory=Pacing)
+    clock_error_s: float = 0.0
+
+    @property
+    def shown_t0_s(self) -> float:
+        """What the host's clock shows at T0, epoch seconds."""
+        return self.t0_utc_s + self.clock_error_s
 
     @property
     def confirm_by_s(self) -> float:
         """Until when a host may take its orders, epoch seconds; afterwards it is left out."""
         first_s = min((slot.start_s for slot in self.slots), default=0.0)
-        return self.t0_utc_s + first_s - SERVER_LEAD_S - ARM_MARGIN_S
+        return self.shown_t0_s + first_s - SERVER_LEAD_S - ARM_MARGIN_S
 
     def slots_of(self, role: Role) -> list[Slot]:
         """The slots in which a host of this role has something to run."""
@@ -55,7 +67,7 @@ class Timetable:
     def starts_of(self, role: Role) -> list[float]:
         """The planned start of each of those slots, epoch seconds; servers begin earlier."""
         lead_s = SERVER_LEAD_S if role is Role.SERVER else 0.0
-        return [self.t0_utc_s + slot.start_s - lead_s for slot in self.slots_of(role)]
+        return [self.shown_t0_s + slot.start_s - lead_s for slot in self.slots_of(role)]
 
 
 class Starter(Protocol):
@@ -149,6 +161,7 @@ done
         """Write the orders and put one line a slot at the end of the user's crontab."""
         text = crontab(
             timetable.slots_of(host.role),
+            # Not as shown there: a little before the full minute would be a minute too early.
             datetime.fromtimestamp(timetable.t0_utc_s, UTC),
             shell=self.shell,
             path=self.path,
@@ -211,7 +224,7 @@ def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
         values = order(
             slot,
             host,
-            t0_utc_s=timetable.t0_utc_s,
+            t0_utc_s=timetable.shown_t0_s,
             starter=starter,
             addresses=timetable.addresses,
             pacing=timetable.pacing,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from measured_fleet import LATE_S, RESOURCES, TICK_S, Fleet, launch, shipped, spec
+from sick_hosts import WRONG_DATE_PATH, clock_off
 
 from perfkit.errors import RunError, StageError
 from perfkit.measure import runner
@@ -124,6 +125,31 @@ def test_all_hosts_start_at_the_instant_of_the_timetable(
     log = (fleet.run.host_raw_dir("server") / "01-direct-tcp.server.log").read_text()
     for host in fleet.hosts[1:4]:
         assert f"connected with {host.address} port" in log
+
+
+def test_a_host_whose_clock_is_off_starts_with_the_others(fleet: Fleet, tmp_path: Path) -> None:
+    own, hosts, off_s = fleet.in_new_run(tmp_path), [fleet.hosts[0], fleet.client(4)], 3.0
+    slots = plan([spec("quick", tmp_path, "true")])
+    chosen = own.measurement(slots, hosts)
+    chosen["options"] = replace(chosen["options"], max_clock_error_s=10.0)
+    own.sh(hosts[1], clock_off(off_s))
+    try:
+        result = runner.measure(**chosen)
+    finally:
+        own.sh(hosts[1], f"rm {WRONG_DATE_PATH}")
+    assert result.failed == (), result
+    assert collect(own.run, hosts, slots, pool=fleet.pool, threads=2).failed == ()
+    (clock,) = [
+        row
+        for row in own.run.load_json(own.run.clocks_path)
+        if (row["host"], row["when"]) == (hosts[1].name, "before")
+    ]
+    assert clock["offset_s"] == pytest.approx(off_s, abs=clock["bound_s"] + 0.001)
+    t0_utc_s = own.run.load_json(own.run.timetable_path)["t0_utc_s"]
+    events = own.events(hosts[1], "01-quick")
+    assert events["planned_start_utc_s"] - t0_utc_s == pytest.approx(clock["offset_s"], abs=1e-6)
+    true_start_s = events["start_utc_s"] - off_s - t0_utc_s
+    assert -TICK_S - clock["bound_s"] < true_start_s < LATE_S
 
 
 def test_passes_and_progress_are_reported(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from perfkit.configure.remote import Answer
 from perfkit.errors import HostError
-from perfkit.measure.clocks import choose_best
+from perfkit.measure.clocks import certain_error_s, choose_best
 
 NOW_S = 1_795_000_000.0
 
@@ -35,6 +35,23 @@ def test_the_true_offset_lies_within_the_bound(
 ) -> None:
     best = choose_best("c", [answer(offset_s, out_s, back_s) for out_s, back_s in delays])
     assert abs(best.offset_s - offset_s) <= best.bound_s + 1e-5
+
+
+@given(
+    offset_s=st.floats(-1000, 1000),
+    delays=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=1, max_size=10),
+)
+def test_a_start_by_a_corrected_clock_is_off_by_two_bounds_at_most(
+    offset_s: float, delays: list[tuple[float, float]]
+) -> None:
+    best = choose_best("c", [answer(offset_s, out_s, back_s) for out_s, back_s in delays])
+    left_s = offset_s - certain_error_s(best.to_dict("before"))
+    assert abs(left_s) <= 2 * best.bound_s + 1e-5
+
+
+@given(out_s=st.floats(0.001, 5), back_s=st.floats(0.001, 5))
+def test_a_right_clock_is_left_as_it_is(out_s: float, back_s: float) -> None:
+    assert certain_error_s(choose_best("c", [answer(0, out_s, back_s)]).to_dict("before")) == 0
 
 
 @pytest.mark.parametrize("line", ["", "1795000000N", "-5", "date: illegal", "١٢"])

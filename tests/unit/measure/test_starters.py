@@ -116,6 +116,21 @@ def test_arming_writes_orders_and_starts_one_waiter(machine: Machine) -> None:
     assert order["start_ns"] == "4000000016000000000"
 
 
+@pytest.mark.parametrize("starter", [EpochStarter(), CRON])
+def test_orders_are_by_the_hosts_clock_and_its_cron_fires_as_everywhere(
+    machine: Machine, starter: Starter
+) -> None:
+    machine.run(starter.arm_script(machine.host(), TIMETABLE))
+    table = machine.read("table")
+    slow = replace(TIMETABLE, clock_error_s=-0.08)
+    machine.run(starter.arm_script(machine.host(), slow))
+    order = dict(line.split("=") for line in machine.read("slots/02-b.order").splitlines())
+    assert order["start_ns"] == "4000000015920000000"
+    assert slow.starts_of(Role.CLIENT)[1] == pytest.approx(4_000_000_015.92, abs=1e-6)
+    assert slow.confirm_by_s == pytest.approx(TIMETABLE.confirm_by_s - 0.08, abs=1e-6)
+    assert machine.read("table") == table
+
+
 def test_a_server_gets_orders_only_for_tests_with_a_server_script(machine: Machine) -> None:
     machine.run(EpochStarter().arm_script(machine.host(Role.SERVER), TIMETABLE))
     assert machine.read("detached") == "bin/run-slot slots/01-a.order\n"
