@@ -9,12 +9,15 @@ own ssh_config. Jump hosts get the same configuration, because `ssh` hands it on
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +35,7 @@ AT_ONCE = 16
 OUTPUT_LINES = 200  # of a caretaker's answer: a host may say what it likes
 OUTPUT_CHARS = 10_000
 
+_FOLDER = "perfkit-ssh-"
 _COMMON = f"""\
 Host *
   BatchMode yes
@@ -80,9 +84,9 @@ class Caretakers:
     """Runs the caretaker's verbs on machines; the configuration lives as long as this object."""
 
     def __init__(self, places: Iterable[Machine]) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="perfkit-ssh-"))
+        folder, lock = _own_folder()
         self._config, self._known_hosts = folder / "config", folder / "known_hosts"
-        weakref.finalize(self, _end_logins, self._config)
+        weakref.finalize(self, _end_logins, self._config, lock)
         places = list(places)
         # A host without a pin is in no file of pins, so OpenSSH refuses it.
         pins = "".join(f"{place.name} {place.host_key}\n" for place in places if place.host_key)
@@ -171,7 +175,39 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def _end_logins(config: Path) -> None:
+def _own_folder() -> tuple[Path, int]:
+    """A new folder for one configuration, and the open descriptor that says it is in use.
+
+    Not in the run's folder, whose path may be longer than a socket's can be. Folders of processes
+    that were killed go at this opportunity: their locks went with them.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError):  # somebody else's, just removed, or in use
+            _remove_left(folder)
+    made = Path(tempfile.mkdtemp(prefix=_FOLDER))
+    lock = os.open(made, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return made, lock
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove a folder that nobody uses.
+
+    Raises:
+        OSError: it is in use, or not ours.
+    """
+    found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        about = os.fstat(found)
+        # A folder is made before it is locked, and its logins outlive a killed process a little.
+        if about.st_uid == os.getuid() and time.time() - about.st_mtime > 3 * STAYS_OPEN_S:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+    finally:
+        os.close(found)
+
+
+def _end_logins(config: Path, lock: int) -> None:
     """End the connections that were kept open, and remove the configuration they belong to."""
     sockets = [path.name for path in config.parent.iterdir() if path.is_socket()]
     ended = [
@@ -186,6 +222,7 @@ def _end_logins(config: Path) -> None:
     for process in ended:
         process.wait(CONNECT_TIMEOUT_S)
     shutil.rmtree(config.parent, ignore_errors=True)
+    os.close(lock)
 
 
 def no_root(answer: Answer, machine: Machine) -> str:
