@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,7 +12,8 @@ from memory_provider import MemoryProvider
 
 from perfkit import cli, doctor, phases, upkeep
 from perfkit.doctor import Examination, Finding, State
-from perfkit.model import HostResult, StageResult
+from perfkit.fleet.inventory import Inventory
+from perfkit.model import HostResult, Role, StageResult
 
 
 def perfkit(*arguments: str) -> Result:
@@ -121,14 +123,22 @@ def test_an_interrupt_says_where_to_look_and_ends_as_a_shell_expects(
     assert result.stderr.startswith("perfkit: interrupted; perfkit status")
 
 
-@pytest.mark.parametrize(("home", "status"), [((True, False), 0), ((False, False), 1), ((), 0)])
-def test_a_phase_that_no_host_passed_ends_with_status_1(
-    home: tuple[bool, ...], status: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("clients", "status"), [((True, False), 0), ((True, True), 0), ((False, False), 1)]
+)
+def test_a_phase_that_no_client_passed_ends_with_status_1(
+    clients: tuple[bool, ...], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = [HostResult(host=f"client-{n}", ok=ok) for n, ok in enumerate(home)]
+    inventory = Inventory()
+    inventory.add("server", Role.SERVER)
+    results = [HostResult(host="server", ok=True)]
+    for number, ok in enumerate(clients):
+        inventory.add(f"client-{number}", Role.CLIENT)
+        results.append(HostResult(host=f"client-{number}", ok=ok))
     outcome = StageResult(stage="collect", results=results)
-    monkeypatch.setattr(phases, "attach", lambda *_, **__: contextlib.nullcontext())
+    session = SimpleNamespace(inventory=inventory)
+    monkeypatch.setattr(phases, "attach", lambda *_, **__: contextlib.nullcontext(session))
     monkeypatch.setattr(phases, "collect", lambda _session: outcome)
     result = perfkit("collect")
     assert result.exit_code == status
-    assert f"{sum(home)} of {len(home)} hosts" in result.stdout
+    assert f"{1 + sum(clients)} of {1 + len(clients)} hosts" in result.stdout
