@@ -29,9 +29,11 @@ _VALUES = (
     re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),  # Slack
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\."),  # JSON web tokens
     re.compile(r"://[^/\s:@]+:[^/\s:@]+@"),  # a URL with a password in it
-    # AWS secret keys: 40 letters of base64 in all cases; a path or a SHA-1 has not all of them.
+    # AWS secret keys: 40 letters of base64, a SHA-1 has no capitals. A path may have such a stretch
+    # in it, and begins with a slash or has four: so have 2 keys in 100, the price of any folder.
     re.compile(
-        r"(?<![\w/+])(?=[^\s]*[a-z])(?=[^\s]*[A-Z])(?=[^\s]*[0-9])[A-Za-z0-9/+]{40}(?![\w/+])"
+        r"(?<![\w/+.~-])(?!/|(?:[\w+]*/){4})"
+        r"(?=[a-z0-9/+]*[A-Z])(?=[A-Z0-9/+]*[a-z])(?=[A-Za-z/+]*[0-9])[A-Za-z0-9/+]{40}(?![\w/+-])"
     ),
 )
 _PARAMETER_OPTIONS = {"-p", "--parameters", "-r", "--parameters_raw"}

@@ -59,6 +59,27 @@ def test_what_campaigns_are_made_of_is_no_secret() -> None:
         assert not looks_secret(name, value), name
 
 
+@given(
+    st.from_regex(r"(/[A-Za-z0-9]{1,12}){1,8}", fullmatch=True),
+    st.from_regex(r"[a-z][a-z0-9_-]{0,12}", fullmatch=True),
+)
+def test_the_project_may_lie_in_any_folder(project: str, name: str) -> None:
+    run = f"{project}/runs/20261122T230354Z-{name}"
+    assert not looks_secret("runs_dir", f"{project}/runs")
+    assert not looks_secret("config_dir", f"{run}/config")
+
+
+def test_a_path_of_the_length_of_a_key_is_no_secret() -> None:
+    for path in (
+        "/tmp/adopt/perfkit/runs/20261122T230354Z",
+        "/srv/MeasurementsOfTheYear2026InBuilding",
+        "Runs/OpenVPN/2026/November/SiteA/Batch07",
+    ):
+        assert len(path) == 40
+        assert not looks_secret("config_dir", path)
+        assert not looks_secret("config_dir", f"{path}-campaign/config")
+
+
 @given(st.from_regex(r"[a-z][a-z0-9_-]{0,40}", fullmatch=True))
 def test_a_run_may_have_any_name(name: str) -> None:
     assert not looks_secret("name", name)
