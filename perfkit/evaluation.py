@@ -14,6 +14,7 @@ import click
 from perfkit import progress, runs, settings
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
+from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
 from perfkit.report import compare as compare_report
 from perfkit.report import page
@@ -82,6 +83,8 @@ def compare(
         CampaignError: nothing to compare, or a run given twice.
     """
     groups = [[_find(run, runs_dir) for run in _several(side)] for side in sides]
+    if not all(groups):
+        raise CampaignError("a side names no run; perfkit compare RUN,RUN RUN")
     folder = Path(out).resolve() if out else compare_report.folder_for(groups)
     times = {run.id: _phase_times(run) for group in groups for run in group}
     made = compare_report.render(groups, folder, phases=times)

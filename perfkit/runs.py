@@ -349,7 +349,10 @@ def open_run(runs_dir: Path, run: str) -> Run:
     for candidate in reversed(known):
         if run in (candidate.id, _name_of(candidate)):
             return candidate
-    hint = did_you_mean(run, [r.id for r in known]) if known else "there are no runs yet"
+    if known:
+        hint = did_you_mean(run, {word for r in known for word in (r.id, _name_of(r)) if word})
+    else:
+        hint = "there are no runs yet" if runs_dir.is_dir() else "there is no such folder"
     raise RunError(f"{runs_dir}: no run {run!r}; {hint}")
 
 

@@ -59,11 +59,15 @@ def test_a_run_is_found_by_id_by_name_by_path_and_as_latest(tmp_path: Path) -> N
 
 
 def test_an_unknown_run_gets_the_nearest_one(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="there are no runs yet"):
+    with pytest.raises(RunError, match="there is no such folder"):
         runs.open_run(tmp_path / "none", "latest")
+    with pytest.raises(RunError, match="there are no runs yet"):
+        runs.open_run(tmp_path, "latest")
     run = runs.create(tmp_path, "demo", {})
     with pytest.raises(RunError, match=f"did you mean '{run.id}'"):
         runs.open_run(tmp_path, run.id[:-1])
+    with pytest.raises(RunError, match="did you mean 'demo'"):
+        runs.open_run(tmp_path, "dmeo")
 
 
 def test_a_damaged_manifest_is_named_and_hides_no_other_run(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from perfkit import cli, phases
+from perfkit.errors import CampaignError
 from perfkit.report import export
 from perfkit.report.compare import ComparisonReport, folder_for, render
 from perfkit.report.compare_tables import SHOWN, shown
@@ -140,6 +141,9 @@ def test_commas_and_lists_make_repetitions(runs: list[Run], tmp_path: Path) -> N
     joined = f"{runs[0].root},{runs[1].root}"
     with pytest.raises(Exception, match="needs two runs or more"):
         phases.compare(joined, out=str(tmp_path))
+    for nothing in ("", ",", []):
+        with pytest.raises(CampaignError, match="a side names no run"):
+            phases.compare(runs[0], nothing)
     made = phases.compare(joined, runs[2], out=str(tmp_path), echo=False)
     assert [len(side.runs) for side in made.comparison.sides] == [2, 1]
 
