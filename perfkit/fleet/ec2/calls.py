@@ -137,8 +137,13 @@ def body(call: Call, ground: Ground, conf: Ec2Conf) -> dict[str, Any]:
         "UserData": call.user_data,
         "NetworkInterfaces": [interface(ground, conf, call.pool.subnet)],
         "TagSpecifications": tags.specifications(labels, *tagged_kinds(conf)),
-        **({"InstanceMarketOptions": _SPOT} if conf.market == "spot" else {}),
+        **market(conf),
     }
+
+
+def market(conf: Ec2Conf) -> dict[str, Any]:
+    """What RunInstances says of the market; nothing on demand."""
+    return {"InstanceMarketOptions": _SPOT} if conf.market == "spot" else {}
 
 
 def tagged_kinds(conf: Ec2Conf) -> tuple[str, ...]:

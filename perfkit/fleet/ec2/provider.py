@@ -363,7 +363,8 @@ class Ec2Provider:
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required"},
             "UserData": user_data,
-            "TagSpecifications": tags.specifications(labels, *calls.TAGGED_KINDS),
+            "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(chosen)),
+            **calls.market(chosen),
         }
 
 

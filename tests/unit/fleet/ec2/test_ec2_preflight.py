@@ -11,6 +11,8 @@ from perfkit.errors import ConfigError, ProviderError
 from perfkit.fleet.ec2 import network, userdata
 from perfkit.model import Role
 
+SPOT = "spot-instances-request"
+
 
 def test_nothing_is_made_and_a_dry_run_is_asked_for(cloud: Cloud) -> None:
     cloud.provider().preflight(3)
@@ -19,6 +21,20 @@ def test_nothing_is_made_and_a_dry_run_is_asked_for(cloud: Cloud) -> None:
     assert made[0].tags("instance")["perfkit:managed"] == "1"
     assert user_data_of(made[0])["ssh_pwauth"] is False
     assert cloud.aws.alive() == []
+
+
+@pytest.mark.parametrize(
+    ("market", "asked", "kinds"),
+    [("on-demand", None, ["instance", "volume"]), ("spot", "spot", ["instance", "volume", SPOT])],
+)
+def test_the_dry_run_asks_for_the_market_that_the_run_would(
+    cloud: Cloud, market: str, asked: str | None, kinds: list[str]
+) -> None:
+    cloud.write_conf(market=market)
+    cloud.provider().preflight(3)
+    (made,) = [r for r in cloud.aws.requests if r.action == "RunInstances"]
+    assert made.params.get("InstanceMarketOptions.MarketType") == asked
+    assert [kind for kind in ("instance", "volume", SPOT) if made.tags(kind)] == kinds
 
 
 def test_user_data_that_is_too_long_is_found_before_anything_is_made(
