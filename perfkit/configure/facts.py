@@ -29,8 +29,9 @@ version() {
 }
 facts=$(printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
     "$kernel" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$PRETTY_NAME"
-printf '"openvpn_version": "%s", "iperf_version": "%s", "python_version": "%s"}' \
-    "$(version openvpn --version)" "$(version iperf -v)" "$(version python3 -V)")
+printf '"openvpn_version": "%s", "iperf_version": "%s", "iperf3_version": "%s", ' \
+    "$(version openvpn --version)" "$(version iperf -v)" "$(version iperf3 -v)"
+printf '"python_version": "%s"}' "$(version python3 -V)")
 echo "$facts" >facts.json && echo "$facts"
 """
 
@@ -43,7 +44,7 @@ def collect_facts(remote: Remote, *, then: str = ":") -> dict[str, Any]:
 
     Returns:
         `kernel`, `ncpu`, `memory_bytes`, `os`, `openvpn_version`, `iperf_version`,
-        `python_version`; a version is empty where the tool is not installed.
+        `iperf3_version`, `python_version`; a version is empty where the tool is not installed.
 
     Raises:
         CommandError: the host's answer makes no sense.

@@ -145,6 +145,7 @@ def test_every_host_has_its_files_its_log_and_its_facts(fleet: Fleet) -> None:
         assert facts["ncpu"] == os.cpu_count()
         assert facts["openvpn_version"].startswith("2.")
         assert facts["iperf_version"].startswith("2.")
+        assert facts["iperf3_version"] == "" or facts["iperf3_version"].startswith("3.")
         assert "= exit status 0" in fleet.log(name)
 
 
