@@ -20,6 +20,7 @@ LEAST_COVERAGE = 0.95
 LEAST_WINDOW_S = 5.0
 LATE_S = 1.0
 UNSURE_SHARE = 0.05  # of the window: not knowing a start that well, a client counts as unsure
+LEAST_IDLE_S = 0.5  # as long as that, and more than that share, a client's traffic may be missing
 CLOCK_DRIFT_S = 0.1
 NAMED = 8  # failed clients named in a warning; the table has all
 
@@ -116,12 +117,25 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
             f"{figure('placement_bound_s'):.2f} s at worst, more than {UNSURE_SHARE:.0%} of the window, "
             "and their goodput in it no better; a longer test is less sensitive"
         )
+    if part_time := str(row.get("clients_part_time") or ""):
+        texts.append(
+            f"not all clients were active in the whole window: the traffic of {_some(part_time)} began "
+            f"after it did or was over before, by up to {figure('idle_max_s'):.1f} s; that time is in "
+            "their means and in the total as one without traffic"
+        )
     if figure("clients_starved") > 0:
         texts.append(
             f"{figure('clients_starved'):.0f} clients moved nothing in the steady window, or less than 1 % "
             "of the median client: starved, or connected late; they are in the means and Jain's index"
         )
     return [Finding(str(row["slot"]), text) for text in texts]
+
+
+def _some(names: str) -> str:
+    """The first of a list of hosts, and how many more there are."""
+    hosts = names.split(", ")
+    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
+    return f"{', '.join(hosts[:NAMED])}{more}"
 
 
 def _contradictions(row: dict[str, object]) -> list[Finding]:
@@ -142,12 +156,13 @@ def _contradictions(row: dict[str, object]) -> list[Finding]:
     if failed_bps > 0.001 * figure("received_bps"):
         share = failed_bps / figure("received_bps")
         texts.append(f"failed clients moved {share:.1%} of the bytes; they are not in the total")
-    about_nic = _nic_findings(slot, figure("nic_ratio"), figure("resent_share"))
+    lost = figure("udp_loss_pct") / 100
+    about_nic = nic_findings(slot, figure("nic_ratio"), figure("resent_share"), lost)
     return [Finding(slot, text) for text in texts] + about_nic
 
 
-def _nic_findings(slot: str, ratio: float, resent_share: float) -> list[Finding]:
-    """Whether what the NIC counted is goodput, headers and segments sent again.
+def nic_findings(slot: str, ratio: float, resent_share: float, lost: float) -> list[Finding]:
+    """Whether what the NIC counted is goodput, headers, and segments sent again or datagrams lost.
 
     A saturated tunnel drops datagrams that its NIC has already counted, and TCP sends their
     segments again, so the NIC may count far more than arrived without anything being wrong.
@@ -155,21 +170,39 @@ def _nic_findings(slot: str, ratio: float, resent_share: float) -> list[Finding]
     Args:
         ratio: NIC over goodput.
         resent_share: Bytes sent again per byte of goodput, at most; NaN = not known.
+        lost: Part of UDP's datagrams that did not arrive; some of them passed the NIC. NaN = no UDP.
     """
     if not np.isfinite(ratio) or NIC_RATIO[0] <= ratio <= NIC_RATIO[1]:
         return []
     seen = f"the server's NIC counted {ratio:.2f} times the goodput"
-    if 6 < ratio < 10 or 0.1 < ratio < 0.16:
+    is_loss = NIC_RATIO[1] < ratio <= NIC_RATIO[1] / max(1 - lost, 1e-9)
+    if not is_loss and (6 < ratio < 10 or 0.1 < ratio < 0.16):
         return [Finding(slot, f"{seen}: bits were taken for bytes in one of the logs")]
     if ratio < NIC_RATIO[0]:
         return [Finding(slot, f"{seen}: part of the traffic did not pass it, or was not counted")]
+    if np.isfinite(lost):
+        return [_udp_excess(slot, seen, lost, is_loss=is_loss)]
+    return [_tcp_excess(slot, seen, ratio, resent_share)]
+
+
+def _udp_excess(slot: str, seen: str, lost: float, *, is_loss: bool) -> Finding:
+    if is_loss:
+        text = f"{seen}: UDP lost {lost:.1%} of its datagrams, some after the NIC had counted them"
+        return Finding(slot, text, "note")
+    text = (
+        f"{seen}; headers explain up to {HEADERS:.2f} of large datagrams, "
+        f"and that UDP lost {lost:.1%} of them not the rest"
+    )
+    return Finding(slot, text)
+
+
+def _tcp_excess(slot: str, seen: str, ratio: float, resent_share: float) -> Finding:
     explained = f"headers explain up to {HEADERS:.2f}"
     if not np.isfinite(resent_share):
-        text = f"{seen}; {explained}, and how much was sent again is not known"
-        return [Finding(slot, text)]
+        return Finding(slot, f"{seen}; {explained}, and how much was sent again is not known")
     again = resent_share * HEADERS
     explained += f", segments sent again up to {again:.2f} more"
     if ratio <= NIC_RATIO[1] + again:
-        return [Finding(slot, f"{seen}: {explained}", "note")]
+        return Finding(slot, f"{seen}: {explained}", "note")
     rest = ratio - HEADERS - again
-    return [Finding(slot, f"{seen}: {explained}, and at least {rest:.2f} is not explained")]
+    return Finding(slot, f"{seen}: {explained}, and at least {rest:.2f} is not explained")

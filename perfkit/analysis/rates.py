@@ -133,6 +133,25 @@ def _last_of_each(
     return last
 
 
+def idle_at_edges_s(arrived: pd.DataFrame, window: Window) -> pd.Series[float]:
+    """For how long of a window each host's traffic had certainly not begun, or was over already.
+
+    A starter records when a test's script began; what the script does before its first byte, or
+    after its last, is load that was not offered. Placement bounds are taken in the host's favour.
+
+    Args:
+        arrived: Placed lines of one side, see `receiver_rows`.
+
+    Returns:
+        Seconds; the index is the host's name.
+    """
+    hosts = arrived.groupby("host", observed=True, sort=False)
+    slack_s = hosts["t_bound_s"].max()
+    late_s = hosts["t_start_s"].min() - slack_s - window.start_s
+    early_s = window.end_s - hosts["t_end_s"].max() - slack_s
+    return late_s.clip(lower=0.0) + early_s.clip(lower=0.0)
+
+
 def resolution_s(intervals: pd.DataFrame) -> float:
     """How finely the bytes are placed in time: the length of the interval that the median byte is in."""
     length_s = (intervals["t_end_s"] - intervals["t_start_s"]).to_numpy(dtype=np.float64)

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import confidence, propose, rates, transport
-from perfkit.analysis.checks import UNSURE_SHARE, findings_of
+from perfkit.analysis import confidence, propose, rates, serverload, transport
+from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of
 from perfkit.analysis.reduction import Prepared, prepare
 from perfkit.analysis.sensitivity import sensitivity
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
+_ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs
 STARVED_SHARE = 0.01  # of the median client's goodput
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
@@ -66,7 +67,9 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         edges move by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
         (steady over outer window), `nic_bps`, `tunnel_bps`, `nic_ratio` (NIC over all goodput
         received), `cpu_*_pct`, `cpu_cores`, `openvpn_cpu_s`, `openvpn_cpu_s_per_gbit`, `vs_direct`
-        (in-tunnel over out-of-tunnel goodput), and what `perfkit.analysis.transport` returns.
+        (in-tunnel over out-of-tunnel goodput, of `direct_slot`), `ways` (`recv` by the server,
+        `send` by it, or both), `clients_part_time` (whose traffic was missing at an edge of the
+        window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` returns.
         `clients` has the outcome's columns and `goodput_bps`, `share` of the total, `retransmits`.
     """
     windows = {segment.slot: segment for segment in segments}
@@ -87,7 +90,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
             clients = _clients(prepared, segment, own)
         rows.append(row)
         per_client.append(clients)
-    tests = _with_ratio_to_direct(pd.DataFrame(rows))
+    tests = with_ratio_to_direct(pd.DataFrame(rows))
     clients = pd.concat(per_client, ignore_index=True) if per_client else outcomes.copy()
     moves = pd.concat(moved, ignore_index=True) if moved else pd.DataFrame()
     findings += findings_of(logs, segments, outcomes, tests)
@@ -139,10 +142,14 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     if not prepared.is_fine:  # spread evenly, seconds would look alike that nobody has seen
         seconds = seconds[:0]
     goodput = prepared.goodput_by_host(window).reindex(counted, fill_value=0.0)
+    idle_s = rates.idle_at_edges_s(arrived[ours], window)
+    idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
     error, batches = confidence.batch_means_error(seconds), confidence.batch_count(len(seconds))
     return {
         "side": prepared.side,
+        "protocol": "+".join(sorted(arrived["protocol"].astype("str").unique())),
+        "ways": "+".join(serverload.directions(arrived)),
         "chosen_by": segment.chosen_by,
         "window_start_s": window.start_s,
         "window_end_s": window.end_s,
@@ -151,6 +158,8 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "planned_s": prepared.slot.duration_s,
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
         "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),
+        "clients_part_time": ", ".join(sorted(map(str, idle.index))),
+        "idle_max_s": float(idle_s.max()),
         "goodput_se_bps": error,
         "goodput_ci_bps": confidence.half_width(error, batches),
         "goodput_batches": batches,
@@ -179,11 +188,12 @@ def _clock_bound(logs: RunLogs, counted: pd.DataFrame) -> float:
     return max(bounds, default=float("nan"))
 
 
-def _with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
-    """Compare each in-tunnel test with the out-of-tunnel test of the same name, or the one before.
+def with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
+    """Compare each in-tunnel test with the out-of-tunnel test of the same name, or one like it.
 
     `tunnel-udp` is compared with `direct-udp`; where there is no such name, with the nearest
-    earlier direct test, else the first one.
+    earlier direct test of the same protocol and directions, else the first such one. A UDP sender
+    offers what it was told to, so TCP over UDP would be a ratio of nothing to anything.
     """
     tests = tests.assign(vs_direct=np.nan, direct_slot="")
     if "goodput_bps" not in tests:
@@ -191,8 +201,9 @@ def _with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
     direct = tests[tests["path"] == str(NetworkPath.DIRECT)]
     for place, row in tests[tests["path"] == str(NetworkPath.TUNNEL)].iterrows():
         named = direct[direct["test"] == str(row["test"]).replace("tunnel", "direct", 1)]
-        earlier = direct[direct.index < place]
-        candidates = next((d for d in (named, earlier[::-1], direct) if len(d)), direct)
+        like = direct[(direct[_ALIKE] == row[_ALIKE]).all(axis=1)]
+        earlier = like[like.index < place]
+        candidates = next((d for d in (named, earlier[::-1], like) if len(d)), like)
         if len(candidates):
             partner = candidates.iloc[0]
             tests.loc[place, "vs_direct"] = row["goodput_bps"] / (partner["goodput_bps"] or np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from perfkit.analysis import confidence, counters, rates
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
-from perfkit.analysis.stats import Summary, summarise
+from perfkit.analysis.stats import Summary, summarise, with_ratio_to_direct
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
 from perfkit.runs import Run
@@ -382,6 +383,42 @@ def test_clients_that_move_next_to_nothing_are_counted_in_a_warning(tmp_path: Pa
         "1 clients moved nothing in the steady window" in f.text for f in summary.findings
     ) == len(logs.slots)
     assert "moved nothing" not in str(summary_of(make_run(tmp_path / "well", clients=5)).findings)
+
+
+def test_a_tunnel_is_held_against_the_direct_test_of_its_name_or_one_like_it() -> None:
+    tests = pd.DataFrame(
+        [
+            ("01-direct-tcp", "direct-tcp", "direct", "tcp", "recv", 900.0),
+            ("02-direct-udp", "direct-udp", "direct", "udp", "recv", 5.0),
+            ("03-tunnel-udp", "tunnel-udp", "tunnel", "udp", "recv", 4.0),
+            ("04-tunnel-tcp-p2", "tunnel-tcp-p2", "tunnel", "tcp", "recv", 450.0),
+            ("05-tunnel-both", "tunnel-both", "tunnel", "tcp", "recv+send", 450.0),
+        ],
+        columns=["slot", "test", "path", "protocol", "ways", "goodput_bps"],
+    )
+    found = with_ratio_to_direct(tests)
+    # Neither TCP over what UDP was told to send, nor two directions over one.
+    partners = ["", "", "02-direct-udp", "01-direct-tcp", ""]
+    assert found["direct_slot"].tolist() == partners
+    assert found["vs_direct"].fillna(0).tolist() == [0, 0, 0.8, 0.5, 0]
+
+
+@pytest.mark.parametrize("late_s", [2.0, -3.0])
+def test_a_client_without_traffic_in_part_of_the_steady_window_is_named(
+    tmp_path: Path, late_s: float
+) -> None:
+    logs = read_run(make_run(tmp_path / "run", clients=5))
+    traffic = logs.traffic.copy()
+    # Its script ran from the first to the last second of the test; its iperf did not.
+    other = ((traffic["host"] == "client-003") & (traffic["slot"] == "02-tunnel-tcp")).to_numpy()
+    traffic.loc[other, ["t_start_s", "t_end_s"]] += late_s
+    logs = replace(logs, traffic=traffic)
+    found = outcomes(logs)
+    summary = summarise(logs, from_events(logs, found), found)
+    assert summary.tests["clients_part_time"].tolist() == ["", "client-003"]
+    (said,) = (f for f in summary.findings if "active in the whole window" in f.text)
+    assert (said.level, said.where) == ("warning", "02-tunnel-tcp")
+    assert re.search(r"the traffic of client-003 began .* by up to [123]\.\d s;", said.text)
 
 
 def test_a_client_whose_start_is_not_known_well_is_counted_and_said(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perfkit.analysis import serverload, transport
+from perfkit.analysis import checks, serverload, transport
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
@@ -189,6 +189,17 @@ def test_what_retransmits_do_not_explain_stays_a_warning_that_says_how_much(
     ((level, text),) = nic_findings(with_nic_and_retransmits(run, 1.9, "3000"))
     assert level == "warning"
     assert re.search(r"again up to 0\.0\d more, and at least 0\.9\d is not explained$", text)
+
+
+def test_datagrams_lost_behind_the_nic_explain_what_it_counted() -> None:
+    (said,) = checks.nic_findings("02-tunnel-udp", 3.82, np.nan, 0.775)
+    assert said.level == "note"
+    assert said.text.endswith(
+        "UDP lost 77.5% of its datagrams, some after the NIC had counted them"
+    )
+    (said,) = checks.nic_findings("02-tunnel-udp", 3.82, np.nan, 0.2)
+    assert said.level == "warning"
+    assert said.text.endswith("and that UDP lost 20.0% of them not the rest")
 
 
 def test_a_healthy_run_says_nothing_of_its_nic(tmp_path: Path) -> None:
