@@ -18,7 +18,7 @@ from playwright.sync_api import Error, Locator, Page, Response, expect
 
 from browser.jupyter_server import JupyterServer
 
-STEP_S = 90.0  # a cell, a start of a kernel: generous, since two cores are shared
+STEP_S = 120.0  # a cell, a start of a kernel: generous, since two cores are shared
 PROMPTS = ".jp-CodeCell .jp-InputPrompt"
 
 
