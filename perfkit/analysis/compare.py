@@ -247,6 +247,12 @@ def _refusal(
             return f"{words} {', '.join(values[0])} against {', '.join(values[1])}"
     if figure.needs_same_clients:
         counts = [len(test.goodput_bps) for test in (*ours, *theirs)]
+        if figure.key == "vs_direct":  # both ends of the ratio add clients up
+            counts += [
+                int(test.figure("direct_clients"))
+                for test in (*ours, *theirs)
+                if test.figure("direct_clients") > 0
+            ]
         if max(counts) - min(counts) > COUNTED_TOLERANCE * max(counts):
             return (
                 f"{min(counts)} to {max(counts)} clients count, so the totals are of other clients"

@@ -28,8 +28,8 @@ _ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of t
 STARVED_SHARE = 0.01  # of the median client's goodput
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
-    "by overlap, divided by its length. Quantiles: linear interpolation (type 7). 95 % CI: batch "
-    "means over one-second totals, Student's t"
+    "by overlap, divided by its length; mean per client and Jain's index: over the same clients. "
+    "95 % CI of the total: batch means over one-second totals, Student's t"
 )
 
 
@@ -67,7 +67,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         edges move by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
         (steady over outer window), `nic_bps`, `tunnel_bps`, `nic_ratio` (NIC over all goodput
         received), `cpu_*_pct`, `cpu_cores`, `openvpn_cpu_s`, `openvpn_cpu_s_per_gbit`, `vs_direct`
-        (in-tunnel over out-of-tunnel goodput, of `direct_slot`), `ways` (`recv` by the server,
+        (in-tunnel over out-of-tunnel goodput, of `direct_slot`, in which `direct_clients` count), `ways` (`recv` by the server,
         `send` by it, or both), `clients_part_time` (whose traffic was missing at an edge of the
         window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` returns.
         `clients` has the outcome's columns and `goodput_bps`, `share` of the total, `retransmits`.
@@ -195,7 +195,7 @@ def with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
     earlier direct test of the same protocol and directions, else the first such one. A UDP sender
     offers what it was told to, so TCP over UDP would be a ratio of nothing to anything.
     """
-    tests = tests.assign(vs_direct=np.nan, direct_slot="")
+    tests = tests.assign(vs_direct=np.nan, direct_slot="", direct_clients=np.nan)
     if "goodput_bps" not in tests:
         return tests
     direct = tests[tests["path"] == str(NetworkPath.DIRECT)]
@@ -208,4 +208,7 @@ def with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
             partner = candidates.iloc[0]
             tests.loc[place, "vs_direct"] = row["goodput_bps"] / (partner["goodput_bps"] or np.nan)
             tests.loc[place, "direct_slot"] = partner["slot"]
+            tests.loc[place, "direct_clients"] = (
+                partner["clients_expected"] - partner["clients_failed"]
+            )
     return tests

@@ -20,14 +20,16 @@ from perfkit.units import SI_PREFIXES
 # 12. A segment sent again may be shorter, so bytes sent again are at most this much.
 SEGMENT_BYTES = 1448
 METHOD = (
-    "TCP, by the senders' own counts over their whole streams: efficiency = (transmitted - "
+    "TCP, by the senders' own counts over their whole streams, also outside the steady windows, per "
+    "byte of payload: efficiency = (transmitted - "
     "retransmitted bytes) / transmitted bytes (RFC 6349, TCP efficiency), where the tools count "
     "segments and each is taken as its connection's MSS (maximum segment size) where a log says it, "
     f"else as {SEGMENT_BYTES} bytes, so it is a lower bound; 1 GB = 10^9 bytes"
 )
 UDP_METHOD = (
-    "UDP, by the receiver's reports of whole streams: loss = all datagrams lost / all sent; "
-    "median and maximum of the streams' jitter (RFC 1889)"
+    "UDP, by the receiver's reports of whole streams, also outside the steady windows: loss = all "
+    "datagrams lost / all sent, which the receiver knows from their numbers; median and maximum of "
+    "the streams' jitter (RFC 1889)"
 )
 
 
@@ -90,7 +92,7 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
 
     Returns:
         `udp_lost`, `udp_datagrams`, `udp_loss_pct`, `jitter_median_s`, `jitter_max_s`,
-        `udp_reports_unusable` (more lost than sent, or less than none: such a report of a
+        `udp_streams` (whose reports these are), `udp_reports_unusable` (more lost than sent, or less than none: such a report of a
         misbehaving tool is in no figure), and `udp_out_of_order` where the log says it; empty
         when no receiver reported.
     """
@@ -111,6 +113,7 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
         "udp_lost": lost,
         "udp_datagrams": sent,
         "udp_loss_pct": 100.0 * lost / sent if sent else np.nan,
+        "udp_streams": len(good),
         "jitter_median_s": float(jitter.median()),
         "jitter_max_s": float(jitter.max()),
         "udp_reports_unusable": int((~usable).sum()),

@@ -84,6 +84,7 @@ TCP = (
 )
 UDP = (
     TEST,
+    Column("udp_streams", "Streams"),
     Column("udp_datagrams", "Datagrams sent"),
     Column("udp_lost", "Lost"),
     Column("udp_loss_pct", "Loss", "%", digits=3),

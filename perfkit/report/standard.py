@@ -30,17 +30,30 @@ SHARED_CPU = (
 
 OVER_CLIENTS = (
     "Goodput in the steady window, receiver side, over the clients that count; a client that moved "
-    "nothing is one of them. Quantiles interpolate linearly between order statistics (type 7)."
+    "nothing is one of them. s.d. with n - 1, CV = s.d. / mean. Quantiles interpolate linearly between "
+    "order statistics (type 7)."
 )
 SERVER_METHOD = (
     "Means over the monitor's whole ticks in the steady window, s.d. over those ticks; ratios "
     "against all goodput of the same ticks, failed clients' included. CPU total = 100 - idle - wait, "
-    "all cores; cores used = that share of the cores there are. OpenVPN cores: CPU seconds of its "
-    "process per second."
+    "all cores; cores used = that share of the cores there are. NIC and tunnel: bytes with their "
+    "headers, as received, or as sent where the server sends. OpenVPN CPU and cores: CPU seconds of its "
+    "process in the window, and per second of it; s/Gbit: CPU seconds over all goodput between the "
+    "process's first and last sample in the window."
 )
 CORES_METHOD = (
     " Busiest core: the one with the highest mean over the window; by tick: the mean of whichever "
     "was busiest in each tick, which a process that moves from core to core does not hide from."
+)
+ABOUT_TICKS = (
+    " NIC, tunnel, CPU and NIC / goodput: over the monitor's whole ticks in that window, goodput of the "
+    "same ticks; see Server load."
+)
+WINDOWS_METHOD = (
+    "By the clients' recorded starts and ends: steady from the last start to the first end, outer from "
+    "the first start to the last end; latest start: after the planned one. Clock bound: half the round "
+    "trip in which a host's offset to the controller was measured, the largest; what lies between two "
+    "hosts' moments is known within twice that"
 )
 SENSITIVITY_METHOD = (
     "Each edge of the steady window alone, and both, moved by so many seconds; shown is the largest "
@@ -65,16 +78,19 @@ def standard_tables(
     moved = summary.sensitivity.to_dict("records")
     cpu = f" {SHARED_CPU}" if shared_cpu(logs) else ""
     tables = [
-        make("tests", "Tests", columns.TESTS, tests, f"{basis} {METHOD}{_batches(tests)}{_notable(moved)}{cpu}"),
+        make(
+            "tests", "Tests", columns.TESTS, tests,
+            f"{basis} {METHOD}{_batches(tests)}{_ratios(tests)}{_both_ways(tests)}{ABOUT_TICKS}{_notable(moved)}{cpu}",
+        ),
         make("clients", "Goodput per client", columns.CLIENTS, tests, f"{basis} {OVER_CLIENTS}"),
-        make("server", "Server load", *_server(tests, f"{basis} {SERVER_METHOD}", cpu)),
-        *_transport(tests, basis),
+        make("server", "Server load", *_server(tests, f"{basis} {SERVER_METHOD}{_both_ways(tests)}", cpu)),
+        *_transport(tests, f"{_hosts_counted(logs)}."),
         *_vpn(logs, summary),
         make(
             "sensitivity", "How much each figure depends on where the window lies",
             columns.SENSITIVITY, moved, f"{basis} {SENSITIVITY_METHOD}",
         ),
-        make("windows", "Windows and clocks", _windows(tests), tests, f"{basis} Times: {ANCHOR_METHOD}."),
+        make("windows", "Windows and clocks", _windows(tests), tests, f"{basis} {WINDOWS_METHOD}. Times: {ANCHOR_METHOD}."),
         _failures(logs, summary),
         _hosts(logs, summary, basis),
     ]  # fmt: skip
@@ -120,20 +136,46 @@ def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
     """What the figures stand on: hosts, windows, clocks, method."""
     bound = float(tests["clock_bound_s"].max()) if len(tests) else float("nan")
     clock = (
-        f"clocks agree within {bound * MS_PER_S:.2f} ms"
+        f"each clock's offset known within {bound * MS_PER_S:.2f} ms"
         if math.isfinite(bound)
         else "clocks not measured"
     )
     lengths = tests.get("window_s", pd.Series(dtype=float)).dropna()
     windows = list(dict.fromkeys(f"{length:.1f} s" for length in lengths))
     parts = [
-        f"{len(logs.clients)} clients and 1 server"
-        if logs.server
-        else f"{len(logs.clients)} clients",
+        _hosts_counted(logs),
         f"steady windows of {', '.join(windows)}" if windows else "no steady window",
         clock,
     ]
     return f"{'; '.join(parts)}."
+
+
+def _hosts_counted(logs: RunLogs) -> str:
+    return f"{len(logs.clients)} clients{' and 1 server' if logs.server else ''}"
+
+
+def _ratios(tests: Sequence[Mapping[Hashable, Any]]) -> str:
+    """What in-tunnel tests are held against; partners of other names or other clients by name."""
+    held = [row for row in tests if _known(row.get("vs_direct"))]
+    if not held:
+        return ""
+    other = []
+    for row in held:
+        counts = (int(row["clients_counted"]), int(row["direct_clients"]))
+        whose = f" ({counts[0]} clients over {counts[1]})" if counts[0] != counts[1] else ""
+        namesake = str(row["direct_slot"]).partition("-")[2].replace("direct", "tunnel", 1)
+        if whose or namesake != row["test"]:
+            other.append(f"{row['slot']} over {row['direct_slot']}{whose}")
+    named = f" ({', '.join(other)})" if other else ""
+    return (
+        f" In / out of tunnel: total goodput over that of the direct test of the same name{named}."
+    )
+
+
+def _both_ways(tests: Sequence[Mapping[Hashable, Any]]) -> str:
+    """Tests whose figures are sums of both directions."""
+    both = [str(row["slot"]) for row in tests if row.get("ways") == "recv+send"]
+    return f" Both directions are added, goodput and NIC, in {', '.join(both)}." if both else ""
 
 
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
@@ -202,7 +244,8 @@ def _batches(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     )
     if not counts:
         return " (none: under nine seconds)."
-    return f", {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} batches."
+    batches = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    return f", {batches} batches; what changes from run to run is not in it."
 
 
 def _notable(moved: Sequence[Mapping[Hashable, Any]]) -> str:

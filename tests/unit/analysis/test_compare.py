@@ -126,6 +126,21 @@ def test_totals_of_different_clients_are_not_compared_but_their_median_is(made: 
     assert any("2 of 20 clients failed" in f.text for f in comparison.findings)
 
 
+def test_a_ratio_is_not_compared_where_one_of_its_tests_was_of_other_clients(made: Make) -> None:
+    few = made(seed=2, tests=BOTH)
+    tests = [
+        replace(test, figures={**test.figures, "direct_clients": 15.0})
+        if test.key == "tunnel-tcp"
+        else test
+        for test in few.tests
+    ]
+    comparison = held([made(seed=1, tests=BOTH)], [replace(few, tests=tuple(tests))])
+    ratio = of(comparison, "tunnel-tcp", "vs_direct")
+    assert ratio.verdict == "not comparable"
+    assert "15 to 20 clients count" in ratio.reason
+    assert of(comparison, "tunnel-tcp", "goodput_bps").verdict != "not comparable"
+
+
 def test_a_window_too_short_for_an_interval_is_not_judged(made: Make) -> None:
     comparison = held([made(seed=1, duration_s=7)], [made(seed=2, duration_s=7)])
     found = of(comparison, "direct-tcp", "goodput_bps")
