@@ -16,6 +16,7 @@ from perfkit import session as sessions
 from perfkit import settings
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import PricedProvider, Provider, provider_names
+from perfkit.measure.starters import CRON_LEAD_S
 from perfkit.report.tables import SCOPED_STYLE
 from perfkit.settings import Settings
 from perfkit.units import format_duration, minutes_to_s
@@ -24,6 +25,7 @@ from perfkit.units import format_duration, minutes_to_s
 # with 100, on a machine with two processors (`perfkit run`, two tests).
 LOCAL_FIXED_S = 8.0
 LOCAL_PER_HOST_S = 0.2
+CRON_WAIT_S = CRON_LEAD_S + 30.0  # T0 is a whole minute then: half of one on average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +82,10 @@ def estimate(chosen: Settings) -> RunEstimate:
     tests_s = max((slot.end_s for slot in slots), default=0.0)
     expires_s = minutes_to_s(chosen.parameters.expires_min)
     around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts if provider.traits.shared_cpu else None
-    overall_s = None if around_s is None else tests_s + around_s
+    waiting_s = CRON_WAIT_S if chosen.parameters.starter == "cron" else 0.0
+    overall_s = None if around_s is None else tests_s + waiting_s + around_s
     late: tuple[str, ...] = ()
-    if (overall_s or tests_s) > expires_s:
+    if (overall_s or tests_s + waiting_s) > expires_s:
         late = ("The hosts would end before the tests do: raise expires_min.",)
     money, reckoned = _money(provider, hosts, expires_s)
     return RunEstimate(

@@ -12,6 +12,7 @@ from statistics import median
 
 from perfkit import progress, runs
 from perfkit.errors import PerfkitError
+from perfkit.estimate import CRON_WAIT_S
 from perfkit.session import Session
 
 RUNS_ASKED = 3
@@ -22,7 +23,8 @@ ARMING_S = 8.0  # to make ready, arm, and wait for T0, in the runs this was take
 def expected_s(session: Session, phase: str) -> float | None:
     """Seconds that a phase of this session takes; None where no earlier run tells."""
     if phase == "measure":
-        return max(slot.end_s + slot.grace_s for slot in session.slots) + ARMING_S
+        waiting_s = CRON_WAIT_S if session.settings.parameters.starter == "cron" else 0.0
+        return max(slot.end_s + slot.grace_s for slot in session.slots) + ARMING_S + waiting_s
     found = list(itertools.islice(_per_host_s(session, phase), RUNS_ASKED))
     return median(found) * (session.settings.parameters.clients + 1) if found else None
 

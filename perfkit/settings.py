@@ -240,7 +240,9 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
             "script",
             f"resources/tests/{name}",
             "not there" if not script.is_file() else "not executable",
-            f"write it (chmod +x); {did_you_mean(name, there)}",
+            f"chmod +x {script}"
+            if script.is_file()
+            else f"write it (chmod +x); {did_you_mean(name, there)}",
         )
     server_script = scripts_dir / f"{name}.server"
     return TestSpec(

@@ -45,6 +45,8 @@ def test_time_on_one_machine_is_the_timetable_and_what_was_measured_around_it(
     )
     assert many.overall_s > few.overall_s
     assert few.money == "costs nothing"
+    by_cron = estimate.estimate(settings.load({"clients": 2, "starter": "cron"}))
+    assert by_cron.overall_s == few.overall_s + estimate.CRON_WAIT_S
 
 
 def test_money_is_said_with_its_bound_and_a_cap_that_is_exceeded(

@@ -109,7 +109,7 @@ def test_a_bad_file_is_named_with_section_key_and_remedy(
 
 def test_a_script_that_is_not_executable_is_refused(project: Path) -> None:
     (project / "resources/tests/direct-tcp").chmod(0o644)
-    assert "not executable" in str(refused())
+    assert "not executable; chmod +x" in str(refused())
 
 
 def test_the_old_names_of_ssh_conf_are_understood(project: Path) -> None:
