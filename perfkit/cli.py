@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -44,6 +45,16 @@ HELP = """Network performance campaigns with many temporary machines.
 
 class Tutorial(click.Group):
     """A group whose errors are one line, and whose exit status says that something failed."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it all; output that goes to a full disk needs no traceback either."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as exc:
+            if exc.errno != errno.ENOSPC or exc.filename:
+                raise
+            click.echo("perfkit: what it prints cannot be written (no space left)", err=True)
+            raise SystemExit(1) from exc
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; perfkit's own errors are for people, not tracebacks."""
@@ -242,7 +253,7 @@ def reap(*, runs: tuple[str, ...], yes: bool, expired: bool, force: bool, runs_d
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[JUPYTER OPTIONS]")
 def lab(options: tuple[str, ...]) -> None:
     """Open the notebooks in JupyterLab; its own OPTIONS pass, as --no-browser --port 9000.
 

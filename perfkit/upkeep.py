@@ -15,6 +15,7 @@ from pathlib import Path
 from perfkit import journal, runs, settings
 from perfkit.configure import pki
 from perfkit.errors import (
+    ConfigError,
     HostError,
     JournalError,
     NotSetUpError,
@@ -162,7 +163,14 @@ def pin_host_key(shown: ShownKey, *, config_dir: str = "") -> Path:
 
 
 def _config_dir(config_dir: str) -> Path:
-    return Path(config_dir).resolve() if config_dir else settings.project_dir() / "config"
+    if not config_dir:
+        return settings.project_dir() / "config"
+    folder = Path(config_dir).resolve()
+    if not folder.is_dir():
+        raise ConfigError(
+            "parameters", "config_dir", config_dir, "no such folder", "give one that exists"
+        )
+    return folder
 
 
 def _survey_all(

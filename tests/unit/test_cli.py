@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +77,27 @@ def test_a_phase_of_a_run_that_is_not_there_says_so(command: str, tmp_path: Path
     result = perfkit(command, "demo", "--runs-dir", str(tmp_path))
     assert result.exit_code == 1
     assert "no run 'demo'; there are no runs yet" in result.stderr
+
+
+def test_output_to_a_full_disk_is_one_line_and_a_failure() -> None:
+    for arguments in (["--help"], ["--version"], ["run", "--help"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "perfkit.cli", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("command", ["clean", "trust"])
+def test_a_folder_of_settings_that_is_not_there_is_refused(command: str, tmp_path: Path) -> None:
+    result = perfkit(command, "--config-dir", str(tmp_path / "none"))
+    assert result.exit_code == 1
+    assert "no such folder" in result.stderr
 
 
 def test_reap_fails_when_something_is_still_there(provider: MemoryProvider, tmp_path: Path) -> None:
