@@ -55,7 +55,7 @@ def renew(run: str = "latest", *, minutes: float, yes: bool = False, runs_dir: s
     """
     if minutes <= 0:
         raise ConfigError(
-            "renew", "minutes", minutes, "no time at all", "perfkit reap ends hosts at once"
+            "renew", "minutes", minutes, "no time at all", "perfkit reap --yes ends hosts at once"
         )
     folder = settings.runs_folder(runs_dir)
     found = runs.open_run(folder, run)
