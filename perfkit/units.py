@@ -22,11 +22,6 @@ def bytes_to_bits(value: float) -> float:
     return value * BITS_PER_BYTE
 
 
-def bits_to_bytes(value: float) -> float:
-    """Bits (or bit/s) to bytes (or bytes/s)."""
-    return value / BITS_PER_BYTE
-
-
 def bps_to_mbps(value: float) -> float:
     """bit/s to Mbit/s, SI."""
     return value / SI_PREFIXES["M"]

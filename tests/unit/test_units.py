@@ -66,11 +66,6 @@ def test_a_printed_rate_is_the_rate_to_its_last_digit(bps: float) -> None:
     )
 
 
-@given(st.floats(min_value=0, max_value=1e18))
-def test_bytes_to_bits_and_back_is_the_same_number(value: float) -> None:
-    assert units.bits_to_bytes(units.bytes_to_bits(value)) == value
-
-
 def test_conversions_are_the_factors_of_their_names() -> None:
     assert units.bytes_to_bits(1) == 8
     assert units.bps_to_mbps(1_500_000) == 1.5
