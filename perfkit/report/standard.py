@@ -167,9 +167,7 @@ def _ratios(tests: Sequence[Mapping[Hashable, Any]]) -> str:
         if whose or namesake != row["test"]:
             other.append(f"{row['slot']} over {row['direct_slot']}{whose}")
     named = f" ({', '.join(other)})" if other else ""
-    return (
-        f" In / out of tunnel: total goodput over that of the direct test of the same name{named}."
-    )
+    return f" In / out of tunnel: total goodput over that of the direct test of its name or kind{named}."
 
 
 def _both_ways(tests: Sequence[Mapping[Hashable, Any]]) -> str:

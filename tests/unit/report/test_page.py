@@ -161,7 +161,7 @@ def test_the_caption_names_the_test_that_a_ratio_is_over_where_its_name_does_not
 ) -> None:
     run = make_run(tmp_path / "run", clients=3, tests=("direct-tcp", "tunnel-tcp", "tunnel-p2"))
     caption = compose(run).tables["tests"].caption
-    assert "of the same name (03-tunnel-p2 over 01-direct-tcp)." in caption
+    assert "of its name or kind (03-tunnel-p2 over 01-direct-tcp)." in caption
 
 
 def test_a_ratio_over_other_clients_says_so(tmp_path: Path) -> None:
