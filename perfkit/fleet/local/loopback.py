@@ -305,11 +305,13 @@ def _end_processes(run_id: str, name: str) -> list[int]:
     """Kill all processes of a host but this one until there are none; those that would not go."""
     deadline_s = time.monotonic() + KILL_TIMEOUT_S
     while (left := _processes_of(run_id, name) - {os.getpid()}) and time.monotonic() < deadline_s:
+        ending = []
         for pid in left:
             with suppress(ProcessLookupError):
+                ending.append((pid, os.pidfd_open(pid)))
                 os.kill(pid, signal.SIGKILL)
-        for pid in left:
-            tags.reap(pid)
+        for pid, fd in ending:  # its ports are free when it has ended
+            tags.await_end(pid, fd, deadline_s)
         time.sleep(0.01)
     return sorted(left)
 

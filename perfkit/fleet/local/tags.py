@@ -158,11 +158,20 @@ def end(processes: Sequence[Tagged], number: int, timeout_s: float) -> None:
             if (fd := _signal_if_same(process, number)) is not None
         ]
         for pid, fd in signalled:
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000)
-            os.close(fd)
-            reap(pid)
+            await_end(pid, fd, deadline_s)
+
+
+def await_end(pid: int, fd: int, deadline_s: float) -> None:
+    """Wait until a process has ended, or `time.monotonic()` is past the deadline; closes its pidfd.
+
+    One that was killed loses its memory first, and with it its command line in /proc; its sockets
+    are closed later, and only then it has ended.
+    """
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000)
+    os.close(fd)
+    reap(pid)
 
 
 def _signal_if_same(process: Tagged, number: int) -> int | None:
