@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,8 +64,15 @@ def get(address: str, path: str) -> str:
     request = urllib.request.Request(
         base + path, headers={"Authorization": f"token {token.partition('token=')[2]}"}
     )
-    with urllib.request.urlopen(request, timeout=90) as answer:
-        return str(answer.read().decode())
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    while True:  # Jupyter says its address before it listens there
+        try:
+            with urllib.request.urlopen(request, timeout=90) as answer:
+                return str(answer.read().decode())
+        except urllib.error.URLError as exc:
+            if not isinstance(exc.reason, ConnectionRefusedError) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib's, of a connection kept alive
@@ -77,6 +85,8 @@ def test_it_opens_the_first_notebook_with_this_environments_kernel_and_no_news(
     specs = json.loads(get(address, "/api/kernelspecs"))
     assert specs["default"] == "python3"
     assert specs["kernelspecs"]["python3"]["spec"]["argv"][0] in {"python", sys.executable}
+    themes = get(address, "/lab/api/settings/@jupyterlab/apputils-extension:themes")
+    assert json.loads(themes)["schema"]["properties"]["adaptive-theme"]["default"] is True
     page = get(address, "/lab")
     config = re.search(r'<script id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert config is not None
