@@ -44,7 +44,10 @@ def server_load(
     ticks = counters.in_window(monitor, window)
     arrived = bytes_to_bits(rates.bytes_in(intervals, *counters.spans(ticks)).sum()) or np.nan
     seconds = float(ticks["dt_s"].sum())
-    load: dict[str, float] = {"monitor_coverage": counters.coverage(monitor, window)}
+    load: dict[str, float] = {
+        "monitor_coverage": counters.coverage(monitor, window),
+        "monitor_ticks": len(ticks),
+    }
     for name, nic in (("nic", OUTSIDE_NIC), ("tunnel", TUNNEL_NIC)):
         mean, sd = counters.mean_and_sd(ticks, *(f"net_{nic}_{way}_bps" for way in ways))
         load |= {f"{name}_bps": mean, f"{name}_sd_bps": sd}

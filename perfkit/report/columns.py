@@ -112,6 +112,7 @@ SENSITIVITY = (
 )
 SERVER = (
     TEST,
+    Column("monitor_ticks", "Ticks"),
     mbps("nic_bps", "NIC", 1),
     mbps("nic_sd_bps", "± s.d.", 1),
     mbps("tunnel_bps", "Tunnel", 1),

@@ -34,7 +34,8 @@ OVER_CLIENTS = (
     "order statistics (type 7)."
 )
 SERVER_METHOD = (
-    "Means over the monitor's whole ticks in the steady window, s.d. over those ticks; ratios "
+    "Means over the monitor's whole ticks in the steady window, weighted by their length: ticks that "
+    "were missed make the next a longer one, and the s.d. over ticks a smaller one; ratios "
     "against all goodput of the same ticks, failed clients' included. CPU total = 100 - idle - wait, "
     "all cores; cores used = that share of the cores there are. NIC and tunnel: bytes with their "
     "headers, as received, or as sent where the server sends. OpenVPN CPU and cores: CPU seconds of its "

@@ -92,6 +92,15 @@ def test_only_whole_ticks_in_the_window_count() -> None:
     assert np.isnan(counters.mean_and_sd(rows, "no such column")[0])
 
 
+def test_how_many_ticks_a_mean_stands_on_is_known_also_where_some_were_missed(
+    tmp_path: Path,
+) -> None:
+    whole = summary_of(make_run(tmp_path / "whole", clients=2)).tests.iloc[0]
+    holed = summary_of(make_run(tmp_path / "holed", clients=2, missed_ticks=[9, 10])).tests.iloc[0]
+    assert whole["monitor_ticks"] - holed["monitor_ticks"] == 2
+    assert holed["nic_bps"] == pytest.approx(whole["nic_bps"], rel=1e-3)
+
+
 def test_the_spread_over_ticks_is_the_samples_and_of_both_ways_together() -> None:
     ticks = pd.DataFrame(
         {"dt_s": [1.0] * 4, "up": [1.0, 2.0, 4.0, 9.0], "down": [9.0, 8.0, 6.0, 1.0]}
