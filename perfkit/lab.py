@@ -22,6 +22,8 @@ SETTINGS_DIR = ".config/perfkit/lab"  # below the home folder
 
 # The question whether one wants news covers the first output, and needs a network.
 _WITHOUT_NEWS = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+# Defaults; what a person sets comes before them. Light or dark as the browser asks for.
+_DEFAULTS = {"@jupyterlab/apputils-extension:themes": {"adaptive-theme": True}}
 
 
 def command(project: Path, options: Sequence[str] = (), *, uid: int) -> list[str]:
@@ -71,6 +73,7 @@ def run(options: Sequence[str] = ()) -> None:
     project = settings.project_dir()
     folder = Path.home() / SETTINGS_DIR
     write_json(folder / "labconfig" / "page_config.json", _WITHOUT_NEWS)
+    write_json(folder / "labconfig" / "default_setting_overrides.json", _DEFAULTS)
     sys.stdout.flush()
     os.execve(  # noqa: S606 - no shell: a list of arguments
         sys.executable,
