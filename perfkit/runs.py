@@ -328,10 +328,25 @@ def _fresh_folder(runs_dir: Path, name: str) -> Path:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """All runs, oldest first."""
-    if not runs_dir.is_dir():
-        return []
-    return [Run(p) for p in sorted(runs_dir.iterdir()) if (p / "manifest.json").is_file()]
+    """All runs that this user may look into, oldest first.
+
+    Raises:
+        RunError: the folder itself may not be looked into.
+    """
+    try:
+        folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
+    except OSError as exc:
+        raise RunError(
+            f"{runs_dir}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
+        ) from exc
+    return [Run(path) for path in folders if _is_run(path)]
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "manifest.json").is_file()
+    except OSError:  # another user's: runs are their owners' alone
+        return False
 
 
 def open_run(runs_dir: Path, run: str) -> Run:
@@ -341,7 +356,7 @@ def open_run(runs_dir: Path, run: str) -> Run:
         RunError: no such run; the message names the nearest one.
     """
     path = Path(run)
-    if path.is_dir() and (path / "manifest.json").is_file():
+    if _is_run(path):
         return Run(path.resolve())
     known = list_runs(runs_dir)
     if run == "latest" and known:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -68,6 +69,26 @@ def test_an_unknown_run_gets_the_nearest_one(tmp_path: Path) -> None:
         runs.open_run(tmp_path, run.id[:-1])
     with pytest.raises(RunError, match="did you mean 'demo'"):
         runs.open_run(tmp_path, "dmeo")
+
+
+def test_a_run_of_another_user_hides_no_other_run() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        runs.create(folder, "zz-theirs", {}).root.chmod(0)
+        mine = runs.create(folder, "mine", {})
+        mine.root.chmod(0o755)
+        mine.manifest_path.chmod(0o644)
+        me = os.geteuid()
+        if me == 0:
+            os.seteuid(65534)
+        try:
+            assert runs.list_runs(folder) == [mine]
+            assert runs.open_run(folder, "mine") == mine
+            with pytest.raises(RunError, match="did you mean 'mine'"):
+                runs.open_run(folder, "mien")
+        finally:
+            os.seteuid(me)
 
 
 def test_a_damaged_manifest_is_named_and_hides_no_other_run(tmp_path: Path) -> None:
