@@ -23,7 +23,9 @@ class Progress:
     def __str__(self) -> str:
         if self.t_s < 0:
             return f"T0 in {-self.t_s:.0f} s"
-        left_s = max(0.0, self.end_s - self.t_s)
+        left_s = self.end_s - self.t_s
+        if left_s <= 0:
+            return f"T+{self.t_s:.0f} s: the tests are over"
         return f"T+{self.t_s:.0f} s: {self.slot or 'between tests'}, {left_s:.0f} s to go"
 
 

@@ -68,7 +68,7 @@ def pacing_for(clients: int, *, shared_cpu: bool) -> Pacing:
     """
     if not shared_cpu:
         return Pacing()
-    return Pacing(late_s=0.5 + 0.005 * clients, spread_s=max(1.0, 0.02 * clients))
+    return Pacing(late_s=1.0 + 0.005 * clients, spread_s=max(1.0, 0.02 * clients))
 
 
 def plan(tests: Sequence[TestSpec], *, grace_s: float = 3.0) -> tuple[Slot, ...]:

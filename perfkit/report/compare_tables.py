@@ -107,7 +107,7 @@ def _verdicts(comparison: Comparison) -> ReportTable:
 def _against(first: Side, others: Sequence[Side]) -> str:
     words = [
         f"{side.label}: {len(side.runs)} run{'s' if len(side.runs) > 1 else ''} of "
-        f"{side.clients} clients"
+        f"{side.clients} client{'s' if side.clients > 1 else ''}"
         for side in (first, *others)
     ]
     return "; ".join(words)

@@ -152,7 +152,9 @@ def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
 
 
 def _hosts_counted(logs: RunLogs) -> str:
-    return f"{len(logs.clients)} clients{' and 1 server' if logs.server else ''}"
+    count = len(logs.clients)
+    clients = "1 client" if count == 1 else f"{count} clients"
+    return f"{clients}{' and 1 server' if logs.server else ''}"
 
 
 def _ratios(tests: Sequence[Mapping[Hashable, Any]]) -> str:
@@ -222,7 +224,7 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
         if math.isfinite(status_s)
         else "The server's status is missing."
     )
-    clients = f"{len(logs.clients)} clients and 1 server. {when}"
+    clients = f"{_hosts_counted(logs)}. {when}"
     make = ReportTable.from_records
     return [
         make("vpn", "OpenVPN", columns.VPN, whole, f"{clients} {vpn.METHOD}. {vpn.CROSS_CHECK}."),

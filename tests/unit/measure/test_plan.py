@@ -192,8 +192,8 @@ def test_hosts_that_share_processors_get_more_time_to_start_the_more_they_are() 
         pacing_for(1000, shared_cpu=True),
     )
     assert alone == Pacing(late_s=0.5, spread_s=1.0)
-    assert (few.late_s, few.spread_s) == (0.55, 1.0)
-    assert (many.late_s, many.spread_s) == (5.5, 20.0)
+    assert (few.late_s, few.spread_s) == (1.05, 1.0)
+    assert (many.late_s, many.spread_s) == (6.0, 20.0)
 
 
 def test_the_order_says_how_late_a_host_may_start_and_a_server_lives_on_its_lead() -> None:
