@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import join, quote
 from types import TracebackType
+from typing import Any
 
 from perfkit.configure import transfer
 from perfkit.configure.commands import CommandResult, detached, failed, shorten
@@ -146,11 +147,8 @@ class Remote:
                 channel.settimeout(timeout_s)
                 for question in questions:
                     sent = time.time()
-                    channel.sendall(question.encode() + b"\n")
-                    line = lines.readline()
+                    line = _ask(channel, lines, question)
                     received = time.time()
-                    if not line.endswith(b"\n"):
-                        raise EOFError("it ended before it answered")
                     text = line.decode(errors="replace").rstrip("\n")
                     answers.append(Answer(sent_utc_s=sent, received_utc_s=received, line=text))
         return answers
@@ -198,6 +196,24 @@ class Remote:
         """
         with self.link.translated(f"doing recipe {getattr(task, '__name__', task)}"):
             call_task(task, self.connection)
+
+
+def _ask(channel: Any, lines: Any, question: str) -> bytes:
+    """One line there and one back.
+
+    Raises:
+        EOFError: whoever is asked has ended, which sending notices only if it is told in time.
+        OSError: nothing is sent or said within the channel's time limit.
+    """
+    try:
+        channel.sendall(question.encode() + b"\n")
+    except OSError:
+        if not channel.closed:
+            raise
+    line: bytes = lines.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("it ended before it answered")
+    return line
 
 
 class RemotePool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -197,7 +198,17 @@ def test_a_conversation_notes_when_each_answer_came(remote: Remote) -> None:
     assert all(0 < it.received_utc_s - it.sent_utc_s < SOON_S for it in answers)
 
 
-def test_a_conversation_with_one_who_leaves_is_lost(own_sshd: LocalSshd) -> None:
+@pytest.mark.parametrize("pause_s", [0.0, 0.5])
+def test_a_conversation_with_one_who_leaves_is_lost(
+    own_sshd: LocalSshd, monkeypatch: pytest.MonkeyPatch, pause_s: float
+) -> None:
+    """Whether the next question is still sent, or the channel is known to be closed by then."""
+
+    def slow_clock() -> float:
+        time.sleep(pause_s)
+        return 0.0
+
+    monkeypatch.setattr("perfkit.configure.remote.time", SimpleNamespace(time=slow_clock))
     with (
         Remote(own_sshd.host, make_access(own_sshd.root, RUN_KEY, own_sshd.host)) as opened,
         pytest.raises(LostError, match="before it answered"),
