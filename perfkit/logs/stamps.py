@@ -229,11 +229,12 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
     if not (dt > 0).any():
         empty = np.zeros(len(dt), dtype=bool)
         return Intervals(dt, empty, empty.copy(), np.ones(len(dt)), _went_back(len(dt)))
-    fine = bool(t_ns[0] % NS_PER_S) or bool((np.rint(dt) != dt).any())
     if dt.min() == dt.max():  # as most logs are: nothing to look for
+        fine = bool(t_ns[0] % NS_PER_S) or not float(dt[0]).is_integer()
         factor = 1.0 if real_rates or not fine else max(round(dt[0]), 1) / dt[0]
         none = np.zeros(len(dt), dtype=bool)
-        return Intervals(dt, none, ~none, np.full(len(dt), factor))
+        return Intervals(dt, none, ~none, np.broadcast_to(factor, len(dt)))
+    fine = bool(t_ns[0] % NS_PER_S) or bool((np.rint(dt) != dt).any())
     delay = float(np.median(dt[dt > 0]))
     if not fine:
         _level_jitter(dt, delay)
