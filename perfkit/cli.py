@@ -14,6 +14,7 @@ import click
 
 from perfkit import __version__
 from perfkit.errors import LogError, PerfkitError, ReleaseError
+from perfkit.model import Role
 from perfkit.settings import Parameters
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _phase_command(name: str, text: str) -> None:
         with phases.attach(run, runs_dir=runs_dir) as session:
             result = getattr(phases, name)(session)
             click.echo(result)
-            servers = {r.name for r in session.inventory.records() if r.role.value == "server"}
+            servers = {r.name for r in session.inventory.records() if r.role is Role.SERVER}
         if result.failed and servers.issuperset(done.host for done in result.ok):
             sys.exit(1)  # no client came through
 

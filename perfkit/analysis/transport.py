@@ -92,9 +92,9 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
 
     Returns:
         `udp_lost`, `udp_datagrams`, `udp_loss_pct`, `jitter_median_s`, `jitter_max_s`,
-        `udp_streams` (whose reports these are), `udp_reports_unusable` (more lost than sent, or less than none: such a report of a
-        misbehaving tool is in no figure), and `udp_out_of_order` where the log says it; empty
-        when no receiver reported.
+        `udp_streams` (whose reports these are), `udp_reports_unusable` (more lost than sent, or
+        less than none: such a report of a misbehaving tool is in no figure), and
+        `udp_out_of_order` where the log says it; empty when no receiver reported.
     """
     if not {"lost", "datagrams"} <= set(arrived.columns):
         return {}

@@ -99,7 +99,8 @@ def _verdicts(comparison: Comparison) -> ReportTable:
     caption = (
         f"{_against(first, others)}. {compare.METHOD}; {alarms}. Change and its interval are in "
         f"percent of {first.label}. Better is more goodput, a fairer share, and less of "
-        "everything else. Clients: those that count, all runs of a side together. No evidence is not equality: the interval says what may be hidden."
+        "everything else. Clients: those that count, all runs of a side together. No evidence is "
+        "not equality: the interval says what may be hidden."
     )
     return ReportTable.from_records("compare", "Verdicts", columns, rows, caption)
 

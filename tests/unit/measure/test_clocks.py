@@ -30,21 +30,11 @@ def test_the_shortest_round_trip_wins() -> None:
     offset_s=st.floats(-1000, 1000),
     delays=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=1, max_size=10),
 )
-def test_the_true_offset_lies_within_the_bound(
+def test_the_true_offset_lies_within_the_bound_and_a_start_by_it_within_two(
     offset_s: float, delays: list[tuple[float, float]]
 ) -> None:
     best = choose_best("c", [answer(offset_s, out_s, back_s) for out_s, back_s in delays])
     assert abs(best.offset_s - offset_s) <= best.bound_s + 1e-5
-
-
-@given(
-    offset_s=st.floats(-1000, 1000),
-    delays=st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=1, max_size=10),
-)
-def test_a_start_by_a_corrected_clock_is_off_by_two_bounds_at_most(
-    offset_s: float, delays: list[tuple[float, float]]
-) -> None:
-    best = choose_best("c", [answer(offset_s, out_s, back_s) for out_s, back_s in delays])
     left_s = offset_s - certain_error_s(best.to_dict("before"))
     assert abs(left_s) <= 2 * best.bound_s + 1e-5
 
