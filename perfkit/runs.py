@@ -2,7 +2,7 @@
 
 ::
 
-    runs/<utc>-<name>/            0700; everything in it 0600
+    runs/<utc>-<name>-<random>/   0700; everything in it 0600
       manifest.json               resolved parameters, versions, kernel, tools on the hosts
       journal.jsonl               what happened (`perfkit.journal`)
       hosts.json                  the hosts: name, role, address, tunnel_address, state, reason, log
@@ -25,6 +25,10 @@
       tables/cache/               frames of large logs as parsed; may be deleted (`perfkit.logs.cache`)
       segments.json               the windows that count, who chose them
       report/                     index.html, tables in every format, plots
+
+The folder's name is the run's id and the tag of all it makes. Two runs of one name may begin in the
+same second, in two folders or on two machines that share a cloud account, and neither may take or
+end the other's hosts: hence the random letters.
 """
 
 from __future__ import annotations
@@ -36,8 +40,10 @@ import json
 import os
 import platform
 import re
+import secrets
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -316,15 +322,12 @@ def create(
     return run
 
 
-def _fresh_folder(runs_dir: Path, name: str) -> Path:
-    for attempt in range(100):
-        root = runs_dir / (name if attempt == 0 else f"{name}-{attempt + 1}")
-        try:
+def _fresh_folder(runs_dir: Path, stem: str) -> Path:
+    while True:
+        root = runs_dir / f"{stem}-{secrets.token_hex(3)}"
+        with contextlib.suppress(FileExistsError):
             root.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        return root
-    raise RunError(f"{runs_dir}: a hundred runs are called {name}; choose another name")
+            return root
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
@@ -339,7 +342,24 @@ def list_runs(runs_dir: Path) -> list[Run]:
         raise RunError(
             f"{runs_dir}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
         ) from exc
-    return [Run(path) for path in folders if _is_run(path)]
+    found = [Run(path) for path in folders if _is_run(path)]
+    sharing = Counter(_second(run) for run in found)
+    return sorted(
+        found, key=lambda run: (_second(run), _created(run) if sharing[_second(run)] > 1 else "")
+    )
+
+
+def _second(run: Run) -> str:
+    """When it was made, as its id says: all that runs of other seconds are ordered by."""
+    return run.id[: len("20260101T120000Z")]
+
+
+def _created(run: Run) -> str:
+    """When it was made, to the microsecond; empty where the manifest is damaged."""
+    try:
+        return str(run.manifest().get("created_utc", ""))
+    except RunError:
+        return ""
 
 
 def _is_run(folder: Path) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,22 @@ from perfkit.errors import RunError
 from perfkit.runs import Run
 
 
+class OneMoment(datetime):
+    """A clock that stands."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> OneMoment:
+        """Always the same."""
+        return cls(2026, 1, 1, 12, tzinfo=tz)
+
+
 def test_a_new_run_has_a_manifest_and_private_folders(tmp_path: Path) -> None:
     run = runs.create(tmp_path / "deep" / "runs", "demo", {"clients": 10})
     manifest = run.manifest()
     assert manifest["run"] == run.id
     assert manifest["name"] == "demo"
     assert manifest["parameters"] == {"clients": 10}
-    assert run.id.endswith("Z-demo")
+    assert re.fullmatch(r"[0-9]{8}T[0-9]{6}Z-demo-[0-9a-f]{6}", run.id)
     for path in (run.root, run.keys_dir, run.config_dir, run.raw_dir):
         assert path.stat().st_mode & 0o777 == 0o700
     assert run.manifest_path.stat().st_mode & 0o777 == 0o600
@@ -36,6 +47,25 @@ def test_runs_of_one_name_in_one_second_are_different_runs(tmp_path: Path) -> No
     assert len({run.id for run in made}) == 4
     assert runs.list_runs(tmp_path) == made
     assert runs.open_run(tmp_path, "demo") == made[-1]
+
+
+def test_two_folders_never_share_a_tag_not_even_in_one_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "datetime", OneMoment)
+    made = [runs.create(tmp_path / str(folder), "demo", {}) for folder in range(50)]
+    assert len({run.id for run in made}) == 50
+    assert len({run.id[:21] for run in made}) == 1
+
+
+def test_an_id_that_is_taken_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "datetime", OneMoment)
+    drawn = iter(["aaaaaa", "aaaaaa", "bbbbbb"])
+    monkeypatch.setattr(runs.secrets, "token_hex", lambda _n: next(drawn))
+    first, second = (runs.create(tmp_path, "demo", {}) for _ in range(2))
+    assert (first.id[-6:], second.id[-6:]) == ("aaaaaa", "bbbbbb")
 
 
 @pytest.mark.parametrize("place", ["file/runs", "file", "/proc/runs"])
@@ -55,8 +85,7 @@ def test_a_run_is_found_by_id_by_name_by_path_and_as_latest(tmp_path: Path) -> N
     assert runs.open_run(tmp_path, first.id) == first
     assert runs.open_run(tmp_path, "first") == first
     assert runs.open_run(tmp_path, str(first.root)) == first
-    latest = max(first, second, key=lambda run: run.id)
-    assert runs.open_run(tmp_path, "latest") == latest
+    assert runs.open_run(tmp_path, "latest") == second
 
 
 def test_an_unknown_run_gets_the_nearest_one(tmp_path: Path) -> None:
