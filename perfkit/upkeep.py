@@ -134,7 +134,7 @@ def reap(
             note_released(run, report)
             if not report.leaked:
                 pki.destroy_secrets(run)
-            lines.append(f"ended {len(report.released)} of {fleet}")
+            lines.append(f"ended {report.summary(of=str(fleet))}")
     if any(line.startswith("would end") for line in lines):
         lines.append("nothing was done; add --yes to do it")
     return Reaped(leaked=tuple(leaked), lines=tuple(lines or ["nothing to end"]))

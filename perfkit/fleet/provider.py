@@ -129,14 +129,36 @@ class ListedHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseReport:
-    """What a release did. What it could not release comes first."""
+    """What a release did. What it could not release comes first.
+
+    Attributes:
+        leaked: What is still there, hosts or not.
+        released: Hosts that are gone.
+        besides: What has gone and is no host: keepers, keys, groups.
+    """
 
     leaked: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
+    besides: tuple[str, ...] = ()
+
+    @classmethod
+    def joined(cls, reports: Sequence[ReleaseReport]) -> ReleaseReport:
+        """What several releases did, as one."""
+        return cls(
+            leaked=tuple(what for report in reports for what in report.leaked),
+            released=tuple(what for report in reports for what in report.released),
+            besides=tuple(what for report in reports for what in report.besides),
+        )
+
+    def summary(self, *, of: str = "") -> str:
+        """What has gone, in words: `3 hosts of x; also keeper (pid 7)`."""
+        count = len(self.released)
+        hosts = f"{count} {'host' if count == 1 else 'hosts'}{of and f' of {of}'}"
+        return "; also ".join([hosts, *([", ".join(self.besides)] if self.besides else [])])
 
     def __str__(self) -> str:
         lines = [f"STILL THERE: {what}" for what in self.leaked]
-        return "\n".join([*lines, f"released {len(self.released)}"])
+        return "\n".join([*lines, f"released {self.summary()}"])
 
     def _repr_html_(self) -> str:
         return "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -157,17 +157,16 @@ def release_until_quiet(
         poll_s: Seconds between two looks.
         give_up_s: No further release is begun after so long.
     """
-    released: list[str] = []
+    reports: list[ReleaseReport] = []
     deadline_s = clock() + give_up_s
     for _ in range(MAX_ROUNDS):
-        report = provider.release(run_id)
-        released += report.released
+        reports.append(provider.release(run_id))
         if _stays_empty(provider, run_id, quiet_s, poll_s, sleep, clock):
-            return ReleaseReport(released=tuple(released))
+            return replace(ReleaseReport.joined(reports), leaked=())
         if clock() > deadline_s:
             break
-    leaked = tuple(dict.fromkeys([*report.leaked, *_left(provider, run_id)]))
-    return ReleaseReport(leaked=leaked, released=tuple(released))
+    leaked = tuple(dict.fromkeys([*reports[-1].leaked, *_left(provider, run_id)]))
+    return replace(ReleaseReport.joined(reports), leaked=leaked)
 
 
 def _stays_empty(

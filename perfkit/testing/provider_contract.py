@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import pytest
 
 from perfkit.errors import ConfigError, LaunchError
-from perfkit.fleet.provider import Provider, get_provider
+from perfkit.fleet.provider import Provider, ReleaseReport, get_provider
 from perfkit.model import Host, Role
 from perfkit.sshkeys import make_ssh_key
 from perfkit.testing.provider_runs import ProviderRun, in_fresh_process, wait_until
@@ -220,9 +220,14 @@ class ProviderContract:
         assert [host.name for host in fleet.provider.launch(request)] == ["server"]
 
     def test_release_can_be_repeated(self, fleet: Fleet) -> None:
-        assert len(fleet.provider.release(fleet.run.run_id).released) >= 2
-        again = fleet.provider.release(fleet.run.run_id)
-        assert (again.leaked, again.released) == ((), ())
+        fleet.provider.release(fleet.run.run_id)
+        assert fleet.provider.release(fleet.run.run_id) == ReleaseReport()
+
+    def test_a_release_counts_hosts_and_names_what_else_went_apart(self, fleet: Fleet) -> None:
+        report = fleet.provider.release(fleet.run.run_id)
+        assert str(report).startswith("released 2 hosts")
+        names = {what.partition(" ")[0] for what in report.released}
+        assert names == {"server", "client-001"}
 
     def test_release_leaves_other_runs_alone(self, fleet: Fleet, tmp_path: Path) -> None:
         other = ProviderRun(tmp_path)

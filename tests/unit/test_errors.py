@@ -30,7 +30,7 @@ SPECIMENS: list[PerfkitError] = [
     errors.PromptError("client-001", "asked a question", "apt install x", "Continue? [y/N]"),
     errors.TransferError("client-001", "5 of 10 bytes"),
     errors.StageError("configure: 2 of 10 hosts failed", [("client-001", "no")]),
-    errors.StoppedError("configure: stopped by a person; released 11", ["bridge pk0"]),
+    errors.StoppedError("configure: stopped by a person; released 11 hosts", ["bridge pk0"]),
     errors.ScheduleError("tests overlap"),
     errors.CollectError("2 files are missing", ["client-001/01-direct-tcp.log"]),
     errors.LogError("a.log", "empty"),

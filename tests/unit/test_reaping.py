@@ -99,7 +99,7 @@ def test_a_strangers_expired_run_is_ended_and_nobody_waits_for_it_to_settle(
     cloud: CloudProvider, waits: list[float], tmp_path: Path
 ) -> None:
     cloud.put("old", "server", expires_in_s=-3600)
-    assert "ended 1 of old" in str(upkeep.reap(yes=True, runs_dir=str(tmp_path)))
+    assert "ended 1 host of old" in str(upkeep.reap(yes=True, runs_dir=str(tmp_path)))
     assert waits == [0.0]
 
 

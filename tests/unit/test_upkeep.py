@@ -64,8 +64,8 @@ def test_reap_with_yes_ends_everything_and_a_second_one_finds_nothing(
     provider.put("run-b", "server")
     outcome = upkeep.reap(yes=True, runs_dir=str(tmp_path))
     assert outcome.leaked == ()
-    assert "ended 2 of run-a" in str(outcome)
-    assert "ended 1 of run-b" in str(outcome)
+    assert "ended 2 hosts of run-a: 2 hosts" in str(outcome)
+    assert "ended 1 host of run-b" in str(outcome)
     assert str(upkeep.reap(yes=True, runs_dir=str(tmp_path))) == "nothing to end"
 
 

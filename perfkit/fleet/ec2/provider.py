@@ -220,7 +220,7 @@ class Ec2Provider:
             there = describe.instances(region, run_id)
             releaser.terminate([i for i in there if i.name in wanted])
             reports.append(releaser.report())
-        return _join(reports)
+        return ReleaseReport.joined(reports)
 
     def release(self, run_id: str) -> ReleaseReport:
         """End all that carries the run's tag, in all configured regions."""
@@ -231,7 +231,7 @@ class Ec2Provider:
             reports.append(releaser.report())
         with self._lock:
             self._runs.pop(run_id, None)  # a later batch makes its group anew
-        return _join(reports)
+        return ReleaseReport.joined(reports)
 
     def residue(self, run_id: str) -> Sequence[str]:
         """Name what else carries the tag: groups, key pairs, templates, fleets, volumes, …."""
@@ -366,10 +366,3 @@ class Ec2Provider:
             "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(chosen)),
             **calls.market(chosen),
         }
-
-
-def _join(reports: Sequence[ReleaseReport]) -> ReleaseReport:
-    return ReleaseReport(
-        leaked=tuple(what for report in reports for what in report.leaked),
-        released=tuple(what for report in reports for what in report.released),
-    )

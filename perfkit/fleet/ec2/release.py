@@ -172,11 +172,14 @@ class Releaser:
     region: Region
     patience: Patience
     released: list[str] = field(default_factory=list)
+    besides: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
 
     def report(self) -> ReleaseReport:
-        """What was ended and what is still there."""
-        return ReleaseReport(leaked=tuple(self.leaked), released=tuple(self.released))
+        """Instances that were ended, what else was, and what is still there."""
+        return ReleaseReport(
+            leaked=tuple(self.leaked), released=tuple(self.released), besides=tuple(self.besides)
+        )
 
     def release(self, run_id: str) -> None:
         """End all of a run."""
@@ -249,6 +252,6 @@ class Releaser:
                 if exc.kind not in (Failure.BUSY, Failure.THROTTLED, Failure.UNKNOWN):
                     break
             else:
-                self.released.append(str(thing))
+                self.besides.append(str(thing))
                 return
         self.leaked.append(f"{thing} ({problem})")

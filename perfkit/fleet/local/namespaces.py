@@ -127,7 +127,7 @@ def end(run_id: str, names: Sequence[str] | None = None) -> ReleaseReport:
             ) from exc
     for tagged in there:
         tags.reap(tagged.pid)  # the keeper, or sudo, may be a child of this process
-    return ReleaseReport(leaked=tuple(result["leaked"]), released=tuple(result["released"]))
+    return ReleaseReport(**{name: tuple(found) for name, found in result.items()})
 
 
 def _run(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:

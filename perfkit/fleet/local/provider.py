@@ -150,7 +150,7 @@ class LocalProvider:
         """End some hosts of a run; names that are not there are gone already."""
         if not names:
             return ReleaseReport()
-        return _join(namespaces.end(run_id, names), loopback.end(run_id, names))
+        return ReleaseReport.joined([namespaces.end(run_id, names), loopback.end(run_id, names)])
 
     def release(self, run_id: str) -> ReleaseReport:
         """End all of a run, its network included; safe to repeat and after any crash.
@@ -158,7 +158,7 @@ class LocalProvider:
         Raises:
             ReleaseError: no rights to end root's processes.
         """
-        return _join(namespaces.end(run_id), loopback.end(run_id))
+        return ReleaseReport.joined([namespaces.end(run_id), loopback.end(run_id)])
 
     def runs(self) -> Sequence[str]:
         """Ids of all runs that have processes or folders here."""
@@ -172,12 +172,6 @@ class LocalProvider:
             if tagged.kind == tags.KEEPER
         ]
         return [*keepers, *sweep.uplinks(run_id), *loopback.folders(run_id)]
-
-
-def _join(first: ReleaseReport, second: ReleaseReport) -> ReleaseReport:
-    return ReleaseReport(
-        leaked=first.leaked + second.leaked, released=first.released + second.released
-    )
 
 
 def _notice(isolation: str, obstacle: str | None) -> str:

@@ -46,7 +46,8 @@ def end_here(run_id: str, names: Sequence[str] | None = None) -> dict[str, list[
     """End a run, or the hosts named, with the rights of this process.
 
     Returns:
-        `leaked`: what is still there; `released`: what is gone. Both are for people to read.
+        `leaked`: what is still there; `released`: hosts that are gone; `besides`: keepers, and
+        hosts in the making, that are gone. All are for people to read.
     """
     before = _chosen(run_id, names)
     guests = _guests(before)
@@ -67,10 +68,12 @@ def end_here(run_id: str, names: Sequence[str] | None = None) -> dict[str, list[
     ]
     if names is None:
         leaked += uplinks(run_id)
-    gone = {tagged.pid for tagged in before} - {tagged.pid for tagged in left}
+    still = {tagged.pid for tagged in left}
+    gone = [tagged for tagged in before if tagged.pid not in still]
     return {
         "leaked": leaked,
-        "released": [str(tagged) for tagged in before if tagged.pid in gone],
+        "released": [str(tagged) for tagged in gone if tagged.kind == tags.HOST],
+        "besides": [str(tagged) for tagged in gone if tagged.kind != tags.HOST],
     }
 
 

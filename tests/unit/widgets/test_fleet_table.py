@@ -89,7 +89,7 @@ def test_a_stop_interrupts_the_phase_and_releases_before_the_block_ends(journal:
             threading.Thread(target=view._stop.ask).start()
             threading.Event().wait(30)
 
-    with pytest.raises(StoppedError, match="launch: stopped by a person; released 1"):
+    with pytest.raises(StoppedError, match="launch: stopped by a person; released 1 host"):
         phase()
     assert released == ["all"]
 

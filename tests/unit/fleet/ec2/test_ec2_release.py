@@ -47,12 +47,9 @@ def test_instances_go_first_and_the_group_goes_last(cloud: Cloud, run: ProviderR
     provider.launch(run.request("server", "client-001"))
     report = provider.release(run.run_id)
     assert report.leaked == ()
-    assert [what.split()[0] for what in report.released] == [
-        "server",
-        "client-001",
-        "key",
-        "security",
-    ]
+    assert [what.split()[0] for what in report.released] == ["server", "client-001"]
+    assert [what.split()[0] for what in report.besides] == ["key", "security"]
+    assert str(report).startswith("released 2 hosts; also key pair key-")
     assert provider.runs() == []
 
 
@@ -170,7 +167,7 @@ def test_a_volume_that_stayed_behind_goes_too(cloud: Cloud, run: ProviderRun) ->
     provider = cloud.provider()
     assert [what.split()[0] for what in provider.residue(run.run_id)] == ["volume"]
     report = provider.release(run.run_id)
-    assert (len(report.released), report.leaked) == (1, ())
+    assert (report.released, len(report.besides), report.leaked) == ((), 1, ())
     assert provider.residue(run.run_id) == []
 
 
