@@ -38,7 +38,9 @@ class RunEstimate:
         overall_s: All phases together; None where nobody has measured it.
         expires_s: Hosts end by themselves so long after the run was opened.
         money: One clause.
-        notices: What to know about the hosts, and what is left out because of them.
+        warnings: What speaks against it, and how the money was reckoned.
+        notices: What to know about the hosts, and what is left out because of them; the session
+            says it as well.
     """
 
     provider: str
@@ -48,6 +50,7 @@ class RunEstimate:
     overall_s: float | None
     expires_s: float
     money: str
+    warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
 
     @property
@@ -60,11 +63,16 @@ class RunEstimate:
         overall = f"{overall_s} s" if overall_s < 60 else format_duration(overall_s)
         return f"about {overall} in all, of which {tests}"
 
-    def __str__(self) -> str:
+    @property
+    def outlook(self) -> tuple[str, ...]:
+        """What no session will say, one line each."""
         count = f"{self.hosts - 1} client{'s' if self.hosts > 2 else ''} and 1 server"
         expiry = f"hosts end by themselves after {format_duration(self.expires_s)}"
         head = f"{count} at {self.provider}: {self.time}; {self.money}; {expiry}"
-        return "\n".join([head, *self.notices])
+        return (head, *self.warnings)
+
+    def __str__(self) -> str:
+        return "\n".join([*self.outlook, *self.notices])
 
     def _repr_html_(self) -> str:
         return "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
@@ -96,7 +104,8 @@ def estimate(chosen: Settings) -> RunEstimate:
         overall_s=overall_s,
         expires_s=expires_s,
         money=money,
-        notices=(*late, *reckoned, *left_out, provider.notice),
+        warnings=(*late, *reckoned),
+        notices=(*left_out, provider.notice),
     )
 
 
@@ -131,7 +140,7 @@ def _cells(name: str, row: RunEstimate | str) -> str:
     if isinstance(row, str):
         texts = (name, "not here", "", row)
     else:
-        texts = (name, row.time, row.money, " ".join(row.notices))
+        texts = (name, row.time, row.money, " ".join([*row.warnings, *row.notices]))
     return "".join(f"<td class='t'>{html.escape(text)}</td>" for text in texts)
 
 

@@ -105,7 +105,7 @@ def check(values: Mapping[str, Any]) -> Verdict:
     if errors:
         return Verdict(errors=errors, summary=["Not right yet: see the fields in question."])
     try:
-        return Verdict(summary=_meaning(values))
+        return _meaning(values)
     except ConfigError as exc:
         if exc.key in values:
             return Verdict(errors={exc.key: _short(exc)})
@@ -116,7 +116,7 @@ def check(values: Mapping[str, Any]) -> Verdict:
         return Verdict(errors={"run" if "clients" not in values else "provider": str(exc)})
 
 
-def _meaning(values: Mapping[str, Any]) -> list[str]:
+def _meaning(values: Mapping[str, Any]) -> Verdict:
     """What the values come to: what a new run takes, or how far one has come.
 
     Raises:
@@ -124,10 +124,11 @@ def _meaning(values: Mapping[str, Any]) -> list[str]:
     """
     if "clients" in values and not values.get("run"):
         known = {name: v for name, v in values.items() if name in Parameters.model_fields}
-        return str(estimate.estimate(settings.load(known))).splitlines()
+        found = estimate.estimate(settings.load(known))
+        return Verdict(summary=found.outlook, notices=found.notices)
     if "run" in values:
-        return [describe(runs.open_run(_runs_dir(values), values["run"]))]
-    return []
+        return Verdict(summary=[describe(runs.open_run(_runs_dir(values), values["run"]))])
+    return Verdict()
 
 
 def _errors(values: Mapping[str, Any]) -> dict[str, str]:

@@ -69,10 +69,12 @@ class Verdict:
     Attributes:
         errors: By field: what is wrong, what is allowed, the remedy.
         summary: What to know about the whole, one line each.
+        notices: What else to know; whoever uses the values will say it too.
     """
 
     errors: Mapping[str, str] = field(default_factory=dict)
     summary: Sequence[str] = ()
+    notices: Sequence[str] = ()
 
 
 Check = Callable[[Mapping[str, Any]], Verdict]
@@ -126,4 +128,4 @@ class Form(anywidget.AnyWidget):
         verdict = self._check({name: self._namespace[name] for name in self._fields})
         with self.hold_sync():
             self.errors = dict(verdict.errors)
-            self.summary = list(verdict.summary)
+            self.summary = [*verdict.summary, *verdict.notices]

@@ -55,7 +55,7 @@ def test_money_is_said_with_its_bound_and_a_cap_that_is_exceeded(
     use(monkeypatch, PaidProvider())
     found = estimate.estimate(settings.load({"clients": 9, "expires_min": 120}))
     assert found.money == "1.00 USD an hour, at most 2.00 USD"
-    assert found.notices[:2] == ("OVER THE CAP: max_usd = 1", "t3.micro at 0.10 USD an hour")
+    assert found.warnings == ("OVER THE CAP: max_usd = 1", "t3.micro at 0.10 USD an hour")
     assert found.overall_s is None
     assert "launching and configuring come on top" in str(found)
 

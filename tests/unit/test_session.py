@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from memory_provider import MemoryProvider
 
-from perfkit import journal, launching, limits, phases, settings
+from perfkit import journal, launching, limits, notebook, phases, settings
 from perfkit import session as sessions
 from perfkit.errors import ConfigError, JournalError, RunError, ScheduleError
 from perfkit.model import Host, HostState, Role
@@ -247,3 +247,18 @@ def test_the_key_of_existing_hosts_is_not_offered_to_hosts_that_were_made_for_th
     (project / "config" / "ssh.conf").write_text("[ssh]\nkey_file = ~/.ssh/of_the_lab\n")
     with opened(clients=1, name="demo") as session:
         assert session.pool.access.key_path == session.run.key_path
+
+
+@pytest.mark.usefixtures("project")
+def test_what_a_notebook_prints_says_each_notice_about_its_hosts_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = MemoryProvider(can_tunnel=False)
+    monkeypatch.setattr(sessions, "get_provider", lambda _name, **_options: memory)
+    variables = {"clients": 2, "In": [""]}
+    notebook.form(variables)
+    phases.start(**notebook.parameters(variables)).close()
+    printed = capsys.readouterr().out
+    assert "2 clients and 1 server at memory" in printed
+    assert printed.count(memory.notice) == 1
+    assert printed.count("left out, hosts cannot have a tunnel: tunnel-tcp") == 1
