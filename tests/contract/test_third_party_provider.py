@@ -61,4 +61,4 @@ def test_it_keeps_the_contract(installed: Path) -> None:
     (installed / "test_shed.py").write_text(SUITE)
     done = run_there(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shed.py")
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "18 passed" in done.stdout
+    assert "19 passed" in done.stdout

@@ -170,7 +170,7 @@ class ShedProvider:
                 for tag in self._tags(folder.parent):
                     if tag["name"] == name:
                         os.killpg(tag["pid"], signal.SIGKILL)
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)  # its keeper may be at it too
                 ended.append(name)
         return ReleaseReport(released=tuple(ended))
 
