@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from perfkit.configure.access import Access
 from perfkit.configure.sockets import open_socket
 from perfkit.configure.transcript import Transcript
 from perfkit.errors import UnreachableError
 from perfkit.model import Host, Jump
 
 if TYPE_CHECKING:
-    from perfkit.configure.ssh import Access, Link
+    from perfkit.configure.ssh import Link
 
 
 class Gateways:
-    """Connections to jump hosts, made when the first host needs them. Thread-safe."""
+    """Connections to jump hosts, made when the first host needs them. Thread-safe.
+
+    A jump host that was not reached is not asked again for the time of one attempt: the hosts
+    behind it fail together, and not one after the other.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._lock = threading.Lock()
         self._links: dict[Jump, Link] = {}
         self._opening: dict[Jump, threading.Lock] = {}
+        self._failures: dict[Jump, tuple[float, str]] = {}
 
     def dial(self, host: Host | Jump, timeout_s: float) -> Any:
         """Connect to a host's SSH port; returns a socket, or a channel that behaves like one.
@@ -40,11 +47,27 @@ class Gateways:
         if jump is None:
             return open_socket(address, timeout_s)
         try:
-            link = self._open(jump)
+            return self._open(jump).forward(address, timeout_s)
         except UnreachableError as exc:
             message = f"its jump host {jump.name} was not reached: {exc.message}"
             raise UnreachableError(host.name, message) from exc
-        return link.forward(address, timeout_s)
+        except Exception as exc:
+            if fault := self.find_fault(host):
+                raise UnreachableError(host.name, fault) from exc
+            raise
+
+    def find_fault(self, host: Host | Jump) -> str:
+        """Ask the jump host of a host that fell silent for a sign of life.
+
+        Returns:
+            What is wrong with it; empty: nothing, or there is none.
+        """
+        jump = host.jump if isinstance(host, Host) else None
+        with self._lock:
+            link = self._links.get(jump) if jump else None
+        if jump is None or link is None or link.is_alive():
+            return ""
+        return f"its jump host {jump.name} does not answer any more"
 
     def _open(self, jump: Jump) -> Link:
         from perfkit.configure.ssh import Link  # noqa: PLC0415 -- each is made of the other
@@ -53,11 +76,20 @@ class Gateways:
             opening = self._opening.setdefault(jump, threading.Lock())
         with opening:
             link = self._links.get(jump)
-            if link is None or not link.is_open:
-                # Its patience is one attempt's: the host that waits for it tries again itself.
-                access = replace(self._access, patience_s=self._access.connect_timeout_s)
-                link = Link(jump, access, Transcript(None), gateways=self)
+            if link is not None and link.is_open:
+                return link
+            failed_s, failure = self._failures.get(jump, (0.0, ""))
+            if failure and monotonic() - failed_s < self._access.connect_timeout_s:
+                raise UnreachableError(jump.name, failure)
+            # Its patience is one attempt's: the host that waits for it tries again itself.
+            access = replace(self._access, patience_s=self._access.connect_timeout_s)
+            link = Link(jump, access, Transcript(None), gateways=self)
+            try:
                 link.open()
+            except UnreachableError as exc:
+                self._failures[jump] = monotonic(), exc.message
+                raise
+            with self._lock:
                 self._links[jump] = link
             return link
 

@@ -26,11 +26,12 @@ from types import TracebackType
 from typing import Any
 
 from perfkit.configure import transfer
+from perfkit.configure.access import Access
 from perfkit.configure.commands import CommandResult, detached, failed, shorten
 from perfkit.configure.connection import GuardedConnection, Task, call_task
 from perfkit.configure.gateways import Gateways
 from perfkit.configure.pki import pin_hosts
-from perfkit.configure.ssh import Access, Link
+from perfkit.configure.ssh import Link
 from perfkit.configure.transcript import Transcript
 from perfkit.errors import LostError, PerfkitError
 from perfkit.model import Host

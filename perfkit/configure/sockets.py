@@ -42,7 +42,7 @@ def shut(sock: Any) -> None:
     Args:
         sock: A socket, or a channel through a jump host, whose `close` does the same.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, EOFError):  # EOFError: the jump host is gone already
         if isinstance(sock, socket.socket):
             sock.shutdown(socket.SHUT_RDWR)
         else:

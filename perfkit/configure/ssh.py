@@ -14,7 +14,6 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
@@ -25,6 +24,7 @@ import paramiko.hostkeys
 import paramiko.pkey
 import paramiko.sftp
 
+from perfkit.configure.access import Access
 from perfkit.configure.commands import CommandResult, out_of_time, shorten, wrap
 from perfkit.configure.exchange import NO_EXIT_STATUS, Exchange
 from perfkit.configure.gateways import Gateways
@@ -47,28 +47,6 @@ BACKOFF_S = (0.2, 5.0)  # first and longest pause between attempts to connect
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 NO_SSH_CONFIG = paramiko.SSHConfig()  # given to Fabric, so that it reads no file
 _chance = random.SystemRandom()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """How hosts are logged in to, and how long is waited for them.
-
-    Attributes:
-        key_path: The run's private key, the only one offered to hosts that name none of their own.
-        known_hosts_path: The pins; a host without one is not connected to.
-        connect_timeout_s: For each step of a connection (TCP, banner, authentication, channel)
-            and for each answer during a transfer.
-        command_timeout_s: For a command that brings no limit of its own.
-        patience_s: For all attempts together to open a connection.
-        silence_s: A command quiet for this long makes us ask the host for a sign of life.
-    """
-
-    key_path: Path
-    known_hosts_path: Path
-    connect_timeout_s: float = 10.0
-    command_timeout_s: float = 60.0
-    patience_s: float = 20.0
-    silence_s: float = 10.0
 
 
 # Most specific first; the first match decides.
@@ -299,14 +277,24 @@ class Link:
 
     def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
         """Have this host connect to another address; the channel behaves like a socket."""
-        transport = self.client.get_transport() if self.client else None
-        if transport is None:
-            raise EOFError(self._reason)
-        return transport.open_channel(
+        return self._transport().open_channel(
             "direct-tcpip", dest_addr=address, src_addr=("127.0.0.1", 0), timeout=timeout_s
         )
 
     # -- work ----------------------------------------------------------------------------------
+
+    def is_alive(self) -> bool:
+        """The host gives a sign of life; the link to one that does not is at its end."""
+        with contextlib.suppress(HostError), self.translated("asking for a sign of life"):
+            self._ask_for_life()
+            return True
+        return False
+
+    def _transport(self) -> paramiko.Transport:
+        transport = self.client.get_transport() if self.client else None
+        if transport is None or not transport.is_active():
+            raise EOFError(self._reason)
+        return transport
 
     @contextlib.contextmanager
     def translated(self, doing: str) -> Iterator[None]:
@@ -318,6 +306,8 @@ class Link:
                 error: HostError = LostError(self.host.name, f"{self._reason} (while {doing})")
             else:
                 error = translate(self.host.name, exc, doing)
+                if isinstance(error, LostError) and (fault := self._gateways.find_fault(self.host)):
+                    error = LostError(self.host.name, f"{fault}: {error.message}")
             if isinstance(error, LostError):
                 self.abort(error.message)
             self.transcript.write(f"! {error.message}")
@@ -325,10 +315,7 @@ class Link:
 
     def start(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
         """Open a channel and begin something in it; both are answered in time or the link ends."""
-        transport = self.client.get_transport() if self.client else None
-        if transport is None or not transport.is_active():
-            raise EOFError(self._reason)
-        limit_s = self.access.connect_timeout_s
+        transport, limit_s = self._transport(), self.access.connect_timeout_s
         # paramiko waits without a limit for the answer to exec and subsystem requests
         reason = f"no answer to a request within {2 * limit_s:g} s"
         guard = threading.Timer(2 * limit_s, self.abort, [reason])
@@ -382,11 +369,10 @@ class Link:
 
     def _ask_for_life(self) -> None:
         """Ask for another channel: a host that refuses is alive, one that is stopped is silent."""
-        transport = self.client.get_transport() if self.client else None
-        if transport is None:
-            raise EOFError(self._reason)
+        if self._gateways.find_fault(self.host):
+            raise EOFError("no sign of life")
         with contextlib.suppress(paramiko.ChannelException):
-            transport.open_session(timeout=self.access.connect_timeout_s).close()
+            self._transport().open_session(timeout=self.access.connect_timeout_s).close()
 
     def sftp(self) -> paramiko.SFTPClient:
         """The file channel of this link, opened on first use; every answer on it has a limit.
