@@ -26,7 +26,8 @@
     ├── LogError                        a log file                        (.path)
     │   ├── UnknownFormatError          no reader recognises it
     │   ├── ParseError                  damaged at a known line           (.line_no .line .reason)
-    │   └── TruncatedError              it ends in the middle
+    │   ├── TruncatedError              it ends in the middle
+    │   └── ReaderError                 its reader broke; the log may be sound
     ├── FrameError (ValueError)         a frame breaks the column contract
     ├── SegmentError (ValueError)       a window holds no data or is not a window
     └── CampaignError                   runs that cannot be compared or repeated
@@ -240,6 +241,10 @@ class ParseError(LogError):
 
 class TruncatedError(LogError):
     """The file ends in the middle."""
+
+
+class ReaderError(LogError):
+    """A reader raised what none may raise; that is its own fault, and the log may be sound."""
 
 
 class FrameError(PerfkitError, ValueError):

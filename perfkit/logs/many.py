@@ -13,6 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 from perfkit.errors import LogError
+from perfkit.logs import guard
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.registry import (
@@ -63,21 +64,21 @@ def read_one(path: Path, format_name: str | None, cache: Cache | None = None) ->
     """Read one log, or find it in the cache.
 
     Raises:
-        UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
+        UnknownFormatError, TruncatedError, ParseError, ReaderError, LogError: and nothing else.
     """
     reading = parse_unloaded(path, format_name)  # as fast as to find it in a cache
     if reading is not None:
         return reading
     if cache is None:  # the bytes on disk need not stay in memory
         data = load(path)
-        return _choose(format_name, data, path).parse(data, path)
+        return guard.parse(_choose(format_name, data, path), data, path)
     raw = load_raw(path)
     data = unpack(raw, path)
     chosen = _choose(format_name, data, path)
     known = cache.find(raw, path, chosen.name)
     if known is not None:
         return known
-    reading = chosen.parse(data, path)
+    reading = guard.parse(chosen, data, path)
     cache.keep(raw, reading)
     return reading
 
@@ -121,15 +122,13 @@ def _read_chunk(chunk: list[Task], cache: Cache | None) -> list[Reading | LogErr
             data = load(path)
             chosen = _choose(format_name, data, path)
             if chosen.parse_many is None or len(data) > _SMALL_BYTES:
-                found[place] = chosen.parse(data, path)
+                found[place] = guard.parse(chosen, data, path)
             else:
                 together.setdefault(chosen.name, []).append((place, data, path))
         except LogError as exc:
             found[place] = exc
     for name, logs in together.items():
-        parse_many = get_format(name).parse_many
-        assert parse_many is not None
-        outcomes = parse_many([(data, path) for _, data, path in logs])
+        outcomes = guard.parse_together(get_format(name), [(data, path) for _, data, path in logs])
         found |= zip((place for place, _, _ in logs), outcomes, strict=True)
     return [found[place] for place in range(len(chunk))]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from perfkit.errors import LogError
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Reading
+from perfkit.logs.guard import blamed
 from perfkit.logs.many import read_all, read_one
 from perfkit.logs.registry import get_format, load, recognise
 from perfkit.logs.runlogs import RunLogs
@@ -48,7 +49,7 @@ def read(
             used with a zone.
 
     Raises:
-        UnknownFormatError, TruncatedError, ParseError, LogError: and nothing else.
+        UnknownFormatError, TruncatedError, ParseError, ReaderError, LogError: and nothing else.
     """
     if not zone:
         return read_one(path, format, Cache(cache) if cache else None)
@@ -60,7 +61,8 @@ def read(
         known = get_zone(zone)
     except ValueError as exc:
         raise LogError(path, str(exc)) from exc
-    return chosen.parse_local(data, path, known)
+    with blamed(chosen.name, chosen.parse_local, path):
+        return chosen.parse_local(data, path, known)
 
 
 def read_many(

@@ -6,6 +6,7 @@ this module finds it. Compressed logs (gzip, xz) are unpacked as if they were no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import importlib
@@ -17,7 +18,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import perfkit.logs
-from perfkit.errors import LogError, TruncatedError, UnknownFormatError, did_you_mean
+from perfkit.errors import (
+    LogError,
+    ReaderError,
+    TruncatedError,
+    UnknownFormatError,
+    did_you_mean,
+)
+from perfkit.logs import guard
 from perfkit.logs.format import SNIFF_BYTES, Format, Reading, clean
 
 _WORTH_NOT_LOADING = 4_000_000  # bytes
@@ -92,11 +100,12 @@ def parse_unloaded(path: Path, format_name: str | None) -> Reading | None:
             if os.fstat(file.fileno()).st_size < _WORTH_NOT_LOADING:
                 return None
             head = file.read(SNIFF_BYTES)
-        for candidate in able:
-            if format_name in (candidate.name, None) and candidate.sniff(head):
-                return candidate.parse_file(path) if candidate.parse_file else None
     except OSError:  # whoever loads it says what is wrong
-        pass
+        return None
+    for candidate in able:
+        with contextlib.suppress(ReaderError):  # whoever loads it meets the same
+            if format_name in (candidate.name, None) and guard.knows(candidate, head, path):
+                return guard.parse_file(candidate, path)
     return None
 
 
@@ -104,14 +113,20 @@ def recognise(data: bytes, path: Path) -> Format:
     """The format of a cleaned log.
 
     Raises:
-        TruncatedError: it is empty. UnknownFormatError: no reader knows it.
+        TruncatedError: it is empty. UnknownFormatError: no reader knows it; those that broke on
+            it are named.
     """
-    head = data[:SNIFF_BYTES]
+    head, broken = data[:SNIFF_BYTES], ""
     for candidate in formats().values():
-        if candidate.sniff(head):
-            return candidate
+        try:
+            if guard.knows(candidate, head, path):
+                return candidate
+        except ReaderError as exc:
+            broken += f"; {exc.message}"
     if not data.strip():
         raise TruncatedError(path, "the file is empty")
     known = ", ".join(sorted(formats()))
     first = head.lstrip().split(b"\n", 1)[0][:60].decode("utf-8", "replace")
-    raise UnknownFormatError(path, f"begins with {first!r}: no reader knows it; known are: {known}")
+    raise UnknownFormatError(
+        path, f"begins with {first!r}: no reader knows it; known are: {known}{broken}"
+    )

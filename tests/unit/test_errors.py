@@ -39,6 +39,7 @@ SPECIMENS: list[PerfkitError] = [
         path="a.log", line_no=17, line="x" * 500, reason="9 fields expected, 7 found"
     ),
     errors.TruncatedError("a.log", "ends within a line"),
+    errors.ReaderError("a.log", "the reader of x (mine) failed on it: KeyError: 'y'"),
     errors.FrameError("t_s is missing"),
     errors.SegmentError("no sample in [3, 4)"),
     errors.CampaignError("different clients"),

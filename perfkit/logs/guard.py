@@ -1,0 +1,113 @@
+"""A reader at work on one log: what escapes it, but for `LogError`s, is named as its fault.
+
+Readers come from anybody. One that breaks must not hide the other logs of a run, nor end a command
+with a traceback; and whoever reads the message must know that the log may be sound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from perfkit.errors import FrameError, LogError, ReaderError
+from perfkit.logs.format import Format, Reading
+from perfkit.logs.frames import get_columns
+
+
+@contextlib.contextmanager
+def blamed(name: str, function: Callable[..., Any], path: Path) -> Iterator[None]:
+    """Translate what a reader must not raise.
+
+    Args:
+        name: The format's.
+        function: Of the reader; its module is named in the message.
+
+    Raises:
+        ReaderError: in place of anything but a `LogError`.
+    """
+    try:
+        yield
+    except LogError:
+        raise
+    except Exception as exc:
+        what = f"{type(exc).__name__}: {exc}".removesuffix(": ")
+        raise ReaderError(
+            path,
+            f"the reader of {name} ({function.__module__}) failed on it: {what}; that is a fault "
+            "of the reader, whatever the log holds",
+        ) from exc
+
+
+def knows(candidate: Format, head: bytes, path: Path) -> bool:
+    """Ask a reader whether a log is of its format.
+
+    Raises:
+        ReaderError: the reader is at fault.
+    """
+    with blamed(candidate.name, candidate.sniff, path):
+        return bool(candidate.sniff(head))
+
+
+def parse_file(chosen: Format, path: Path) -> Reading | None:
+    """Have a reader parse a large file without loading it; None where it cannot.
+
+    Raises:
+        LogError: the reader refuses it. ReaderError: the reader is at fault.
+    """
+    if chosen.parse_file is None:
+        return None
+    with blamed(chosen.name, chosen.parse_file, path):
+        try:
+            return chosen.parse_file(path)
+        except OSError:  # whoever loads it says what is wrong
+            return None
+
+
+def parse(chosen: Format, data: bytes, path: Path) -> Reading:
+    """Have a reader parse one cleaned log.
+
+    Raises:
+        LogError: the reader refuses it. ReaderError: the reader is at fault.
+    """
+    with blamed(chosen.name, chosen.parse, path):
+        return _sound(chosen.parse(data, path))
+
+
+def parse_together(
+    chosen: Format, logs: list[tuple[bytes, Path]]
+) -> list[Reading] | list[Reading | LogError]:
+    """Have a reader parse several logs in one go, or each alone where it fails at that.
+
+    Returns:
+        For each log its reading, or the error that `parse` raises.
+    """
+    if chosen.parse_many is not None:
+        with contextlib.suppress(Exception):  # whose fault it is shows when each is read alone
+            found = chosen.parse_many(logs)
+            if len(found) == len(logs):
+                return found
+    return [_alone(chosen, data, path) for data, path in logs]
+
+
+def _alone(chosen: Format, data: bytes, path: Path) -> Reading | LogError:
+    try:
+        return parse(chosen, data, path)
+    except LogError as exc:
+        return exc
+
+
+def _sound(reading: Reading) -> Reading:
+    """The reading, if it has the columns that those who use it rely on.
+
+    Raises:
+        FrameError: it lacks some. TypeError: it is something else.
+    """
+    if not isinstance(reading, Reading):
+        raise TypeError(f"a Reading expected, {type(reading).__name__} found")
+    required = (c.name for c in get_columns(reading.kind) if c.required)
+    missing = [name for name in required if name not in reading.frame.columns]
+    if missing:
+        raise FrameError(f"{reading.kind} frame: columns missing: {', '.join(missing)}")
+    return reading
