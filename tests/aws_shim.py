@@ -120,7 +120,8 @@ class AwsShim:
     """The server. Attributes may be changed while it runs.
 
     Attributes:
-        lag_s: A new instance is listed, and can be ended, only after so long.
+        lag_s: A new instance is listed, and can be tagged or ended, only after so long.
+        same_index: Every instance of a launch has the launch index 0.
         in_flight_s: A launch takes so long, and is done although its caller has gone.
         empty: Pools (type, subnet id) without capacity.
         on_launch: Told the moto instances of a launch before they are listed.
@@ -131,6 +132,7 @@ class AwsShim:
     lag_s: float = 0.0
     in_flight_s: float = 0.0
     remembers_tokens: bool = True
+    same_index: bool = False
     empty: set[tuple[str, str]] = field(default_factory=set)
     on_launch: Callable[[list[Any]], None] = lambda _instances: None
     on_end: Callable[[list[str]], None] = lambda _ids: None
@@ -211,7 +213,7 @@ class AwsShim:
         self.requests.clear()
         self.empty.clear()
         self.lag_s = self.in_flight_s = 0.0
-        self.remembers_tokens = True
+        self.remembers_tokens, self.same_index = True, False
         self.on_launch = self.on_end = lambda _it: None
 
     # -- the layer -----------------------------------------------------------------------------
@@ -260,18 +262,19 @@ class AwsShim:
         self, environ: dict[str, Any], request: Request, fault: Fault | None
     ) -> Answer | None:
         """What differs from moto; None: nothing does."""
-        match request.action:
-            case "RunInstances" if request.params.get("DryRun") != "true":
-                return self._run_instances(environ, request, fault.at_most if fault else None)
-            case "CreateFleet":
-                return self._create_fleet(environ, request, fault)
-            case "DescribeInstances":
-                return self._describe_instances(environ, request)
-            case "TerminateInstances":
-                return self._terminate_instances(environ, request)
-            case "DeleteSecurityGroup":
-                return self._delete_group(request)
-        return None
+        if request.params.get("DryRun") == "true":
+            return None
+        work: dict[str, Callable[[], Answer | None]] = {
+            "RunInstances": lambda: self._run_instances(
+                environ, request, fault.at_most if fault else None
+            ),
+            "CreateFleet": lambda: self._create_fleet(environ, request, fault),
+            "DescribeInstances": lambda: self._describe_instances(environ, request),
+            "TerminateInstances": lambda: self._terminate_instances(environ, request),
+            "CreateTags": lambda: self._unseen(request, "ResourceId."),
+            "DeleteSecurityGroup": lambda: self._delete_group(request),
+        }
+        return work.get(request.action, lambda: None)()
 
     def _forward(self, environ: dict[str, Any], body: bytes) -> Answer:
         status: list[Any] = []
@@ -307,6 +310,10 @@ class AwsShim:
             names = [id_.decode() for id_ in ids]
             made = [i for i in self.instances(request.region) if i.id in names]
             made.sort(key=lambda i: names.index(i.id))
+            if self.same_index:
+                data = re.sub(rb"(<amiLaunchIndex>)\d+", rb"\g<1>0", data)
+                for instance in made:
+                    instance.ami_launch_index = 0
             if token and status.startswith("200"):
                 self._tokens[token] = _Token(request.params, (status, headers, data), names)
             for id_ in names:
@@ -321,6 +328,10 @@ class AwsShim:
         with self._lock:
             if known := self._tokens.get(token):
                 return self._same_again(known, params)
+            pools = self._fleet_pools(request)
+            if len(set(pools)) < len(pools):
+                said = "The fleet configuration contains duplicate instance pools."
+                return _refuse(error("InvalidFleetConfig", message=said))
             if fault and fault.at_most is not None:
                 capacity = "TargetCapacitySpecification.TotalTargetCapacity"
                 params[capacity] = str(min(fault.at_most, int(params[capacity])))
@@ -334,7 +345,22 @@ class AwsShim:
             ids = re.findall(r"i-[0-9a-f]{17}", data.decode())
             if status.startswith("200"):
                 self._tokens[token] = _Token(request.params, (status, headers, data), ids)
+            for id_ in ids:
+                self._visible_at[id_] = time.monotonic() + self.lag_s
         return status, headers, data
+
+    def _fleet_pools(self, request: Request) -> list[tuple[str, str]]:
+        """Type and zone of each override: what EC2 calls an instance pool."""
+        zones = {
+            subnet.id: subnet.availability_zone
+            for subnet in ec2_backends[ACCOUNT][request.region].describe_subnets()
+        }
+        prefixes = [f"LaunchTemplateConfigs.1.Overrides.{n}." for n in range(1, 300)]
+        return [
+            (request.params[f"{it}InstanceType"], zones[request.params[f"{it}SubnetId"]])
+            for it in prefixes
+            if f"{it}InstanceType" in request.params
+        ]
 
     def _same_again(self, known: _Token, params: Params) -> Answer:
         ignored = ("MinCount", "Action", "Version")
@@ -361,16 +387,20 @@ class AwsShim:
         return status, headers, _filtered(data, hidden, shown)
 
     def _terminate_instances(self, environ: dict[str, Any], request: Request) -> Answer:
-        ids = [v for k, v in request.params.items() if k.startswith("InstanceId.")]
-        now = time.monotonic()
-        unseen = [id_ for id_ in ids if self._visible_at.get(id_, 0) > now]
-        if unseen:
-            message = f"The instance IDs '{', '.join(unseen)}' do not exist"
-            return _refuse(error("InvalidInstanceID.NotFound", message=message))
+        if unseen := self._unseen(request, "InstanceId."):
+            return unseen
         answer = self._forward(environ, urlencode(request.params).encode())
         if answer[0].startswith("200"):
-            self.on_end(ids)
+            self.on_end([v for k, v in request.params.items() if k.startswith("InstanceId.")])
         return answer
+
+    def _unseen(self, request: Request, key: str) -> Answer | None:
+        """The refusal of a call on instances of which one is not visible yet."""
+        now = time.monotonic()
+        ids = [v for k, v in request.params.items() if k.startswith(key)]
+        unseen = [id_ for id_ in ids if self._visible_at.get(id_, 0) > now]
+        message = f"The instance IDs '{', '.join(unseen)}' do not exist"
+        return _refuse(error("InvalidInstanceID.NotFound", message=message)) if unseen else None
 
     def _delete_group(self, request: Request) -> Answer | None:
         wanted = request.params.get("GroupId")

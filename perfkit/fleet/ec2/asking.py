@@ -89,6 +89,27 @@ def ask(
     ) from problem
 
 
+def once_visible(operation: str, call: Callable[[], object], patience: Patience) -> None:
+    """Repeat a call on what was made a moment ago until EC2 knows that it is there.
+
+    Raises:
+        ApiError: another answer, or it is still not there.
+    """
+    problem: ApiError | None = None
+    for _ in patience.attempts(VISIBLE_WITHIN_S):
+        try:
+            with translated(operation):
+                call()
+        except ApiError as exc:
+            problem = exc
+            if exc.kind is not Failure.NOT_FOUND:
+                raise
+        else:
+            return
+    assert problem is not None
+    raise problem
+
+
 def refusal(request: LaunchRequest, exc: ApiError) -> LaunchError:
     """Our error for EC2's no."""
     asked = f"{len(request.hosts)} hosts asked for"
@@ -103,5 +124,6 @@ def refusal(request: LaunchRequest, exc: ApiError) -> LaunchError:
 
 
 def _not_visible_yet(exc: ApiError) -> bool:
-    """The group or key pair that was made a moment ago; an image that is not there is not there."""
-    return exc.kind is Failure.NOT_FOUND and exc.code.startswith(("InvalidGroup", "InvalidKeyPair"))
+    """What was made a moment ago; an image that is not there is not there."""
+    made = ("InvalidGroup", "InvalidKeyPair", "InvalidLaunchTemplate")
+    return exc.kind is Failure.NOT_FOUND and exc.code.startswith(made)

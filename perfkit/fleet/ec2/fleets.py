@@ -15,15 +15,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from perfkit.fleet.ec2 import calls, describe, network, tags, userdata
-from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, Means, ask, journalled, refusal
+from perfkit.fleet.ec2.asking import (
+    VISIBLE_WITHIN_S,
+    Means,
+    ask,
+    journalled,
+    once_visible,
+    refusal,
+)
 from perfkit.fleet.ec2.calls import Batch
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.describe import Instance
 from perfkit.fleet.ec2.failures import ApiError, Failure, classify_all
+from perfkit.fleet.ec2.pools import Pool
 from perfkit.model import Role
 
 THROTTLED_DEADLINE_S = 300.0
@@ -42,7 +51,7 @@ def fill(
         LaunchError: EC2 refused the request itself.
         LaunchUnknownError: it did not answer.
     """
-    missing, made = list(names), _adopt(means.region, batch, role, names)
+    missing, made = list(names), _adopt(means, batch, role, names)
     missing = missing[len(made) :]
     problem = ""
     for attempt in means.patience.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
@@ -51,8 +60,10 @@ def fill(
         try:
             new, errors = _create(means, batch, role, missing, f"{generation}.{attempt}")
         except ApiError as exc:
+            if made:
+                return made, f"no room for {len(missing)} ({exc})"
             raise refusal(batch.request, exc) from exc
-        new = _name(means.region, new, missing)
+        new = give_names(means, new, missing)
         made += new
         missing = missing[len(new) :]
         kind = classify_all(errors)
@@ -80,21 +91,27 @@ def _ours(region: Region, batch: Batch) -> list[Instance]:
     return [i for i in found if i.tags.get(tags.TOKEN) == batch.request.token and not i.is_ending]
 
 
-def _adopt(region: Region, batch: Batch, role: Role, names: Sequence[str]) -> list[Instance]:
+def _adopt(means: Means, batch: Batch, role: Role, names: Sequence[str]) -> list[Instance]:
     """Instances of this batch that nobody lived to give a name."""
-    nameless = [
-        i for i in _ours(region, batch) if tags.HOST not in i.tags and i.tags.get(tags.ROLE) == role
-    ]
-    return _name(region, nameless, names)
+    ours = _ours(means.region, batch)
+    nameless = [i for i in ours if tags.HOST not in i.tags and i.tags.get(tags.ROLE) == role]
+    return give_names(means, nameless, names)
 
 
-def _name(region: Region, made: Sequence[Instance], names: Sequence[str]) -> list[Instance]:
-    """Give each instance one of the names, by a tag."""
+def give_names(means: Means, made: Sequence[Instance], names: Sequence[str]) -> list[Instance]:
+    """Give each instance one of the names, by a tag; EC2 takes one only a while after it was made.
+
+    Raises:
+        ApiError: it cannot be tagged.
+    """
     named = []
     for instance, name in zip(sorted(made, key=lambda i: i.id), names, strict=False):
-        with translated("CreateTags"):
-            region.reader.create_tags(Resources=[instance.id], Tags=tags.to_aws({tags.HOST: name}))
-        named.append(replace(instance, tags={**instance.tags, tags.HOST: name}))
+        label = {tags.HOST: name}
+        call = partial(
+            means.region.reader.create_tags, Resources=[instance.id], Tags=tags.to_aws(label)
+        )
+        once_visible("CreateTags", call, means.patience)
+        named.append(replace(instance, tags={**instance.tags, **label}))
     return named
 
 
@@ -148,11 +165,12 @@ def _ensure_template(
 ) -> str:
     """The launch template of one call, made once; it goes when the run is released."""
     name = f"{network.name_for(batch.request.run_id)}-{token[:12]}"
+    kinds = [kind for kind in calls.tagged_kinds(conf) if kind != "instance"]  # the fleet's part
     data: Any = {
         **calls.template(batch.user_data, batch.ground),
         "ImageId": batch.ground.image,
         "NetworkInterfaces": [calls.interface(batch.ground, conf)],
-        "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(conf)),
+        "TagSpecifications": tags.specifications(labels, *kinds),
     }
     try:
         with translated("CreateLaunchTemplate"):
@@ -171,10 +189,16 @@ def _ensure_template(
 def _body(
     conf: Ec2Conf, batch: Batch, role: Role, n_hosts: int, template: str, token: str
 ) -> dict[str, Any]:
-    """CreateFleet's arguments. The best pool first on demand; the deepest and cheapest on spot."""
+    """CreateFleet's arguments. The best pool first on demand; the deepest and cheapest on spot.
+
+    Two subnets of one zone are one pool to EC2, and it takes no pool twice: the first one counts.
+    """
+    pools: dict[tuple[str, str], Pool] = {}
+    for pool in batch.ladder[role]:
+        pools.setdefault((pool.type, pool.zone), pool)
     overrides = [
         {"InstanceType": pool.type, "SubnetId": pool.subnet, "Priority": float(rung)}
-        for rung, pool in enumerate(batch.ladder[role])
+        for rung, pool in enumerate(pools.values())
     ]
     labels = {**batch.ground.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
     return {

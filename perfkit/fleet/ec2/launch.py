@@ -7,7 +7,7 @@
     throttled            the same call with the same token, after a random pause
     no answer, HTTP 5xx  the same: whether it was done the token knows
     quota                stop; what was made is kept, the shortfall says what was asked for
-    permission, image    stop, and no other batch is asked for
+    permission, image    the same; where nothing was made, no other batch is asked for
 
 Every call is in the journal before it is sent (`LaunchRequest.record`). After a crash those that
 may have been done are sent again first, word for word; only then is anything new asked for.
@@ -21,7 +21,14 @@ from dataclasses import dataclass
 
 from perfkit.errors import LaunchError
 from perfkit.fleet.ec2 import calls, describe, fleets, tags
-from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, Means, ask, journalled, refusal
+from perfkit.fleet.ec2.asking import (
+    SAME_AGAIN,
+    VISIBLE_WITHIN_S,
+    Means,
+    ask,
+    journalled,
+    refusal,
+)
 from perfkit.fleet.ec2.calls import Batch, Call
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.describe import Instance
@@ -31,6 +38,7 @@ from perfkit.model import Role
 
 RUNNING_DEADLINE_S = 300.0
 MAX_GENERATIONS = 3
+BY_EC2 = "Server."  # how a reason starts where nobody asked for the end
 # EC2 ended the instance before it ran; whoever asked may ask again.
 STILLBORN = ("Server.InsufficientInstanceCapacity", "Server.InternalError", "Server.ScheduledStop")
 
@@ -49,9 +57,9 @@ class Launcher:
             LaunchError: none; LaunchRefusedError: nor will any other batch get one.
             LaunchUnknownError: EC2 did not say what it made.
         """
-        found = {i.name: i for i in self._send_again(batch)}
+        sent_again = {i.name: i for i in self._send_again(batch)}
         known, taken = self._known(batch)
-        found |= known
+        found = known | sent_again
         reasons = [f"{name}: {why}" for name, why in taken.items()]
         for generation in range(MAX_GENERATIONS):
             fallen_short = False
@@ -63,9 +71,9 @@ class Launcher:
                     found |= {i.name: i for i in made}
                     fallen_short |= bool(reason)
                     reasons += [reason] if reason else []
-            found, late, stillborn = self._wait_for(batch, found)
-            taken |= late  # may still come: nothing is launched in its place
-            reasons += [f"{name}: {why}" for name, why in {**late, **stillborn}.items()]
+            found, lost, stillborn = self._wait_for(batch, found)
+            taken |= lost  # nothing is launched in its place
+            reasons += [f"{name}: {why}" for name, why in {**lost, **stillborn}.items()]
             if fallen_short or not stillborn:
                 break
         if not found:
@@ -131,11 +139,12 @@ class Launcher:
             try:
                 new = self._send(batch, call)
             except ApiError as exc:
-                problems.append(f"{pool}: {exc.code}")
                 if exc.kind is Failure.CAPACITY:
+                    problems.append(f"{pool}: {exc.code}")
                     self.rest.begin(pool)
                     continue
-                if exc.kind is Failure.QUOTA and made:
+                problems.append(f"{pool}: {exc}")
+                if made:  # they cost: they are not thrown away for what the next pool says
                     break
                 raise refusal(batch.request, exc) from exc
             made += new
@@ -182,6 +191,9 @@ class Launcher:
                     patience=self.means.patience,
                 )
             )
+        # Their order says who is who; where EC2 gave them none, a tag each does.
+        if len({instance.name for instance in outcome}) < len(outcome):
+            return fleets.give_names(self.means, outcome, call.names)
         return outcome
 
     def _by_token(self, batch: Batch, call: Call) -> list[Instance]:
@@ -206,16 +218,22 @@ class Launcher:
     ) -> tuple[dict[str, Instance], dict[str, str], dict[str, str]]:
         """Wait until all run and have an address, or have ended.
 
-        An instance that is not listed has just been made: it is waited for, never given up.
+        An instance that is not listed has just been made: it is waited for, never given up; and so
+        are all when EC2 is too busy to list them.
 
         Returns:
-            Those that run; those that were not there in time, and those that have ended, each
-            with what it is instead.
+            Those that run; those that were not there in time or were ended by somebody; and those
+            that EC2 itself ended, which may be asked for again; each with what it is instead.
         """
         states: dict[str, Instance] = dict(wanted)
         since_s = self.means.patience.clock()
         for _ in self.means.patience.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
-            listing = batch.watch.look(since_s)
+            try:
+                listing = batch.watch.look(since_s)
+            except ApiError as exc:
+                if exc.kind not in SAME_AGAIN:
+                    raise
+                continue
             states = {name: listing.get(i.id, i) for name, i in states.items()}
             if all(i.is_ending or _is_up(i, self.means.conf) for i in states.values()):
                 break
@@ -224,10 +242,13 @@ class Launcher:
         said = {
             name: f"{i.id} is {i.state}, {i.reason or 'no address yet'}" for name, i in rest.items()
         }
+        stillborn = {
+            name for name, i in rest.items() if i.is_ending and i.reason.startswith(BY_EC2)
+        }
         return (
             up,
-            {name: why for name, why in said.items() if not rest[name].is_ending},
-            {name: why for name, why in said.items() if rest[name].is_ending},
+            {name: why for name, why in said.items() if name not in stillborn},
+            {name: why for name, why in said.items() if name in stillborn},
         )
 
 

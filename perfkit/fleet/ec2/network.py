@@ -13,6 +13,7 @@ from typing import Any
 
 from perfkit.errors import LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import tags
+from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, once_visible
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.conf import Ec2Conf, controller_network
 from perfkit.fleet.ec2.failures import ApiError, Failure
@@ -21,7 +22,6 @@ from perfkit.fleet.ec2.patience import Patience
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
 SSH_PORT = 22
-VISIBLE_WITHIN_S = 60.0  # what was just made is listed at the latest
 
 
 def name_for(run_id: str) -> str:
@@ -146,23 +146,14 @@ def _allow(region: Region, group_id: str, controller: str, patience: Patience) -
 
 
 def _allow_one(region: Region, group_id: str, rule: Any, patience: Patience) -> None:
-    problem: ApiError | None = None
-    for _ in patience.attempts(VISIBLE_WITHIN_S):
-        try:
-            with translated("AuthorizeSecurityGroupIngress"):
-                region.reader.authorize_security_group_ingress(
-                    GroupId=group_id, IpPermissions=[rule]
-                )
-        except ApiError as exc:
-            problem = exc
-            if exc.kind is Failure.DUPLICATE:
-                return
-            if exc.kind is not Failure.NOT_FOUND:  # made a moment ago, not visible yet
-                raise
-        else:
-            return
-    assert problem is not None
-    raise problem
+    def authorize() -> None:
+        region.reader.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[rule])
+
+    try:
+        once_visible("AuthorizeSecurityGroupIngress", authorize, patience)
+    except ApiError as exc:
+        if exc.kind is not Failure.DUPLICATE:
+            raise
 
 
 def _refused(exc: ApiError) -> LaunchRefusedError:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from aws_shim import (
     REGION,
@@ -327,6 +328,51 @@ def test_an_instance_that_ended_before_it_ran_is_made_again(cloud: Cloud, run: P
     assert len(cloud.aws.alive()) == 5
 
 
+def test_an_instance_that_somebody_ended_is_not_made_again(cloud: Cloud, run: ProviderRun) -> None:
+    cloud.aws.on_launch = lambda instances: instances[0].terminate()
+    notes = Notes()
+    made = cloud.provider().launch(asked(run, notes=notes))
+    assert [host.name for host in made] == list(CLIENTS[1:])
+    assert len(cloud.aws.sent("RunInstances")) == 1
+    assert "terminated, Client.UserInitiatedShutdown" in notes.shortfall()
+
+
+def test_what_a_pool_gave_is_kept_when_the_next_one_is_not_allowed(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(types="t3.micro, t3.small")
+    cloud.aws.fail("RunInstances", at_most(2), error("UnauthorizedOperation", message="not this"))
+    notes = Notes()
+    made = cloud.provider().launch(asked(run, notes=notes))
+    assert [host.name for host in made] == list(CLIENTS[:2])
+    assert "UnauthorizedOperation: not this" in notes.shortfall()
+
+
+def test_a_listing_that_is_refused_for_a_while_loses_no_host(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    def busy(_instances: list[Any]) -> None:  # longer than botocore repeats a call by itself
+        cloud.aws.fail("DescribeInstances", error("RequestLimitExceeded", 503), times=6)
+
+    cloud.aws.on_launch = busy
+    made = cloud.provider(scale=0.1).launch(asked(run))
+    assert [host.name for host in made] == list(CLIENTS)
+
+
+def test_instances_without_an_order_are_told_apart_by_a_tag_and_asked_for_once(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(market="spot", types="t3.micro, t3.small")
+    cloud.aws.same_index, cloud.aws.lag_s = True, 0.2
+    request, notes = asked(run), Notes()
+    made = cloud.provider(scale=0.1).launch(replace(request, record=notes))
+    assert sorted(host.name for host in made) == list(CLIENTS)
+    assert len(cloud.aws.sent("RunInstances")) == 1
+    again = cloud.provider().launch(replace(request, earlier=journalled_calls(notes)))
+    assert {(h.name, h.address) for h in again} == {(h.name, h.address) for h in made}
+    assert len(cloud.aws.alive()) == 5
+
+
 def test_mixed_pools_are_one_fleet_request_and_every_instance_gets_a_name(
     cloud: Cloud, run: ProviderRun
 ) -> None:
@@ -350,6 +396,32 @@ def test_mixed_pools_are_one_fleet_request_and_every_instance_gets_a_name(
     assert provider.residue(run.run_id) == []
 
 
+def test_a_fleets_instances_are_named_although_ec2_does_not_know_them_yet(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(pools="mixed", address="private")
+    cloud.aws.lag_s = 0.3
+    made = cloud.provider(scale=0.1).launch(asked(run))
+    assert sorted(host.name for host in made) == list(CLIENTS)
+    assert len(cloud.aws.alive()) == 5
+
+
+def test_two_subnets_of_one_zone_are_one_pool_of_a_fleet(cloud: Cloud, run: ProviderRun) -> None:
+    client = boto3.client("ec2", endpoint_url=cloud.aws.url, region_name=REGION)
+    zone = [{"Name": "availability-zone", "Values": [f"{REGION}a"]}]
+    (first,) = client.describe_subnets(Filters=zone)["Subnets"]
+    second = client.create_subnet(
+        VpcId=first["VpcId"], CidrBlock="172.31.240.0/24", AvailabilityZone=f"{REGION}a"
+    )["Subnet"]
+    subnets = f"{second['SubnetId']}, {first['SubnetId']}"
+    cloud.write_conf(pools="mixed", address="private", subnets=subnets)
+    cloud.provider().launch(asked(run))
+    (sent,) = cloud.aws.sent("CreateFleet")
+    prefix = "LaunchTemplateConfigs.1.Overrides"
+    assert sent.params[f"{prefix}.1.SubnetId"] == second["SubnetId"]
+    assert f"{prefix}.2.SubnetId" not in sent.params
+
+
 @pytest.mark.parametrize("market", ["spot", "on-demand"])
 def test_the_spot_requests_of_a_fleet_are_tagged_and_only_where_there_are_some(
     cloud: Cloud, run: ProviderRun, market: str
@@ -360,6 +432,7 @@ def test_the_spot_requests_of_a_fleet_are_tagged_and_only_where_there_are_some(
         data = {k.removeprefix("LaunchTemplateData."): v for k, v in sent.params.items()}
         tagged = replace(sent, params=data).tags("spot-instances-request")
         assert tagged.get("perfkit:run") == (run.run_id if market == "spot" else None)
+        assert replace(sent, params=data).tags("instance") == {}  # CreateFleet's: no key twice
     assert cloud.aws.sent("CreateLaunchTemplate")
 
 
