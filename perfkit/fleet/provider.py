@@ -21,6 +21,7 @@ ENTRY_POINT_GROUP = "perfkit.providers"
 
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 HOST_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
+_NAMED = 5  # so many in a line, then "and N more"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,10 @@ class ReleaseReport:
         """What has gone, in words: `3 hosts of x; also keeper (pid 7)`."""
         count = len(self.released)
         hosts = f"{count} {'host' if count == 1 else 'hosts'}{of and f' of {of}'}"
-        return "; also ".join([hosts, *([", ".join(self.besides)] if self.besides else [])])
+        if not self.besides:
+            return hosts
+        more = f" and {len(self.besides) - _NAMED} more" if len(self.besides) > _NAMED else ""
+        return f"{hosts}; also {', '.join(self.besides[:_NAMED])}{more}"
 
     def __str__(self) -> str:
         lines = [f"STILL THERE: {what}" for what in self.leaked]
