@@ -35,7 +35,7 @@ def findings_of(
     found = []
     for slot in logs.slots:
         own = outcomes[outcomes["slot"] == slot.name]
-        found += _failures(slot.name, own)
+        found += [*_failures(slot.name, own), *_unread(slot.name, own)]
         if own["cut_off"].any():
             text = (
                 f"{own['cut_off'].sum()} of {len(own)} clients still had data on the way at their "
@@ -71,7 +71,7 @@ def _proposal(tests: pd.DataFrame, slot: str) -> str:
 
 
 def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
-    failed = outcomes[~outcomes["ok"]]
+    failed = outcomes[~(outcomes["ok"] | outcomes["unread"])]
     if failed.empty:
         return []
     named = [
@@ -79,6 +79,18 @@ def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
     ]
     more = f" and {len(named) - NAMED} more, see the table of hosts" if len(named) > NAMED else ""
     text = f"{len(failed)} of {len(outcomes)} clients failed: {'; '.join(named[:NAMED])}{more}"
+    return [Finding(slot, text)]
+
+
+def _unread(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
+    """A test that was done, but has no figures: that is no failure of it."""
+    count = int(outcomes["unread"].sum())
+    if not count:
+        return []
+    text = (
+        f"no reader understands any log of this test: the {count} of {len(outcomes)} clients whose "
+        "script ended with exit status 0 are taken to have done it"
+    )
     return [Finding(slot, text)]
 
 

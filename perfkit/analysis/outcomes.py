@@ -10,6 +10,10 @@ is no part of the test. Such clients are marked `cut_off`, and the report says h
 A client whose provider said, before the test was over, that it takes the host back does not count,
 whatever it measured.
 
+A client whose script ended with exit status 0 in a test of which no reader understands any log,
+such as a ping, did the test and has not failed, but it has no figures, so it does not count; such
+clients are marked `unread`.
+
 When no host left a record of a test, the records were lost, not the test: then a client counts
 whose streams were whole at the receiver, from their own stamps.
 """
@@ -26,6 +30,8 @@ from perfkit.logs.runlogs import RunLogs, SlotPlan
 
 _Row = dict[str, Any]
 WHOLE_TIME_SLACK_S = 1.5  # a tool reports the second it is in when that is over
+_NO_TRAFFIC = "exit status 0, but the receiver saw no traffic"
+_UNREAD = "exit status 0, but no log of the test is understood, so there are no figures"
 SHORT_FRACTION = 0.5  # of the median client's time; a shorter one would shrink everyone's window
 
 
@@ -36,7 +42,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         `slot`, `host`, `ok`, `reason` (empty when ok), `start_s` and `end_s` (from T0, the
         controller's clock; NaN when not recorded), `late_s` (actual minus planned start;
         negative = early), `exit_status`, `streams` (seen at the receiver), `cut_off` (ended with
-        data on its way, see the module's docstring).
+        data on its way) and `unread` (did a test that has no figures), see the module's docstring.
     """
     rows: list[_Row] = []
     hosts = {str(host["name"]): host for host in logs.hosts.to_dict("records")}
@@ -49,7 +55,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         for name in logs.clients:
             event = events.get((slot.name, name))
             row: _Row = {"slot": slot.name, "host": name, "streams": seen.get(name, 0)}
-            row["cut_off"] = False
+            row["cut_off"] = row["unread"] = False
             if event is None and name in stamped:
                 row |= stamped[name]
             elif event is None:
@@ -73,9 +79,10 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         "exit_status",
         "streams",
         "cut_off",
+        "unread",
     ]
     types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
-    types["cut_off"] = "bool"
+    types["cut_off"] = types["unread"] = "bool"
     floats = dict.fromkeys(("start_s", "end_s", "late_s", "exit_status"), "float64")
     return pd.DataFrame(rows, columns=columns).astype({**types, **floats})
 
@@ -93,7 +100,8 @@ def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
         if noticed_s > slot.start_s
         else ("before it began")
     )
-    return {"ok": False, "cut_off": False, "reason": f"taken back, noticed {when}: {notice.reason}"}
+    void = dict.fromkeys(("ok", "cut_off", "unread"), False)
+    return {**void, "reason": f"taken back, noticed {when}: {notice.reason}"}
 
 
 def _streams_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int]:
@@ -157,9 +165,12 @@ def _recorded(
     start_s = round(start - offset - logs.t0_utc_s, 6)
     cut_off = bool(event["timed_out"]) and sent_whole_time and streams > 0
     reason = "" if cut_off else _reason(event, start, end, streams)
+    unread = reason == _NO_TRAFFIC and not logs.is_understood(str(event["slot"]))
+    reason = _UNREAD if unread else reason
     return {
         "ok": not reason,
         "cut_off": cut_off,
+        "unread": unread,
         "reason": f"{reason}: {said}" if reason and said else reason,
         # Epoch seconds as floats are good to 0.2 us; the rest is noise.
         "start_s": start_s,
@@ -180,7 +191,7 @@ def _reason(event: Mapping[Hashable, Any], start: float, end: float, streams: in
         return "no end was recorded: it was killed or lost"
     if status != 0:
         return f"exit status {status:.0f}"
-    return "" if streams else "exit status 0, but the receiver saw no traffic"
+    return "" if streams else _NO_TRAFFIC
 
 
 def _fail_short_ones(records: list[_Row], planned_s: float) -> None:

@@ -61,7 +61,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
 
     Returns:
         `tests` has, among others: `proposal` (a window that nobody took), `clients_expected`, `clients_seen` (at the receiver),
-        `clients_failed`, `window_s`, `goodput_bps` with `goodput_se_bps` (standard error by batch
+        `clients_counted`, `clients_failed`, `clients_unread` (did a test that no reader knows), `window_s`, `goodput_bps` with `goodput_se_bps` (standard error by batch
         means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
         `goodput_sd_bps` (over seconds), `goodput_change_pct` (largest change when the window's
         edges move by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
@@ -124,7 +124,9 @@ def _outline(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> dict[str,
         "path": str(slot.path),
         "clients_expected": len(outcomes),
         "clients_seen": int((outcomes["streams"] > 0).sum()),
-        "clients_failed": int((~outcomes["ok"]).sum()),
+        "clients_counted": len(counted),
+        "clients_failed": int((~(outcomes["ok"] | outcomes["unread"])).sum()),
+        "clients_unread": int(outcomes["unread"].sum()),
         "start_spread_s": float(recorded["start_s"].max() - recorded["start_s"].min()),
         "late_max_s": float(recorded["late_s"].max()),
         "clock_bound_s": _clock_bound(logs, counted),
@@ -208,7 +210,5 @@ def with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
             partner = candidates.iloc[0]
             tests.loc[place, "vs_direct"] = row["goodput_bps"] / (partner["goodput_bps"] or np.nan)
             tests.loc[place, "direct_slot"] = partner["slot"]
-            tests.loc[place, "direct_clients"] = (
-                partner["clients_expected"] - partner["clients_failed"]
-            )
+            tests.loc[place, "direct_clients"] = partner["clients_counted"]
     return tests

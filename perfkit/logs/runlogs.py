@@ -198,6 +198,13 @@ class RunLogs:
         """Names of all clients the run was to have, failed ones included, sorted."""
         return sorted(self.hosts.loc[self.hosts["role"] == "client", "name"])
 
+    def is_understood(self, slot: str) -> bool:
+        """Whether a reader could make something of a traffic log of a test, on any host."""
+        named = {f"{slot}.log", f"{slot}.server.log"}
+        own = [note for note in self.logs if note.log.rpartition("/")[2] in named]
+        lost = {note.log for note in own if note.format in ("unread", "partial")}
+        return any(note.log not in lost for note in own)
+
     def __repr__(self) -> str:
         rows = {"traffic": self.traffic, "monitor": self.monitor, "process": self.process}
         sizes = ", ".join(f"{len(frame)} {name}" for name, frame in rows.items())

@@ -71,16 +71,14 @@ def standard_tables(
     Args:
         phases: (name, seconds) of each phase, in their order; empty = no such table.
     """
-    tests = summary.tests.assign(
-        clients_counted=summary.tests["clients_expected"] - summary.tests["clients_failed"]
-    ).to_dict("records")
+    tests = summary.tests.to_dict("records")
     basis = _basis(logs, summary.tests)
     make = ReportTable.from_records
     moved = summary.sensitivity.to_dict("records")
     cpu = f" {SHARED_CPU}" if shared_cpu(logs) else ""
     tables = [
         make(
-            "tests", "Tests", columns.TESTS, tests,
+            "tests", "Tests", _tests(tests), tests,
             f"{basis} {METHOD}{_batches(tests)}{_ratios(tests)}{_both_ways(tests)}{ABOUT_TICKS}{_notable(moved)}{cpu}",
         ),
         make("clients", "Goodput per client", columns.CLIENTS, tests, f"{basis} {OVER_CLIENTS}"),
@@ -177,6 +175,12 @@ def _both_ways(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     """Tests whose figures are sums of both directions."""
     both = [str(row["slot"]) for row in tests if row.get("ways") == "recv+send"]
     return f" Both directions are added, goodput and NIC, in {', '.join(both)}." if both else ""
+
+
+def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
+    """Without tests that no reader knows where there are none."""
+    some = any(row["clients_unread"] for row in tests)
+    return [column for column in columns.TESTS if some or column.key != "clients_unread"]
 
 
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
@@ -277,15 +281,19 @@ def _known(value: Any) -> bool:
 def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
     where = {str(h["name"]): str(h["log"]) for h in logs.hosts.to_dict("records")}
     printed = {note.log for note in logs.logs} | {f"{h}/{slot}.log" for slot, h in logs.messages}
-    failed = summary.clients[~summary.clients["ok"]]
+    uncounted = summary.clients[~summary.clients["ok"]]
     rows = []
-    for row in failed.to_dict("records"):
+    for row in uncounted.to_dict("records"):
         log = f"{row['host']}/{row['slot']}.log"
         known = where.get(str(row["host"]), "")
         rows.append({**row, "log": f"raw/{log}" if log in printed else known})
-    counted = f"{len(rows)} failures." if rows else "No client failed."
+    unread = int(uncounted["unread"].sum())
+    failed = len(rows) - unread
+    caption = f"{failed} failures." if failed else "No client failed."
+    if unread:
+        caption += f" In {unread} cases the test was done, but no reader understands its logs."
     return ReportTable.from_records(
-        "failures", "Clients that do not count", columns.FAILURES, rows, counted
+        "failures", "Clients that do not count", columns.FAILURES, rows, caption
     )
 
 
@@ -296,7 +304,8 @@ def _hosts(logs: RunLogs, summary: Summary, basis: str) -> ReportTable:
         # Bytes of a client that failed are in no figure, so they are not shown as one.
         if row["ok"]:
             goodput.setdefault(str(row["host"]), {})[str(row["slot"])] = row["goodput_bps"]
-    failed = set(summary.clients.loc[~summary.clients["ok"], "host"])
+    clients = summary.clients
+    failed = set(clients.loc[~(clients["ok"] | clients["unread"]), "host"])
     chosen = (
         columns.text("name", "Host"),
         columns.text("role", "Role"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,5 +64,45 @@ def test_a_test_whose_logs_no_reader_knows_is_judged_by_its_exit_status(tmp_path
     parameters = Parameters.model_validate({"clients": 4, "on_shortfall": "fail"})
     session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
     report = phases.report(run)
-    assert list(report.summary.tests["clients_failed"]) == [4]  # nobody saw their traffic
+    assert list(report.summary.tests["clients_failed"]) == [0]
+    assert list(report.summary.tests["clients_unread"]) == [4]
     phases.conclude(cast("Session", session), report)
+
+
+def test_the_report_says_of_such_a_test_that_its_logs_are_not_understood_not_that_it_failed(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=4, tests=["ping"])
+    for log in run.raw_dir.glob("*/01-ping*.log"):
+        log.unlink() if log.parent.name == "server" else log.write_text("64 bytes from 198.18.0.1")
+    event = run.host_raw_dir("client-003") / "01-ping.events.json"
+    event.write_text(json.dumps({**json.loads(event.read_text()), "exit_status": 2}))
+    report = phases.report(run)
+    said = " ".join(report.warnings)
+    assert "1 of 4 clients failed: client-003 (exit status 2" in said
+    assert "no reader understands any log of this test: the 3 of 4 clients" in said
+    row = report.summary.tests.iloc[0]
+    assert (row["clients_failed"], row["clients_unread"]) == (1, 3)
+    assert "Not understood" in report.tables["tests"].to_text()
+    assert str(report.tables["failures"].rows).count("no log of the test is understood") == 3
+    assert report.tables["failures"].caption.startswith(
+        "1 failures. In 3 cases the test was done, but no reader understands its logs."
+    )
+    assert report.tables["hosts"].caption.startswith("5 hosts; 1 failed in at least one test.")
+    # The end of the run says the same: three did it.
+    parameters = Parameters.model_validate({"clients": 4, "on_shortfall": "fail"})
+    session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
+    with pytest.raises(StageError, match="01-ping was done by 3 of 4 clients"):
+        phases.conclude(cast("Session", session), report)
+
+
+def test_a_silent_receiver_is_a_failure_where_a_log_of_the_test_is_understood(
+    tmp_path: Path,
+) -> None:
+    run = make_run(
+        tmp_path / "run", clients=2, tests=["direct-tcp"], failed={"client-001": "quiet"}
+    )
+    report = phases.report(run)
+    assert list(report.summary.tests["clients_failed"]) == [1]
+    assert list(report.summary.tests["clients_unread"]) == [0]
+    assert "Not understood" not in report.tables["tests"].to_text()
