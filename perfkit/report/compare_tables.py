@@ -97,8 +97,9 @@ def _verdicts(comparison: Comparison) -> ReportTable:
     judged = sum(bool(np.isfinite(found.p_holm)) for found in comparison.differences)
     alarms = f"{judged} figures were judged together" if judged else "no figure could be judged"
     caption = (
-        f"{_against(first, others)}. {compare.METHOD}; {alarms}. Change and its interval are in "
-        f"percent of {first.label}. Better is more goodput, a fairer share, and less of "
+        f"{_against(first, others)}. {compare.METHOD}; {alarms}. Change: in percent of {first.label}, "
+        f"its 95 % interval by Fieller, for {first.label} is uncertain too; cut at -100 %, as no "
+        f"figure is below zero, and n/a where {first.label} cannot be told from zero. Better is more goodput, a fairer share, and less of "
         "everything else. Clients: those that count, all runs of a side together. No evidence is "
         "not equality: the interval says what may be hidden."
     )
@@ -115,16 +116,17 @@ def _against(first: Side, others: Sequence[Side]) -> str:
 
 
 def _verdict(found: Difference, comparison: Comparison) -> dict[str, Any]:
-    column, base = SHOWN[found.figure.key], abs(found.baseline.value)
-    percent = {
-        name: 100.0 * value / base + 0.0 if base and found.verdict != "not comparable" else math.nan
-        for name, value in (
-            ("change_pct", found.gap.difference),
-            ("low_pct", found.gap.low),
-            ("high_pct", found.gap.high),
-        )
-    }
+    column, base = SHOWN[found.figure.key], found.baseline.value
     comparable = found.verdict != "not comparable"
+    ratios = {
+        "change_pct": found.other.value / base if base else math.nan,
+        "low_pct": found.gap.ratio_low,
+        "high_pct": found.gap.ratio_high,
+    }
+    percent = {
+        name: 100.0 * (ratio - 1) + 0.0 if comparable else math.nan
+        for name, ratio in ratios.items()
+    }
     counts = [_clients(side, found.where) for side in _pair(found, comparison)]
     return {
         "where": found.where,

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from perfkit.analysis.uncertainty import Spread, together
-from perfkit.analysis.welch import Estimate, estimate, gap, holm
+from perfkit.analysis.welch import Estimate, estimate, gap, holm, ratio_interval
 
 NONE = Spread()
 
@@ -40,6 +40,45 @@ def test_ninety_five_percent_intervals_hold_the_truth_so_often(runs: int) -> Non
         found = gap(*sides(a, b))
         hit += found.low <= 10 <= found.high
     assert 0.94 <= hit / tries <= 0.985  # Welch's degrees of freedom are careful with few runs
+
+
+@pytest.mark.parametrize(("a", "b", "error"), [(100.0, 110.0, 5.0), (20.0, 1.0, 4.0)])
+def test_intervals_of_the_ratio_hold_the_true_ratio_so_often(
+    a: float, b: float, error: float
+) -> None:
+    chance, hit, tries = np.random.default_rng(2), 0, 4000
+    for _ in range(tries):
+        seen_a, seen_b = chance.normal(a, error), max(0.0, chance.normal(b, error))
+        low, high = ratio_interval((seen_a, error), (seen_b, error), 1.96)
+        hit += not low > b / a and not high < b / a
+        assert not low < 0
+    assert 0.93 <= hit / tries <= 0.985  # near zero, where both are cut, they are careful
+
+
+@pytest.mark.parametrize("shift", [-12.0, -4.0, -0.5, 0.0, 0.5, 4.0, 12.0])
+def test_the_ratio_and_the_difference_agree_on_whether_there_is_a_change(shift: float) -> None:
+    a, b = [20.0, 24.0, 22.0, 19.0], [21.0 + shift, 24.5 + shift, 20.5 + shift]
+    found = gap(*sides(a, b))
+    assert (found.low <= 0 <= found.high) == (found.ratio_low <= 1 <= found.ratio_high)
+    assert (found.p < 0.05) == (not found.ratio_low <= 1 <= found.ratio_high)
+
+
+def test_a_small_figure_cannot_fall_by_more_than_all_of_it() -> None:
+    found = gap(*sides([3.0, 3.2, 2.9], [0.1, 2.4, 0.2]))
+    assert found.low < -3.1  # of the difference: more than the baseline has
+    assert found.ratio_low == 0
+    assert 0.9 < found.ratio_high < math.inf
+
+
+def test_a_baseline_that_may_be_zero_bounds_no_ratio() -> None:
+    found = gap(*sides([0.0, 2.0, 0.1], [5.0, 5.1, 5.2]))
+    assert math.isfinite(found.low)
+    assert math.isnan(found.ratio_low)
+    assert math.isnan(found.ratio_high)
+
+
+def test_a_baseline_without_error_scales_the_difference() -> None:
+    assert ratio_interval((10.0, 0.0), (12.0, 1.0), 2.0) == pytest.approx((1.0, 1.4))
 
 
 def test_without_any_spread_there_is_no_p_value() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from perfkit import cli, phases
+from perfkit.analysis.uncertainty import Spread
+from perfkit.analysis.welch import Estimate, gap
 from perfkit.errors import CampaignError
 from perfkit.report import export
 from perfkit.report.compare import ComparisonReport, folder_for, render
-from perfkit.report.compare_tables import SHOWN, shown
+from perfkit.report.compare_tables import SHOWN, comparison_tables, shown
 from perfkit.runs import Run
 from perfkit.testing.runs import make_run
 
@@ -112,6 +115,22 @@ def test_every_table_is_written_in_every_format(written: ComparisonReport, name:
     suffix = export.EXPORTERS[name].suffix
     for table in written.tables:
         assert (written.page.parent / f"{table}.{suffix}").stat().st_size > 0
+
+
+def test_a_change_in_percent_is_never_below_minus_a_hundred_and_says_how_it_was_reckoned(
+    written: ComparisonReport,
+) -> None:
+    found = next(d for d in written.comparison.differences if d.verdict != "not comparable")
+    base, rest = Spread(0.2, 2.0), Spread(0.8, 2.0)
+    few = Estimate(value=3.0, runs=3, spread=base), Estimate(value=0.9, runs=3, spread=rest)
+    small = replace(found, baseline=few[0], other=few[1], gap=gap(*few))
+    assert small.gap.low < -3.0
+    table, *_ = comparison_tables(replace(written.comparison, differences=(small,)))
+    row = table.to_frame().iloc[0]
+    assert (row["change_pct"], row["low_pct"]) == (pytest.approx(-70), -100)
+    assert row["high_pct"] > 0
+    assert "Fieller" in table.caption
+    assert "cut at -100 %" in table.caption
 
 
 def test_text_and_notebook_say_the_same_verdicts(written: ComparisonReport) -> None:
