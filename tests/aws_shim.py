@@ -389,9 +389,14 @@ class AwsShim:
     def _terminate_instances(self, environ: dict[str, Any], request: Request) -> Answer:
         if unseen := self._unseen(request, "InstanceId."):
             return unseen
+        ids = [v for k, v in request.params.items() if k.startswith("InstanceId.")]
+        for instance in self.instances(request.region):  # moto: from being stopped only
+            if instance.id in ids and str(instance.disable_api_stop).lower() == "true":
+                said = f"The instance '{instance.id}' may not be terminated."
+                return _refuse(error("OperationNotPermitted", message=said))
         answer = self._forward(environ, urlencode(request.params).encode())
         if answer[0].startswith("200"):
-            self.on_end([v for k, v in request.params.items() if k.startswith("InstanceId.")])
+            self.on_end(ids)
         return answer
 
     def _unseen(self, request: Request, key: str) -> Answer | None:

@@ -49,6 +49,8 @@ _CODES: dict[Failure, tuple[str, ...]] = {
         "InsufficientHostCapacity",
         "InsufficientReservedInstanceCapacity",
         "InsufficientCapacity",
+        "InsufficientFreeAddressesInSubnet",  # another pool has another subnet
+        "InsufficientVolumeCapacity",
         "SpotMaxPriceTooLow",
         "UnfulfillableCapacity",
         "Unsupported",
@@ -62,7 +64,7 @@ _CODES: dict[Failure, tuple[str, ...]] = {
         "VolumeLimitExceeded",
         "AddressLimitExceeded",
         "SecurityGroupLimitExceeded",
-        "InsufficientFreeAddressesInSubnet",
+        "ResourceCountLimitExceeded",  # too many in one request: the same again does not help
     ),
     Failure.THROTTLED: (
         "RequestLimitExceeded",
@@ -74,7 +76,6 @@ _CODES: dict[Failure, tuple[str, ...]] = {
         "EC2ThrottledException",
         "SlowDown",
         "TooManyRequestsException",
-        "ResourceCountLimitExceeded",
         "ConcurrentTagAccess",
         "Unavailable",
         "ServiceUnavailable",
@@ -85,6 +86,8 @@ _CODES: dict[Failure, tuple[str, ...]] = {
     Failure.BUSY: (
         "DependencyViolation",
         "InvalidGroup.InUse",
+        "InvalidNetworkInterface.InUse",
+        "VolumeInUse",
         "ResourceInUse",
         "IncorrectState",
         "IncorrectInstanceState",

@@ -223,14 +223,23 @@ class Ec2Provider:
         return ReleaseReport.joined(reports)
 
     def release(self, run_id: str) -> ReleaseReport:
-        """End all that carries the run's tag, in all configured regions."""
-        reports = []
+        """End all that carries the run's tag, in all configured regions.
+
+        Raises:
+            ProviderError: one region's; by then all of them have been tried.
+        """
+        reports, problems = [], list[ProviderError]()
         for region in self.regions:
             releaser = release.Releaser(region, self._patience)
-            releaser.release(run_id)
+            try:
+                releaser.release(run_id)
+            except ProviderError as exc:
+                problems.append(exc)
             reports.append(releaser.report())
         with self._lock:
             self._runs.pop(run_id, None)  # a later batch makes its group anew
+        if problems:
+            raise problems[0]
         return ReleaseReport.joined(reports)
 
     def residue(self, run_id: str) -> Sequence[str]:

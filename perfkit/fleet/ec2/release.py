@@ -19,6 +19,7 @@ from typing import Any
 
 from perfkit.errors import ReleaseError
 from perfkit.fleet.ec2 import describe, tags
+from perfkit.fleet.ec2.asking import SAME_AGAIN
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.patience import Patience
@@ -191,14 +192,32 @@ class Releaser:
                 self._end(thing)
 
     def terminate(self, instances: Sequence[describe.Instance]) -> None:
-        """End instances and wait until EC2 says that they are gone."""
+        """End instances and wait until EC2 says that they are gone.
+
+        Raises:
+            ReleaseError: some may not be ended; the others have been.
+        """
         names = {instance.id: f"{instance.name} ({instance.id})" for instance in instances}
-        waiting = list(names)
-        for start in range(0, len(waiting), CHUNK):
-            self._terminate_chunk(waiting[start : start + CHUNK])
-        left = self._wait_until_gone(instances)
-        self.released += [name for id_, name in names.items() if id_ not in left]
+        refused = self._terminate(list(names))
+        left = self._wait_until_gone([i for i in instances if i.id not in refused])
+        gone = names.keys() - left - refused.keys()
+        self.released += [name for id_, name in names.items() if id_ in gone]
         self.leaked += [f"{names[id_]} in {self.region.name}" for id_ in left]
+        if refused:
+            problem = next(iter(refused.values()))
+            where = f"release in {self.region.name}"
+            raise ReleaseError(f"{where}: {problem}", list(refused)) from problem
+
+    def _terminate(self, ids: Sequence[str]) -> dict[str, ApiError]:
+        """Tell EC2 to end instances; returns those of the calls that it refused, each with why."""
+        refused: dict[str, ApiError] = {}
+        for start in range(0, len(ids), CHUNK):
+            chunk = list(ids[start : start + CHUNK])
+            try:
+                self._terminate_chunk(chunk)
+            except ApiError as exc:  # the other chunks cost money as well
+                refused |= dict.fromkeys(chunk, exc)
+        return refused
 
     def _terminate_chunk(self, ids: list[str]) -> None:
         """One bad id refuses the whole call: it is dropped and the rest is sent again."""
@@ -215,27 +234,34 @@ class Releaser:
                 elif exc.code == "OperationNotPermitted":
                     self._unprotect([id_ for id_ in ids if id_ in exc.detail] or ids)
                 elif exc.kind not in (Failure.THROTTLED, Failure.UNKNOWN, Failure.NOT_FOUND):
-                    raise ReleaseError(f"release in {self.region.name}: {exc}", ids) from exc
+                    raise
             else:
                 return
 
     def _unprotect(self, ids: Sequence[str]) -> None:
-        """Somebody switched termination protection on."""
+        """Somebody switched protection on; that against stopping keeps from ending as well."""
         for id_ in ids:
-            with translated("ModifyInstanceAttribute"):
-                self.region.reader.modify_instance_attribute(
-                    InstanceId=id_, DisableApiTermination={"Value": False}
-                )
+            for protection in ("DisableApiTermination", "DisableApiStop"):
+                off: Any = {protection: {"Value": False}}  # one attribute a call
+                with translated("ModifyInstanceAttribute"):
+                    self.region.reader.modify_instance_attribute(InstanceId=id_, **off)
 
     def _wait_until_gone(self, instances: Sequence[describe.Instance]) -> set[str]:
+        """Look until none is listed; what EC2 did not know a moment ago is told to end again."""
         left = {instance.id for instance in instances}
         runs = {instance.run_id for instance in instances}
-        for _ in self.patience.attempts(GONE_DEADLINE_S, first_s=1.0):
-            if left:
-                there = [i for run_id in runs for i in describe.instances(self.region, run_id)]
-                left &= {i.id for i in there}
+        for attempt in self.patience.attempts(GONE_DEADLINE_S, first_s=1.0):
             if not left:
                 break
+            try:
+                there = [i for run_id in runs for i in describe.instances(self.region, run_id)]
+            except ApiError as exc:
+                if exc.kind not in SAME_AGAIN:
+                    raise
+                continue
+            left &= {i.id for i in there}
+            if attempt:  # at the first look a listing may not have heard of it
+                self._terminate([i.id for i in there if i.id in left and not i.is_ending])
         return left
 
     def _end(self, thing: Thing) -> None:

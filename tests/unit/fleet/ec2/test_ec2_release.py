@@ -84,16 +84,23 @@ def test_a_termination_that_is_not_allowed_is_an_error_that_names_the_instances(
     assert list(refused.value.leaked) == cloud.aws.alive()
 
 
-def test_one_unknown_id_does_not_keep_the_others_alive(cloud: Cloud, run: ProviderRun) -> None:
-    provider = cloud.provider(scale=0.002)
+def test_one_unknown_id_does_not_keep_the_others_alive_and_is_told_to_end_again(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    provider = cloud.provider(scale=0.05)
     provider.launch(run.request("server", "client-001", "client-002"))
-    gone = cloud.aws.alive()[0]
-    message = f"The instance ID '{gone}' does not exist"
-    cloud.aws.fail("TerminateInstances", error("InvalidInstanceID.NotFound", message=message))
-    assert provider.release(run.run_id).leaked != ()
-    assert cloud.aws.alive() == [gone]
+    late = cloud.aws.alive()[0]
+    message = f"The instance ID '{late}' does not exist"
+    unknown = error("InvalidInstanceID.NotFound", message=message)
+    cloud.aws.fail("TerminateInstances", unknown)
     assert provider.release(run.run_id).leaked == ()
     assert cloud.aws.alive() == []
+    sent = [
+        [v for k, v in r.params.items() if k.startswith("InstanceId.")]
+        for r in cloud.aws.sent("TerminateInstances")
+    ]
+    assert [len(ids) for ids in sent] == [3, 2, 1]
+    assert sent[-1] == [late]
 
 
 def test_hundreds_are_ended_in_chunks_of_a_hundred(cloud: Cloud, run: ProviderRun) -> None:
@@ -108,11 +115,36 @@ def test_hundreds_are_ended_in_chunks_of_a_hundred(cloud: Cloud, run: ProviderRu
     assert cloud.aws.alive() == []
 
 
-def test_protection_against_termination_is_lifted(cloud: Cloud, run: ProviderRun) -> None:
+def test_a_chunk_that_may_not_be_ended_keeps_no_other_alive(cloud: Cloud, run: ProviderRun) -> None:
+    request = run.request("client-001")
+    start_foreign(cloud, 130, **tags.run_tags(run.run_id, "me", request.expires_utc, {}))
+    cloud.aws.fail("TerminateInstances", error("UnauthorizedOperation"))
+    with pytest.raises(ReleaseError, match="UnauthorizedOperation") as refused:
+        cloud.provider().release(run.run_id)
+    assert len(cloud.aws.alive()) == 100
+    assert sorted(refused.value.leaked) == sorted(cloud.aws.alive())
+
+
+def test_a_listing_that_is_refused_for_a_while_does_not_end_a_release(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    provider = cloud.provider(scale=0.1)
+    provider.launch(run.request("server"))
+    cloud.aws.on_end = lambda _ids: cloud.aws.fail(
+        "DescribeInstances", error("RequestLimitExceeded", 503), times=6
+    )
+    assert provider.release(run.run_id).leaked == ()
+    assert provider.residue(run.run_id) == []
+
+
+@pytest.mark.parametrize("protection", ["DisableApiTermination", "DisableApiStop"])
+def test_protection_against_termination_is_lifted(
+    cloud: Cloud, run: ProviderRun, protection: str
+) -> None:
     provider = cloud.provider()
     provider.launch(run.request("server"))
     (id_,) = cloud.aws.alive()
-    ec2(cloud).modify_instance_attribute(InstanceId=id_, DisableApiTermination={"Value": True})
+    ec2(cloud).modify_instance_attribute(InstanceId=id_, **{protection: {"Value": True}})
     assert provider.release(run.run_id).leaked == ()
     assert cloud.aws.alive() == []
 
@@ -154,6 +186,19 @@ def test_all_configured_regions_are_listed_and_released(cloud: Cloud, run: Provi
     assert provider.release(run.run_id).leaked == ()
     assert cloud.aws.alive("us-east-1") + cloud.aws.alive("eu-west-1") == []
     assert provider.runs() == []
+
+
+def test_a_region_that_cannot_be_released_keeps_nothing_alive_in_another(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.provider().launch(run.request("server"))
+    image = cloud.aws.add_image(region="eu-west-1")
+    cloud.write_conf(region="eu-west-1", zones="", image=image, reap_regions="us-east-1")
+    provider = cloud.provider()
+    cloud.aws.fail("DescribeInstances", error("AuthFailure", 401))  # the first region's
+    with pytest.raises(ProviderError, match="AuthFailure"):
+        provider.release(run.run_id)
+    assert cloud.aws.alive("us-east-1") == []
 
 
 def test_a_volume_that_stayed_behind_goes_too(cloud: Cloud, run: ProviderRun) -> None:
