@@ -223,20 +223,26 @@ class Fleet:
         if self._refusal or not batch:
             self._fail(names, self._refusal)
             return ()
-        hosts, reason = self._ask_provider(batch, self._fresh_token(names))
-        self._fail(self.inventory.names(HostState.REQUESTED) & set(names), reason)
+        hosts, reasons = self._ask_provider(batch, self._fresh_token(names))
+        for name in self.inventory.names(HostState.REQUESTED) & set(names):
+            self._fail([name], reasons.get(name, reasons[""]))
         return hosts
 
     def _ask_provider(
         self, batch: tuple[HostRequest, ...], token: str
-    ) -> tuple[Sequence[Host], str]:
-        """The hosts that are new, and why not all of them; journalled before and after."""
+    ) -> tuple[Sequence[Host], dict[str, str]]:
+        """The hosts that are new, and why not all of them; journalled before and after.
+
+        Returns:
+            The reasons by host; under the empty name that of hosts which have none of their own.
+        """
         names = [request.name for request in batch]
-        reasons = ["the provider did not make it"]
+        reasons = {"": "the provider did not make it"}
 
         def record(kind: str, **fields: Any) -> None:
             self._journal.append(kind, token=token, **fields)
-            reasons.extend([str(fields["reason"])] if "reason" in fields else [])
+            if "reason" in fields:
+                reasons[fields.get("name", "")] = str(fields["reason"])
 
         request = LaunchRequest(
             token=token,
@@ -256,12 +262,12 @@ class Fleet:
             hosts = self.provider.launch(request)
         except PerfkitError as exc:
             known = not isinstance(exc, LaunchUnknownError)
-            reasons.append(f"{type(exc).__name__}: {exc}")
+            reasons[""] = f"{type(exc).__name__}: {exc}"
             if isinstance(exc, LaunchRefusedError):
-                self._refusal = reasons[-1]
+                self._refusal = reasons[""]
         except Exception as exc:  # noqa: BLE001 - a third party's provider must not end the thread
             known = False
-            reasons.append(f"provider {self.provider.name} raised {type(exc).__name__}: {exc}")
+            reasons[""] = f"provider {self.provider.name} raised {type(exc).__name__}: {exc}"
         waited_for = self.inventory.names(HostState.REQUESTED)
         new = [host for host in hosts if host.name in waited_for]
         for host in new:  # before the result: with one, the batch is not asked for again
@@ -269,7 +275,7 @@ class Fleet:
         if known:
             self._journal.append("launch-result", token=token, names=[h.name for h in hosts])
             self._unresolved.pop(token, None)
-        return new, reasons[-1]
+        return new, reasons
 
     def _fail(self, names: Iterable[str], reason: str) -> None:
         for name in names:

@@ -13,7 +13,7 @@ from perfkit.fleet.static.openssh import Answer, Caretakers, on_all
 from perfkit.fleet.static.tags import Tag, find_tag
 
 FRESH_S = 1.0  # one listing asks several questions; the machines are asked once
-SILENT_S = 60.0  # who did not answer is left alone for so long: each attempt costs a timeout
+SILENT_S = 20.0  # who did not answer is left alone for so long: each attempt costs a timeout
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +62,12 @@ class Looks:
         tags = {name: tag for name, answer in self.answers().items() if (tag := find_tag(answer))}
         return {name: tag for name, tag in tags.items() if run_id in (None, tag.run_id)}
 
-    def silent_members(self, run_id: str) -> list[str]:
-        """What hinders asking the machines of a run that do not answer."""
+    def silent_members(self, run_id: str) -> dict[str, str]:
+        """Machines of a run that do not answer, and why."""
         answers = self.answers()
         members = self._members.get(run_id, set())
-        return [str(e) for n, e in answers.items() if isinstance(e, PerfkitError) and n in members]
+        return {
+            name: error.message if isinstance(error, HostError) else str(error)
+            for name, error in answers.items()
+            if isinstance(error, PerfkitError) and name in members
+        }

@@ -26,12 +26,13 @@ from typing import TypeVar
 
 from perfkit.errors import HostError, LostError, PerfkitError, UnreachableError
 from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
+from perfkit.fleet.static.jumps import JumpHosts
 
 CARETAKER = Path(__file__).with_name("caretaker.sh")
 CONNECT_TIMEOUT_S = 10
 STAYS_OPEN_S = 20  # a login serves the next question too
 COMMAND_TIMEOUT_S = 45.0
-AT_ONCE = 16
+AT_ONCE = 64  # more than a lab has: whoever does not answer costs a whole timeout
 OUTPUT_LINES = 200  # of a caretaker's answer: a host may say what it likes
 OUTPUT_CHARS = 10_000
 
@@ -93,6 +94,7 @@ class Caretakers:
         self._known_hosts.write_text(pins)
         text = f"{_COMMON}  UserKnownHostsFile {self._known_hosts}\n  ControlPath {folder}/%n\n"
         self._config.write_text("".join([text, *(_section(place) for place in places)]))
+        self._jumps = JumpHosts(self._login, str(folder))
 
     def ask(self, machine: Machine, verb: str, *arguments: str) -> Answer:
         """Run one verb of `caretaker.sh`, as root or by sudo.
@@ -106,9 +108,9 @@ class Caretakers:
             HostError: neither root nor sudo, or the caretaker failed.
         """
         command = shlex.join(["sh", "-c", _AS_ROOT, "sh", verb, *arguments])
-        done = self._ssh(machine, [machine.name, command], CARETAKER.read_text())
+        done = self._reach(machine, [machine.name, command], CARETAKER.read_text())
         if done.returncode == 255:
-            raise UnreachableError(machine.name, _cause(machine, done.stderr))
+            raise self._unreachable(machine, done.stderr)
         answer: dict[str, tuple[str, ...]] = {}
         for line in done.stdout.splitlines()[:OUTPUT_LINES]:
             key, _, value = line.partition("=")
@@ -137,13 +139,38 @@ class Caretakers:
                 "ControlPath": "none",
             }
             words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-            done = self._ssh(machine, [*words, machine.name, "true"], "")
+            done = self._reach(machine, [*words, machine.name, "true"], "")
             lines = shown.read_text().splitlines() if shown.exists() else []
         keys = {line.split()[1]: " ".join(line.split()[1:3]) for line in lines}
         for kind in KEY_TYPES:
             if kind in keys:
                 return keys[kind]
-        raise UnreachableError(machine.name, _cause(machine, done.stderr))
+        raise self._unreachable(machine, done.stderr)
+
+    def _reach(
+        self, machine: Machine, words: Sequence[str], text: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Call `ssh` for a machine, once its jump host is logged in to."""
+        if fault := self._jumps.find_fault(machine):
+            raise UnreachableError(machine.name, fault)
+        try:
+            return self._ssh(machine, words, text)
+        except LostError as exc:
+            if fault := self._jumps.find_fault(machine, again=True):
+                raise LostError(machine.name, f"{exc.message}: {fault}") from exc
+            raise
+
+    def _unreachable(self, machine: Machine, stderr: str) -> UnreachableError:
+        fault = self._jumps.find_fault(machine, again=True)
+        return UnreachableError(machine.name, fault or _cause(machine, stderr))
+
+    def _login(self, machine: Machine, words: Sequence[str]) -> str:
+        """Call `ssh` for a jump host; what went wrong, or empty."""
+        try:
+            done = self._ssh(machine, words, "")
+        except LostError as exc:
+            return exc.message
+        return _cause(machine, done.stderr) if done.returncode else ""
 
     def _ssh(
         self, machine: Machine, words: Sequence[str], text: str
@@ -277,4 +304,5 @@ def _cause(machine: Machine, stderr: str) -> str:
     cause = next(found, "no SSH session")
     if machine.host_key == "" and "not the pinned" in cause:
         cause = f"no host key is pinned: run perfkit trust {machine.name}"
-    return f"{cause.format(key=machine.key_file, user=machine.user)} ({words})"
+    said = words or "the connection ended without a word"
+    return f"{cause.format(key=machine.key_file, user=machine.user)} ({said})"

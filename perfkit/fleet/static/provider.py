@@ -133,13 +133,15 @@ class StaticProvider:
         ended = {name for machine in mine.values() for name in tags[machine].ended}
         wanted = [h for h in request.hosts if h.name not in mine and h.name not in ended]
         taken = {name for name, tag in tags.items() if tag.is_live}
-        made = self._take(request, self._choose(request, wanted, taken))
-        failures = [str(error) for error in made.values() if isinstance(error, PerfkitError)]
+        chosen = self._choose(request, wanted, taken)
+        made = self._take(request, chosen)
+        errors = {name: it for name, it in made.items() if isinstance(it, PerfkitError)}
+        for name, error in errors.items():
+            reason = f"{type(error).__name__}: {error}"
+            request.record("launch-shortfall", name=chosen[name].name, reason=reason)
         hosts = [host for host in made.values() if isinstance(host, Host)]
-        if failures and not hosts and not mine:
-            raise LaunchError("; ".join(failures))
-        if failures:
-            request.record("launch-shortfall", reason="; ".join(failures))
+        if errors and not hosts and not mine:
+            raise LaunchError("; ".join(str(error) for error in errors.values()))
         served = [n for n in mine if tags[mine[n]].token == request.token]
         hosts += [self._host(self._by_name[mine[name]], name) for name in served]
         order = [host.name for host in request.hosts]
@@ -264,8 +266,15 @@ class StaticProvider:
         ]
 
     def residue(self, run_id: str) -> Sequence[str]:
-        """Machines that the run took and that do not answer now."""
-        return [f"not asked: {why}" for why in self._looks.silent_members(run_id)]
+        """Machines that the run took and that do not answer now, by what hinders it."""
+        silent: dict[str, list[str]] = {}
+        for name, why in self._looks.silent_members(run_id).items():
+            silent.setdefault(why, []).append(name)
+        how = (
+            f"once that is mended, run={run_id} brings home what is missing and cleans, perfkit clean "
+            f"{run_id} --yes only cleans; when the run expires, they clean themselves"
+        )
+        return [f"not cleaned: {', '.join(names)}: {why}; {how}" for why, names in silent.items()]
 
     # -- cleaning ------------------------------------------------------------------------------
 

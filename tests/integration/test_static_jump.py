@@ -1,0 +1,114 @@
+"""Existing hosts behind a jump host that lets few in at a time, dies, and comes back."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from existing_hosts import PROJECT, Lab, existing_hosts
+from local_runs import LocalRun
+
+from perfkit import phases
+from perfkit.errors import RunError
+from perfkit.fleet.static.provider import StaticProvider
+from perfkit.model import Host
+from perfkit.session import Session
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+KILL_SSHD = "kill -KILL $(pgrep -x sshd)"
+START_SSHD = "setsid /usr/sbin/sshd -f /etc/ssh/sshd_config >/dev/null 2>&1 </dev/null"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A server, two clients behind a jump host, one beside it, and the jump host itself."""
+    with existing_hosts(tmp_path_factory.mktemp("lab"), n_clients=4) as lab:
+        server, first, second, beside, bastion = lab.hosts
+        gate = lab.section(bastion, "gate").replace("role = client", "role = jump")
+        inner = [lab.section(host, jump="gate") for host in (first, second)]
+        lab.write_conf(lab.section(server), *inner, lab.section(beside), gate)
+        yield lab
+
+
+@pytest.fixture
+def gate(lab: Lab) -> Iterator[Host]:
+    """The jump host; it lets one at a time log in."""
+    bastion = lab.hosts[-1]
+    few = "sed -i /MaxStartups/d /etc/ssh/sshd_config && echo 'MaxStartups 1:100:1' >>/etc/ssh/sshd_config"
+    lab.inside(bastion, f"{few} && {KILL_SSHD}; {START_SSHD}")
+    yield bastion
+    lab.inside(bastion, f"{KILL_SSHD}; {START_SSHD}")
+    provider = StaticProvider(lab.config_dir)
+    for run_id in provider.runs():
+        provider.release(run_id)
+
+
+def test_a_jump_host_is_logged_in_to_once_and_named_when_it_is_gone(
+    lab: Lab, gate: Host, tmp_path: Path
+) -> None:
+    provider = StaticProvider(lab.config_dir)
+    provider.preflight(4)
+    run = LocalRun(tmp_path)
+    clients = ["client-001", "client-002", "client-003"]
+    assert len(provider.launch(run.request("server", *clients))) == 4
+    lab.inside(gate, KILL_SSHD)
+    provider = StaticProvider(lab.config_dir)
+    assert len(provider.release(run.run_id).released) == 2
+    (left,) = provider.residue(run.run_id)
+    assert "lab-client-001, lab-client-002: its jump host gate was not reached: connection" in left
+    assert f"perfkit clean {run.run_id} --yes" in left
+    lab.inside(gate, START_SSHD)
+    provider = StaticProvider(lab.config_dir)
+    assert len(provider.release(run.run_id).released) == 2
+    assert provider.residue(run.run_id) == []
+
+
+def test_a_jump_host_that_dies_in_a_test_costs_nothing_once_it_is_back(
+    lab: Lab, gate: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hosts behind it go on alone; the same command again brings their logs home."""
+    shutil.copytree(PROJECT / "resources", tmp_path / "resources")
+    shutil.copytree(lab.config_dir, tmp_path / "config")
+    (tmp_path / "config/ssh.conf").write_text("[ssh]\nconnect_timeout_s = 2\n")
+    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
+    command = {"provider": "static", "clients": 3, "duration_s": 2, "name": "lab"}
+    command |= {"tests": "direct-tcp", "on_shortfall": "go"}
+    with phases.start(**command) as session:
+        phases.launch(session)
+        phases.configure(session)
+        killer = threading.Thread(target=kill_in_test, args=[lab, gate, session])
+        killer.start()
+        measured = phases.measure(session)
+        killer.join()
+        collected = phases.collect(session)
+        left = phases.release(session).leaked
+    for result in (*measured.failed, *collected.failed):
+        assert result.host in {"client-001", "client-002"}
+        assert "its jump host gate" in result.reason
+    assert len(measured.failed) == len(collected.failed) == 2
+    assert f"run={session.run.id} brings home what is missing" in left[0]
+
+    lab.inside(gate, START_SSHD)
+    with phases.start(**command) as again:
+        assert again.run.id == session.run.id
+        (test,) = phases.run_all(again).summary.tests.to_dict("records")
+    assert (test["clients_expected"], test["clients_failed"]) == (3, 0)
+    assert StaticProvider(lab.config_dir).runs() == []
+
+
+def kill_in_test(lab: Lab, gate: Host, session: Session) -> None:
+    """End the jump host's SSH once the test has begun."""
+    while True:
+        try:
+            table = session.run.load_json(session.run.timetable_path)
+        except RunError:
+            time.sleep(0.05)
+            continue
+        time.sleep(max(0.0, table["t0_utc_s"] + 0.5 - time.time()))
+        lab.inside(gate, KILL_SSHD)
+        return
