@@ -61,6 +61,11 @@ FIGURES = (
     Figure(key="jitter_median_s", better="lower"),
 )
 PHASE = Figure(key="elapsed_s", better="lower")
+_NAMED = 4  # tests in which two sides differ
+OF_THE_TESTS = (
+    "measure",
+    "collect",
+)  # phases that take as long as the tests, or their logs, make them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +211,8 @@ def _phases(baseline: Side, other: Side) -> Iterator[Difference]:
         )
         if a is not None and b is not None:
             reason = _other_size(baseline, other)
+            if not reason and name in OF_THE_TESTS:
+                reason = _other_tests(baseline, other)
             yield _difference(f"phase {name}", PHASE, (baseline, other), (a, b), reason)
 
 
@@ -264,6 +271,28 @@ def _other_size(baseline: Side, other: Side) -> str:
     if baseline.clients == other.clients:
         return ""
     return f"{baseline.clients} against {other.clients} clients"
+
+
+def _other_tests(baseline: Side, other: Side) -> str:
+    """Why time that the tests take is not of the same work; empty when all runs had the same."""
+    planned = [(side.label, _planned(run)) for side in (baseline, other) for run in side.runs]
+    every = dict.fromkeys(test for _, tests in planned for test in tests)
+    apart = [
+        f"{test} only in {', '.join(dict.fromkeys(having))}"
+        for test in every
+        if len(having := [label for label, tests in planned if test in tests]) < len(planned)
+    ]
+    more = f" and {len(apart) - _NAMED} more" if len(apart) > _NAMED else ""
+    return f"the runs had other tests: {'; '.join(apart[:_NAMED])}{more}" if apart else ""
+
+
+def _planned(run: Reduced) -> list[str]:
+    """What was to be measured: each test with its path and planned length."""
+    return [
+        f"{name.removeprefix('test ')} ({value})"
+        for name, value in run.conditions.items()
+        if name.startswith("test ")
+    ]
 
 
 def _judged(found: Difference, p_holm: float) -> Difference:

@@ -108,6 +108,30 @@ def test_time_of_a_phase_is_judged_only_between_repetitions(made: Make) -> None:
     assert of(held(slow, fast), "phase launch", "elapsed_s").verdict == "better"
 
 
+def test_time_of_measuring_is_not_held_against_that_of_other_tests(made: Make) -> None:
+    times = {"launch": 3.0, "measure": 30.0, "collect": 1.0}
+
+    def timed(first: int, **choices: Any) -> list[Reduced]:
+        return [
+            replace(made(seed=first + n, **choices), phases={k: v + n for k, v in times.items()})
+            for n in range(3)
+        ]
+
+    comparison = held(timed(1), timed(1, tests=BOTH))
+    for phase in ("phase measure", "phase collect"):
+        found = of(comparison, phase, "elapsed_s")
+        assert found.verdict == "not comparable"
+        assert found.reason == "the runs had other tests: 02-tunnel-tcp (tunnel, 10 s) only in B"
+        assert any(f.text == f"not comparable: {found.reason}" for f in comparison.findings)
+    assert of(comparison, "phase launch", "elapsed_s").verdict == "no evidence"
+    longer = of(held(timed(1), timed(1, duration_s=12)), "phase measure", "elapsed_s")
+    assert longer.reason == (
+        "the runs had other tests: 01-direct-tcp (direct, 10 s) only in A; "
+        "01-direct-tcp (direct, 12 s) only in B"
+    )
+    assert of(held(timed(1), timed(4)), "phase measure", "elapsed_s").verdict == "no evidence"
+
+
 def test_sides_with_different_numbers_of_clients_get_no_verdict(made: Make) -> None:
     comparison = held([made(seed=1)], [made(seed=2, clients=10)])
     assert {d.verdict for d in comparison.differences} == {"not comparable"}
