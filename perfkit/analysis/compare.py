@@ -62,10 +62,7 @@ FIGURES = (
 )
 PHASE = Figure(key="elapsed_s", better="lower")
 _NAMED = 4  # tests in which two sides differ
-OF_THE_TESTS = (
-    "measure",
-    "collect",
-)  # phases that take as long as the tests, or their logs, make them
+OF_THE_TESTS = ("measure", "collect")  # phases whose time is that of the tests, or of their logs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,11 @@ from perfkit.model import Window
 from perfkit.units import bytes_to_bits
 
 QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+LEAST_CLIENTS = {"p5": 20, "p25": 4, "median": 1, "p75": 4, "p95": 20}
+QUANTILES_METHOD = (
+    "Quantiles interpolate linearly between order statistics (type 7); p5 and p95 from 20 clients "
+    "on, p25 and p75 from 4; min and max say where fewer of them end"
+)
 COARSEST_S = 1.5  # intervals of this length and less show how a rate changed from second to second
 
 
@@ -97,6 +102,18 @@ def distribution(values: NDArray[np.float64]) -> dict[str, float]:
         "client_cv": sd / mean if mean else np.nan,
         "client_min_bps": float(values.min()),
         "client_max_bps": float(values.max()),
-        **{f"client_{name}_bps": float(np.quantile(values, q)) for name, q in QUANTILES.items()},
+        **{f"client_{name}_bps": value for name, value in quantiles(values).items()},
         "jain": rates.jain_index(values),
+    }
+
+
+def quantiles(values: NDArray[np.float64]) -> dict[str, float]:
+    """Those of `QUANTILES`, by name; NaN of too few values to have one.
+
+    One of n values is a share of 1 / n: a quantile that leaves less than that beyond it is little
+    but the smallest or the largest value under another name.
+    """
+    return {
+        name: float(np.quantile(values, q)) if len(values) >= LEAST_CLIENTS[name] else np.nan
+        for name, q in QUANTILES.items()
     }

@@ -13,7 +13,7 @@ from perfkit.analysis import compare, scaling
 from perfkit.analysis.compare import Comparison, Difference, Side
 from perfkit.analysis.conditions import NOT_RECORDED
 from perfkit.analysis.reduced import Reduced
-from perfkit.analysis.reduction import QUANTILES
+from perfkit.analysis.reduction import QUANTILES, QUANTILES_METHOD, quantiles
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import MS_PER_S, SI_PREFIXES
 
@@ -198,7 +198,10 @@ def _quantiles(comparison: Comparison) -> ReportTable:
         Column("runs", "Runs"),
         Column("clients", "Clients"),
         Column("mean_bps", "Mean", "Mbit/s", digits=3, scale=MEGA),
-        *(Column(f"{n}_bps", n, "Mbit/s", digits=3, scale=MEGA) for n in QUANTILES),
+        *(
+            Column(f"{name}_bps", name, "Mbit/s", digits=3, scale=MEGA)
+            for name in ("min", *QUANTILES, "max")
+        ),
     )
     rows = []
     for key in dict.fromkeys(test.key for run in comparison.runs for test in run.tests):
@@ -214,12 +217,14 @@ def _quantiles(comparison: Comparison) -> ReportTable:
                     "runs": len(tests),
                     "clients": len(values),
                     "mean_bps": float(values.mean()),
-                    **{f"{n}_bps": float(np.quantile(values, q)) for n, q in QUANTILES.items()},
+                    "min_bps": float(values.min()),
+                    **{f"{name}_bps": value for name, value in quantiles(values).items()},
+                    "max_bps": float(values.max()),
                 }
             )
     caption = (
         "Goodput in the steady window, receiver side, of the clients that count; the clients of "
-        "all runs of a side together. Quantiles interpolate linearly (type 7)."
+        f"all runs of a side together. {QUANTILES_METHOD}."
     )
     return ReportTable.from_records("compare-clients", "Goodput per client", columns, rows, caption)
 

@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from perfkit.analysis.reduction import LEAST_CLIENTS, quantiles
 from perfkit.analysis.serverload import OUTSIDE_NIC, TUNNEL_NIC
 from perfkit.analysis.stats import Summary
 from perfkit.logs.runlogs import RunLogs
@@ -195,12 +196,22 @@ def _per_client(summary: Summary) -> Plot:
         for slot, values in tests.items()
     )
     scales = "; each test has its own scale" if apart else ""
+    counts = [len(values) for values in tests.values()]
     return Plot(
         name="per-client",
-        title=f"Goodput per client: box p25 to p75, whiskers p5 to p95, line the median{scales}",
+        title=f"Goodput per client: {_box(min(counts), max(counts))}, line the median{scales}",
         **drawn(figure),
         alt=f"Distribution of goodput over clients. {words}.",
     )
+
+
+def _box(fewest: int, most: int) -> str:
+    """What box and whiskers are, in words: few clients have no p5, very few no p25."""
+    least = LEAST_CLIENTS["p5"]
+    ends = "p5 to p95" if most >= least else "smallest to largest"
+    if fewest < least <= most:
+        ends += f" (of fewer than {least} clients: smallest to largest)"
+    return f"{'box p25 to p75, ' if most >= LEAST_CLIENTS['p25'] else ''}whiskers {ends}"
 
 
 def _counted(summary: Summary) -> pd.DataFrame:
@@ -209,9 +220,10 @@ def _counted(summary: Summary) -> pd.DataFrame:
 
 
 def _distribution(axis: Axes, values: Any) -> None:
-    p5, p25, p50, p75, p95 = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
-    axis.plot([p5, p95], [0, 0], color=INK, lw=1)
-    axis.barh(0, p75 - p25, left=p25, height=0.34, color=BLUE, alpha=0.35, lw=0)
+    p5, p25, p50, p75, p95 = quantiles(values).values()
+    axis.plot(values[[0, -1]] if np.isnan(p5) else [p5, p95], [0, 0], color=INK, lw=1)
+    if not np.isnan(p25):
+        axis.barh(0, p75 - p25, left=p25, height=0.34, color=BLUE, alpha=0.35, lw=0)
     axis.plot([p50, p50], [-0.2, 0.2], color=RED, lw=2)
     if len(values) <= _MANY:
         # The golden ratio spreads dots evenly without chance: the same run, the same picture.

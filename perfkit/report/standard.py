@@ -14,6 +14,7 @@ import pandas as pd
 
 from perfkit import __version__
 from perfkit.analysis import transport, vpn
+from perfkit.analysis.reduction import QUANTILES_METHOD
 from perfkit.analysis.sensitivity import NOTABLE_PCT
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.anchor import METHOD as ANCHOR_METHOD
@@ -30,8 +31,7 @@ SHARED_CPU = (
 
 OVER_CLIENTS = (
     "Goodput in the steady window, receiver side, over the clients that count; a client that moved "
-    "nothing is one of them. s.d. with n - 1, CV = s.d. / mean. Quantiles interpolate linearly between "
-    "order statistics (type 7)."
+    f"nothing is one of them. s.d. with n - 1, CV = s.d. / mean. {QUANTILES_METHOD}."
 )
 SERVER_METHOD = (
     "Means over the monitor's whole ticks in the steady window, weighted by their length: ticks that "

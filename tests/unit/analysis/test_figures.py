@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from perfkit.analysis import confidence, counters, rates
 from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.reduction import quantiles
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise, with_ratio_to_direct
 from perfkit.logs.reader import read_run
@@ -196,8 +197,30 @@ def test_the_distribution_is_over_the_clients_that_count(
         values = np.array(list(truth[row["slot"]]["per_client_bps"].values()))
         assert row["client_mean_bps"] == pytest.approx(values.mean(), rel=1e-3)
         assert row["client_median_bps"] == pytest.approx(np.quantile(values, 0.5), rel=2e-3)
-        assert row["client_p5_bps"] == pytest.approx(np.quantile(values, 0.05), rel=2e-3)
+        assert row["client_p25_bps"] == pytest.approx(np.quantile(values, 0.25), rel=2e-3)
+        assert np.isnan(row["client_p5_bps"])  # of nine clients
         assert row["jain"] == pytest.approx(rates.jain_index(values), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("clients", "missing"),
+    [
+        (1, {"p5", "p25", "p75", "p95"}),
+        (2, {"p5", "p25", "p75", "p95"}),
+        (4, {"p5", "p95"}),
+        (19, {"p5", "p95"}),
+        (20, set()),
+    ],
+)
+def test_a_quantile_is_shown_where_there_are_clients_enough_to_have_one(
+    clients: int, missing: set[str]
+) -> None:
+    values = np.arange(1.0, clients + 1)
+    found = quantiles(values)
+    assert {name for name, value in found.items() if np.isnan(value)} == missing
+    assert found["median"] == np.median(values)
+    if clients == 20:
+        assert found["p5"] == pytest.approx(np.quantile(values, 0.05))
 
 
 def test_bytes_of_a_client_that_was_killed_are_reported_and_not_in_the_total(

@@ -268,6 +268,28 @@ def test_a_test_without_a_steady_window_is_left_out_of_the_distribution(tmp_path
         assert [slot for alt in drawn for slot in (first.slot, second.slot) if slot in alt] == tests
 
 
+@pytest.mark.parametrize(
+    ("clients", "says"),
+    [
+        (2, "whiskers smallest to largest, line the median"),
+        (5, "box p25 to p75, whiskers smallest to largest, line the median"),
+        (20, "box p25 to p75, whiskers p5 to p95, line the median"),
+    ],
+)
+def test_tails_are_shown_and_named_only_where_there_are_clients_enough(
+    tmp_path: Path, clients: int, says: str
+) -> None:
+    report = compose(make_run(tmp_path / "run", clients=clients, duration_s=3))
+    (title,) = [plot.title for plot in report.plots if plot.name == "per-client"]
+    assert says in title
+    table = report.tables["clients"]
+    assert "p5 and p95 from 20 clients on, p25 and p75 from 4" in table.caption
+    row = table.to_frame().iloc[0]
+    assert pd.isna(row["client_p5_bps"]) == (clients < 20)
+    assert pd.isna(row["client_p75_bps"]) == (clients < 4)
+    assert row["client_min_bps"] <= row["client_median_bps"] <= row["client_max_bps"]
+
+
 def test_a_thousand_clients_are_a_distribution_not_a_thousand_marks(tmp_path: Path) -> None:
     report = compose(make_run(tmp_path / "run", clients=300, tests=("direct-tcp",), duration_s=3))
     plot = draw_plots(report.logs, report.segments, report.summary)[-1]
