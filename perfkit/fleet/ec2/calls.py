@@ -32,12 +32,11 @@ class Ground:
     """What all calls of a run share.
 
     Attributes:
-        root_device: The image's, so that its volume goes with the instance; `disk_gb` is its size.
+        disks: The image's, size in GB by device: each goes with its instance.
     """
 
     image: str
-    root_device: str
-    disk_gb: int
+    disks: Mapping[str, int]
     group: str
     key: str
     tags: tags.Tags
@@ -163,14 +162,13 @@ def template(user_data: str, ground: Ground) -> dict[str, Any]:
 
     No instance profile: a host has no credentials that could leak.
     """
-    disk = {
-        "DeviceName": ground.root_device,
-        "Ebs": {
-            "DeleteOnTermination": True,
-            "VolumeSize": ground.disk_gb,
-            "VolumeType": "gp3",
-        },
-    }
+    disks = [
+        {
+            "DeviceName": device,
+            "Ebs": {"DeleteOnTermination": True, "VolumeSize": size_gb, "VolumeType": "gp3"},
+        }
+        for device, size_gb in ground.disks.items()
+    ]
     return {
         "KeyName": ground.key,
         "UserData": base64.b64encode(user_data.encode()).decode(),
@@ -180,7 +178,7 @@ def template(user_data: str, ground: Ground) -> dict[str, Any]:
             "HttpPutResponseHopLimit": 1,
             "HttpEndpoint": "enabled",
         },
-        "BlockDeviceMappings": [disk],
+        "BlockDeviceMappings": disks,
     }
 
 

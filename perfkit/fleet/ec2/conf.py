@@ -20,6 +20,8 @@ NAME = "ec2"
 SECRET_KEYS = re.compile(r"(secret|password|token|access_?key|key_?id|^key$)", re.IGNORECASE)
 ACCESS_KEY = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}")
 OWN_TAGS = "perfkit:"
+TAG_NAME, TAG_VALUE = 128, 256  # characters
+IP_VERSION, WIDEST = 4, 24  # bits
 REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
 
 
@@ -83,9 +85,13 @@ class Ec2Conf(BaseModel):
     @classmethod
     def _not_ours(cls, value: dict[str, str]) -> dict[str, str]:
         if taken := [
-            name for name in value if name.startswith((OWN_TAGS, "aws:")) or name == "Name"
+            name for name in value if name.lower().startswith((OWN_TAGS, "aws:")) or name == "Name"
         ]:
             raise ValueError(f"{', '.join(taken)}: perfkit's or AWS's own")
+        if long := [k for k, v in value.items() if len(k) > TAG_NAME or len(v) > TAG_VALUE]:
+            raise ValueError(
+                f"{long[0][:40]}: AWS takes {TAG_NAME} characters in a name, {TAG_VALUE} in a value"
+            )
         return value
 
     @property
@@ -98,14 +104,15 @@ def controller_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Netwo
     """The addresses that may log in: one address, or a network that is not the whole world.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or of IPv6: the addresses that hosts are logged in at are not.
     """
     network = ipaddress.ip_network(text.strip())
-    widest = 24 if network.version == 4 else 64
-    if network.prefixlen < widest:
+    if network.version != IP_VERSION:
+        raise ValueError(f"{network}: hosts have addresses of IPv4 only, give yours of that kind")
+    if network.prefixlen < WIDEST:
         raise ValueError(
             f"{network} has {network.num_addresses} addresses; give the one you come from, "
-            f"or a network of at least /{widest}"
+            f"or a network of at least /{WIDEST}"
         )
     if network.network_address.is_unspecified:
         raise ValueError(f"{network} is nobody's address")

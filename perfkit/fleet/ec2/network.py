@@ -6,12 +6,11 @@ controller and everything from its own members, and nothing else.
 
 from __future__ import annotations
 
-import ipaddress
 import urllib.error
 import urllib.request
 from typing import Any
 
-from perfkit.errors import LaunchRefusedError, ProviderError
+from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import tags
 from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, once_visible
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
@@ -32,11 +31,22 @@ def name_for(run_id: str) -> str:
 def find_controller(conf: Ec2Conf) -> str:
     """The network that may log in: what ec2.conf says, else the address AWS sees us come from.
 
+    Empty where the group is a named one: who may log in is then in its own rules.
+
     Raises:
+        ConfigError: hosts see another address of ours than AWS does, and it is not said.
         ProviderError: it could not be found out.
     """
-    if conf.controller:
+    if conf.controller or conf.group:
         return conf.controller
+    if conf.address == "private":
+        raise ConfigError(
+            "ec2.conf [ec2]",
+            "controller",
+            "",
+            "with address = private hosts see your private address, which nobody outside knows",
+            "say it: `ip -4 address` shows it",
+        )
     try:
         with urllib.request.urlopen(ADDRESS_SERVICE, timeout=ADDRESS_TIMEOUT_S) as answer:
             said = answer.read(64).decode("ascii", "replace").strip()
@@ -132,13 +142,11 @@ def _make_group(region: Region, run_tags: tags.Tags, vpc_id: str, patience: Pati
 
 def _allow(region: Region, group_id: str, controller: str, patience: Patience) -> None:
     """SSH from the controller, all from the group itself; a rule that is there already is fine."""
-    source = ipaddress.ip_network(controller)
-    kind, entry = ("IpRanges", "CidrIp") if source.version == 4 else ("Ipv6Ranges", "CidrIpv6")
     ssh: Any = {
         "IpProtocol": "tcp",
         "FromPort": SSH_PORT,
         "ToPort": SSH_PORT,
-        kind: [{entry: str(source), "Description": "the controller"}],
+        "IpRanges": [{"CidrIp": controller, "Description": "the controller"}],
     }
     own: Any = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id}]}
     for rule in (ssh, own):

@@ -11,21 +11,21 @@ from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.pools import Pool, Subnet, ladder
-from perfkit.fleet.ec2.prices import DISK_GB
+from perfkit.fleet.ec2.prices import DISK_GB, family
 from perfkit.model import Role
 
 QUOTA_CODES = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}  # vCPUs of standard instances
-STANDARD_FAMILIES = "acdhimrtz"  # the quotas above are theirs
+# The quotas above are theirs; dl, hpc, inf, mac and trn have their own.
+STANDARD_FAMILIES = frozenset("acdhimrtz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """The image that hosts start from."""
+    """The image that hosts start from; `disks` has the size in GB of each, by device."""
 
     id: str
     architecture: str
-    root_device: str
-    disk_gb: int
+    disks: Mapping[str, int]
     name: str
 
 
@@ -69,45 +69,47 @@ def find_image(region: Region, conf: Ec2Conf) -> Image:
     Raises:
         ConfigError: there is none.
     """
-    kind, _, rest = conf.image.partition(":")
-    if kind == "ssm":
-        arguments: dict[str, Any] = {"ImageIds": [region.parameter(rest)]}
-    elif kind == "name":
-        if not conf.image_owner:
-            raise _wrong(
-                "image_owner",
-                "",
-                "anybody may call an image like that",
-                "say whose: an account's number, amazon or self (Debian is 136693071363)",
-            )
-        filters = [{"Name": "name", "Values": [rest]}, {"Name": "state", "Values": ["available"]}]
-        arguments = {"Owners": [conf.image_owner], "Filters": filters}
-    else:
-        arguments = {"ImageIds": [conf.image]}
     try:
-        found = list(region.pages("DescribeImages", "Images", **arguments))
+        found = list(region.pages("DescribeImages", "Images", **_which_image(region, conf)))
     except ApiError as exc:
-        if exc.code.startswith("InvalidAMIID"):
-            found = []
-        else:
+        if not exc.code.startswith(("InvalidAMIID", "ParameterNotFound")):
             raise
+        found = []
     if not found:
         raise _wrong(
             "image", conf.image, f"no such image in {region.name}", "images differ by region"
         )
     newest = max(found, key=lambda entry: str(entry.get("CreationDate", "")))
     root = str(newest.get("RootDeviceName") or "/dev/xvda")
-    sizes = {
-        str(disk.get("DeviceName")): int(disk.get("Ebs", {}).get("VolumeSize") or 0)
+    disks = {
+        str(disk["DeviceName"]): int(disk["Ebs"].get("VolumeSize") or DISK_GB)
         for disk in newest.get("BlockDeviceMappings", [])
+        if "Ebs" in disk
     }
     return Image(
         id=str(newest["ImageId"]),
         architecture=str(newest.get("Architecture", "")),
-        root_device=root,
-        disk_gb=sizes.get(root) or DISK_GB,
+        disks={root: DISK_GB, **disks},
         name=str(newest.get("Name", "")),
     )
+
+
+def _which_image(region: Region, conf: Ec2Conf) -> dict[str, Any]:
+    """What DescribeImages is asked for."""
+    kind, _, rest = conf.image.partition(":")
+    if kind == "ssm":
+        return {"ImageIds": [region.parameter(rest)]}
+    if kind != "name":
+        return {"ImageIds": [conf.image]}
+    if not conf.image_owner:
+        raise _wrong(
+            "image_owner",
+            "",
+            "anybody may call an image like that",
+            "say whose: an account's number, amazon or self (Debian is 136693071363)",
+        )
+    filters = [{"Name": "name", "Values": [rest]}, {"Name": "state", "Values": ["available"]}]
+    return {"Owners": [conf.image_owner], "Filters": filters}
 
 
 def _check_types(region: Region, types: set[str], image: Image) -> dict[str, int]:
@@ -201,7 +203,7 @@ def check_quota(region: Region, conf: Ec2Conf, wanted_vcpus: int) -> str:
     Raises:
         ProviderError: more vCPUs than the account may have at all.
     """
-    if any(kind[0] not in STANDARD_FAMILIES for kind in (*conf.types, *conf.server_types)):
+    if not {family(kind) for kind in (*conf.types, *conf.server_types)} <= STANDARD_FAMILIES:
         return f"{wanted_vcpus} vCPUs; the quota of these families was not asked for"
     try:
         quota = region.quota(QUOTA_CODES[conf.market])

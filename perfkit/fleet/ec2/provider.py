@@ -141,7 +141,7 @@ class Ec2Provider:
     def estimate(self, n_hosts: int, life_s: float) -> Estimate:
         """Reckon what a run would cost; see `perfkit.fleet.ec2.prices`."""
         chosen = self.conf
-        vcpus = dict(self._terrain.vcpus) if self._terrain else {}
+        terrain = self._terrain
         reckoned = prices.estimate(
             [
                 prices.Group(what="server", n_hosts=1, types=chosen.server_types or chosen.types),
@@ -151,7 +151,9 @@ class Ec2Provider:
             life_s=life_s,
             max_usd=chosen.max_usd,
             max_instances=chosen.max_instances,
-            vcpus=vcpus,
+            vcpus=terrain.vcpus if terrain else {},
+            disk_gb=sum(terrain.image.disks.values()) if terrain else prices.DISK_GB,
+            one_zone=1 in (len(chosen.zones), len(chosen.subnets)),
         )
         longest_min = chosen.expires_after
         too_long = f"{life_s / 60:.0f} minutes until expiry, expires_after is {longest_min:g}"
@@ -335,8 +337,7 @@ class Ec2Provider:
         )
         return calls.Ground(
             image=terrain.image.id,
-            root_device=terrain.image.root_device,
-            disk_gb=terrain.image.disk_gb,
+            disks=terrain.image.disks,
             key=network.ensure_key_pair(region, chosen, labels, request.authorized_key),
             group=network.ensure_group(
                 region,

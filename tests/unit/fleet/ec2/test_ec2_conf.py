@@ -70,6 +70,7 @@ def test_the_name_of_a_key_pair_is_no_secret(tmp_path: Path) -> None:
         "controller = ::/0",
         "controller = 10.0.0.0/8",
         "controller = home",
+        "controller = 2001:db8::7",  # hosts have no address that it could log in at
         "region = Frankfurt",
         "image = debian",
         "group = default",
@@ -78,6 +79,9 @@ def test_the_name_of_a_key_pair_is_no_secret(tmp_path: Path) -> None:
         "max_usd = 0",
         "tags = perfkit:run=mine",
         "tags = aws:x=y",
+        "tags = AWS:x=y",
+        f"tags = {'x' * 129}=y",
+        f"tags = x={'y' * 257}",
         "tags = novalue",
         "expires_after = 0",
         "typ = t3.micro",

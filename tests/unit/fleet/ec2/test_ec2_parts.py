@@ -67,11 +67,33 @@ def reckon(**more: object):  # type: ignore[no-untyped-def]
 def test_an_estimate_counts_the_dearest_type_disks_and_addresses_for_the_whole_life() -> None:
     made = reckon()
     each = 0.005 + 10 * 0.08 / 730
-    assert made.usd_per_h == pytest.approx(0.216 + each + 20 * (0.085 + each))
+    busy_t3 = 0.0104 + 2 * 0.05  # its credits cost more than it does, and than a c5.large
+    assert made.usd_per_h == pytest.approx(0.216 + each + 20 * (busy_t3 + each))
+    assert "20 clients of t3.micro, at full load" in made.lines[1]
     assert made.worst_usd == pytest.approx(2 * made.usd_per_h)
     assert made.over == ()
     assert "no bill" in made.lines[-1]
     assert reckon(region="sa-east-1").usd_per_h > 1.5 * made.usd_per_h
+
+
+def test_an_estimate_says_what_traffic_between_zones_costs_and_counts_the_images_disks() -> None:
+    assert "9 USD an hour at 1 Gbit/s" in " ".join(reckon().lines)
+    assert "zone" not in " ".join(reckon(one_zone=True).lines)
+    more = reckon(disk_gb=110).usd_per_h - reckon().usd_per_h
+    assert more == pytest.approx(21 * 100 * 0.08 / 730)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_least"),  # USD an hour in us-east-1
+    [("p5.48xlarge", 98.32), ("g6e.xlarge", 1.861), ("d2.xlarge", 0.69), ("x2iedn.xlarge", 0.834)],
+)
+def test_a_guess_is_no_lower_than_the_dear_families_are(kind: str, at_least: float) -> None:
+    vcpus = {"p5.48xlarge": 192, "g6e.xlarge": 4, "d2.xlarge": 4, "x2iedn.xlarge": 4}
+    groups = [prices.Group(what="clients", n_hosts=1, types=[kind])]
+    made = prices.estimate(
+        groups, region="us-east-1", life_s=3600, max_usd=1, max_instances=5, vcpus=vcpus
+    )
+    assert made.usd_per_h >= at_least
 
 
 def test_an_estimate_names_every_cap_that_is_exceeded() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import boto3
 import pytest
 from aws_shim import REGION, error, user_data_of
 from ec2_cloud import Cloud
+from moto.ec2.models.amis import Ami
 
 from perfkit.errors import ConfigError, ProviderError
 from perfkit.fleet.ec2 import network, userdata
 from perfkit.model import Role
+from perfkit.testing.provider_runs import ProviderRun
 
 SPOT = "spot-instances-request"
 
@@ -50,6 +54,7 @@ def test_user_data_that_is_too_long_is_found_before_anything_is_made(
     ("keys", "says"),
     [
         ({"image": "ami-00000000000000000"}, "no such image in us-east-1"),
+        ({"image": "ssm:/aws/service/nobody/latest"}, "no such image in us-east-1"),
         ({"image": "name:nobody-*", "image_owner": "self"}, "no such image"),
         ({"image": "name:debian-*"}, "anybody may call an image"),
         ({"types": "t3.mikro"}, "t3.mikro"),
@@ -58,6 +63,7 @@ def test_user_data_that_is_too_long_is_found_before_anything_is_made(
         ({"zones": "us-east-1z"}, "no subnet"),
         ({"subnets": "subnet-0123456789abcdef0"}, "subnet"),
         ({"profile": "nobody"}, "nobody"),
+        ({"address": "private", "controller": ""}, "hosts see your private address"),
     ],
     ids=str,
 )
@@ -126,3 +132,42 @@ def test_the_controllers_address_is_asked_for_where_it_is_not_said(
     monkeypatch.setattr(network, "ADDRESS_TIMEOUT_S", 1)
     with pytest.raises(ProviderError, match="set `controller`"):
         cloud.provider().preflight(2)
+
+
+def test_a_named_group_has_its_own_rules_and_nobody_is_asked_for_an_address(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.write_conf(controller="", address="private", group="sg-0123456789abcdef0")
+    monkeypatch.setattr(network, "ADDRESS_SERVICE", f"{cloud.aws.url}/nowhere")
+    cloud.provider().preflight(2)
+
+
+def test_the_quota_of_standard_families_is_not_asked_for_those_that_begin_alike(
+    cloud: Cloud,
+) -> None:
+    cloud.write_conf(types="inf1.xlarge", zones="")
+    provider = cloud.provider()
+    provider.preflight(2)
+    assert "the quota of these families was not asked for" in provider.estimate(2, 60).lines[-1]
+
+
+def test_every_disk_of_the_image_goes_with_its_host_and_is_reckoned(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks = [
+        {"DeviceName": device, "Ebs": {"VolumeSize": size, "DeleteOnTermination": False}}
+        for device, size in (("/dev/xvda", 8), ("/dev/sdf", 100))
+    ]
+    virtual = {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"}  # as Ubuntu's images have
+    monkeypatch.setattr(Ami, "block_device_mappings", [*disks, virtual])
+    provider = cloud.provider()
+    provider.preflight(2)
+    assert provider.estimate(2, 3600).usd_per_h > 2 * 100 * 0.08 / 730
+    provider.launch(ProviderRun(tmp_path).request("server"))
+    (sent,) = cloud.aws.sent("RunInstances")
+    mapping = "BlockDeviceMapping"
+    told = [(sent.params.get(f"{mapping}.{n}.DeviceName"), n) for n in (1, 2, 3)]
+    assert [name for name, _ in told] == ["/dev/xvda", "/dev/sdf", None]
+    for number, size in ((1, "8"), (2, "100")):
+        assert sent.params[f"{mapping}.{number}.Ebs.DeleteOnTermination"] == "true"
+        assert sent.params[f"{mapping}.{number}.Ebs.VolumeSize"] == size
