@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis.reduction import Prepared, prepare
-from perfkit.analysis.sensitivity import SAMPLES, sensitivity
+from perfkit.analysis.sensitivity import SAMPLES, inwards_change_pct, sensitivity
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 from perfkit.model import Window
 from perfkit.units import format_rate
@@ -29,8 +29,8 @@ class Readout:
         clients: How many count.
         active_least: The least number of them that is active at any moment of the window.
         cpu_busy_pct: Of the server, all cores.
-        goodput_change_pct, cpu_change_pct: The largest change when the window's edges move by up
-            to two samples; NaN: not asked for, or not known.
+        goodput_change_pct, cpu_change_pct: The largest change when the window's edges move inwards
+            by up to two samples; NaN: not asked for, or not known.
     """
 
     window: Window
@@ -78,8 +78,8 @@ class Readings:
         moved = sensitivity(prepared, window, SAMPLES)
         return replace(
             found,
-            goodput_change_pct=float(moved["goodput_bps_change_pct"].max()),
-            cpu_change_pct=float(moved["cpu_busy_pct_change_pct"].max()),
+            goodput_change_pct=inwards_change_pct(moved, "goodput_bps"),
+            cpu_change_pct=inwards_change_pct(moved, "cpu_busy_pct"),
         )
 
     def _prepare(self, slot: SlotPlan, window: Window) -> Prepared:

@@ -90,6 +90,22 @@ def sensitivity(
     return pd.DataFrame(rows)
 
 
+def inwards_change_pct(moved: pd.DataFrame, figure: str) -> float:
+    """The largest change of a figure of one slot when its edges move inwards, in percent.
+
+    What is said of a window in a word is this: outwards, a window of ten seconds takes in seconds
+    without traffic, which is no fault of where it lies.
+
+    Args:
+        moved: What `sensitivity` returns.
+        figure: One of `FIGURES`.
+
+    Returns:
+        NaN where it is not known.
+    """
+    return float(moved.loc[moved["moves"] == "inwards", f"{figure}_change_pct"].max())
+
+
 def _largest_change_pct(
     name: str, own: Mapping[str, float], moved: Sequence[Mapping[str, float]]
 ) -> float:

@@ -19,7 +19,7 @@ import pandas as pd
 from perfkit.analysis import confidence, propose, rates, serverload, transport
 from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of
 from perfkit.analysis.reduction import Prepared, prepare
-from perfkit.analysis.sensitivity import sensitivity
+from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
@@ -64,7 +64,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         `clients_counted`, `clients_failed`, `clients_unread` (did a test that no reader knows), `window_s`, `goodput_bps` with `goodput_se_bps` (standard error by batch
         means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
         `goodput_sd_bps` (over seconds), `goodput_change_pct` (largest change when the window's
-        edges move by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
+        edges move inwards by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
         (steady over outer window), `nic_bps`, `tunnel_bps`, `nic_ratio` (NIC over all goodput
         received), `cpu_*_pct`, `cpu_cores`, `openvpn_cpu_s`, `openvpn_cpu_s_per_gbit`, `vs_direct`
         (in-tunnel over out-of-tunnel goodput, of `direct_slot`, in which `direct_clients` count), `ways` (`recv` by the server,
@@ -86,7 +86,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
             prepared = prepare(logs, slot, own)
             moved.append(sensitivity(prepared, segment.steady))
             row |= _figures(prepared, segment)
-            row["goodput_change_pct"] = moved[-1]["goodput_bps_change_pct"].max()
+            row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
             clients = _clients(prepared, segment, own)
         rows.append(row)
         per_client.append(clients)

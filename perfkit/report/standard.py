@@ -79,7 +79,7 @@ def standard_tables(
     tables = [
         make(
             "tests", "Tests", _tests(tests), tests,
-            f"{basis} {METHOD}{_batches(tests)}{_ratios(tests)}{_both_ways(tests)}{ABOUT_TICKS}{_notable(moved)}{cpu}",
+            f"{basis} {METHOD}{_batches(tests)}{_ratios(tests)}{_both_ways(tests)}{ABOUT_TICKS}{_notable(tests)}{cpu}",
         ),
         make("clients", "Goodput per client", columns.CLIENTS, tests, f"{basis} {OVER_CLIENTS}"),
         make("server", "Server load", *_server(tests, f"{basis} {SERVER_METHOD}{_both_ways(tests)}", cpu)),
@@ -253,18 +253,9 @@ def _batches(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     return f", {batches} batches; what changes from run to run is not in it."
 
 
-def _notable(moved: Sequence[Mapping[Hashable, Any]]) -> str:
-    """Which tests' total goodput depends much on where the window lies, as a sentence.
-
-    Only moves inwards tell: outwards, a window of ten seconds takes in seconds without traffic.
-    """
-    largest: dict[str, float] = {}
-    for row in moved:
-        if row["moves"] != "inwards":
-            continue
-        change = float(row["goodput_bps_change_pct"])
-        largest[row["slot"]] = max(change, largest.get(row["slot"], 0.0))
-    named = [slot for slot, change in largest.items() if change > NOTABLE_PCT]
+def _notable(tests: Sequence[Mapping[Hashable, Any]]) -> str:
+    """Which tests' total goodput depends much on where the window lies, as a sentence."""
+    named = [str(row["slot"]) for row in tests if row.get("goodput_change_pct", 0.0) > NOTABLE_PCT]
     if not named:
         return ""
     return (

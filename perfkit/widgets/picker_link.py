@@ -203,7 +203,7 @@ def _entries(slot: str, found: Readout | None) -> list[tuple[str, str, str]]:
     """The read-out: name, value, and what is to be said about the value."""
     if found is None:
         return [(slot, "no steady window", "so there are no figures")]
-    moved = "when an edge moves by up to 2 s"
+    moved = "when edges move inwards by up to 2 s"
     cpu = f"{found.cpu_busy_pct:.1f} %" if math.isfinite(found.cpu_busy_pct) else "n/a"
     return [
         (slot, f"{found.window.length_s:.2f} s", "steady window"),

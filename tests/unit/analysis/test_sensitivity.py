@@ -10,8 +10,9 @@ import pytest
 
 from perfkit.analysis import reduction
 from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.readout import Readings
 from perfkit.analysis.segments import from_events
-from perfkit.analysis.sensitivity import FIGURES, moved_windows, sensitivity
+from perfkit.analysis.sensitivity import FIGURES, inwards_change_pct, moved_windows, sensitivity
 from perfkit.analysis.stats import summarise
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
@@ -119,10 +120,33 @@ def test_the_report_names_tests_that_were_not_steady_and_not_those_that_were_sho
     moved = summary.sensitivity
     second = (moved["slot"] == logs.slots[1].name) & (moved["moves"] == moves)
     changes = moved["goodput_bps_change_pct"].where(~second, 5.1)
-    summary = replace(summary, sensitivity=moved.assign(goodput_bps_change_pct=changes))
+    moved = moved.assign(goodput_bps_change_pct=changes)
+    largest = [
+        inwards_change_pct(moved[moved["slot"] == slot.name], "goodput_bps") for slot in logs.slots
+    ]
+    tests = summary.tests.assign(goodput_change_pct=largest)
+    summary = replace(summary, tests=tests, sensitivity=moved)
     tables = {table.name: table for table in standard_tables(logs, summary)}
     assert ("total goodput of 02-tunnel-tcp by more than 5 %" in tables["tests"].caption) is named
     assert len(tables["sensitivity"].rows) == 8
+
+
+def test_the_read_out_of_a_window_says_the_change_that_the_reports_sentence_stands_on(
+    run: Run,
+) -> None:
+    logs = read_run(run)
+    found = outcomes(logs)
+    segments = from_events(logs, found)
+    summary = summarise(logs, segments, found)
+    readings = Readings(logs, found)
+    for segment, row in zip(segments, summary.tests.to_dict("records"), strict=True):
+        assert segment.steady is not None
+        shown = readings.read(segment.slot, segment.steady, edges=True)
+        moved = summary.sensitivity[summary.sensitivity["slot"] == segment.slot]
+        any_move = moved.loc[moved["moves"] == "any", "goodput_bps_change_pct"].max()
+        assert shown.goodput_change_pct == pytest.approx(row["goodput_change_pct"])
+        assert shown.goodput_change_pct < any_move / 2  # outwards there is nothing
+        assert shown.cpu_change_pct == pytest.approx(inwards_change_pct(moved, "cpu_busy_pct"))
 
 
 def test_a_steady_test_of_five_seconds_is_not_said_to_depend_on_its_window(tmp_path: Path) -> None:
