@@ -264,7 +264,7 @@ def _addresses(session: Session) -> Addresses:
 def _interfaces(session: Session) -> tuple[str, ...]:
     """What carries the tests: loopback hosts have no interface of their own."""
     address = _addresses(session).remote
-    return ("lo",) if address.startswith("127.") else ("eth0", "tun0")
+    return ("lo",) if address.startswith("127.") else (f"@{address}", "tun0")
 
 
 def collect(session: Session) -> StageResult:

@@ -5,7 +5,7 @@
     runs/<utc>-<name>-<random>/   0700; everything in it 0600
       manifest.json               resolved parameters, versions, kernel, tools on the hosts
       journal.jsonl               what happened (`perfkit.journal`)
-      hosts.json                  the hosts: name, role, address, tunnel_address, state, reason, log
+      hosts.json                  the hosts: name, role, addresses, state, reason, log
       timetable.json              T0 and the planned slots
       config/                     copies of the settings as resolved
       keys/                       run key, known_hosts, the OpenVPN CA

@@ -78,6 +78,24 @@ class Lab:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=150, check=True)
         return done.stdout
 
+    def link_up(self, network: str = "10.77.0") -> dict[str, str]:
+        """A second network, beside the one that SSH takes: a bridge on the server, called `ten`,
+        and a cable to it from every client; returns the addresses by host.
+        """
+        server, *clients = self.hosts
+        addresses = {server.name: f"{network}.1"}
+        self.inside(server, f"ip link add ten type bridge && ip addr add {network}.1/24 dev ten")
+        for number, client in enumerate(clients, start=2):
+            addresses[client.name] = f"{network}.{number}"
+            here, there = self.pids[server.name], self.pids[client.name]
+            cable = f"ip link add ten{number} netns {here} type veth peer name ten0 netns {there}"
+            subprocess.run(cable.split(), check=True, timeout=30)
+            self.inside(server, f"ip link set ten{number} master ten up")
+            self.inside(client, f"ip addr add {addresses[client.name]}/24 dev ten0")
+            self.inside(client, "ip link set ten0 up")
+        self.inside(server, "ip link set ten up")
+        return addresses
+
     def listing(self, host: Host, since_s: float | None = None) -> list[str]:
         """What there is on a machine, line by line; with a moment, what has changed since then in
         the folders it shares with this machine (seconds of work: they are large).

@@ -15,8 +15,9 @@ from perfkit.model import NetworkPath, Window
 from perfkit.units import bits_to_gbit, bytes_to_bits
 
 CPU_CLASSES = ("user", "system", "wait", "steal", "busy")
-OUTSIDE_NIC = "eth0"
+OUTSIDE_NIC = "eth0"  # of logs with several
 TUNNEL_NIC = "tun0"
+_NET = re.compile(r"net_(?P<nic>.+)_recv_bps")
 _CORE = re.compile(r"cpu([0-9]+)_idle_pct")
 
 
@@ -24,6 +25,21 @@ def directions(arrived: pd.DataFrame) -> tuple[str, ...]:
     """Which way the server's interfaces carried it: `recv` up, `send` down to the clients."""
     up = arrived["up"].to_numpy(dtype=bool)
     return tuple(way for way, there in (("recv", up), ("send", ~up)) if there.any())
+
+
+def outside_nic(monitor: pd.DataFrame) -> str:
+    """The interface beside the tunnel that was watched, whatever it is called on that machine.
+
+    perfkit's monitor watches one, the one that carries the tests. Loopback, which carries
+    everybody's traffic on a machine, is none.
+    """
+    watched = [
+        found["nic"]
+        for column in monitor.columns[monitor.notna().any().to_numpy()]
+        if (found := _NET.fullmatch(str(column)))
+    ]
+    beside = [nic for nic in watched if nic not in ("lo", TUNNEL_NIC)]
+    return OUTSIDE_NIC if OUTSIDE_NIC in beside else next(iter(beside), OUTSIDE_NIC)
 
 
 def server_load(
@@ -48,7 +64,7 @@ def server_load(
         "monitor_coverage": counters.coverage(monitor, window),
         "monitor_ticks": len(ticks),
     }
-    for name, nic in (("nic", OUTSIDE_NIC), ("tunnel", TUNNEL_NIC)):
+    for name, nic in (("nic", outside_nic(monitor)), ("tunnel", TUNNEL_NIC)):
         mean, sd = counters.mean_and_sd(ticks, *(f"net_{nic}_{way}_bps" for way in ways))
         load |= {f"{name}_bps": mean, f"{name}_sd_bps": sd}
         load[f"{name}_ratio"] = mean * seconds / arrived

@@ -98,7 +98,7 @@ def _with_client(logs: RunLogs) -> pd.DataFrame:
     """
     events, names = logs.vpn.events, set(logs.clients)
     by_address = {
-        str(host["address"]): str(host["name"])
+        str(host["traffic_address"] or host["address"]): str(host["name"])
         for host in logs.hosts.to_dict("records")
         if host["role"] != "server" and host["address"]
     }

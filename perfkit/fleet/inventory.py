@@ -58,6 +58,7 @@ class HostRecord:
             "name": self.name,
             "role": self.role.value,
             "address": self.host.address if self.host else None,
+            "traffic_address": self.host.traffic_address if self.host else None,
             "tunnel_address": self.tunnel_address,
             "state": self.state.value,
             "reason": self.reason,

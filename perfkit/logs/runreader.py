@@ -61,8 +61,10 @@ class RunReader:
         timetable = run.load_json(run.timetable_path)
         self.t0_utc_s = float(timetable["t0_utc_s"])
         self.slots = tuple(_slot(record) for record in timetable["slots"])
-        columns = ["name", "role", "address", "tunnel_address", "state", "reason", "log"]
-        self.hosts = pd.DataFrame(run.load_json(run.hosts_path), columns=columns).fillna("")
+        addresses = ["address", "traffic_address", "tunnel_address"]
+        columns = ["name", "role", *addresses, "state", "reason", "log"]
+        hosts = run.load_json(run.hosts_path)  # those of earlier versions have no traffic_address
+        self.hosts = pd.DataFrame(hosts, columns=columns, dtype=object).fillna("")
         self.names = [str(name) for name in self.hosts["name"]]
         self.server = next(
             (n for n, r in zip(self.names, self.hosts["role"], strict=True) if r == "server"), ""

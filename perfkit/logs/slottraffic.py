@@ -97,7 +97,7 @@ def owners(received: pd.DataFrame, sent: pd.DataFrame, hosts: pd.DataFrame) -> N
 
     Args:
         sent: The clients' own rows.
-        hosts: The run's clients: `name`, `address`, `tunnel_address`.
+        hosts: The run's clients: `name`, `address`, `traffic_address`, `tunnel_address`.
 
     Returns:
         Names; empty where it is no client of the run.
@@ -106,12 +106,12 @@ def owners(received: pd.DataFrame, sent: pd.DataFrame, hosts: pd.DataFrame) -> N
     ends = zip(streams["local_address"].astype("str"), streams["local_port"], strict=True)
     by_end = dict(zip(ends, streams["host"].astype("str"), strict=True))
     by_end.pop(("", 0), None)  # a stream without its connection line could be anyone's
-    pairs = [
+    pairs = {
         (str(address), str(name))
-        for column in ("address", "tunnel_address")
+        for column in ("address", "traffic_address", "tunnel_address")
         for address, name in zip(hosts[column], hosts["name"], strict=True)
         if address
-    ]
+    }
     times_seen = Counter(address for address, _ in pairs)
     by_address = {address: name for address, name in pairs if times_seen[address] == 1}
     peers = zip(received["peer_address"].astype("str"), received["peer_port"], strict=True)

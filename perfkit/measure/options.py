@@ -36,7 +36,8 @@ class Options:
     Attributes:
         bin_dir: The folder with run-slot, monitor and procstat (resources/bin).
         monitor: Which hosts dool watches.
-        interfaces: Those it watches, as far as they exist on the host.
+        interfaces: Those it watches, as far as they exist on the host; `@192.0.2.1` is the one
+            that has the address or leads to it.
         pid_file: Below the work folder, of the process procstat watches.
         max_clock_error_s: A host whose clock is certainly further off is not armed.
         pacing: How sharply these hosts can start.

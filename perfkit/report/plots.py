@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from perfkit.analysis.reduction import LEAST_CLIENTS, quantiles
-from perfkit.analysis.serverload import OUTSIDE_NIC, TUNNEL_NIC
+from perfkit.analysis.serverload import TUNNEL_NIC, outside_nic
 from perfkit.analysis.stats import Summary
 from perfkit.logs.runlogs import RunLogs
 from perfkit.model import Segment
@@ -89,7 +89,7 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
 
 def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: RunLogs) -> Plot:
     panels = [
-        ("NIC\n(Mbit/s)", _nic_lines(monitor, OUTSIDE_NIC)),
+        ("NIC\n(Mbit/s)", _nic_lines(monitor, outside_nic(monitor))),
         ("Tunnel\n(Mbit/s)", _nic_lines(monitor, TUNNEL_NIC)),
         ("CPU (%)", _cpu_lines(monitor)),
     ]

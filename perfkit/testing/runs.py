@@ -175,6 +175,7 @@ def _host(name: str, role: str, number: int, reason: str) -> dict[str, Any]:
         "name": name,
         "role": role,
         "address": address(number, "direct"),
+        "traffic_address": address(number, "direct"),
         "tunnel_address": address(number, "tunnel"),
         "state": "failed" if reason else "released",
         "reason": reason,

@@ -362,7 +362,7 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
     shutil.copy(carried, workdir.root / "bin" / "dool")
     pid_file = workdir.root / "watched.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    monitor = workdir.start("monitor", "30", pid_file, "lo", "no-such-if")
+    monitor = workdir.start("monitor", "30", pid_file, "@127.0.0.1", "no-such-if")
     csv, stat = (workdir.root / "logs" / name for name in ("monitor.csv", "procstat.csv"))
     wait_until(lambda: csv.exists() and len(data_rows(csv)) >= 1)
     first = child_named(monitor.pid, "dool")

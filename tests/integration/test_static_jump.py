@@ -1,4 +1,6 @@
-"""Existing hosts behind a jump host that lets few in at a time, dies, and comes back."""
+"""Existing hosts as labs have them: behind a jump host that lets few in at a time, dies, and comes
+back; and with a network for the tests' traffic beside the one that SSH takes.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A server, two clients behind a jump host, one beside it, and the jump host itself."""
     with existing_hosts(tmp_path_factory.mktemp("lab"), n_clients=4) as lab:
         server, first, second, beside, bastion = lab.hosts
+        ten = lab.link_up()
+        inner = [
+            lab.section(host, jump="gate", traffic_address=ten[host.name])
+            for host in (first, second)
+        ]
+        outer = [lab.section(host, traffic_address=ten[host.name]) for host in (server, beside)]
         gate = lab.section(bastion, "gate").replace("role = client", "role = jump")
-        inner = [lab.section(host, jump="gate") for host in (first, second)]
-        lab.write_conf(lab.section(server), *inner, lab.section(beside), gate)
+        lab.write_conf(outer[0], *inner, outer[1], gate)
         yield lab
 
 
@@ -96,8 +103,14 @@ def test_a_jump_host_that_dies_in_a_test_costs_nothing_once_it_is_back(
     lab.inside(gate, START_SSHD)
     with phases.start(**command) as again:
         assert again.run.id == session.run.id
-        (test,) = phases.run_all(again).summary.tests.to_dict("records")
+        report = phases.run_all(again)
+    (test,) = report.summary.tests.to_dict("records")
     assert (test["clients_expected"], test["clients_failed"]) == (3, 0)
+    assert set(report.logs.hosts["traffic_address"]) == {f"10.77.0.{n}" for n in range(1, 5)}
+    received = report.logs.traffic.query("side == 'receiver'")
+    assert set(received["local_address"]) == {"10.77.0.1"}
+    assert set(received["host"]) == {"client-001", "client-002", "client-003"}
+    assert 0.8 < test["nic_ratio"] < 1.3
     assert StaticProvider(lab.config_dir).runs() == []
 
 

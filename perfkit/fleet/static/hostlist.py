@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,11 @@ def _absolute(text: str) -> str:
     return path
 
 
+def _ipv4(text: str) -> str:
+    return text and str(IPv4Address(text))
+
+
+AddressText = Annotated[str, AfterValidator(_ipv4)]
 PathText = Annotated[str, AfterValidator(_absolute)]
 
 
@@ -72,6 +78,7 @@ class HostConf(BaseModel):
         pattern=r"^([A-Za-z0-9:][A-Za-z0-9._:-]*)?$",
         description="an address, or a name of ~/.ssh/config; empty: the section's name",
     )
+    traffic_address: AddressText = Field("", description="an IPv4 address of the host")
     user: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9._-]*)?$")
     key_file: PathText = Field("", description="path of a private key, absolute or with ~/")
     port: int = Field(0, ge=0, le=65_535)
@@ -92,6 +99,7 @@ class Machine:
         role: None for a jump host.
         host_key: Empty: nobody has said yet which key is the right one.
         key_file: Empty: none is known.
+        traffic_address: Empty: the tests' traffic takes `address`.
     """
 
     name: str
@@ -102,6 +110,7 @@ class Machine:
     key_file: str
     host_key: str
     jump: Machine | None = None
+    traffic_address: str = ""
 
     def __str__(self) -> str:
         where = self.address if self.port == 22 else f"{self.address}:{self.port}"
@@ -207,6 +216,7 @@ class _Reader:
             key_file=given.key_file or found.key_file,
             host_key=given.host_key or found.host_key,
             jump=hop,
+            traffic_address=given.traffic_address,
         )
 
     def _jump(self, name: str, wanted: str) -> Machine:

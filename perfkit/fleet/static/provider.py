@@ -241,6 +241,7 @@ class StaticProvider:
             )
             if hop
             else None,
+            inside_address=machine.traffic_address,
         )
 
     # -- listing -------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         (PAIR + "key_file = id\n", "", "absolute path"),
         (PAIR + "key_file = /keys/%h\n", "", "absolute path"),
         (PAIR + "address = -oProxyCommand=reboot\n", "", "address = '-oProxyCommand=reboot'"),
+        (PAIR + "traffic_address = 10.0.0.256\n", "", r"\[b\]: traffic_address = '10.0.0.256'.*256"),
         (PAIR + "user = $(reboot)\n", "", "user"),
         ("[a b]\nrole = server\n", "", "not a host's name"),
         ("[static]\nworkdir = /\n" + PAIR, "", "workdir = '/'"),
