@@ -7,7 +7,7 @@ measures after the notice is void, since EC2 may slow it down or end it at any t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from perfkit.fleet.ec2 import describe
 from perfkit.fleet.ec2.client import Region, tag_filter
@@ -23,6 +23,7 @@ NOTICES = (
     "instance-terminated-launch-group-constraint",
 )
 ENDED = "Server.SpotInstanceTermination"
+AHEAD = timedelta(minutes=2)  # of the end, when nobody saw the notice itself
 
 
 def interruptions(region: Region, run_id: str) -> Iterator[Interruption]:
@@ -41,9 +42,9 @@ def interruptions(region: Region, run_id: str) -> Iterator[Interruption]:
         if name and status.get("Code") in NOTICES:
             told.add(name)
             at = status.get("UpdateTime") or datetime.now(UTC)
-            yield Interruption(host=name, noticed_utc=at, reason=f"spot: {status['Code']}")
+            noticed_utc = at if status["Code"].startswith("marked") else at - AHEAD
+            yield Interruption(host=name, noticed_utc=noticed_utc, reason=f"spot: {status['Code']}")
     for instance in there:
         if instance.reason == ENDED and instance.name not in told:
-            yield Interruption(
-                host=instance.name, noticed_utc=datetime.now(UTC), reason=f"spot: {ENDED}"
-            )
+            noticed_utc = datetime.now(UTC) - AHEAD
+            yield Interruption(host=instance.name, noticed_utc=noticed_utc, reason=f"spot: {ENDED}")
