@@ -29,6 +29,7 @@ from perfkit.analysis.timeline import Panel, Series, Timeline
 from perfkit.logs.runlogs import SlotPlan
 from perfkit.model import Segment
 from perfkit.units import SI_PREFIXES, format_rate
+from perfkit.widgets import panel_legend
 
 LEFT_PX, RIGHT_PX = 58, 14
 PLAN_PX = (4, 20)  # top and bottom of the timetable's row
@@ -275,16 +276,18 @@ def _draw_panel(sheet: _Sheet, panel: Panel, place: tuple[int, int]) -> None:
         sheet.text(LEFT_PX - 7, height, f"{mark:,.6g}", theme.ink, ha="right")
     title = f"{panel.name} ({unit})" if unit else panel.name
     sheet.text(LEFT_PX, top - 10, title, theme.ink, ha="left", weight="bold")
-    right = float(view.right_px)
-    looks = zip(panel.series, _cycle(theme.lines), _cycle(_DASHES), strict=False)
-    for series, colour, dash in reversed(list(looks)):
+    looks = list(zip(panel.series, _cycle(theme.lines), _cycle(_DASHES), strict=False))
+    for series, colour, dash in reversed(looks):
         x_px, values = _polyline(series, view)
         sheet.line(x_px, bottom - values * per_px, colour, dash, 1.5)
-        if len(panel.series) > 1:
-            sheet.text(right, top - 10, series.name, theme.ink, ha="right")
-            right -= len(series.name) * 0.6 * _TEXT_PX + 6
-            sheet.line([right - 26, right], [top - 10, top - 10], colour, dash, 1.8)
-            right -= 40
+    names = [series.name for series in panel.series] if len(looks) > 1 else []
+    entries = panel_legend.place(
+        names, title, begin_px=LEFT_PX, end_px=view.right_px, size_px=_TEXT_PX
+    )
+    for entry, (series, colour, dash) in zip(entries, looks, strict=False):
+        sheet.text(entry.name_end, top - 10, series.name, theme.ink, ha="right")
+        ends = [entry.sample_begin, entry.sample_end]
+        sheet.line(ends, [top - 10, top - 10], colour, dash, 1.8)
 
 
 def _draw_grid(sheet: _Sheet, heights: Sequence[float], place: tuple[int, int]) -> None:
