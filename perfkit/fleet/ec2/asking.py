@@ -11,7 +11,7 @@ from perfkit.errors import LaunchError, LaunchRefusedError, LaunchUnknownError
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.describe import Instance
-from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.failures import ApiError, Failure, classify
 from perfkit.fleet.ec2.patience import Patience
 from perfkit.fleet.provider import LaunchRequest
 
@@ -77,7 +77,7 @@ def ask(
             if exc.kind is Failure.MISMATCH:  # it was done, by an earlier controller
                 break
             young = patience.clock() - begun_s < VISIBLE_WITHIN_S * patience.scale
-            if exc.kind not in SAME_AGAIN and not (young and _not_visible_yet(exc)):
+            if exc.kind not in SAME_AGAIN and not (young and not_visible_yet(exc.code)):
                 raise
     assert problem is not None
     if not may_be_done:
@@ -92,6 +92,9 @@ def ask(
 def once_visible(operation: str, call: Callable[[], object], patience: Patience) -> None:
     """Repeat a call on what was made a moment ago until EC2 knows that it is there.
 
+    Args:
+        call: Does no more when it is done twice.
+
     Raises:
         ApiError: another answer, or it is still not there.
     """
@@ -102,7 +105,7 @@ def once_visible(operation: str, call: Callable[[], object], patience: Patience)
                 call()
         except ApiError as exc:
             problem = exc
-            if exc.kind is not Failure.NOT_FOUND:
+            if exc.kind not in (Failure.NOT_FOUND, *SAME_AGAIN):
                 raise
         else:
             return
@@ -123,7 +126,7 @@ def refusal(request: LaunchRequest, exc: ApiError) -> LaunchError:
     return LaunchError(f"{exc} ({asked})")
 
 
-def _not_visible_yet(exc: ApiError) -> bool:
-    """What was made a moment ago; an image that is not there is not there."""
+def not_visible_yet(code: str) -> bool:
+    """It is about what was made a moment ago; an image that is not there is not there."""
     made = ("InvalidGroup", "InvalidKeyPair", "InvalidLaunchTemplate")
-    return exc.kind is Failure.NOT_FOUND and exc.code.startswith(made)
+    return classify(code) is Failure.NOT_FOUND and code.startswith(made)

@@ -133,10 +133,11 @@ def classify_all(codes: Iterable[str]) -> Failure:
     """What the errors of one fleet request mean together, one code a pool.
 
     A pool that was throttled has not been asked: while there is one, it is too early to say that
-    there is no capacity. A refusal comes before a quota, since no pool mends it.
+    there is no capacity. What is not found no pool has; any other refusal is one pool's.
     """
     kinds = {classify(code) for code in codes}
-    for kind in (Failure.THROTTLED, Failure.UNKNOWN, Failure.CAPACITY, Failure.QUOTA):
+    order = (Failure.THROTTLED, Failure.UNKNOWN, Failure.NOT_FOUND, Failure.CAPACITY, Failure.QUOTA)
+    for kind in order:
         if kind in kinds:
             return kind
     return Failure.REFUSED

@@ -20,10 +20,12 @@ from typing import Any
 
 from perfkit.fleet.ec2 import calls, describe, network, tags, userdata
 from perfkit.fleet.ec2.asking import (
+    SAME_AGAIN,
     VISIBLE_WITHIN_S,
     Means,
     ask,
     journalled,
+    not_visible_yet,
     once_visible,
     refusal,
 )
@@ -54,6 +56,7 @@ def fill(
     missing, made = list(names), _adopt(means, batch, role, names)
     missing = missing[len(made) :]
     problem = ""
+    begun_s = means.patience.clock()
     for attempt in means.patience.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
         if not missing:
             return made, ""
@@ -68,11 +71,13 @@ def fill(
         missing = missing[len(new) :]
         kind = classify_all(errors)
         problem = f"no room for {len(missing)} ({', '.join(sorted(set(errors))) or 'no reason'})"
-        if missing and kind is Failure.REFUSED and not made:
+        young = means.patience.clock() - begun_s < VISIBLE_WITHIN_S * means.patience.scale
+        if kind in SAME_AGAIN or (young and any(map(not_visible_yet, errors))):
+            continue
+        if missing and kind in (Failure.REFUSED, Failure.NOT_FOUND) and not made:
             code = errors[0] if errors else "no reason"
             raise refusal(batch.request, ApiError("CreateFleet", code, kind, problem))
-        if kind not in (Failure.THROTTLED, Failure.UNKNOWN):
-            break
+        break
     return made, problem if missing else ""
 
 

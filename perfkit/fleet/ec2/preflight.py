@@ -15,6 +15,7 @@ from perfkit.fleet.ec2.prices import DISK_GB, family
 from perfkit.model import Role
 
 QUOTA_CODES = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}  # vCPUs of standard instances
+DENIED = "UnauthorizedOperation"
 # The quotas above are theirs; dl, hpc, inf, mac and trn have their own.
 STANDARD_FAMILIES = frozenset("acdhimrtz")
 
@@ -191,10 +192,10 @@ def check_permission(region: Region, body: Mapping[str, Any]) -> None:
         with translated("RunInstances (dry run)"):
             region.reader.run_instances(**{**body, "DryRun": True})
     except ApiError as exc:
-        if exc.kind is not Failure.DRY_RUN:
-            raise ProviderError(
-                f"{exc}; perfkit's needs are in perfkit/fleet/ec2/policy.json"
-            ) from exc
+        if exc.kind is Failure.DRY_RUN:
+            return
+        remedy = "; perfkit's needs are in perfkit/fleet/ec2/policy.json"
+        raise ProviderError(f"{exc}{remedy if exc.code == DENIED else ''}") from exc
 
 
 def check_quota(region: Region, conf: Ec2Conf, wanted_vcpus: int) -> str:

@@ -58,6 +58,7 @@ def test_a_code_means_one_thing(code: str, status: int, kind: Failure) -> None:
         (["InsufficientInstanceCapacity"] * 3, Failure.CAPACITY),
         (["InsufficientInstanceCapacity", "RequestLimitExceeded"], Failure.THROTTLED),
         (["UnauthorizedOperation", "InsufficientInstanceCapacity"], Failure.CAPACITY),
+        (["InvalidGroup.NotFound", "InsufficientInstanceCapacity"], Failure.NOT_FOUND),
         (["VcpuLimitExceeded"], Failure.QUOTA),
         (["UnauthorizedOperation"], Failure.REFUSED),
         ([], Failure.REFUSED),

@@ -463,6 +463,32 @@ def test_a_fleet_with_a_throttled_pool_is_asked_again_for_what_is_missing(
     assert len(cloud.aws.alive()) == 5
 
 
+def test_a_fleet_that_does_not_see_the_new_group_yet_is_asked_for_again(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.write_conf(pools="mixed", address="private")
+    cloud.aws.fail("CreateFleet", fleet_errors("InvalidGroup.NotFound"), times=2)
+    made = cloud.provider(scale=0.1).launch(asked(run))
+    assert sorted(host.name for host in made) == list(CLIENTS)
+    assert len(cloud.aws.alive()) == 5
+
+
+def test_a_fleet_whose_image_is_not_there_is_asked_for_once(cloud: Cloud, run: ProviderRun) -> None:
+    cloud.write_conf(pools="mixed", address="private")
+    cloud.aws.fail("CreateFleet", fleet_errors("InvalidAMIID.NotFound"), times=9)
+    with pytest.raises(LaunchRefusedError, match="InvalidAMIID"):
+        cloud.provider().launch(asked(run))
+    assert len(cloud.aws.sent("CreateFleet")) == 1
+
+
+def test_a_name_that_is_throttled_is_given_later(cloud: Cloud, run: ProviderRun) -> None:
+    cloud.write_conf(pools="mixed", address="private")
+    throttled = error("RequestLimitExceeded", 503)  # more often than botocore asks by itself
+    cloud.aws.fail("CreateTags", throttled, times=6)
+    made = cloud.provider(scale=0.1).launch(asked(run))
+    assert sorted(host.name for host in made) == list(CLIENTS)
+
+
 def test_a_fleet_without_capacity_is_asked_for_once_and_the_shortfall_is_named(
     cloud: Cloud, run: ProviderRun
 ) -> None:
