@@ -10,9 +10,10 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,10 +30,11 @@ JUMP = "jump"
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ssh-rsa")  # best first
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_HOP = re.compile(
-    r"(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
+_HOP = re.compile(  # OpenSSH puts brackets around addresses
+    r"(?:(?P<user>[A-Za-z_][A-Za-z0-9._-]*)@)?\[?(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\]?"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
+_NOT_GIVEN = "perfkit.none"  # the user of a host for which ssh_config names none
 
 
 def _absolute(text: str) -> str:
@@ -47,6 +49,17 @@ def _ipv4(text: str) -> str:
     return text and str(IPv4Address(text))
 
 
+def _place(text: str) -> str:
+    """A name or an address: what has a colon is an IPv6 address, and no `host:port`."""
+    if ":" in text:
+        try:
+            IPv6Address(text)
+        except ValueError as exc:
+            raise ValueError("no name, no address; a port has a key of its own") from exc
+    return text
+
+
+PlaceText = Annotated[str, AfterValidator(_place)]
 AddressText = Annotated[str, AfterValidator(_ipv4)]
 PathText = Annotated[str, AfterValidator(_absolute)]
 
@@ -73,7 +86,7 @@ class HostConf(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["server", "client", "jump"]
-    address: str = Field(
+    address: PlaceText = Field(
         "",
         pattern=r"^([A-Za-z0-9:][A-Za-z0-9._:-]*)?$",
         description="an address, or a name of ~/.ssh/config; empty: the section's name",
@@ -82,7 +95,7 @@ class HostConf(BaseModel):
     user: str = Field("", pattern=r"^([A-Za-z_][A-Za-z0-9._-]*)?$")
     key_file: PathText = Field("", description="path of a private key, absolute or with ~/")
     port: int = Field(0, ge=0, le=65_535)
-    jump: str = Field("", description="name of a section with role = jump")
+    jump: str = Field("", description="name of another section")
     host_key: str = Field(
         "",
         pattern=rf"^(({'|'.join(KEY_TYPES)}) [A-Za-z0-9+/]+=*)?$",
@@ -176,6 +189,15 @@ def _check(found: HostList) -> None:
             raise ConfigError(
                 FILE, "role", role.value, "no section has it", "a run has a server and clients"
             )
+    for server in found.of_role(Role.SERVER):
+        if ":" in (server.traffic_address or server.address):
+            raise ConfigError(
+                f"{FILE} [{server.name}]",
+                "address",
+                server.address,
+                "tests and tunnels take IPv4",
+                "give its IPv4 address as traffic_address; SSH may go on taking this one",
+            )
     seen: dict[tuple[str, int], str] = {}
     for machine in found.places:
         other = seen.setdefault((machine.address, machine.port), machine.name)
@@ -201,14 +223,18 @@ class _Reader:
         self._ssh_config = common.ssh_config if has_file else "none"
         self._defaults = self._options("none.invalid", "none") if has_file else {}
 
-    def machine(self, name: str) -> Machine:
-        """The machine of a section."""
+    def machine(self, name: str, *, before: str = "") -> Machine:
+        """The machine of a section.
+
+        Args:
+            before: The machine that it is the jump host of.
+        """
         given = self._confs[name]
         role = None if given.role == JUMP else Role(given.role)
-        found = self._looked_up(name, given.address or name, role=role)
+        found = self._looked_up(name, given.address or name, role=role, before=before)
         hop = found.jump
         if given.jump:
-            hop = self._jump(name, given.jump)
+            hop = self._jump(name, given.jump, before=before)
         return replace(
             found,
             user=given.user or found.user,
@@ -219,35 +245,27 @@ class _Reader:
             traffic_address=given.traffic_address,
         )
 
-    def _jump(self, name: str, wanted: str) -> Machine:
-        known = [name for name, other in self._confs.items() if other.role == JUMP]
-        if wanted not in known:
+    def _jump(self, name: str, wanted: str, *, before: str) -> Machine:
+        _require_single(before, name, wanted)
+        others = {other: given for other, given in self._confs.items() if other != name}
+        jumps = [other for other, given in others.items() if given.role == JUMP]
+        if wanted not in others:
             raise ConfigError(
                 f"{FILE} [{name}]",
                 "jump",
                 wanted,
-                "no section with role = jump",
-                did_you_mean(wanted, known) if known else f"add [{wanted}] with role = jump",
+                "no other section is called so",
+                did_you_mean(wanted, jumps) if jumps else f"add [{wanted}] with role = jump",
             )
-        return self._single(name, self.machine(wanted))
+        return self.machine(wanted, before=name)
 
-    def _single(self, name: str, hop: Machine) -> Machine:
-        if hop.jump is not None:
-            raise ConfigError(
-                f"{FILE} [{name}]",
-                "jump",
-                f"{hop.jump.name},{hop.name}",
-                "one jump host on the way is supported",
-                "name one that reaches the host directly",
-            )
-        return hop
-
-    def _looked_up(self, name: str, alias: str, *, role: Role | None) -> Machine:
+    def _looked_up(self, name: str, alias: str, *, role: Role | None, before: str) -> Machine:
         """What ssh_config, ssh.conf and known_hosts say of a machine."""
         options = {} if self._ssh_config == "none" else self._options(alias, self._ssh_config)
         own = {key: value for key, value in options.items() if value != self._defaults.get(key)}
         address = own.get("hostname", [alias])[0]
         port = int(own.get("port", ["22"])[0])
+        pinned = (own["hostkeyalias"][0], 22) if "hostkeyalias" in own else (address, port)
         keys = [Path(path).expanduser() for path in own.get("identityfile", [])]
         key_file = next((str(path) for path in keys if path.is_file()), self._ssh.key_file)
         return Machine(
@@ -257,11 +275,11 @@ class _Reader:
             port=port,
             user=own.get("user", [self._ssh.user])[0],
             key_file=_absolute(key_file),
-            host_key=find_known_key(self._common.known_hosts, address, port),
-            jump=self._hop(name, own),
+            host_key=find_known_key(self._common.known_hosts, *pinned),
+            jump=self._hop(name, own, before=before),
         )
 
-    def _hop(self, name: str, own: Mapping[str, list[str]]) -> Machine | None:
+    def _hop(self, name: str, own: Mapping[str, list[str]], *, before: str) -> Machine | None:
         """The ProxyJump of ssh_config: a section of ours, or another name there."""
         source = f"{self._common.ssh_config}, for {FILE} [{name}]"
         if own.get("proxycommand", ["none"]) != ["none"]:
@@ -275,30 +293,53 @@ class _Reader:
         parts = _HOP.fullmatch(written)
         if parts is None:
             raise ConfigError(source, "ProxyJump", written, "not one host", "name one jump host")
-        if parts["name"] in self._confs:
-            return self._jump(name, parts["name"])
-        hop = self._single(name, self._looked_up(parts["name"], parts["name"], role=None))
+        wanted = parts["name"]
+        known = [key for key, given in self._confs.items() if wanted in (key, given.address)]
+        if known:
+            return self._jump(name, known[0], before=before)
+        _require_single(before, name, wanted)
+        hop = self._looked_up(wanted, wanted, role=None, before=name)
         port = int(parts["port"] or hop.port)
         pin = find_known_key(self._common.known_hosts, hop.address, port)
         return replace(hop, user=parts["user"] or hop.user, port=port, host_key=pin)
 
     def _options(self, alias: str, ssh_config: str) -> dict[str, list[str]]:
-        """What OpenSSH makes of a name: option in lower case -> its values."""
-        argv = ["ssh", "-G", "-F", ssh_config, "--", alias]
-        done = _run(argv)
+        """What OpenSSH makes of a name: option in lower case -> its values.
+
+        The first value of an option counts, so a user that comes last is one that nobody gave; left
+        to itself, `ssh -G` shows the one who runs it.
+        """
+        source = f"{FILE} [{COMMON}]"
+        with tempfile.NamedTemporaryFile(prefix="perfkit-ssh_config-") as file:
+            try:
+                file.write(b"" if ssh_config == "none" else Path(ssh_config).read_bytes())
+            except OSError as exc:
+                problem = exc.strerror or str(exc)
+                raise ConfigError(source, "ssh_config", ssh_config, problem, "mend it") from exc
+            file.write(f"\nMatch all\n  User {_NOT_GIVEN}\n".encode())
+            file.flush()
+            done = _run(["ssh", "-G", "-F", file.name, "--", alias])
         if done.returncode != 0:
-            raise ConfigError(
-                f"{FILE} [{COMMON}]",
-                "ssh_config",
-                ssh_config,
-                done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "not readable",
-                "mend it, or name another file",
-            )
+            said = (done.stderr.strip() or "not readable").splitlines()[-1]
+            problem = said.replace(file.name, ssh_config)
+            remedy = "mend it, or name another file"
+            raise ConfigError(source, "ssh_config", ssh_config, problem, remedy)
         options: dict[str, list[str]] = {}
         for line in done.stdout.splitlines():
             key, _, value = line.partition(" ")
             options.setdefault(key, []).append(value)
         return options
+
+
+def _require_single(before: str, name: str, wanted: str) -> None:
+    if before:
+        raise ConfigError(
+            f"{FILE} [{before}]",
+            "jump",
+            f"{wanted},{name}",
+            "one jump host on the way is supported",
+            "name one that reaches the host directly",
+        )
 
 
 def find_known_key(known_hosts: str, address: str, port: int) -> str:

@@ -62,7 +62,7 @@ def names_to_ask(config_dir: Path, names: tuple[str, ...] = ()) -> list[str]:
         if name not in known:
             raise ConfigError(FILE, "section", name, "no such machine", did_you_mean(name, known))
     wanted = [p for p in places if p.name in names or (not names and not p.host_key)]
-    return [place.name for place in sorted(wanted, key=lambda p: p.role is not None)]
+    return [place.name for place in sorted(wanted, key=lambda place: place.jump is not None)]
 
 
 def fetch(config_dir: Path, name: str) -> ShownKey:

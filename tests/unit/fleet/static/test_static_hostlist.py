@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import subprocess
 from pathlib import Path
@@ -70,6 +72,23 @@ def test_a_jump_host_comes_from_a_section_or_from_proxyjump(tmp_path: Path) -> N
     assert [place.name for place in from_ssh.places] == ["bastion", "a", "b"]
 
 
+@pytest.mark.parametrize("written", ["jump = a\n", "ProxyJump a", "ProxyJump 192.0.2.1"])
+def test_the_server_or_an_address_may_be_the_way(tmp_path: Path, written: str) -> None:
+    ours, theirs = (written, "") if "=" in written else ("", f"Host b\n {written}\n")
+    found = load(tmp_path, PAIR + ours, theirs)
+    assert found.machines[1].jump == found.machines[0]
+    other = load(tmp_path, PAIR, "Host b\n ProxyJump 192.0.2.9\n").machines[1].jump
+    assert other is not None
+    assert (other.name, other.address) == ("192.0.2.9", "192.0.2.9")
+
+
+def test_a_user_that_ssh_config_names_counts_also_if_it_is_the_one_here(tmp_path: Path) -> None:
+    (tmp_path / "ssh.conf").write_text("[ssh]\nuser = admin\n")
+    me = pwd.getpwuid(os.getuid()).pw_name
+    found = load(tmp_path, PAIR, f"Host b\n User {me}\n")
+    assert [machine.user for machine in found.machines] == ["admin", me]
+
+
 def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
     known = tmp_path / "known_hosts"
     known.write_text(f"192.0.2.1 {KEY}\n")
@@ -77,6 +96,10 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
     assert load(tmp_path, PAIR).machines[0].host_key == ""
     common = f"[static]\nssh_config = /dev/null\nknown_hosts = {known}\n"
     assert [m.host_key for m in load(tmp_path, common + PAIR).machines] == [KEY, ""]
+    alias = tmp_path / "alias"
+    alias.write_text("Host b\n Port 2222\n HostKeyAlias 192.0.2.1\n")
+    found = load(tmp_path, common.replace("/dev/null", str(alias)) + PAIR)
+    assert [machine.host_key for machine in found.machines] == [KEY, KEY]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +113,11 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         (PAIR + "key_file = id\n", "", "absolute path"),
         (PAIR + "key_file = /keys/%h\n", "", "absolute path"),
         (PAIR + "address = -oProxyCommand=reboot\n", "", "address = '-oProxyCommand=reboot'"),
-        (PAIR + "traffic_address = 10.0.0.256\n", "", r"\[b\]: traffic_address = '10.0.0.256'.*256"),
+        (
+            PAIR + "traffic_address = 10.0.0.256\n",
+            "",
+            r"\[b\]: traffic_address = '10.0.0.256'.*256",
+        ),
         (PAIR + "user = $(reboot)\n", "", "user"),
         ("[a b]\nrole = server\n", "", "not a host's name"),
         ("[static]\nworkdir = /\n" + PAIR, "", "workdir = '/'"),
@@ -99,6 +126,11 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         (PAIR, "Host b\n ProxyJump one,two\n", "not one host"),
         (PAIR, "Host b\n ProxyCommand nc %h %p\n", "ProxyJump"),
         (PAIR, "Host b\n ProxyJump x\nHost x\n ProxyJump y\n", "one jump host on the way"),
+        (PAIR, "Host b\n ProxyJump x\nHost x\n ProxyJump y\nHost y\n ProxyJump x\n", "one jump"),
+        (PAIR + "jump = g\n[g]\nrole = jump\njump = h\n[h]\nrole = jump\njump = g\n", "", "'h,g'"),
+        (PAIR + "jump = b\n", "", "no other section"),
+        (PAIR + "address = 192.0.2.2:2222\n", "", "a port has a key of its own"),
+        (PAIR.replace("192.0.2.1", "2001:db8::1"), "", "give its IPv4 address as traffic_address"),
         (PAIR, "Host b\n Wrong yes\n", "ssh_config"),
     ],
 )
