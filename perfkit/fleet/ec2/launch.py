@@ -140,7 +140,9 @@ class Launcher:
                 new = self._send(batch, call)
             except ApiError as exc:
                 if exc.kind is Failure.CAPACITY:
-                    problems.append(f"{pool}: {exc.code}")
+                    # Why a type is not supported only the message says; of capacity there is no more.
+                    said = exc if exc.code.startswith("Unsupported") else exc.code
+                    problems.append(f"{pool}: {said}")
                     self.rest.begin(pool)
                     continue
                 problems.append(f"{pool}: {exc}")

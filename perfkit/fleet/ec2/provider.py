@@ -351,7 +351,7 @@ class Ec2Provider:
         )
 
     def _dry_body(self, terrain: Terrain) -> dict[str, object]:
-        """A launch as a run's would be, in the default group: group and key are made later.
+        """A launch as a run's would be; group and key only if they are not to be made later.
 
         Its user data is as long as a run's, with a key that nobody has.
         """
@@ -373,6 +373,8 @@ class Ec2Provider:
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {"HttpTokens": "required"},
             "UserData": user_data,
+            **({"SecurityGroupIds": [chosen.group]} if chosen.group else {}),
+            **({"KeyName": chosen.key} if chosen.key else {}),
             "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(chosen)),
             **calls.market(chosen),
         }

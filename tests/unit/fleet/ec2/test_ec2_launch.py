@@ -242,6 +242,13 @@ def test_no_capacity_anywhere_is_an_error_that_names_the_pools(
     assert len(cloud.aws.sent("RunInstances")) == 1
 
 
+def test_why_a_type_is_not_supported_is_said(cloud: Cloud, run: ProviderRun) -> None:
+    why = error("UnsupportedOperation", message="the image wants an instance type with ENA")
+    cloud.aws.fail("RunInstances", why)
+    with pytest.raises(LaunchError, match="with ENA"):
+        cloud.provider().launch(asked(run))
+
+
 def test_hosts_that_are_listed_late_are_waited_for(cloud: Cloud, run: ProviderRun) -> None:
     cloud.aws.lag_s = 0.4
     made = cloud.provider(scale=0.1).launch(asked(run))

@@ -137,9 +137,12 @@ def test_the_controllers_address_is_asked_for_where_it_is_not_said(
 def test_a_named_group_has_its_own_rules_and_nobody_is_asked_for_an_address(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cloud.write_conf(controller="", address="private", group="sg-0123456789abcdef0")
+    group, key = "sg-0123456789abcdef0", "mine"
+    cloud.write_conf(controller="", address="private", group=group, key=key)
     monkeypatch.setattr(network, "ADDRESS_SERVICE", f"{cloud.aws.url}/nowhere")
     cloud.provider().preflight(2)
+    (dry,) = [r for r in cloud.aws.requests if r.action == "RunInstances"]
+    assert (dry.params["SecurityGroupId.1"], dry.params["KeyName"]) == (group, key)
 
 
 def test_the_quota_of_standard_families_is_not_asked_for_those_that_begin_alike(
