@@ -69,6 +69,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def format_count(count: float, noun: str) -> str:
+    """A number of things in words: `1 host`, `0 hosts`."""
+    return f"{count:.0f} {noun}{'' if count == 1 else 's'}"
+
+
 def _scaled(value: float, unit: str, prefixes: dict[str, int], infix: str = "") -> str:
     if not math.isfinite(value):
         return "n/a"

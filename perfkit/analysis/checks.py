@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis import otherload
 from perfkit.analysis.reduction import COARSEST_S
 from perfkit.logs.runlogs import Finding, RunLogs
 from perfkit.model import Segment
+from perfkit.units import format_count
 
 # Headers of Ethernet, IP, TCP and the tunnel explain up to 1.15 (0.99: counters are not read at the
 # same instant). More than 1.25 needs another reason; below 0.99 something was not counted.
@@ -53,6 +55,7 @@ def findings_of(
     for row in tests.to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         found += [*_doubts(named), *_contradictions(named)]
+    found += otherload.findings(logs, outcomes)
     for host, clock in logs.clocks.items():
         moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)
         if moved > CLOCK_DRIFT_S:
@@ -125,9 +128,9 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
         texts.append(f"a client started {figure('late_max_s'):.1f} s late")
     if figure("clients_unsure") > 0:
         texts.append(
-            f"{figure('clients_unsure'):.0f} clients: when their traffic began is known only within "
-            f"{figure('placement_bound_s'):.2f} s at worst, more than {UNSURE_SHARE:.0%} of the window, "
-            "and their goodput in it no better; a longer test is less sensitive"
+            f"when the traffic of {format_count(figure('clients_unsure'), 'client')} began is known only "
+            f"within {figure('placement_bound_s'):.2f} s at worst, more than {UNSURE_SHARE:.0%} of the "
+            "window, and such a client's goodput in it no better; a longer test is less sensitive"
         )
     if part_time := str(row.get("clients_part_time") or ""):
         texts.append(
@@ -137,8 +140,9 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
         )
     if figure("clients_starved") > 0:
         texts.append(
-            f"{figure('clients_starved'):.0f} clients moved nothing in the steady window, or less than 1 % "
-            "of the median client: starved, or connected late; they are in the means and Jain's index"
+            f"{format_count(figure('clients_starved'), 'client')} moved nothing in the steady window, or "
+            "less than 1 % of the median client: starved, or connected late; that is in the means and "
+            "Jain's index"
         )
     return [Finding(str(row["slot"]), text) for text in texts]
 

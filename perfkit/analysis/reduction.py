@@ -21,7 +21,7 @@ QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 LEAST_CLIENTS = {"p5": 20, "p25": 4, "median": 1, "p75": 4, "p95": 20}
 QUANTILES_METHOD = (
     "Quantiles interpolate linearly between order statistics (type 7); p5 and p95 from 20 clients "
-    "on, p25 and p75 from 4; min and max say where fewer of them end"
+    "on, p25 and p75 from 4"
 )
 COARSEST_S = 1.5  # intervals of this length and less show how a rate changed from second to second
 

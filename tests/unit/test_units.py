@@ -72,3 +72,8 @@ def test_conversions_are_the_factors_of_their_names() -> None:
     assert units.bits_to_gbit(2e9) == 2
     assert units.minutes_to_s(1.5) == 90
     assert units.s_to_ms(0.25) == 250
+
+
+def test_one_of_a_thing_is_not_several() -> None:
+    said = [units.format_count(count, "host") for count in (0, 1, 2.0)]
+    assert said == ["0 hosts", "1 host", "2 hosts"]
