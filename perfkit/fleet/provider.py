@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from perfkit.errors import ConfigError, LaunchError, did_you_mean
 from perfkit.model import Host, Role
+from perfkit.units import format_count
 
 ENTRY_POINT_GROUP = "perfkit.providers"
 
@@ -154,8 +155,7 @@ class ReleaseReport:
 
     def summary(self, *, of: str = "") -> str:
         """What has gone, in words: `3 hosts of x; also keeper (pid 7)`."""
-        count = len(self.released)
-        hosts = f"{count} {'host' if count == 1 else 'hosts'}{of and f' of {of}'}"
+        hosts = f"{format_count(len(self.released), 'host')}{of and f' of {of}'}"
         if not self.besides:
             return hosts
         more = f" and {len(self.besides) - _NAMED} more" if len(self.besides) > _NAMED else ""

@@ -21,6 +21,7 @@ from perfkit.errors import JournalError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.provider import ListedHost, Provider, ReleaseReport, RenewableProvider
 from perfkit.runs import Run
+from perfkit.units import format_count
 
 MAX_ROUNDS = 20
 
@@ -47,7 +48,7 @@ class FoundFleet:
             return f"{self.run_id}: no hosts at {self.provider}, but {', '.join(self.residue)}"
         until = max(host.expires_utc for host in self.hosts)
         return (
-            f"{self.run_id}: {len(self.hosts)} hosts at {self.provider}, owner "
+            f"{self.run_id}: {format_count(len(self.hosts), 'host')} at {self.provider}, owner "
             f"{self.hosts[0].owner}, end by themselves at {until:%Y-%m-%d %H:%M:%S} UTC"
         )
 

@@ -21,7 +21,7 @@ from perfkit.logs.anchor import METHOD as ANCHOR_METHOD
 from perfkit.logs.runlogs import Finding, RunLogs
 from perfkit.report import columns
 from perfkit.report.tables import Column, ReportTable
-from perfkit.units import MS_PER_S, format_duration
+from perfkit.units import MS_PER_S, format_count, format_duration
 
 SHARED_CPU = (
     "The hosts of this run share one machine, so CPU and its cores are the machine's own: server, "
@@ -280,7 +280,7 @@ def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
         rows.append({**row, "log": f"raw/{log}" if log in printed else known})
     unread = int(uncounted["unread"].sum())
     failed = len(rows) - unread
-    caption = f"{failed} failures." if failed else "No client failed."
+    caption = f"{format_count(failed, 'failure')}." if failed else "No client failed."
     if unread:
         caption += f" In {unread} cases the test was done, but no reader understands its logs."
     return ReportTable.from_records(

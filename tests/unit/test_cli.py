@@ -120,7 +120,7 @@ def test_status_lists_what_is_running(provider: MemoryProvider, tmp_path: Path) 
     provider.put("run-a", "server")
     result = perfkit("status", "--runs-dir", str(tmp_path))
     assert result.exit_code == 0
-    assert "run-a: 1 hosts at memory" in result.output
+    assert "run-a: 1 host at memory" in result.output
 
 
 @pytest.mark.parametrize(("state", "status"), [(State.LIMITED, 0), (State.MISSING, 1)])

@@ -52,7 +52,7 @@ def test_reap_without_yes_only_says_what_it_would_do(
 ) -> None:
     provider.put("run-a", "server")
     text = str(upkeep.reap(runs_dir=str(tmp_path)))
-    assert "would end run-a: 1 hosts" in text
+    assert "would end run-a: 1 host at" in text
     assert "add --yes" in text
     assert len(provider.hosts()) == 1
 
@@ -184,7 +184,7 @@ def test_status_of_a_run_whose_journal_is_damaged_still_lists_the_fleets(
     run.journal_path.write_bytes(b"00000000 {}\nmore\n")
     provider.put(run.id, "server")
     text = str(upkeep.status(runs_dir=str(tmp_path)))
-    assert "1 hosts at memory" in text
+    assert "1 host at memory" in text
     assert "damaged" in text
 
 

@@ -86,7 +86,7 @@ def test_the_report_says_of_such_a_test_that_its_logs_are_not_understood_not_tha
     assert "Not understood" in report.tables["tests"].to_text()
     assert str(report.tables["failures"].rows).count("no log of the test is understood") == 3
     assert report.tables["failures"].caption.startswith(
-        "1 failures. In 3 cases the test was done, but no reader understands its logs."
+        "1 failure. In 3 cases the test was done, but no reader understands its logs."
     )
     assert report.tables["hosts"].caption.startswith("5 hosts; 1 failed in at least one test.")
     # The end of the run says the same: three did it.
