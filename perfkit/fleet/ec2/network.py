@@ -112,6 +112,13 @@ def ensure_group(
     return group_id
 
 
+def admit(region: Region, conf: Ec2Conf, run_id: str, patience: Patience) -> None:
+    """Let in the address that the controller has now, in the group that was made for a run."""
+    controller = find_controller(conf)
+    if not conf.group and (group_id := _find_group(region, run_id)):
+        _allow(region, group_id, controller, patience)
+
+
 def _find_group(region: Region, run_id: str) -> str | None:
     filters = tag_filter(managed=["1"], run=[run_id])
     found = region.pages("DescribeSecurityGroups", "SecurityGroups", Filters=filters)

@@ -14,6 +14,7 @@ hosts than a run may have would take is in the package's docstring.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import threading
 from collections.abc import Iterator, Sequence
@@ -259,13 +260,20 @@ class Ec2Provider:
     def renew(self, run_id: str, expires_utc: datetime) -> str:
         """Move the expiry in the tags of all that a run has; returns the hosts' own script.
 
+        Side effects: the address that we come from now may log in, if it is another one than at the
+        launch; or the script would reach no host.
+
         Raises:
             ProviderError: the run has no host here.
         """
         there = [i for i in self._instances(run_id) if not i.is_ending]
         if not there:
             raise ProviderError(f"run {run_id} has no hosts at EC2 that could be renewed")
-        return renewal.renew(self.regions, run_id, there, expires_utc)
+        script = renewal.renew(self.regions, run_id, there, expires_utc)
+        with contextlib.suppress(ProviderError):  # the logins will tell whether we are let in
+            for region in self.regions:
+                network.admit(region, self.conf, run_id, self._patience)
+        return script
 
     def interruptions(self, run_id: str) -> Sequence[Interruption]:
         """Spot hosts of the run that EC2 takes back."""

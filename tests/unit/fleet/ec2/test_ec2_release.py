@@ -9,7 +9,7 @@ from typing import Any, cast
 import boto3
 import pytest
 from aws_shim import REGION, error
-from ec2_cloud import Cloud
+from ec2_cloud import CONTROLLER, Cloud
 
 from perfkit.errors import ProviderError, ReleaseError
 from perfkit.fleet.ec2 import release, tags, userdata
@@ -261,6 +261,19 @@ def test_a_renewal_moves_every_tag_and_says_how_to_move_a_hosts_timer(
     assert provider.expiry("nobody") is None
     with pytest.raises(ProviderError, match="no hosts"):
         provider.renew("nobody", later)
+
+
+def test_a_renewal_lets_in_the_address_that_the_controller_has_now(
+    cloud: Cloud, run: ProviderRun
+) -> None:
+    cloud.provider().launch(run.request("server"))
+    cloud.write_conf(controller="198.51.100.9")
+    cloud.provider().renew(run.run_id, datetime.now(UTC) + timedelta(hours=5))
+    (group,) = ec2(cloud).describe_security_groups(
+        Filters=[{"Name": "tag:perfkit:run", "Values": [run.run_id]}]
+    )["SecurityGroups"]
+    (ssh,) = [rule for rule in group["IpPermissions"] if rule.get("FromPort") == 22]
+    assert [r["CidrIp"] for r in ssh["IpRanges"]] == [CONTROLLER, "198.51.100.9/32"]
 
 
 def test_a_spot_notice_names_the_host_and_its_moment(cloud: Cloud, run: ProviderRun) -> None:
