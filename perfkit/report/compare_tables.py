@@ -99,7 +99,8 @@ def _verdicts(comparison: Comparison) -> ReportTable:
     caption = (
         f"{_against(first, others)}. {compare.METHOD}; {alarms}. Change: in percent of {first.label}, "
         f"its 95 % interval by Fieller, for {first.label} is uncertain too; cut at -100 %, as no "
-        f"figure is below zero, and n/a where {first.label} cannot be told from zero. Better is more goodput, a fairer share, and less of "
+        f"figure is below zero, and n/a where {first.label} cannot be told from zero (the table of figures "
+        "in base units has the interval of the difference itself). Better is more goodput, a fairer share, and less of "
         "everything else. Clients: those that count, all runs of a side together. No evidence is "
         "not equality: the interval says what may be hidden."
     )
