@@ -198,34 +198,41 @@ def check_permission(region: Region, body: Mapping[str, Any]) -> None:
         raise ProviderError(f"{exc}{remedy if exc.code == DENIED else ''}") from exc
 
 
-def check_quota(region: Region, conf: Ec2Conf, wanted_vcpus: int) -> str:
+def check_quota(region: Region, conf: Ec2Conf, wanted: tuple[int, int]) -> str:
     """Compare with the account's quota, where it can be asked; returns what was found, in words.
 
+    Args:
+        wanted: The fewest and the most vCPUs that the run may come to have.
+
     Raises:
-        ProviderError: more vCPUs than the account may have at all.
+        ProviderError: even the fewest are more than the account may have at all.
     """
+    fewest, most = wanted
+    vcpus = f"{most} vCPUs" if fewest == most else f"{fewest} to {most} vCPUs"
     if not {family(kind) for kind in (*conf.types, *conf.server_types)} <= STANDARD_FAMILIES:
-        return f"{wanted_vcpus} vCPUs; the quota of these families was not asked for"
+        return f"{vcpus}; the quota of these families was not asked for"
     try:
         quota = region.quota(QUOTA_CODES[conf.market])
     except ApiError as exc:
-        return f"{wanted_vcpus} vCPUs; the quota could not be asked for ({exc.code})"
-    if wanted_vcpus > quota:
+        return f"{vcpus}; the quota could not be asked for ({exc.code})"
+    if fewest > quota:
         raise ProviderError(
-            f"{wanted_vcpus} vCPUs wanted, the account may have {quota:.0f} ({conf.market}) in "
+            f"{fewest} vCPUs wanted, the account may have {quota:.0f} ({conf.market}) in "
             f"{region.name}; ask for fewer hosts or smaller types, or have the quota raised: "
             "https://console.aws.amazon.com/servicequotas/"
         )
-    return f"{wanted_vcpus} vCPUs of a quota of {quota:.0f}"
+    short = ", too few for the largest types" if most > quota else ""
+    return f"{vcpus} of a quota of {quota:.0f}{short}"
 
 
-def wanted_vcpus(terrain: Terrain, n_hosts: int) -> int:
-    """VCPUs of a run with one server, if each role gets the largest type of its ladder."""
-    most = {
-        role: max(terrain.vcpus[pool.type] for pool in pools)
-        for role, pools in terrain.ladder.items()
+def wanted_vcpus(terrain: Terrain, n_hosts: int) -> tuple[int, int]:
+    """Fewest and most vCPUs of a run with one server: of the ladders' smallest or largest types."""
+    sizes = {
+        role: [terrain.vcpus[pool.type] for pool in pools] for role, pools in terrain.ladder.items()
     }
-    return most[Role.SERVER] + (n_hosts - 1) * most[Role.CLIENT]
+    server, client = sizes[Role.SERVER], sizes[Role.CLIENT]
+    n_clients = n_hosts - 1
+    return min(server) + n_clients * min(client), max(server) + n_clients * max(client)
 
 
 def _wrong(key: str, value: str, problem: str, remedy: str) -> ConfigError:

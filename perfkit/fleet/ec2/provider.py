@@ -135,8 +135,8 @@ class Ec2Provider:
         region.identity()
         network.find_controller(self.conf)
         terrain = self._survey()
-        vcpus = preflight.wanted_vcpus(terrain, n_hosts)
-        self._quota = preflight.check_quota(region, self.conf, vcpus)
+        wanted = preflight.wanted_vcpus(terrain, n_hosts)
+        self._quota = preflight.check_quota(region, self.conf, wanted)
         preflight.check_permission(region, self._dry_body(terrain))
 
     def estimate(self, n_hosts: int, life_s: float) -> Estimate:

@@ -12,6 +12,7 @@ from moto.ec2.models.amis import Ami
 
 from perfkit.errors import ConfigError, ProviderError
 from perfkit.fleet.ec2 import network, userdata
+from perfkit.fleet.ec2.client import Region
 from perfkit.model import Role
 from perfkit.testing.provider_runs import ProviderRun
 
@@ -152,6 +153,19 @@ def test_the_quota_of_standard_families_is_not_asked_for_those_that_begin_alike(
     provider = cloud.provider()
     provider.preflight(2)
     assert "the quota of these families was not asked for" in provider.estimate(2, 60).lines[-1]
+
+
+def test_a_quota_refuses_only_what_no_type_of_the_ladder_fits_into(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.write_conf(types="c5.large, c5.4xlarge")
+    monkeypatch.setattr(Region, "quota", lambda *_: 64.0)
+    provider = cloud.provider()
+    provider.preflight(20)
+    found = "40 to 320 vCPUs of a quota of 64, too few for the largest types"
+    assert provider.estimate(20, 60).lines[-1] == found
+    with pytest.raises(ProviderError, match="66 vCPUs wanted, the account may have 64"):
+        provider.preflight(33)
 
 
 def test_every_disk_of_the_image_goes_with_its_host_and_is_reckoned(
