@@ -25,6 +25,7 @@ from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
 _ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs
+_WORDS = ("side", "protocol", "ways", "chosen_by", "clients_part_time")  # figures that are text
 STARVED_SHARE = 0.01  # of the median client's goodput
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
@@ -80,7 +81,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         segment = windows.get(slot.name)
         row = _outline(logs, slot, own) | {"proposal": proposed.get(slot.name, "")}
         if segment is None or segment.steady is None:
-            row |= {"window_s": np.nan, "side": ""}
+            row |= {"window_s": np.nan, **dict.fromkeys(_WORDS, "")}
             clients = own.assign(goodput_bps=np.nan, share=np.nan, retransmits=np.nan)
         else:
             prepared = prepare(logs, slot, own)

@@ -96,6 +96,19 @@ def test_the_report_says_of_such_a_test_that_its_logs_are_not_understood_not_tha
         phases.conclude(cast("Session", session), report)
 
 
+def test_a_test_without_figures_beside_one_that_has_them_says_nothing_of_nan(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=2, tests=["ping", "direct-tcp"])
+    for log in run.raw_dir.glob("*/01-ping*.log"):
+        log.unlink() if log.parent.name == "server" else log.write_text("64 bytes from 198.18.0.1")
+    report = phases.report(run)
+    assert report.summary.tests["clients_failed"].tolist() == [0, 0]
+    assert [line for line in report.warnings if "nan" in line] == []
+    tables = (run.report_dir / f"{name}.md" for name in ("tests", "windows", "clients", "server"))
+    assert [path.name for path in tables if "nan" in path.read_text()] == []
+
+
 def test_a_silent_receiver_is_a_failure_where_a_log_of_the_test_is_understood(
     tmp_path: Path,
 ) -> None:
