@@ -380,6 +380,12 @@ class Link:
         Call it, and use what it returns, inside `translated`.
         """
         if self._sftp is None:
-            channel = self.start(lambda it: it.invoke_subsystem("sftp"))
+            try:
+                channel = self.start(lambda it: it.invoke_subsystem("sftp"))
+            except paramiko.SSHException as exc:
+                if not self.is_open or isinstance(exc, paramiko.ChannelException):
+                    raise
+                problem = "its SSH server has no SFTP: give its sshd_config a Subsystem sftp"
+                raise TransferError(self.host.name, problem) from exc
             self._sftp = paramiko.SFTPClient(channel)
         return self._sftp

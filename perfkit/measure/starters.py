@@ -145,7 +145,7 @@ class CronStarter:
 command -v crontab >/dev/null || echo 'no crontab command: install cron'
 found=
 for pid_file in /run/crond.pid /var/run/crond.pid /run/cron.pid; do
-    read -r pid <"$pid_file" && kill -0 "$pid" && found=yes
+    read -r pid <"$pid_file" && grep -q cron "/proc/$pid/comm" && found=yes
 done 2>/dev/null
 [ -n "$found" ] || echo 'no cron daemon runs: start cron'
 [ "$(env -u TZ date +%z)" = +0000 ] || echo 'its local time is not UTC, which cron goes by: \

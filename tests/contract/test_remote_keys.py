@@ -1,4 +1,4 @@
-"""A host's own key, a key that the agent holds, and the way through a jump host."""
+"""A host's own key, a key that the agent holds, the way through a jump host; a host without SFTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from local_sshd import LocalSshd, make_access
 
 from perfkit.configure.remote import Access, Remote, RemotePool
-from perfkit.errors import UnreachableError
+from perfkit.errors import TransferError, UnreachableError
 from perfkit.model import Jump
 from perfkit.sshkeys import make_ssh_key
 from perfkit.testing.provider_runs import wait_until
@@ -44,6 +44,18 @@ def test_a_host_gets_its_own_key_and_not_the_runs(sshd: LocalSshd, access: Acces
         assert remote.run(["echo", "in"]).stdout == "in\n"
     with pytest.raises(UnreachableError, match="refused"):
         Remote(replace(sshd.host, key_file=""), access).open()
+
+
+def test_a_host_without_sftp_is_told_what_to_give_it(tmp_path: Path) -> None:
+    key = make_ssh_key()
+    bare = LocalSshd(tmp_path, key, Subsystem="other internal-sftp").start()
+    try:
+        with Remote(bare.host, make_access(tmp_path, key, bare.host)) as remote:
+            with pytest.raises(TransferError, match="no SFTP: give its sshd_config a Subsystem"):
+                remote.put(b"text", f"{tmp_path}/file")
+            assert remote.run(["echo", "in"]).stdout == "in\n"
+    finally:
+        bare.stop()
 
 
 def test_a_key_with_a_passphrase_is_used_through_the_agent_or_refused_with_the_remedy(

@@ -23,8 +23,10 @@ from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import LaunchError, ProviderError, UnreachableError
 from perfkit.fleet.static.provider import StaticProvider
 from perfkit.journal import read
+from perfkit.measure.starters import get_starter
 from perfkit.model import Host
 from perfkit.runs import list_runs
+from perfkit.settings import CronConf
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -212,6 +214,30 @@ def test_what_a_host_lacks_is_said_with_the_remedy(lab: Lab) -> None:
     assert not StaticProvider(lab.config_dir).traits.can_tunnel
 
 
+def test_what_would_make_a_host_another_one_than_it_seems_is_said(lab: Lab) -> None:
+    server, noisy, fish, twice = lab.hosts
+    lab.inside(noisy, "echo 'echo Welcome, left=1' >/root/.bashrc")
+    lab.inside(fish, "cp /bin/dash /bin/fish && usermod -s /bin/fish root")
+    lab.inside(twice, "/usr/sbin/sshd -p 2222 -o PidFile=/run/other.pid -f /etc/ssh/sshd_config")
+    again = lab.section(twice, "again", port="2222")
+    lab.write_conf(*[lab.section(host) for host in lab.hosts], again)
+    try:
+        with pytest.raises(ProviderError) as refused:
+            StaticProvider(lab.config_dir).preflight(5)
+    finally:
+        lab.inside(noisy, "rm /root/.bashrc")
+        lab.inside(fish, "usermod -s /bin/bash root && rm /bin/fish")
+        lab.inside(twice, "kill $(cat /run/other.pid)")
+    problems = str(refused.value).splitlines()[1:]
+    assert len(problems) == 3
+    for name, words in (
+        ("lab-client-001", "its login shell prints 'Welcome, left=1' before every command"),
+        ("lab-client-002", "its login shell is fish, which does not read POSIX shell"),
+        ("again", "it is the same machine as lab-client-003: name it once"),
+    ):
+        assert [line for line in problems if line.startswith(f"  {name}: {words}")], problems
+
+
 def test_a_host_behind_a_jump_host_is_reached_through_it_and_both_are_pinned(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -265,6 +291,8 @@ def test_a_user_with_sudo_is_enough_and_one_without_is_told_what_to_do(
         host, "cd /var/lib/perfkit && mkdir logs && echo '# perfkit: begin' | crontab - && id -un"
     )
     assert said.stdout == "tester\n", said.stderr
+    ready = get_starter("cron", CronConf().model_dump()).ready_script()
+    assert run.ssh(host, ready).stdout == ""  # root's cron is seen to run
     assert provider.release(run.run_id).leaked == ()
     assert lab.listing(client) == before
     lab.inside(client, "sed -i /tester/d /etc/sudoers")

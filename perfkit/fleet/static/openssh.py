@@ -35,6 +35,7 @@ COMMAND_TIMEOUT_S = 45.0
 AT_ONCE = 64  # more than a lab has: whoever does not answer costs a whole timeout
 OUTPUT_LINES = 200  # of a caretaker's answer: a host may say what it likes
 OUTPUT_CHARS = 10_000
+BEGINS = "caretaker=here"  # what stands before it, the login shell has printed
 
 _FOLDER = "perfkit-ssh-"
 _COMMON = f"""\
@@ -67,13 +68,16 @@ _CAUSES = (
     ("timed out", "no answer in time"),
 )
 
-# Some login shells are no POSIX shells, so sh is asked for. The text of the caretaker comes in on
-# standard input; sudo hands it through.
-_AS_ROOT = """
+# Some login shells are no POSIX shells, so sh is asked for, in words that all of them understand.
+# The text of the caretaker comes in on standard input; sudo hands it through.
+_ENCODED = """sh -c 'eval "$(echo {} | base64 -d)"'"""
+_AS_ROOT = f"""
+echo {BEGINS}
+echo "shell=$SHELL"
 run='text=$(cat); export text; exec sh -c "$text" perfkit-caretaker "$@"'
 if [ "$(id -u)" -eq 0 ]; then exec sh -c "$run" sh "$@"; fi
-command -v sudo >/dev/null || { echo no_root=sudo is not installed; exit 0; }
-sudo -n true 2>/dev/null || { echo no_root=sudo wants a password; exit 0; }
+command -v sudo >/dev/null || {{ echo no_root=sudo is not installed; exit 0; }}
+sudo -n true 2>/dev/null || {{ echo no_root=sudo wants a password; exit 0; }}
 exec sudo -n sh -c "$run" sh "$@"
 """
 
@@ -107,12 +111,14 @@ class Caretakers:
             LostError: no answer in time.
             HostError: neither root nor sudo, or the caretaker failed.
         """
-        command = shlex.join(["sh", "-c", _AS_ROOT, "sh", verb, *arguments])
+        script = f"set -- {shlex.join([verb, *arguments])}\n{_AS_ROOT}"
+        command = _ENCODED.format(base64.b64encode(script.encode()).decode())
         done = self._reach(machine, [machine.name, command], CARETAKER.read_text())
         if done.returncode == 255:
             raise self._unreachable(machine, done.stderr)
-        answer: dict[str, tuple[str, ...]] = {}
-        for line in done.stdout.splitlines()[:OUTPUT_LINES]:
+        noise, began, said = done.stdout.rpartition(f"{BEGINS}\n")
+        answer: dict[str, tuple[str, ...]] = {"noise": (noise,)} if noise and began else {}
+        for line in said.splitlines()[:OUTPUT_LINES]:
             key, _, value = line.partition("=")
             answer[key] = (*answer.get(key, ()), value)
         if "no_root" in answer:

@@ -35,6 +35,7 @@ from perfkit.model import Host, Jump, Role
 # What the recipes need; they would install it, and nobody would take it away again.
 TOOLS = ("crontab", "ip", "iperf", "ping", "python3", "setsid", "timeout")
 TUNNEL_TOOLS = ("openvpn",)
+SAME = "it is the same machine as"
 
 
 class StaticProvider:
@@ -109,9 +110,12 @@ class StaticProvider:
         tunnel = self.traits.can_tunnel
         tools = (*TOOLS, *TUNNEL_TOOLS) if tunnel else TOOLS
         found = on_all(ready, lambda m: self._caretakers.ask(m, "look", self._workdir, *tools))
+        first: dict[str, str] = {}
         for name, answer in found.items():
             if isinstance(answer, PerfkitError):
                 yield str(answer)
+            elif (other := first.setdefault(answer["machine"][0], name)) != name:
+                yield f"{name}: {SAME} {other}: name it once"
             else:
                 yield from (f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=tunnel))
 
@@ -216,6 +220,8 @@ class StaticProvider:
             raise ProviderError(f"{machine.name}: {problems or 'it could not be tagged'}")
         if held.run_id != request.run_id:
             raise LaunchError(held.says(machine.name))
+        if held.name != wanted.name:
+            raise ProviderError(f"{machine.name}: {SAME} {held.name}, which this run has already")
         return self._host(machine, wanted.name)
 
     def _host(self, machine: Machine, name: str) -> Host:

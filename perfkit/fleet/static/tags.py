@@ -15,6 +15,7 @@ from perfkit.fleet.static.openssh import Answer
 from perfkit.model import Role
 
 MIN_FREE_KIB = 100_000
+POSIX_SHELLS = ("sh", "ash", "bash", "busybox", "dash", "ksh", "ksh93", "mksh", "yash", "zsh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,18 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
     tag = find_tag(answer)
     if tag and tag.is_live:
         yield tag.says("it")
+    if noise := answer.get("noise", ("",))[0].strip():
+        said = "".join(letter if letter.isprintable() else "?" for letter in noise)[:60]
+        yield (
+            f"its login shell prints {said!r} before every command: have it say so to terminals "
+            "only, for example by `[ -t 1 ] || return` at the top of .bashrc"
+        )
+    shell = answer.get("shell", ("",))[0].rpartition("/")[2]
+    if shell and shell not in POSIX_SHELLS:
+        yield (
+            f"its login shell is {shell}, which does not read POSIX shell: give a user with another "
+            "one, or change it there with chsh -s /bin/sh"
+        )
     if "foreign" in answer:
         yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
     if "no_folder" in answer:
