@@ -13,8 +13,8 @@ perfkit makes at most 1,001 in a run. What would break on the way to 10,000, in 
 1. *The account.* 10,000 hosts of 2 vCPUs are 20,000 vCPUs; a new account may have 5 to 64. The quota
    (L-1216C47A) has to be raised weeks ahead, and at 0.1 USD an hour each they cost 1,000 USD an
    hour: `max_usd` is there for that.
-2. *The subnet.* A default subnet has 4,091 addresses. Three of them, or one /18 of one's own; and a
-   public address for each is a quota of its own, so the controller belongs into the VPC
+2. *The subnet.* A default subnet has 4,091 addresses. Three of them, or one /18 of one's own; and
+   public addresses for all cost 50 USD an hour, so the controller belongs into the VPC
    (`address = private`).
 3. *RunInstances.* Its bucket holds 1,000 instances and gets 2 a second: with batches of 25, the
    first 1,000 go in 40 calls at once, the other 9,000 need 75 minutes, unless AWS raises the rate.

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
+from perfkit.errors import ConfigError, LaunchRefusedError, PerfkitError, ProviderError
 from perfkit.fleet.ec2 import (
     calls,
     conf,
@@ -270,7 +270,7 @@ class Ec2Provider:
         if not there:
             raise ProviderError(f"run {run_id} has no hosts at EC2 that could be renewed")
         script = renewal.renew(self.regions, run_id, there, expires_utc)
-        with contextlib.suppress(ProviderError):  # the logins will tell whether we are let in
+        with contextlib.suppress(PerfkitError):  # the logins will tell whether we are let in
             for region in self.regions:
                 network.admit(region, self.conf, run_id, self._patience)
         return script
