@@ -56,11 +56,14 @@ def read_ini(config_dir: Path, name: str) -> tuple[Path, configparser.ConfigPars
         interpolation=None, inline_comment_prefixes=("#",), default_section="\0none"
     )
     try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        # Some editors begin a file with a mark, which is no part of its first line.
+        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
     except FileNotFoundError:
         pass  # all keys have defaults; tests.conf is refused as empty
     except (configparser.Error, UnicodeDecodeError) as exc:
         problem = str(exc).splitlines()[0]
+        if wrong := getattr(exc, "errors", ()):  # lines that are none; they may be secrets
+            problem = f"line {wrong[0][0]} is no key = value"
         raise ConfigError(
             path.name, "syntax", str(path), problem, f"compare it with {name}.conf.sample"
         ) from exc

@@ -215,7 +215,7 @@ def test_what_a_host_lacks_is_said_with_the_remedy(lab: Lab) -> None:
 
 
 def test_what_would_make_a_host_another_one_than_it_seems_is_said(lab: Lab) -> None:
-    server, noisy, fish, twice = lab.hosts
+    _, noisy, fish, twice = lab.hosts
     lab.inside(noisy, "echo 'echo Welcome, left=1' >/root/.bashrc")
     lab.inside(fish, "cp /bin/dash /bin/fish && usermod -s /bin/fish root")
     lab.inside(twice, "/usr/sbin/sshd -p 2222 -o PidFile=/run/other.pid -f /etc/ssh/sshd_config")

@@ -29,7 +29,7 @@ show_tag() { sed 's/^/tag./' "$tag" 2>/dev/null; }
 
 look() {
     echo "now=$(date +%s)"
-    echo "machine=$(cat /proc/sys/kernel/random/boot_id) $(stat -c %d:%i /)"
+    boot=$(cat /proc/sys/kernel/random/boot_id) && echo "machine=$boot $(stat -c %d:%i /)"
     [ -c /dev/net/tun ] && { : <>/dev/net/tun; } 2>/dev/null && echo tun=yes
     [ -e /sys/class/net/tun0 ] && echo tun0=yes
     for tool in "$@"; do command -v "$tool" >/dev/null || echo "lacks=$tool"; done

@@ -114,7 +114,7 @@ class StaticProvider:
         for name, answer in found.items():
             if isinstance(answer, PerfkitError):
                 yield str(answer)
-            elif (other := first.setdefault(answer["machine"][0], name)) != name:
+            elif (other := first.setdefault(answer.get("machine", (name,))[0], name)) != name:
                 yield f"{name}: {SAME} {other}: name it once"
             else:
                 yield from (f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=tunnel))

@@ -120,6 +120,7 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         ),
         (PAIR + "user = $(reboot)\n", "", "user"),
         ("[a b]\nrole = server\n", "", "not a host's name"),
+        (PAIR + "hunter2\n", "", r"line 8 is no key = value; compare"),
         ("[static]\nworkdir = /\n" + PAIR, "", "workdir = '/'"),
         ("[static]\nworkdir = /var/lib/../../etc\n" + PAIR, "", "workdir"),
         ("[static]\nssh_config = /nowhere\n" + PAIR, "", "not there"),
@@ -146,6 +147,11 @@ def test_the_sample_can_be_copied_and_its_hosts_are_not_pinned(tmp_path: Path) -
     found = load(tmp_path, sample)
     assert [machine.name for machine in found.of_role(Role.CLIENT)] == ["lab-1", "lab-2"]
     assert {place.host_key for place in found.places} == {""}
+
+
+def test_a_file_may_begin_with_an_editors_mark(tmp_path: Path) -> None:
+    (tmp_path / "static.conf").write_text(PAIR, encoding="utf-8-sig")
+    assert [machine.name for machine in hostlist.load(tmp_path).machines] == ["a", "b"]
 
 
 def test_a_fingerprint_is_that_of_ssh_keygen(tmp_path: Path) -> None:
