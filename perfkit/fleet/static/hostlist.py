@@ -266,14 +266,19 @@ class _Reader:
         address = own.get("hostname", [alias])[0]
         port = int(own.get("port", ["22"])[0])
         pinned = (own["hostkeyalias"][0], 22) if "hostkeyalias" in own else (address, port)
-        keys = [Path(path).expanduser() for path in own.get("identityfile", [])]
+        user = own.get("user", [self._ssh.user])[0]
+        tokens = {"%%": "%", "%d": "~", "%h": address, "%n": alias, "%p": str(port), "%r": user}
+        keys = [
+            Path(re.sub("%.", lambda token: tokens.get(token[0], token[0]), path)).expanduser()
+            for path in own.get("identityfile", [])
+        ]
         key_file = next((str(path) for path in keys if path.is_file()), self._ssh.key_file)
         return Machine(
             name=name,
             role=role,
             address=address,
             port=port,
-            user=own.get("user", [self._ssh.user])[0],
+            user=user,
             key_file=_absolute(key_file),
             host_key=find_known_key(self._common.known_hosts, *pinned),
             jump=self._hop(name, own, before=before),

@@ -57,6 +57,9 @@ def test_what_a_section_leaves_out_is_taken_from_ssh_config_then_from_ssh_conf(
     assert (a.user, a.port, a.key_file, a.jump) == ("admin", 22, "/keys/lab", None)
     assert (b.address, b.user, b.port) == ("198.51.100.7", "tester", 2022)
     assert b.key_file == f"{tmp_path}/key"
+    (tmp_path / "tester-198.51.100.7").touch()
+    tokens = f"Host b\n User tester\n HostName 198.51.100.7\n IdentityFile {tmp_path}/%r-%h\n"
+    assert load(tmp_path, PAIR, tokens).machines[1].key_file == f"{tmp_path}/tester-198.51.100.7"
     assert str(b) == "b (tester@198.51.100.7:2022)"
 
 
