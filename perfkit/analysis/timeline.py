@@ -123,7 +123,8 @@ def _interfaces(monitor: pd.DataFrame, *, tunnel: bool) -> dict[str, str]:
 
     Loopback counts where it is the only one: hosts without a network of their own use it.
     """
-    found = [_NET.fullmatch(str(name)) for name in monitor.columns]
+    watched = monitor.columns[monitor.notna().any().to_numpy()]  # not those of other hosts
+    found = [_NET.fullmatch(str(name)) for name in watched]
     matches = [match for match in found if match]
     wanted = [m for m in matches if m["nic"].startswith(_TUNNELS) == tunnel]
     wanted = [m for m in wanted if m["nic"] != "lo"] or wanted
