@@ -98,6 +98,12 @@ def validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Co
             source,
             key,
             values.get(key),
-            error["msg"].lower(),
+            _plain(error["msg"]),
             f"expected: {remedy}" if remedy else "compare it with the sample file",
         ) from exc
+
+
+def _plain(message: str) -> str:
+    """What pydantic says, as a part of our sentence; what our own validators say stays as it is."""
+    own = message.removeprefix("Value error, ")
+    return own if own != message else f"{message[:1].lower()}{message[1:]}"

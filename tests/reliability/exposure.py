@@ -108,9 +108,12 @@ class Sent:
 
     def _rule(self, request: Request) -> Iterator[str]:
         own = {"IpProtocol": "-1", "Groups.1.GroupId": request.params["GroupId"]}
-        six = ip_network(self.controller).version == 6
-        source = "Ipv6Ranges.1.CidrIpv6" if six else "IpRanges.1.CidrIp"
-        ssh = {"IpProtocol": "tcp", "FromPort": "22", "ToPort": "22", source: self.controller}
+        ssh = {
+            "IpProtocol": "tcp",
+            "FromPort": "22",
+            "ToPort": "22",
+            "IpRanges.1.CidrIp": self.controller,
+        }
         rule = {
             key.removeprefix("IpPermissions.1."): value
             for key, value in request.params.items()
@@ -151,8 +154,10 @@ class Sent:
         if groups - self.groups or not groups:
             yield f"is in the groups {groups}"
         if prefix:
-            kinds = [*MAKING["RunInstances"], *(["spot-instances-request"] if self.spot else [])]
-            yield from self._tags(replace(request, params=params), kinds)
+            # Those of instances are in the CreateFleet that uses it: EC2 takes them once.
+            kinds = {*MAKING["RunInstances"], *(["spot-instances-request"] if self.spot else [])}
+            kinds -= set(MAKING["CreateFleet"])
+            yield from self._tags(replace(request, params=params), sorted(kinds))
 
     def _tags(self, request: Request, kinds: Iterable[str]) -> Iterator[str]:
         for kind in kinds:
@@ -189,10 +194,6 @@ def _launched(folder: Path, chance: Random) -> Sent:
     spot = chance.random() < 0.5
     address = f"198.51.{chance.randrange(256)}.{chance.randrange(256)}"
     network = ip_network(f"{address}/{chance.randint(24, 32)}", strict=False)
-    if chance.random() < 0.25:
-        network = ip_network(
-            f"2001:db8::{chance.randrange(1 << 16):x}/{chance.randint(64, 128)}", strict=False
-        )
     chosen = {
         "market": "spot" if spot else "on-demand",
         "pools": chance.choice(("ladder", "mixed")),

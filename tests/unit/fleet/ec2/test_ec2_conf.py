@@ -92,6 +92,14 @@ def test_what_would_be_dangerous_or_has_no_meaning_is_refused(tmp_path: Path, li
         loaded(tmp_path, line)
 
 
+def test_what_is_wrong_is_said_in_our_words_and_as_they_are_spelt(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="hosts have addresses of IPv4 only") as refused:
+        loaded(tmp_path, "controller = 2001:db8::7")
+    assert "alue error" not in str(refused.value)
+    with pytest.raises(ConfigError, match="input should be greater than 0"):
+        loaded(tmp_path, "max_usd = 0")
+
+
 def test_lists_tags_and_regions_are_read_as_people_write_them(tmp_path: Path) -> None:
     chosen = loaded(
         tmp_path,
