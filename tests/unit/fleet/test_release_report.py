@@ -1,4 +1,4 @@
-"""What the room's own types say of themselves."""
+"""How a release says what it did."""
 
 from __future__ import annotations
 
