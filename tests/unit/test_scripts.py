@@ -192,12 +192,24 @@ def test_test_runs_every_step_although_one_fails_and_fails_at_the_end(project: P
     project.add_tool(".venv/bin/pytest", "echo 5 passed")
     done = project.run("scripts/test", "-k", "units")
     tools = [call.split()[0] for call in project.calls if not call.startswith(("sudo", "python"))]
-    assert tools == ["ruff", "ruff", "mypy", "lint-imports", "pytest"]
+    assert tools == ["ruff", "ruff", "lint-imports", "mypy", "pytest"]
     assert done.returncode == 1
     assert "wrong type" in done.stdout
     assert "test: types    FAILED" in done.stdout
     assert done.stdout.splitlines()[-1] == "5 passed"
     assert done.stderr.strip() == "test: failed: types"
+
+
+def test_test_names_each_lane_that_failed_and_shows_what_it_printed(project: Project) -> None:
+    ready(project)
+    project.add_tool(".venv/bin/mypy", "echo wrong type; exit 1")
+    project.add_tool(
+        ".venv/bin/pytest", 'case "$*" in *--ignore*) echo bad; exit 1 ;; esac; echo ok'
+    )
+    done = project.run("scripts/test")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-4:] == ["ok", "wrong type", "bad", "ok"]
+    assert done.stderr.strip() == "test: failed: types servers"
 
 
 def test_test_passes_its_options_to_pytest_and_ends_with_its_closing_line(project: Project) -> None:
