@@ -54,6 +54,7 @@ from perfkit.errors import RunError, did_you_mean
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 MANIFEST_FORMAT = 1
+_STAMP = len("20260101T120000Z")  # of an id: the second it was made in
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -337,21 +338,19 @@ def list_runs(runs_dir: Path) -> list[Run]:
         RunError: the folder itself may not be looked into.
     """
     try:
-        folders = sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []
+        folders = list(runs_dir.iterdir()) if runs_dir.is_dir() else []
     except OSError as exc:
         raise RunError(
             f"{runs_dir}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
         ) from exc
     found = [Run(path) for path in folders if _is_run(path)]
-    sharing = Counter(_second(run) for run in found)
-    return sorted(
-        found, key=lambda run: (_second(run), _created(run) if sharing[_second(run)] > 1 else "")
-    )
+    sharing = Counter(run.id[:_STAMP] for run in found)
 
+    def age(run: Run) -> tuple[str, str, str]:
+        second = run.id[:_STAMP]  # manifests are read only where it does not tell
+        return second, _created(run) if sharing[second] > 1 else "", run.id
 
-def _second(run: Run) -> str:
-    """When it was made, as its id says: all that runs of other seconds are ordered by."""
-    return run.id[: len("20260101T120000Z")]
+    return sorted(found, key=age)
 
 
 def _created(run: Run) -> str:

@@ -7,6 +7,7 @@ Rates of networks are SI: 1 Mbit/s = 10^6 bit/s. Sizes printed by iperf's text a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 BITS_PER_BYTE = 8
 SI_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -72,6 +73,12 @@ def format_duration(seconds: float) -> str:
 def format_count(count: float, noun: str) -> str:
     """A number of things in words: `1 host`, `0 hosts`."""
     return f"{count:.0f} {noun}{'' if count == 1 else 's'}"
+
+
+def format_some(words: Sequence[str], most: int, apart: str = ", ") -> str:
+    """The first of several things, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return f"{apart.join(words[:most])}{more}"
 
 
 def _scaled(value: float, unit: str, prefixes: dict[str, int], infix: str = "") -> str:

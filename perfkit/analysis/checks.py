@@ -11,7 +11,7 @@ from perfkit.analysis import otherload
 from perfkit.analysis.reduction import COARSEST_S
 from perfkit.logs.runlogs import Finding, RunLogs
 from perfkit.model import Segment
-from perfkit.units import format_count
+from perfkit.units import format_count, format_some
 
 # Headers of Ethernet, IP, TCP and the tunnel explain up to 1.15 (0.99: counters are not read at the
 # same instant). More than 1.25 needs another reason; below 0.99 something was not counted.
@@ -80,8 +80,9 @@ def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
     named = [
         f"{host} ({reason})" for host, reason in zip(failed["host"], failed["reason"], strict=True)
     ]
-    more = f" and {len(named) - NAMED} more, see the table of hosts" if len(named) > NAMED else ""
-    text = f"{len(failed)} of {len(outcomes)} clients failed: {'; '.join(named[:NAMED])}{more}"
+    where = ", see the table of hosts" if len(named) > NAMED else ""
+    some = format_some(named, NAMED, "; ")
+    text = f"{len(failed)} of {len(outcomes)} clients failed: {some}{where}"
     return [Finding(slot, text)]
 
 
@@ -133,10 +134,11 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
             "window, and such a client's goodput in it no better; a longer test is less sensitive"
         )
     if part_time := str(row.get("clients_part_time") or ""):
+        whose = format_some(part_time.split(", "), NAMED)
         texts.append(
-            f"not all clients were active in the whole window: the traffic of {_some(part_time)} began "
-            f"after it did or was over before, by up to {figure('idle_max_s'):.1f} s; that time is in "
-            "their means and in the total as one without traffic"
+            f"not all clients were active in the whole window: the traffic of {whose} began after it "
+            f"did or was over before, by up to {figure('idle_max_s'):.1f} s; that time is in their "
+            "means and in the total as one without traffic"
         )
     if figure("clients_starved") > 0:
         texts.append(
@@ -145,13 +147,6 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
             "Jain's index"
         )
     return [Finding(str(row["slot"]), text) for text in texts]
-
-
-def _some(names: str) -> str:
-    """The first of a list of hosts, and how many more there are."""
-    hosts = names.split(", ")
-    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
-    return f"{', '.join(hosts[:NAMED])}{more}"
 
 
 def _contradictions(row: dict[str, object]) -> list[Finding]:

@@ -21,6 +21,7 @@ from perfkit.analysis.uncertainty import Spread
 from perfkit.analysis.welch import LEVEL, Estimate, Gap, estimate, gap, holm
 from perfkit.errors import CampaignError
 from perfkit.logs.runlogs import Finding
+from perfkit.units import format_some
 
 Verdict = Literal["better", "worse", "no evidence", "not judged", "not comparable"]
 
@@ -279,8 +280,7 @@ def _other_tests(baseline: Side, other: Side) -> str:
         for test in every
         if len(having := [label for label, tests in planned if test in tests]) < len(planned)
     ]
-    more = f" and {len(apart) - _NAMED} more" if len(apart) > _NAMED else ""
-    return f"the runs had other tests: {'; '.join(apart[:_NAMED])}{more}" if apart else ""
+    return f"the runs had other tests: {format_some(apart, _NAMED, '; ')}" if apart else ""
 
 
 def _planned(run: Reduced) -> list[str]:

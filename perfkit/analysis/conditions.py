@@ -16,7 +16,7 @@ from perfkit.errors import LogError, PerfkitError
 from perfkit.logs.reader import read
 from perfkit.logs.runlogs import RunLogs
 from perfkit.runs import Run, sha256_of
-from perfkit.units import format_size
+from perfkit.units import format_size, format_some
 
 NOT_RECORDED = "not recorded"
 _OUTWARD = {"name", "run", "runs_dir", "config_dir", "keep_fleet", "expires_min", "threads"}
@@ -74,9 +74,7 @@ def _software(run: Run, logs: RunLogs) -> dict[str, str]:
 
 
 def _some(values: Iterable[object]) -> str:
-    distinct = sorted({str(value) for value in values if value})
-    more = f" and {len(distinct) - _NAMED} more" if len(distinct) > _NAMED else ""
-    return ", ".join(distinct[:_NAMED]) + more
+    return format_some(sorted({str(value) for value in values if value}), _NAMED)
 
 
 def _ciphers(run: Run, server: str) -> list[str]:

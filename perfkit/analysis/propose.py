@@ -9,7 +9,6 @@ among the report's warnings. Nothing here is applied: a policy or a person takes
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import pandas as pd
 
 from perfkit.analysis import blocks
 from perfkit.analysis.blocks import Block, Floats, Grid, Plan
+from perfkit.analysis.interfaces import TUNNELS, rate_columns
 from perfkit.errors import SegmentError
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 from perfkit.model import Segment, Window
@@ -29,7 +29,6 @@ DOUBTFUL = 0.5  # below this the fall-back is tried as well
 UNPLANNED = 0.25  # of the planned length
 STEADY_SHARE = 0.85  # of the block's median rate: from there on the ramp is over
 MOST_TRIM = 0.25  # of the block, at each end
-_NET = re.compile(r"net_(?P<nic>.+)_(recv|send)_bps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +154,9 @@ def nic_rate(monitor: pd.DataFrame) -> Floats | None:
 
     A tunnel's device is left out: its traffic is in the NIC's. Loopback counts when it is alone.
     """
-    columns = {str(name): _NET.fullmatch(str(name)) for name in monitor.columns}
-    nics = {name: found["nic"] for name, found in columns.items() if found}
-    for unwanted in (("tun", "tap", "lo"), ("tun", "tap"), ()):
-        used = [name for name, nic in nics.items() if not (unwanted and nic.startswith(unwanted))]
+    columns = rate_columns(monitor)
+    for unwanted in ((*TUNNELS, "lo"), TUNNELS, ()):
+        used = [c.name for c in columns if not (unwanted and c.nic.startswith(unwanted))]
         if used and len(monitor):
             return np.asarray(monitor[used].sum(axis=1, min_count=1), dtype=np.float64)
     return None

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.analysis import counters, rates
+from perfkit.analysis.interfaces import rate_columns
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Window
 from perfkit.units import bits_to_gbit, bytes_to_bits
@@ -17,7 +18,6 @@ from perfkit.units import bits_to_gbit, bytes_to_bits
 CPU_CLASSES = ("user", "system", "wait", "steal", "busy")
 OUTSIDE_NIC = "eth0"  # of logs with several
 TUNNEL_NIC = "tun0"
-_NET = re.compile(r"net_(?P<nic>.+)_recv_bps")
 _CORE = re.compile(r"cpu([0-9]+)_idle_pct")
 
 
@@ -33,12 +33,8 @@ def outside_nic(monitor: pd.DataFrame) -> str:
     perfkit's monitor watches one, the one that carries the tests. Loopback, which carries
     everybody's traffic on a machine, is none.
     """
-    watched = [
-        found["nic"]
-        for column in monitor.columns[monitor.notna().any().to_numpy()]
-        if (found := _NET.fullmatch(str(column)))
-    ]
-    beside = [nic for nic in watched if nic not in ("lo", TUNNEL_NIC)]
+    columns = rate_columns(monitor)
+    beside = [c.nic for c in columns if not c.is_tunnel and c.nic != "lo"]
     return OUTSIDE_NIC if OUTSIDE_NIC in beside else next(iter(beside), OUTSIDE_NIC)
 
 

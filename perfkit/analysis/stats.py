@@ -61,9 +61,10 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
 
     Returns:
-        `tests` has, among others: `proposal` (a window that nobody took), `clients_expected`, `clients_seen` (at the receiver),
-        `clients_counted`, `clients_failed`, `clients_unread` (did a test that no reader knows), `window_s`, `goodput_bps` with `goodput_se_bps` (standard error by batch
-        means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
+        `tests` has, among others: `proposal` (a window that nobody took), `clients_expected`,
+        `clients_seen` (at the receiver), `clients_counted`, `clients_failed`, `clients_unread` (did
+        a test that no reader knows), `window_s`, `goodput_bps` with `goodput_se_bps` (standard error
+        by batch means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
         `goodput_sd_bps` (over seconds), `goodput_change_pct` (largest change when the window's
         edges move inwards by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
         (steady over outer window), `nic_bps`, `tunnel_bps`, `nic_ratio` (NIC over all goodput

@@ -6,7 +6,6 @@ the monitor's ticks, and the moments at which something changed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis.decimation import Floats
+from perfkit.analysis.interfaces import rate_columns
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 
-_NET = re.compile(r"net_(?P<nic>.+)_(?P<way>recv|send)_bps")
 _WAYS = {"recv": "received", "send": "sent"}
 _SHARES = {"cpu_busy_pct": "busy", "cpu_system_pct": "system", "cpu_user_pct": "user"}
-_TUNNELS = ("tun", "tap")
 AWAY_TICKS = 5.0  # a monitor that was away for so many of its ticks leaves a gap in the line
 STEP_CELLS = 5
 LEAST_STEP = 0.3  # decades: the rate doubles or halves
@@ -123,15 +121,12 @@ def _interfaces(monitor: pd.DataFrame, *, tunnel: bool) -> dict[str, str]:
 
     Loopback counts where it is the only one: hosts without a network of their own use it.
     """
-    watched = monitor.columns[monitor.notna().any().to_numpy()]  # not those of other hosts
-    found = [_NET.fullmatch(str(name)) for name in watched]
-    matches = [match for match in found if match]
-    wanted = [m for m in matches if m["nic"].startswith(_TUNNELS) == tunnel]
-    wanted = [m for m in wanted if m["nic"] != "lo"] or wanted
-    several = len({match["nic"] for match in wanted}) > 1
+    wanted = [column for column in rate_columns(monitor) if column.is_tunnel == tunnel]
+    wanted = [column for column in wanted if column.nic != "lo"] or wanted
+    several = len({column.nic for column in wanted}) > 1
     return {
-        f"{match['nic']} {_WAYS[match['way']]}" if several else _WAYS[match["way"]]: match[0]
-        for match in wanted
+        f"{column.nic} {_WAYS[column.way]}" if several else _WAYS[column.way]: column.name
+        for column in wanted
     }
 
 

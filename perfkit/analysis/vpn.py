@@ -18,7 +18,7 @@ import pandas as pd
 from perfkit.analysis import counters
 from perfkit.analysis.serverload import TUNNEL_NIC
 from perfkit.logs.runlogs import Finding, RunLogs
-from perfkit.units import bytes_to_bits
+from perfkit.units import bytes_to_bits, format_some
 
 METHOD = (
     "OpenVPN's own words: bytes by client from the server's last status, encrypted and without UDP "
@@ -219,6 +219,4 @@ def _findings(
 
 
 def _named(hosts: Iterable[object]) -> str:
-    names = [str(host) for host in hosts]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
+    return format_some([str(host) for host in hosts], _NAMED)

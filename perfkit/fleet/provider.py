@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from perfkit.errors import ConfigError, LaunchError, did_you_mean
 from perfkit.model import Host, Role
-from perfkit.units import format_count
+from perfkit.units import format_count, format_some
 
 ENTRY_POINT_GROUP = "perfkit.providers"
 
@@ -156,10 +156,7 @@ class ReleaseReport:
     def summary(self, *, of: str = "") -> str:
         """What has gone, in words: `3 hosts of x; also keeper (pid 7)`."""
         hosts = f"{format_count(len(self.released), 'host')}{of and f' of {of}'}"
-        if not self.besides:
-            return hosts
-        more = f" and {len(self.besides) - _NAMED} more" if len(self.besides) > _NAMED else ""
-        return f"{hosts}; also {', '.join(self.besides[:_NAMED])}{more}"
+        return f"{hosts}; also {format_some(self.besides, _NAMED)}" if self.besides else hosts
 
     def __str__(self) -> str:
         lines = [f"STILL THERE: {what}" for what in self.leaked]

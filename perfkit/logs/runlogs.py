@@ -15,6 +15,7 @@ import pandas as pd
 
 from perfkit.logs import frames
 from perfkit.model import NetworkPath
+from perfkit.units import format_some
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,8 @@ def grouped(findings: Sequence[Finding]) -> list[Finding]:
             said.append(found[0])
             continue
         hosts = [finding.where.rpartition("/")[0] for finding in found]
-        more = (
-            f" and {len(hosts) - NAMED} more, see the table of logs" if len(hosts) > NAMED else ""
-        )
-        named = f"{', '.join(hosts[:NAMED])}{more}"
+        where = ", see the table of logs" if len(hosts) > NAMED else ""
+        named = f"{format_some(hosts, NAMED)}{where}"
         said.append(Finding(f"{file} of {len(hosts)} hosts", f"{text} ({named})", found[0].level))
     return said
 

@@ -97,12 +97,12 @@ def _verdicts(comparison: Comparison) -> ReportTable:
     judged = sum(bool(np.isfinite(found.p_holm)) for found in comparison.differences)
     alarms = f"{judged} figures were judged together" if judged else "no figure could be judged"
     caption = (
-        f"{_against(first, others)}. {compare.METHOD}; {alarms}. Change: in percent of {first.label}, "
-        f"its 95 % interval by Fieller, for {first.label} is uncertain too; cut at -100 %, as no "
-        f"figure is below zero, and n/a where {first.label} cannot be told from zero (the table of figures "
-        "in base units has the interval of the difference itself). Better is more goodput, a fairer share, and less of "
-        "everything else. Clients: those that count, all runs of a side together. No evidence is "
-        "not equality: the interval says what may be hidden."
+        f"{_against(first, others)}. {compare.METHOD}; {alarms}. Change: in percent of "
+        f"{first.label}, its 95 % interval by Fieller, for {first.label} is uncertain too; cut at "
+        f"-100 %, as no figure is below zero, and n/a where {first.label} cannot be told from zero "
+        "(the table of figures in base units has the interval of the difference itself). Better is "
+        "more goodput, a fairer share, and less of everything else. Clients: those that count, all "
+        "runs of a side together. No evidence is not equality: the interval says what may be hidden."
     )
     return ReportTable.from_records("compare", "Verdicts", columns, rows, caption)
 

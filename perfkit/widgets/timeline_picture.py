@@ -28,7 +28,7 @@ from perfkit.analysis.decimation import kept_samples, visible
 from perfkit.analysis.timeline import Panel, Series, Timeline
 from perfkit.logs.runlogs import SlotPlan
 from perfkit.model import Segment
-from perfkit.units import SI_PREFIXES, format_rate
+from perfkit.units import SI_PREFIXES, format_rate, format_some
 from perfkit.widgets import panel_legend
 
 LEFT_PX, RIGHT_PX = 58, 14
@@ -226,9 +226,8 @@ def describe(
         tops = [_largest(series, view) for series in panel.series]
         top = max((value for value in tops if np.isfinite(value)), default=float("nan"))
         parts.append(f"{panel.name}: {_worded(top, panel.unit)}.")
-    planned = [f"{s.name} from {s.start_s:.0f} to {s.end_s:.0f} s" for s in line.slots[:8]]
-    more = f" and {len(line.slots) - 8} more" if len(line.slots) > 8 else ""
-    parts.append(f"Planned: {', '.join(planned) or 'nothing'}{more}.")
+    planned = [f"{s.name} from {s.start_s:.0f} to {s.end_s:.0f} s" for s in line.slots]
+    parts.append(f"Planned: {format_some(planned, 8) or 'nothing'}.")
     if chosen or proposed:
         parts.append(f"{len(chosen)} windows chosen, {len(proposed)} proposed.")
     return " ".join(parts)

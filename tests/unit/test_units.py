@@ -77,3 +77,9 @@ def test_conversions_are_the_factors_of_their_names() -> None:
 def test_one_of_a_thing_is_not_several() -> None:
     said = [units.format_count(count, "host") for count in (0, 1, 2.0)]
     assert said == ["0 hosts", "1 host", "2 hosts"]
+
+
+def test_of_several_things_the_first_are_named_and_the_others_counted() -> None:
+    assert units.format_some([], 2) == ""
+    assert units.format_some(["a", "b"], 2) == "a, b"
+    assert units.format_some(("a", "b", "c"), 2, "; ") == "a; b and 1 more"

@@ -38,7 +38,6 @@ from perfkit.model import Role
 
 RUNNING_DEADLINE_S = 300.0
 MAX_GENERATIONS = 3
-BY_EC2 = "Server."  # how a reason starts where nobody asked for the end
 # EC2 ended the instance before it ran; whoever asked may ask again.
 STILLBORN = ("Server.InsufficientInstanceCapacity", "Server.InternalError", "Server.ScheduledStop")
 
@@ -224,8 +223,8 @@ class Launcher:
         are all when EC2 is too busy to list them.
 
         Returns:
-            Those that run; those that were not there in time or were ended by somebody; and those
-            that EC2 itself ended, which may be asked for again; each with what it is instead.
+            Those that run; those that were not there in time or were ended for good; and those
+            that are `STILLBORN`, which may be asked for again; each with what it is instead.
         """
         states: dict[str, Instance] = dict(wanted)
         since_s = self.means.patience.clock()
@@ -244,9 +243,7 @@ class Launcher:
         said = {
             name: f"{i.id} is {i.state}, {i.reason or 'no address yet'}" for name, i in rest.items()
         }
-        stillborn = {
-            name for name, i in rest.items() if i.is_ending and i.reason.startswith(BY_EC2)
-        }
+        stillborn = {name for name, i in rest.items() if i.is_ending and i.reason in STILLBORN}
         return (
             up,
             {name: why for name, why in said.items() if name not in stillborn},
