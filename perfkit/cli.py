@@ -150,7 +150,10 @@ def release(run: str, runs_dir: str) -> None:
     from perfkit import phases
 
     with phases.attach(run, runs_dir=runs_dir) as session:
-        click.echo(phases.release(session, keep=False))
+        report = phases.release(session, keep=False)
+        click.echo(report)
+    if report.leaked:
+        raise ReleaseError("not everything could be released", report.leaked)
 
 
 @main.command()

@@ -196,6 +196,10 @@ class StoppedError(PerfkitError):
     def __str__(self) -> str:
         return self.message
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: a person who pressed *Stop* needs no traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ScheduleError(PerfkitError):
     """The timetable cannot be kept: overlapping tests, a start in the past."""

@@ -312,6 +312,7 @@ def run_all(session: Session) -> Report:
     Raises:
         StageError: by `on_shortfall`, too few clients came through a phase or, when the report is
             written, did their tests.
+        ReleaseError: the report is written, but something could not be released.
     """
     try:
         launch(session)
@@ -321,8 +322,8 @@ def run_all(session: Session) -> Report:
     finally:
         if session.spared:
             click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
-        else:
-            release(session)
+        elif (released := release(session)).leaked:
+            click.echo(released)
     segment(session.run)
     made = report(session.run)
     conclude(session, made)

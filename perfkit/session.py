@@ -22,6 +22,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
+import click
+
 from perfkit import journal, limits, progress, runs, settings
 from perfkit.configure import pki
 from perfkit.configure.firstlogin import FirstLogin
@@ -31,6 +33,7 @@ from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
+from perfkit.fleet.unasked import unasked
 from perfkit.journal import Event
 from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, NetworkPath, Slot
@@ -220,7 +223,10 @@ class Session:
         self.gone = gone
 
     def _listed(self) -> set[str]:
-        return {host.name for host in self.provider.hosts(self.run.id)}
+        """Hosts that the provider lists, or could not ask: those may be there."""
+        silent = unasked(self.provider, self.run.id, self.inventory.hosts())
+        listed = {host.name for host in self.provider.hosts(self.run.id)}
+        return listed | {host.name for host in silent}
 
     @property
     def is_up(self) -> bool:
@@ -228,8 +234,8 @@ class Session:
         return any(r.state is not HostState.RELEASED for r in self.inventory.records())
 
     def _release_if_up(self) -> None:
-        if self.is_up and not self.spared:
-            self.fleet.release()
+        if self.is_up and not self.spared and (report := self.fleet.release()).leaked:
+            click.echo(report, err=True)  # nobody else will say it
 
 
 def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:

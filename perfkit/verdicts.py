@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from perfkit.errors import StageError
+from perfkit.errors import ReleaseError, StageError
 from perfkit.model import HostResult, HostState, Role, StageResult
 from perfkit.report.page import Report
 from perfkit.session import Session
@@ -93,14 +93,16 @@ def judge(session: Session, result: StageResult) -> None:
 
 
 def conclude(session: Session, report: Report) -> None:
-    """End well only if enough clients did each test, as `on_shortfall` says.
+    """End well only if enough clients did each test, and every host was released or kept.
 
     Comes last, when nothing is left to lose: the logs are here, the report is written. A client
     did what the report does not say it failed in: where it counts, and where its script ended well
     in a test whose logs no reader understands, such as a ping.
 
     Raises:
-        StageError: each test that too few clients did; with every client's result in each test.
+        StageError: each test that too few clients did, by `on_shortfall`; with every client's
+            result in each test.
+        ReleaseError: the release of the hosts left something behind.
     """
     chosen = session.settings.parameters
     results, short = [], []
@@ -118,4 +120,10 @@ def conclude(session: Session, report: Report) -> None:
             f"tests: {', '.join(short)}, {chosen.clients_needed} needed (on_shortfall = "
             f"{chosen.on_shortfall}); why stands in {report.run.report_dir / 'index.html'}",
             results,
+        )
+    if session.fleet.leaked:
+        raise ReleaseError(
+            f"the report is written ({report.run.report_dir / 'index.html'}), but not everything "
+            f"could be released; perfkit release {session.run.id} asks again",
+            session.fleet.leaked,
         )

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from perfkit.fleet.provider import LaunchRequest, ListedHost, ReleaseReport, Traits
+from perfkit.fleet.provider import (
+    LaunchRequest,
+    ListedHost,
+    ReleaseReport,
+    Traits,
+    UnaskedHost,
+)
 from perfkit.model import Host, Role
 
 
@@ -78,3 +85,28 @@ class MemoryProvider:
 
     def residue(self, run_id: str) -> Sequence[str]:
         return ()
+
+
+class AskingMemoryProvider(MemoryProvider):
+    """Lists what its hosts answer; those in `silent` (name -> why) do not, and are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.traits = replace(self.traits, asks_hosts=True)
+        self.silent: dict[str, str] = {}
+
+    def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
+        return [host for host in super().hosts(run_id) if host.name not in self.silent]
+
+    def runs(self) -> Sequence[str]:
+        return sorted({host.run_id for host in self.hosts()})
+
+    def unasked(self, run_id: str = "", known: Sequence[Host] = ()) -> Sequence[UnaskedHost]:
+        names = [host.name for host in known] if run_id else list(self.silent)
+        return [
+            UnaskedHost(
+                machine=f"lab-{name}", name=name if run_id else "", reason=self.silent[name]
+            )
+            for name in names
+            if name in self.silent
+        ]

@@ -30,12 +30,14 @@ from perfkit.errors import (
     LaunchRefusedError,
     LaunchUnknownError,
     PerfkitError,
+    ProviderError,
     UnreachableError,
 )
 from perfkit.fleet.calls import Calls
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import HostRequest, LaunchRequest, Provider, ReleaseReport
 from perfkit.fleet.reap import release_until_quiet
+from perfkit.fleet.unasked import unasked
 from perfkit.journal import Journal
 from perfkit.model import Host, HostState
 
@@ -72,6 +74,7 @@ class Fleet:
 
     Attributes:
         on_released: Called when a release has left nothing behind.
+        leaked: What the last release of this process could not release.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Fleet:
         self._journal = journal
         self._probe, self._stop_probes = probe or answers_with_ssh_banner, stop_probes
         self.on_released: Callable[[], object] = lambda: None
+        self.leaked: tuple[str, ...] = ()
         self._unresolved: Calls = dict(plan.earlier)
         self._refusal = ""  # why no batch is asked for any more
         # Not `Thread.is_alive`: in Python 3.11 an interrupt of a `join` marks the thread as ended.
@@ -170,15 +174,35 @@ class Fleet:
         with contextlib.suppress(JournalError):  # a full disk here must not keep hosts alive there
             self._journal.append("release-intent", run_id=self.run_id)
         settle_s = self.provider.traits.settle_s if self._unresolved else 0.0
-        report = release_until_quiet(self.provider, self.run_id, quiet_s=settle_s)
+        report = release_until_quiet(
+            self.provider, self.run_id, quiet_s=settle_s, known=self._made()
+        )
         self._journal.append("released", leaked=report.leaked, count=len(report.released))
-        self._refusal = ""
+        self._refusal, self.leaked = "", report.leaked
         if not report.leaked:
             self._unresolved.clear()
             for record in self.inventory.records():
                 self.inventory.move(record.name, HostState.RELEASED)
             self.on_released()
+        else:
+            for name in self._gone():
+                self.inventory.move(name, HostState.RELEASED)
         return report
+
+    def _made(self) -> list[Host]:
+        """Hosts that were made and not released since, failed ones included."""
+        records = self.inventory.records()
+        return [r.host for r in records if r.host and r.state is not HostState.RELEASED]
+
+    def _gone(self) -> set[str]:
+        """Of the hosts that were made, those that the provider is known to have no more."""
+        made = self._made()
+        try:
+            listed = {host.name for host in self.provider.hosts(self.run_id)}
+            silent = {host.name for host in unasked(self.provider, self.run_id, made)}
+        except ProviderError:
+            return set()
+        return {host.name for host in made} - listed - silent
 
     def _launch_and_say(
         self, requests: list[HostRequest], again: Mapping[str, tuple[HostRequest, ...]]

@@ -38,6 +38,8 @@ class Traits:
             `HostRequest.host_key`, at the first login, which accepts no other than these two.
         renewable: The end of its hosts can be moved: it has the method of `RenewableProvider`.
         interruptible: It may take a host back: it has the method of `SpotProvider`.
+        asks_hosts: Its listing is what each host answers, so a host that does not answer is not in
+            it and may still be there: it has the method of `AskingProvider`.
         settle_s: Longest time that something asked for may take to show up in a listing.
         ready_s: Longest time from launched to reachable.
         batches_at_once: Launch calls that may be under way at the same time.
@@ -50,6 +52,7 @@ class Traits:
     temporary_host_keys: bool = False
     renewable: bool = False
     interruptible: bool = False
+    asks_hosts: bool = False
     settle_s: float = 0.0
     ready_s: float = 60.0
     batches_at_once: int = 1
@@ -192,6 +195,21 @@ class Interruption:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnaskedHost:
+    """A machine that could not be asked whether it still belongs to a run.
+
+    Attributes:
+        machine: What the provider calls it.
+        reason: Why it could not be asked.
+        name: The host's name in the run; empty where that is not known.
+    """
+
+    machine: str
+    reason: str
+    name: str = ""
+
+
 @runtime_checkable
 class Provider(Protocol):
     """Makes hosts and takes them away again. One contract test runs against every provider."""
@@ -261,6 +279,17 @@ class SpotProvider(Provider, Protocol):
 
     def interruptions(self, run_id: str) -> Sequence[Interruption]:
         """Hosts of the run that the provider has taken back or is about to."""
+
+
+class AskingProvider(Provider, Protocol):
+    """What a provider with `Traits.asks_hosts` does besides."""
+
+    def unasked(self, run_id: str = "", known: Sequence[Host] = ()) -> Sequence[UnaskedHost]:
+        """Machines of a run that do not answer now; without a run: all that do not answer.
+
+        Args:
+            known: Hosts of the run, as whoever launched them knows them.
+        """
 
 
 ProviderFactory = Callable[..., Provider]

@@ -17,9 +17,17 @@ from pathlib import Path
 from typing import cast
 
 from perfkit import journal, runs
-from perfkit.errors import JournalError, RunError
+from perfkit.errors import JournalError, ProviderError, ReleaseError, RunError
 from perfkit.fleet.calls import unresolved
-from perfkit.fleet.provider import ListedHost, Provider, ReleaseReport, RenewableProvider
+from perfkit.fleet.provider import (
+    ListedHost,
+    Provider,
+    ReleaseReport,
+    RenewableProvider,
+    UnaskedHost,
+)
+from perfkit.fleet.unasked import describe, not_released, unasked
+from perfkit.model import Host
 from perfkit.runs import Run
 from perfkit.units import format_count
 
@@ -35,6 +43,7 @@ class FoundFleet:
     hosts: tuple[ListedHost, ...]
     residue: tuple[str, ...]
     expires_utc: datetime | None = None  # of what is no host, where the provider knows
+    unasked: tuple[UnaskedHost, ...] = ()
 
     @property
     def expired(self) -> bool:
@@ -44,17 +53,25 @@ class FoundFleet:
         return all(it < now for it in [*moments, *([self.expires_utc] if self.expires_utc else [])])
 
     def __str__(self) -> str:
+        silent = "".join(
+            f"; {host.machine} could not be asked: {host.reason}" for host in self.unasked
+        )
         if not self.hosts:
-            return f"{self.run_id}: no hosts at {self.provider}, but {', '.join(self.residue)}"
+            but = f", but {', '.join(self.residue)}" if self.residue else ""
+            return f"{self.run_id}: no hosts listed at {self.provider}{but}{silent}"
         until = max(host.expires_utc for host in self.hosts)
         return (
             f"{self.run_id}: {format_count(len(self.hosts), 'host')} at {self.provider}, owner "
-            f"{self.hosts[0].owner}, end by themselves at {until:%Y-%m-%d %H:%M:%S} UTC"
+            f"{self.hosts[0].owner}, end by themselves at {until:%Y-%m-%d %H:%M:%S} UTC{silent}"
         )
 
 
-def survey(provider: Provider) -> list[FoundFleet]:
-    """All fleets a provider lists, by run: hosts, and whatever else carries the tag."""
+def survey(provider: Provider, runs_dir: Path | None = None) -> list[FoundFleet]:
+    """All fleets a provider lists, by run: hosts, and whatever else carries the tag.
+
+    Args:
+        runs_dir: Where the runs' journals may be, which name hosts that do not answer.
+    """
     by_run: dict[str, list[ListedHost]] = {run_id: [] for run_id in provider.runs()}
     for host in provider.hosts():
         by_run.setdefault(host.run_id, []).append(host)
@@ -65,9 +82,37 @@ def survey(provider: Provider) -> list[FoundFleet]:
             hosts=tuple(hosts),
             residue=tuple(provider.residue(run_id)),
             expires_utc=_expiry(provider, run_id),
+            unasked=tuple(unasked(provider, run_id, _known(runs_dir, run_id))),
         )
         for run_id, hosts in sorted(by_run.items())
     ]
+
+
+def _known(runs_dir: Path | None, run_id: str) -> list[Host]:
+    return not_released(Run(runs_dir / run_id)) if runs_dir else []
+
+
+def fleet_of(provider: Provider, run: Run) -> FoundFleet | None:
+    """What a run of this folder has at a provider, or may have where that could not be asked."""
+    fleet = FoundFleet(
+        provider=provider.name,
+        run_id=run.id,
+        hosts=tuple(provider.hosts(run.id)),
+        residue=tuple(provider.residue(run.id)),
+        expires_utc=_ends_utc(run),
+        unasked=tuple(unasked(provider, run.id, not_released(run))),
+    )
+    return fleet if fleet.hosts or fleet.residue or fleet.unasked else None
+
+
+def _ends_utc(run: Run) -> datetime | None:
+    """When the hosts of a run end or clean themselves, by its manifest."""
+    try:
+        manifest = run.manifest()
+        life = timedelta(minutes=manifest["parameters"]["expires_min"])
+        return datetime.fromisoformat(manifest["created_utc"]) + life
+    except (RunError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _expiry(provider: Provider, run_id: str) -> datetime | None:
@@ -84,7 +129,7 @@ def in_flight(provider: Provider, runs_dir: Path, listed: Sequence[str]) -> list
     """
     found = []
     for run in runs.list_runs(runs_dir) if provider.traits.settle_s else ():
-        if run.id not in listed and _provider_of(run) == provider.name and _unresolved(run):
+        if run.id not in listed and provider_of(run) == provider.name and _unresolved(run):
             what = "a launch whose outcome is not known"
             found.append(
                 FoundFleet(provider=provider.name, run_id=run.id, hosts=(), residue=(what,))
@@ -116,8 +161,8 @@ def is_strangers(provider: Provider, fleet: FoundFleet, run: Run) -> bool:
 
 
 def note_released(run: Run, report: ReleaseReport) -> None:
-    """Tell the journal of a run that is here: nothing of it is on its way any more."""
-    if report.leaked or not run.journal_path.exists():
+    """Tell the journal of a run that is here what was ended, and what is still there."""
+    if not run.journal_path.exists():
         return
     with contextlib.suppress(RunError), run.locked():
         log = journal.Journal(run.journal_path)
@@ -133,7 +178,8 @@ def _unresolved(run: Run) -> bool:
         return run.journal_path.exists()
 
 
-def _provider_of(run: Run) -> str:
+def provider_of(run: Run) -> str:
+    """The provider that a run of this folder was made with; empty: its manifest does not say."""
     try:
         return str(run.manifest()["parameters"].get("provider", ""))
     except (RunError, KeyError, AttributeError):
@@ -147,27 +193,41 @@ def release_until_quiet(
     quiet_s: float = 0.0,
     poll_s: float = 5.0,
     give_up_s: float = 1800.0,
+    known: Sequence[Host] = (),
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> ReleaseReport:
     """Release a run, again and again, until its listing has stayed empty.
+
+    What could not be asked counts as leaked: a host that does not answer, a listing that fails.
 
     Args:
         quiet_s: How long it must stay empty: longer than a host that was asked for may take to
             appear (0 for a provider whose calls end when the host is there: two looks).
         poll_s: Seconds between two looks.
         give_up_s: No further release is begun after so long.
+        known: Hosts of the run that were not released yet, as its journal knows them.
     """
-    reports: list[ReleaseReport] = []
+    reports = [ReleaseReport()]
     deadline_s = clock() + give_up_s
-    for _ in range(MAX_ROUNDS):
-        reports.append(provider.release(run_id))
-        if _stays_empty(provider, run_id, quiet_s, poll_s, sleep, clock):
-            return replace(ReleaseReport.joined(reports), leaked=())
-        if clock() > deadline_s:
-            break
-    leaked = tuple(dict.fromkeys([*reports[-1].leaked, *_left(provider, run_id)]))
-    return replace(ReleaseReport.joined(reports), leaked=leaked)
+    try:
+        for _ in range(MAX_ROUNDS):
+            reports.append(provider.release(run_id))
+            is_empty = _stays_empty(provider, run_id, quiet_s, poll_s, sleep, clock)
+            if is_empty or clock() > deadline_s:
+                break
+        leaked = [] if is_empty and not provider.traits.asks_hosts else [*reports[-1].leaked]
+        if not is_empty:
+            leaked += _left(provider, run_id)
+        if known:  # the provider's own release knows only what the tags name
+            named = describe(unasked(provider, run_id), run_id)
+            leaked = [what for what in leaked if what not in named]
+            leaked += describe(unasked(provider, run_id, known), run_id)
+    except ReleaseError as exc:
+        leaked = [f"{what} ({exc.message})" for what in exc.leaked] or [str(exc)]
+    except ProviderError as exc:
+        leaked = [f"not known: {provider.name} could not be asked what is still there ({exc})"]
+    return replace(ReleaseReport.joined(reports), leaked=tuple(dict.fromkeys(leaked)))
 
 
 def _stays_empty(

@@ -146,7 +146,7 @@ class FleetView:
         try:
             if interrupted and self._stop.asked and self._release is not None:
                 self.note(RELEASING)
-                raise stopped(self._stage, self._release) from error
+                raise stopped(self._stage, self._release) from None
         finally:
             self._end()
 

@@ -53,7 +53,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     asked: list[float] = []
     real = reaping.release_until_quiet
 
-    def at_once(provider: CloudProvider, run_id: str, *, quiet_s: float) -> object:
+    def at_once(provider: CloudProvider, run_id: str, *, quiet_s: float, **_: object) -> object:
         asked.append(quiet_s)
         return real(provider, run_id)
 

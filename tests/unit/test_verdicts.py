@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from perfkit import phases
-from perfkit.errors import StageError
+from perfkit.errors import ReleaseError, StageError
+from perfkit.runs import Run
 from perfkit.session import Session
 from perfkit.settings import Parameters
 from perfkit.testing.runs import Failure, make_run
@@ -19,11 +20,26 @@ from perfkit.testing.runs import Failure, make_run
 TWO: Mapping[str, Failure] = {"client-001": "refused", "client-002": "quiet"}
 
 
-def conclude(run_folder: Path, failed: Mapping[str, Failure], **policy: object) -> None:
+def session_of(run: Run, parameters: Parameters, leaked: tuple[str, ...] = ()) -> SimpleNamespace:
+    """As much of a session as the end of a run looks at."""
+    return SimpleNamespace(
+        run=run,
+        settings=SimpleNamespace(parameters=parameters),
+        fleet=SimpleNamespace(leaked=leaked),
+    )
+
+
+def conclude(
+    run_folder: Path,
+    failed: Mapping[str, Failure],
+    *,
+    leaked: tuple[str, ...] = (),
+    **policy: object,
+) -> None:
     """The end of a run of four clients with one test."""
     run = make_run(run_folder, clients=4, tests=["direct-tcp"], failed=failed)
     parameters = Parameters.model_validate({"clients": 4, **policy})
-    session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
+    session = session_of(run, parameters, leaked)
     phases.conclude(cast("Session", session), phases.report(run))
 
 
@@ -62,7 +78,7 @@ def test_a_test_whose_logs_no_reader_knows_is_judged_by_its_exit_status(tmp_path
     for log in run.raw_dir.glob("*/01-ping*.log"):
         log.unlink() if log.parent.name == "server" else log.write_text("64 bytes from 198.18.0.1")
     parameters = Parameters.model_validate({"clients": 4, "on_shortfall": "fail"})
-    session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
+    session = session_of(run, parameters)
     report = phases.report(run)
     assert list(report.summary.tests["clients_failed"]) == [0]
     assert list(report.summary.tests["clients_unread"]) == [4]
@@ -91,7 +107,7 @@ def test_the_report_says_of_such_a_test_that_its_logs_are_not_understood_not_tha
     assert report.tables["hosts"].caption.startswith("5 hosts; 1 failed in at least one test.")
     # The end of the run says the same: three did it.
     parameters = Parameters.model_validate({"clients": 4, "on_shortfall": "fail"})
-    session = SimpleNamespace(settings=SimpleNamespace(parameters=parameters))
+    session = session_of(run, parameters)
     with pytest.raises(StageError, match="01-ping was done by 3 of 4 clients"):
         phases.conclude(cast("Session", session), report)
 
@@ -119,3 +135,9 @@ def test_a_silent_receiver_is_a_failure_where_a_log_of_the_test_is_understood(
     assert list(report.summary.tests["clients_failed"]) == [1]
     assert list(report.summary.tests["clients_unread"]) == [0]
     assert "Not understood" not in report.tables["tests"].to_text()
+
+
+def test_hosts_that_could_not_be_released_are_an_error_after_the_report(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"perfkit release .* asks again: still there: lab-1"):
+        conclude(tmp_path / "run", {}, leaked=("lab-1: no answer",))
+    assert (tmp_path / "run" / "report" / "index.html").exists()

@@ -23,6 +23,7 @@ class Looks:
 
     def __init__(self, machines: Sequence[Machine], caretakers: Caretakers, workdir: str) -> None:
         self._machines = [machine for machine in machines if machine.host_key]
+        self._unpinned = [machine.name for machine in machines if not machine.host_key]
         self._caretakers, self._workdir = caretakers, workdir
         self._lock = threading.Lock()
         self._said: dict[str, tuple[float, Answer | PerfkitError]] = {}
@@ -51,23 +52,31 @@ class Looks:
         lasts_s = SILENT_S if isinstance(answer, HostError) else FRESH_S
         return time.monotonic() - asked > lasts_s
 
-    def forget(self) -> None:
-        """Something was changed: ask again. Who was silent stays so for a while."""
+    def forget(self, *, silent_too: bool = False) -> None:
+        """Something was changed: ask again.
+
+        Args:
+            silent_too: Also those that did not answer; else they stay silent for a while.
+        """
         with self._lock:
-            kept = {n: said for n, said in self._said.items() if isinstance(said[1], HostError)}
-            self._said = kept
+            silent = {n: said for n, said in self._said.items() if isinstance(said[1], HostError)}
+            self._said = {} if silent_too else silent
 
     def tags(self, run_id: str | None = None) -> dict[str, Tag]:
         """The tags on the machines, of one run or of all."""
         tags = {name: tag for name, answer in self.answers().items() if (tag := find_tag(answer))}
         return {name: tag for name, tag in tags.items() if run_id in (None, tag.run_id)}
 
-    def silent_members(self, run_id: str) -> dict[str, str]:
-        """Machines of a run that do not answer, and why."""
-        answers = self.answers()
-        members = self._members.get(run_id, set())
-        return {
-            name: error.message if isinstance(error, HostError) else str(error)
-            for name, error in answers.items()
-            if isinstance(error, PerfkitError) and name in members
+    def silent(self) -> dict[str, str]:
+        """Machines that do not answer or cannot be asked, and why."""
+        silent = {
+            name: f"its host key is not known: perfkit trust {name}" for name in self._unpinned
         }
+        for name, error in self.answers().items():
+            if isinstance(error, PerfkitError):
+                silent[name] = error.message if isinstance(error, HostError) else str(error)
+        return silent
+
+    def members(self, run_id: str) -> set[str]:
+        """Machines that were ever seen to be a run's, or that a tag of it names."""
+        return self._members.get(run_id, set())

@@ -11,7 +11,8 @@ clients `client-001` and so on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from perfkit.fleet.provider import (
     ListedHost,
     ReleaseReport,
     Traits,
+    UnaskedHost,
     check_request,
 )
 from perfkit.fleet.static import hostlist
@@ -30,6 +32,7 @@ from perfkit.fleet.static.hostlist import Machine
 from perfkit.fleet.static.looks import Looks
 from perfkit.fleet.static.openssh import Caretakers, on_all
 from perfkit.fleet.static.tags import Tag, find_tag, obstacles
+from perfkit.fleet.unasked import describe
 from perfkit.model import Host, Jump, Role
 
 # What the recipes need; they would install it, and nobody would take it away again.
@@ -60,6 +63,7 @@ class StaticProvider:
         self.traits = Traits(
             costs_money=False,
             shared_cpu=False,
+            asks_hosts=True,
             can_tunnel=self._list.common.tunnel,
             max_hosts=1 + len(self._list.of_role(Role.CLIENT)),
         )
@@ -273,15 +277,42 @@ class StaticProvider:
         ]
 
     def residue(self, run_id: str) -> Sequence[str]:
-        """Machines that the run took and that do not answer now, by what hinders it."""
-        silent: dict[str, list[str]] = {}
-        for name, why in self._looks.silent_members(run_id).items():
-            silent.setdefault(why, []).append(name)
-        how = (
-            f"once that is mended, run={run_id} brings home what is missing and cleans, perfkit clean "
-            f"{run_id} --yes only cleans; when the run expires, they clean themselves"
+        """Nothing: all that a run puts on a host is cleaned with the host."""
+        return ()
+
+    def unasked(self, run_id: str = "", known: Sequence[Host] = ()) -> Sequence[UnaskedHost]:
+        """Machines that do not answer now: the known hosts', and members by the tags seen so far.
+
+        Without a run: all machines of static.conf that do not answer.
+        """
+        silent = self._looks.silent()
+        found = [self._unasked_host(host, silent) for host in known]
+        names = self._looks.members(run_id) if run_id else silent.keys()
+        shown = {host.machine for host in found if host}
+        return [
+            *(host for host in found if host),
+            *(
+                UnaskedHost(machine=name, reason=silent[name])
+                for name in silent
+                if name in names and name not in shown
+            ),
+        ]
+
+    def _unasked_host(self, host: Host, silent: Mapping[str, str]) -> UnaskedHost | None:
+        """One host that a run had; None when its machine answers."""
+        machine = next(
+            (m for m in self._list.hosts if (m.address, m.port) == (host.address, host.port)),
+            next((m for m in self._list.hosts if m.host_key == host.host_key), None),
         )
-        return [f"not cleaned: {', '.join(names)}: {why}; {how}" for why, names in silent.items()]
+        if machine is None:
+            return UnaskedHost(
+                name=host.name,
+                machine=f"{host.name} ({host.address})",
+                reason=f"{hostlist.FILE} no longer names it",
+            )
+        if machine.name not in silent:
+            return None
+        return UnaskedHost(name=host.name, machine=machine.name, reason=silent[machine.name])
 
     # -- cleaning ------------------------------------------------------------------------------
 
@@ -301,8 +332,10 @@ class StaticProvider:
 
     def release(self, run_id: str) -> ReleaseReport:
         """Remove from every host what the run put there; safe to repeat and after any crash."""
-        self._looks.forget()
-        return self._clean([self._by_name[name] for name in self._looks.tags(run_id)], run_id)
+        self._looks.forget(silent_too=True)
+        done = self._clean([self._by_name[name] for name in self._looks.tags(run_id)], run_id)
+        silent = describe(self.unasked(run_id), run_id) if RUN_ID_PATTERN.fullmatch(run_id) else []
+        return replace(done, leaked=(*done.leaked, *silent))
 
     def _clean(self, machines: Sequence[Machine], run_id: str) -> ReleaseReport:
         if not RUN_ID_PATTERN.fullmatch(run_id):

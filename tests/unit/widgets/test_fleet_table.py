@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from slow_fleet import SlowSession, launch
 
 from perfkit.errors import RunError, StoppedError
@@ -159,3 +160,26 @@ def test_the_view_no_longer_listens_after_its_block(journal: Journal) -> None:
     before = out.getvalue()
     table.add("client-001", Role.CLIENT)
     assert out.getvalue() == before
+
+
+def test_a_stop_ends_with_one_line_in_a_notebook_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (
+        "import io, threading\nfrom pathlib import Path\n"
+        "from perfkit.fleet.inventory import Inventory\n"
+        "from perfkit.fleet.provider import ReleaseReport\n"
+        "from perfkit.journal import Journal\n"
+        "from perfkit.widgets.fleet_table import FleetView\n"
+        f"log = Journal(Path({str(tmp_path / 'journal.jsonl')!r}))\n"
+        "view = FleetView(Inventory(log), log, 'launch', on_stop=ReleaseReport, out=io.StringIO())\n"
+        "with view:\n"
+        "    threading.Thread(target=view._stop.ask).start()\n"
+        "    threading.Event().wait(30)\n"
+    )
+    shell = InteractiveShell()
+    result = shell.run_cell(source)
+    said = capsys.readouterr().out
+    assert isinstance(result.error_in_exec, StoppedError)
+    assert result.error_in_exec.__suppress_context__
+    assert said == "StoppedError: launch: stopped by a person; released 0 hosts\n"
