@@ -21,7 +21,6 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,20 +29,15 @@ from numpy.typing import NDArray
 from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs import frames
 from perfkit.logs.arrowtext import to_categories
+from perfkit.logs.dstat_columns import named_columns, note_cells, note_unit
 from perfkit.logs.dstat_heads import EPOCH, TIMES, Block, find_blocks
 from perfkit.logs.dstat_ondisk import find_only_block
 from perfkit.logs.dstat_resaved import is_resaved, restore
 from perfkit.logs.dstat_rows import LineNumbers, Table, read_plain_rows, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.stamps import Intervals, from_epoch, from_printed, intervals
-from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE, MS_PER_S, NS_PER_S
+from perfkit.units import MS_PER_S, NS_PER_S
 
-_CPU = {
-    "usr": "user", "sys": "system", "idl": "idle", "wai": "wait",
-    "stl": "steal", "hiq": "hardirq", "siq": "softirq",
-}  # fmt: skip
-_MEMORY = {"buff": "buffers", "buf": "buffers", "cach": "cache", "avai": "available"}
-_DISK = {"read": "read", "writ": "write"}
 _QUOTED_START = (b'"dstat ', b'"dool ', b'"pcp-dstat ', b'"host:"', b'"cmdline:"')
 # ----system---- ----total-cpu-usage---- by dstat; dool draws the lines of boxes.
 _SCREEN_TITLES = re.compile(r"[-\u2500-\u257f][-A-Za-z0-9/_. \u2500-\u257f]{4,1000}")
@@ -206,19 +200,19 @@ def _to_frame(table: Table, block: Block, number: int, state: _State) -> pd.Data
     keys = block.keys()
     if table.misfit:
         state.misfits.append((*table.misfit, len(keys)))
-    for group, name in (keys[place] for place in sorted(table.texts)):
-        state.notes.append(f"{group}/{name} is text, and left out")
+    state.notes.extend(note_cells(table, keys, block))
     moments = _moments(table, keys, block, state) if len(table) else None
     gaps, stamps, first = _gaps(table, moments, block, state)
     if not len(stamps):
         state.notes.append("no data: the monitor wrote no row after the one since boot")
+    state.notes.extend(note_unit(table, keys, block, gaps.dt_s))
     columns = {
         "host": to_categories(np.zeros(len(stamps), dtype=np.int8), [block.host]),
         "block": np.full(len(stamps), number),
         "t_utc": stamps,
         "dt_s": gaps.dt_s,
         "missed": gaps.missed,
-        **_named_columns(table, keys, block, gaps.repair, first),
+        **named_columns(table, keys, block, gaps.repair, first),
     }
     frame = pd.DataFrame(columns, copy=False)  # the columns are nobody else's
     if not gaps.keep.all():
@@ -295,57 +289,3 @@ def _gaps(
         state.last_ns = int(moments[-1])
         state.dt_s = gaps.dt_s
     return gaps, pd.DatetimeIndex(moments[1:], tz="UTC").as_unit("ns"), first
-
-
-def _named_columns(
-    table: Table,
-    keys: list[tuple[str, str]],
-    block: Block,
-    repair: NDArray[np.float64],
-    first: int,
-) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    byte = 1 / BITS_PER_BYTE if block.in_bits else 1.0
-    kilo = BINARY_PREFIXES["K"] if block.in_kib else 1
-    for place, ((group, name), values) in enumerate(zip(keys, table.columns, strict=True)):
-        if name in TIMES or name == EPOCH or place in table.texts:
-            continue
-        column = _column_name(group, name)
-        while column in columns:  # a device listed twice
-            column = f"other:{column}'" if not column.startswith("other:") else f"{column}'"
-        figures = values[first:]
-        if column.startswith("net_"):
-            _scale(figures, byte * BITS_PER_BYTE, repair)
-        elif column.startswith("disk_"):
-            _scale(figures, byte * kilo, repair)
-        elif column.startswith("mem_"):
-            _scale(figures, kilo)
-        columns[column] = figures
-    if "cpu_idle_pct" in columns:
-        busy = 100.0 - columns["cpu_idle_pct"]
-        busy -= columns.get("cpu_wait_pct", 0.0)
-        columns["cpu_busy_pct"] = np.maximum(busy, 0.0, out=busy)
-    return columns
-
-
-def _scale(figures: NDArray[np.float64], *factors: float | NDArray[np.float64]) -> None:
-    """Multiply in place: to write into new memory takes longer than to multiply."""
-    for factor in factors:
-        if np.any(factor != 1.0):
-            figures *= factor
-
-
-def _column_name(group: str, name: str) -> str:
-    kind, _, device = group.partition("/")
-    core = re.fullmatch(r"cpu(\d{1,5}) usage", group)
-    if group in ("total cpu usage", "total usage") and name in _CPU:
-        return f"cpu_{_CPU[name]}_pct"
-    if core and name in _CPU:
-        return f"cpu{core[1]}_{_CPU[name]}_pct"
-    if group == "memory usage":
-        return f"mem_{_MEMORY.get(name, name)}_bytes"
-    if kind == "net" and name in ("recv", "send"):
-        return f"net_{device}_{name}_bps"
-    if kind == "dsk" and name in _DISK:
-        return f"disk_{device}_{_DISK[name]}_bytes_per_s"
-    return f"other:{group}/{name}"

@@ -13,11 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from perfkit.logs.dstat_command import asks_for_bits, tool_of
+
 TIMES = frozenset({"time", "date/time"})
 EPOCH = "epoch"
-_BANNER = re.compile(r"(?i)(pcp-dstat|dstat|dool) *([0-9.]*).*csv output")
+_BANNER = re.compile(r"(?i)(pcp-dstat|dstat|dool) *v?([0-9.]*).*csv output")
+_MISSED = re.compile(r"(?i)missed \d+ ticks?")  # what pcp-dstat says of itself, no column's name
 _HEAD_WORDS = ("author:", "host:", "cmdline:")
 _UNQUOTED = re.compile(r',[^",]')
+_BITS_SINCE = (1, 3)  # dool's version
 _LONGEST_NUMBER = 9
 _LINE_FEED = 10
 _LONGEST_LINE = 100_000  # csv takes no cell over 131,072
@@ -29,6 +33,7 @@ class Block:
 
     Attributes:
         goes_on: The head had no host line, so these rows follow those of the block before.
+        has_banner: The head has a banner of its own: tool and version are this run's.
         start, end: The rows, as offsets in the file.
     """
 
@@ -40,18 +45,36 @@ class Block:
     titles: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     goes_on: bool = False
+    has_banner: bool = False
     start: int = 0
     end: int = 0
 
     @property
     def in_bits(self) -> bool:
-        """Whether byte rates are in bits: dool writes them so since 1.3 unless told otherwise."""
-        words = self.command.split()
-        if "--bits" in words:
-            return True
-        if "--bytes" in words or "--dstat" in words or self.tool != "dool":
+        """Whether byte rates are in bits: dool writes them so since 1.3 unless told otherwise.
+
+        Before that, and in dstat and pcp-dstat always, `--bits` changes the screen and not the CSV.
+        """
+        if self.tool != "dool" or (self.version and self.version < _BITS_SINCE):
             return False
-        return not self.version or self.version >= (1, 3)
+        return asks_for_bits(self.command) is not False
+
+    @property
+    def guess(self) -> str:
+        """What `in_bits` rests on where the head leaves it open; empty where it does not."""
+        if self.tool != "dool" or asks_for_bits(self.command) is False:
+            return ""
+        unit = "bits" if self.in_bits else "bytes"
+        if not self.version:
+            return (
+                f"dool's version is not known: rates are taken as {unit}, as dool 1.3 writes them"
+            )
+        if not self.in_bits and not self.has_banner:
+            version = ".".join(map(str, self.version))
+            return f"a run without a banner is taken for dool {version} too: rates are {unit}"
+        if self.in_bits and not self.command:
+            return f"the head has no command line: rates are taken as {unit}, dool's own choice"
+        return ""
 
     @property
     def in_kib(self) -> bool:
@@ -88,8 +111,11 @@ def find_blocks(data: bytes) -> Iterator[Block]:
         if banner:
             numbers = (n for n in banner[2].split(".") if n)
             version = tuple(int(n[:_LONGEST_NUMBER]) for n in numbers)
-            head, is_first = Block(tool=banner[1].lower(), version=version), True
+            head = Block(tool=banner[1].lower(), version=version, has_banner=True)
+            is_first = True
         elif cells[0].lower().startswith(_HEAD_WORDS):
+            if not is_first:
+                head = replace(head, command="", date="", has_banner=False)
             _read_head(head, cells)
             is_first = True
         else:
@@ -115,7 +141,7 @@ def _head_lines(data: bytes) -> Iterator[tuple[int, int, list[str]]]:
         while len(cells) > 1 and not cells[-1]:
             cells.pop()
         spoken = _BANNER.match(cells[0]) or cells[0].lower().startswith(_HEAD_WORDS)
-        if spoken or not _UNQUOTED.search(text):
+        if spoken or not (_UNQUOTED.search(text) or _MISSED.fullmatch(cells[0])):
             yield start, end, cells
         start = _next_quoted(data, end - 1)
 
@@ -136,5 +162,12 @@ def _read_head(head: Block, cells: list[str]) -> None:
             head.date = value
         elif key.lower() == "cmdline:":
             head.command = value
-            if "dool" in value.split(" ")[0] and head.tool == "dstat" and not head.version:
-                head.tool = "dool"
+            _read_tool(head, tool_of(value))
+
+
+def _read_tool(head: Block, tool: str) -> None:
+    """The tool of a run without a banner: another one may have appended to the file."""
+    if head.has_banner or not tool or tool == head.tool:
+        return
+    if (tool, head.tool) != ("dstat", "pcp-dstat"):  # which may be called dstat
+        head.tool, head.version = tool, ()

@@ -3,14 +3,17 @@
 Arrow reads all rows at once. Only where that fails is each row looked at (the damaged part of a
 file, not all of it), and one that has other cells than the head has columns is not understood,
 with two exceptions: empty cells at the end that are too many, and pcp-dstat's one empty cell for a
-whole group that had no figures.
+whole group that had no figures. What it says behind a row after missed ticks is taken away.
+
+A cell that holds `inf`, `nan` or more than any counter can is unknown, and counted.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
 
 from perfkit.logs.dstat_fit import Fitter
 from perfkit.logs.dstat_heads import TIMES, Block
@@ -30,6 +34,9 @@ _PARTS = 16  # what rows that do not fit are divided into, to find those that do
 _COPIERS = 2  # threads; more wait for the memory
 _SINGLY_BYTES = 4000  # below this Arrow is no faster
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
+_LARGEST = 1e25  # 64 bits of KiB a second in bits are 1.5e23
+# Behind a row; where the tick before had no figures it is in front, for that line had no end.
+_MISSED = re.compile(rb',?"?missed \d{1,9} ticks?"?(?=,*\s*$)|^,?"missed \d{1,9} ticks?"')
 Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
 
 
@@ -40,11 +47,13 @@ class Table:
     Attributes:
         columns: One array a column of the head.
         texts: Places of the columns that hold text, such as a process's name; times are not.
+        unknown: By the place of a column, how many of its cells were no figure a tool can count.
         misfit: Line number, line and count of cells of the first whole row that was not read.
     """
 
     columns: Cells
     texts: frozenset[int] = frozenset()
+    unknown: dict[int, int] = field(default_factory=dict)
     misfit: tuple[int, str, int] | None = None
 
     def __len__(self) -> int:
@@ -60,11 +69,22 @@ class _Plan:
     texts: frozenset[int]
     spans: tuple[int, ...]
     absent_groups: bool
+    unknown: dict[int, int] = field(default_factory=dict)
     misfit: tuple[int, str, int] | None = None
 
     def is_text(self, place: int) -> bool:
         """Whether a column's cells are kept as they are printed."""
         return place in self.times or place in self.texts
+
+    def forget(self, place: int, figures: NDArray[np.float64], empty: int) -> None:
+        """Make what is no figure NaN, in place, and count it; `empty` cells are NaN already."""
+        with np.errstate(all="ignore"):
+            if np.dot(figures, figures) < _LARGEST**2:  # NaN is not
+                return
+            unknown = ~(np.abs(figures) < _LARGEST)
+        figures[unknown] = np.nan
+        if count := int(np.count_nonzero(unknown)) - empty:
+            self.unknown[place] = self.unknown.get(place, 0) + count
 
 
 class LineNumbers:
@@ -89,7 +109,7 @@ def read_rows(
     columns = (
         parts[0] if len(parts) == 1 else [_joined(pieces) for pieces in zip(*parts, strict=True)]
     )
-    return Table(columns=columns, texts=plan.texts, misfit=plan.misfit)
+    return Table(columns=columns, texts=plan.texts, unknown=plan.unknown, misfit=plan.misfit)
 
 
 def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
@@ -111,7 +131,7 @@ def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
             if not rows.are_plain:
                 return None
         if columns is not None:
-            return Table(columns=columns, texts=plan.texts)
+            return Table(columns=columns, texts=plan.texts, unknown=plan.unknown)
     return None
 
 
@@ -135,9 +155,13 @@ def _first_lines(data: bytes, start: int, end: int) -> list[bytes]:
     lines = list[bytes]()
     while start < end and len(lines) < _SAMPLE:
         line_end = data.find(b"\n", start, end) + 1 or end
-        lines.append(data[start:line_end].strip())
+        lines.append(_without_missed(data[start:line_end].strip()))
         start = line_end
     return lines
+
+
+def _without_missed(line: bytes) -> bytes:
+    return _MISSED.sub(b"", line) if b"missed" in line else line
 
 
 def _whole_numbers(lines: Sequence[bytes], plan: _Plan) -> frozenset[int]:
@@ -196,14 +220,14 @@ def _read_at_once(
         return None  # a quote that nothing closes takes the next rows with it
     columns = table.columns[: plan.width]
     del table
-    return _in_one_piece(columns, use_threads=use_threads)
+    return _in_one_piece(columns, plan, use_threads=use_threads)
 
 
 def _has_line_feed(column: pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.match_substring(column, "\n")).as_py())
 
 
-def _in_one_piece(columns: list[Any], *, use_threads: bool) -> Cells:
+def _in_one_piece(columns: list[Any], plan: _Plan, *, use_threads: bool) -> Cells:
     """Columns' strings, and figures in arrays that may be written to; empties the list."""
 
     def take(place: int) -> Any:
@@ -211,7 +235,9 @@ def _in_one_piece(columns: list[Any], *, use_threads: bool) -> Cells:
         if pa.types.is_string(column.type):
             return column.combine_chunks()
         chunks = [chunk.to_numpy(zero_copy_only=False) for chunk in column.chunks]
-        return np.concatenate(chunks, dtype=np.float64) if chunks else np.empty(0)
+        figures = np.concatenate(chunks, dtype=np.float64) if chunks else np.empty(0)
+        plan.forget(place, figures, column.null_count)
+        return figures
 
     if not use_threads:
         return [take(place) for place in range(len(columns))]
@@ -269,7 +295,8 @@ class _Rows:
         first_line = self._line_numbers.at(start)
         lines = self._data[start:end].split(b"\n")
         cut_line = first_line + len(lines) - 1 if end == len(self._data) else 0
-        for line_no, line in enumerate(lines, start=first_line):
+        for line_no, printed in enumerate(lines, start=first_line):
+            line = _without_missed(printed)
             if not line.strip():
                 continue
             cells = self._fitter.fit(line.split(b","))
@@ -285,10 +312,15 @@ class _Rows:
 
 
 def _columns(rows: list[list[float | str | None]], plan: _Plan) -> Cells:
-    return [
-        pa.array(cells, pa.string()) if plan.is_text(place) else np.array(cells, dtype=np.float64)
-        for place, cells in enumerate(zip(*rows, strict=True))
-    ]
+    columns: Cells = []
+    for place, cells in enumerate(zip(*rows, strict=True)):
+        if plan.is_text(place):
+            columns.append(pa.array(cells, pa.string()))
+        else:
+            figures = np.array(cells, dtype=np.float64)  # None is NaN
+            plan.forget(place, figures, cells.count(None))
+            columns.append(figures)
+    return columns
 
 
 def _no_cells(plan: _Plan) -> Cells:
@@ -305,7 +337,7 @@ def _row(cells: list[bytes], plan: _Plan) -> list[float | str | None] | None:
         if plan.is_text(place):
             row.append(cell.decode("utf-8", "replace") or None)
         elif not cell.strip():
-            row.append(np.nan)
+            row.append(None)
         else:
             number = _number(cell)
             if number is None:

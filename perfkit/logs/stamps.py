@@ -246,7 +246,8 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
     if missed.any():
         # The tool catches up: a short interval follows a long one, so all of them are counted.
         lost = max(round(dt[keep].sum() / delay) - int(keep.sum()), int(missed.sum()))
-        notes += (f"{lost} ticks missed in {int(missed.sum())} places; rates repaired",)
+        rates = "rates are the tool's own" if real_rates else "rates repaired"
+        notes += (f"{lost} ticks missed in {int(missed.sum())} places; {rates}",)
     return Intervals(dt, missed, keep, repair, notes)
 
 

@@ -96,6 +96,44 @@ def test_one_empty_cell_for_a_group_that_pcp_had_no_figures_for_shifts_no_other(
     assert frame["disk_total_write_bytes_per_s"].iloc[0] == pytest.approx(3.999 * 1024)
 
 
+def with_missed_ticks(text: str, places: dict[int, str]) -> str:
+    """Rows of a pcp capture left out as by missed ticks, and what pcp-dstat says behind the next."""
+    lines = text.splitlines()
+    return "\n".join(line + places.get(n, "") for n, line in enumerate(lines)) + "\n"
+
+
+@pytest.mark.parametrize("name", ["pcp.csv", "pcp-absent.csv"])
+@pytest.mark.parametrize(
+    "said", [',"missed 2 ticks"', ',"missed 1 tick"', ",missed 2 ticks", ',"missed 12 ticks",']
+)
+def test_what_pcp_says_of_missed_ticks_behind_a_row_changes_no_figure(name: str, said: str) -> None:
+    text = (DATA / name).read_text()
+    reading = parse(with_missed_ticks(text, {7: said, 8: said, 9: said}))
+    assert reading.unparsed.count == 0
+    assert reading.frame.equals(parse(text).frame)
+
+
+def test_the_row_after_missed_ticks_of_pcp_is_over_its_real_interval() -> None:
+    lines = (DATA / "pcp.csv").read_text().splitlines(keepends=True)
+    after = lines[9].replace("\n", ',"missed 2 ticks"\n')
+    reading = parse("".join([*lines[:8], after, *lines[10:]]))
+    assert reading.unparsed.count == 0
+    assert reading.frame["dt_s"].tolist() == [1, 2, 1, 1]
+    assert reading.frame["missed"].tolist() == [False, True, False, False]
+    assert reading.frame["net_lo_recv_bps"].tolist() == pytest.approx([SENT_BPS] * 4, rel=0.01)
+    assert "1 ticks missed in 1 places; rates are the tool's own" in reading.notes
+
+
+def test_missed_ticks_of_a_tick_without_figures_stand_in_front_of_the_next_row() -> None:
+    text = (DATA / "pcp.csv").read_text()
+    lines = text.splitlines(keepends=True)
+    told = "".join([*lines[:9], ',"missed 3 ticks"', *lines[9:]])
+    assert parse(told).frame.equals(parse(text).frame)
+    alone = "".join([*lines[:9], '"missed 3 ticks"\n', *lines[9:]])
+    assert parse(alone).frame.equals(parse(text).frame)
+    assert parse(told).unparsed.count == parse(alone).unparsed.count == 0
+
+
 def test_a_row_that_fits_its_groups_in_two_ways_is_not_understood() -> None:
     text = (
         '"pcp-dstat 6.0.3 CSV Output"\n"Host:","h"\n"epoch","a",,"b",\n'
