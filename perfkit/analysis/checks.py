@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import otherload
+from perfkit.analysis import durations, otherload
 from perfkit.analysis.reduction import COARSEST_S
-from perfkit.logs.runlogs import Finding, RunLogs
+from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
 from perfkit.units import format_count, format_some
 
@@ -38,6 +38,7 @@ def findings_of(
     for slot in logs.slots:
         own = outcomes[outcomes["slot"] == slot.name]
         found += [*_failures(slot.name, own), *_unread(slot.name, own)]
+        found += _off_the_plan(slot, own)
         if own["cut_off"].any():
             text = (
                 f"{own['cut_off'].sum()} of {len(own)} clients still had data on the way at their "
@@ -96,6 +97,38 @@ def _unread(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
         "script ended with exit status 0 are taken to have done it"
     )
     return [Finding(slot, text)]
+
+
+def _off_the_plan(slot: SlotPlan, outcomes: pd.DataFrame) -> list[Finding]:
+    """Scripts and traffic that did not last as long as planned, and what to do about it."""
+    ended = outcomes[((outcomes["exit_status"] == 0) & (outcomes["streams"] > 0)).to_numpy()]
+    script_s = (ended["end_s"] - ended["start_s"]).to_numpy(dtype=np.float64)
+    traffic_s = ended["traffic_s"].to_numpy(dtype=np.float64)
+    texts = []
+    outlasted = durations.outlasted(script_s, traffic_s)
+    if count := int(outlasted.sum()):
+        texts.append(
+            f"the traffic of {format_count(count, 'client')} went on when the test's script was over, for up "
+            f"to {(traffic_s - script_s)[outlasted].max():.1f} s by the tool's own log: "
+            f"{durations.BACKGROUND}, so nobody recorded how it ended; run it in the foreground, or end "
+            "the script with `wait`"
+        )
+    brief = script_s < durations.LEAST_SHARE * slot.duration_s
+    if (brief & ~outlasted).sum() > len(outcomes) / 2:
+        texts.append(
+            f"most scripts ended within half of the planned {slot.duration_s:g} s: let the script run for "
+            f"$PERFKIT_DURATION_S seconds, or give [{slot.test}] in tests.conf the duration that it takes"
+        )
+    most_s = ended["traffic_most_s"].to_numpy(dtype=np.float64)
+    silent = most_s < LEAST_OVERLAP * np.minimum(script_s, slot.duration_s)
+    silent &= ended["ok"].to_numpy(dtype=bool)
+    if silent.any():
+        texts.append(
+            f"the traffic of {format_count(int(silent.sum()), 'client')} lasted {most_s[silent].min():.1f} s "
+            f"at the least, of the planned {slot.duration_s:g} s, by the tool's own log, though the script "
+            "ran on: the rest of the window is without traffic"
+        )
+    return [Finding(slot.name, text) for text in texts]
 
 
 def _figures_of(row: dict[str, object]) -> Callable[[str], float]:

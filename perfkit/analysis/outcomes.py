@@ -1,7 +1,8 @@
 """What became of each client in each test: it counts, or it failed and why.
 
-A client counts when its script ran from start to exit status 0 and the receiver saw its traffic.
-iperf 2 exits 0 even when nobody answered, so the status alone proves nothing.
+A client counts when its script ran from start to exit status 0, for at least half of the planned
+time, and the receiver saw its traffic, which lasted as long (`perfkit.analysis.durations`). iperf 2
+exits 0 even when nobody answered, so the status alone proves nothing.
 
 It counts as well when it was ended at its time limit after it had sent over the whole planned
 time: a sender on a saturated link stops by its clock and then waits for what is on its way, which
@@ -26,13 +27,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis import durations
+from perfkit.analysis.durations import TrafficTime
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 
 _Row = dict[str, Any]
-WHOLE_TIME_SLACK_S = 1.5  # a tool reports the second it is in when that is over
 _NO_TRAFFIC = "exit status 0, but the receiver saw no traffic"
 _UNREAD = "exit status 0, but no log of the test is understood, so there are no figures"
-SHORT_FRACTION = 0.5  # of the median client's time; a shorter one would shrink everyone's window
 
 
 def outcomes(logs: RunLogs) -> pd.DataFrame:
@@ -41,8 +42,10 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
     Returns:
         `slot`, `host`, `ok`, `reason` (empty when ok), `start_s` and `end_s` (from T0, the
         controller's clock; NaN when not recorded), `late_s` (actual minus planned start;
-        negative = early), `exit_status`, `streams` (seen at the receiver), `cut_off` (ended with
-        data on its way) and `unread` (did a test that has no figures), see the module's docstring.
+        negative = early), `traffic_s` and `traffic_most_s` (its traffic lasted so long at least
+        and at most by the tool's own log; NaN when no log says it), `exit_status`, `streams` (seen at the receiver), `cut_off` (ended
+        with data on its way) and `unread` (did a test that has no figures), see the module's
+        docstring.
     """
     rows: list[_Row] = []
     hosts = {str(host["name"]): host for host in logs.hosts.to_dict("records")}
@@ -51,22 +54,25 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
     for slot in logs.slots:
         stamped = {} if slot.name in recorded else _whole_streams(logs, slot)
         seen, sent_until_s = _streams_seen(logs, slot), _sent_until(logs, slot)
+        traffic = durations.traffic_times(logs, slot)
         records: list[_Row] = []
         for name in logs.clients:
             event = events.get((slot.name, name))
             row: _Row = {"slot": slot.name, "host": name, "streams": seen.get(name, 0)}
             row["cut_off"] = row["unread"] = False
+            known = traffic.get(name, TrafficTime())
+            row |= {"traffic_s": known.longest_s, "traffic_most_s": known.total_s}
             if event is None and name in stamped:
                 row |= stamped[name]
             elif event is None:
                 row |= {"ok": False, "reason": _why_absent(hosts[name])}
             else:
                 sent_s = sent_until_s.get(name, 0.0)
-                whole = sent_s >= slot.duration_s - WHOLE_TIME_SLACK_S
+                whole = sent_s >= slot.duration_s - durations.SLACK_S
                 row |= _recorded(logs, slot, event, row["streams"], sent_whole_time=whole)
             row |= _interrupted(logs, name, slot)
             records.append(row)
-        _fail_short_ones(records, slot.duration_s)
+        _fail_short_ones(records, traffic, slot.duration_s)
         rows += records
     columns = [
         "slot",
@@ -76,6 +82,8 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         "start_s",
         "end_s",
         "late_s",
+        "traffic_s",
+        "traffic_most_s",
         "exit_status",
         "streams",
         "cut_off",
@@ -83,7 +91,9 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
     ]
     types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
     types["cut_off"] = types["unread"] = "bool"
-    floats = dict.fromkeys(("start_s", "end_s", "late_s", "exit_status"), "float64")
+    floats = dict.fromkeys(
+        ("start_s", "end_s", "late_s", "traffic_s", "traffic_most_s", "exit_status"), "float64"
+    )
     return pd.DataFrame(rows, columns=columns).astype({**types, **floats})
 
 
@@ -131,7 +141,7 @@ def _whole_streams(logs: RunLogs, slot: SlotPlan) -> dict[str, _Row]:
             "exit_status": np.nan,
         }
         for host, start_s, end_s in spans.itertuples()
-        if end_s - start_s >= slot.duration_s - WHOLE_TIME_SLACK_S
+        if end_s - start_s >= slot.duration_s - durations.SLACK_S
     }
 
 
@@ -194,15 +204,12 @@ def _reason(event: Mapping[Hashable, Any], start: float, end: float, streams: in
     return "" if streams else _NO_TRAFFIC
 
 
-def _fail_short_ones(records: list[_Row], planned_s: float) -> None:
-    """A client that stopped long before the others failed, whatever its status says.
-
-    Not one that ran as long as planned: the others may have waited for what was on its way.
-    """
-    counted = [row for row in records if row["ok"]]
-    usual = float(np.median([row["end_s"] - row["start_s"] for row in counted])) if counted else 0.0
-    for row in counted:
-        length = row["end_s"] - row["start_s"]
-        if length < SHORT_FRACTION * min(usual, planned_s):
-            row["ok"] = False
-            row["reason"] = f"ended after {length:.1f} s; the others ran {usual:.1f} s"
+def _fail_short_ones(
+    records: list[_Row], traffic: Mapping[str, TrafficTime], planned_s: float
+) -> None:
+    """A client that stopped long before its planned time failed, whatever its status says."""
+    for row in records:
+        if row["ok"]:
+            known = traffic.get(row["host"], TrafficTime())
+            row["reason"] = durations.why_short(row["end_s"] - row["start_s"], known, planned_s)
+            row["ok"] = not row["reason"]
