@@ -36,7 +36,7 @@ _SINGLY_BYTES = 4000  # below this Arrow is no faster
 _SAMPLE = 20  # rows that decide whether a column holds figures or text
 _LARGEST = 1e25  # 64 bits of KiB a second in bits are 1.5e23
 # Behind a row; where the tick before had no figures it is in front, for that line had no end.
-_MISSED = re.compile(rb',?"?missed \d{1,9} ticks?"?(?=,*\s*$)|^,?"missed \d{1,9} ticks?"')
+_MISSED = re.compile(rb',?"?missed \d{1,9} ticks?"?,*\s*$|^,?"missed \d{1,9} ticks?"')
 Cells = list[Any]  # float64 arrays; Arrow strings where a column holds times or text
 
 
