@@ -116,7 +116,7 @@ def read(pid: int) -> Tagged | None:
         parsed = _tag_in(command_line)
         if parsed is None or os.stat(f"/proc/{pid}").st_uid not in (0, os.getuid()):
             return None
-        inner = _namespace_pids(str(pid))[len(_namespace_pids("self")) :]
+        inner = _inner_pids(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None  # it ended while we looked
     kind, fields = parsed
@@ -126,6 +126,20 @@ def read(pid: int) -> Tagged | None:
     if kind == HOST and inner != (["1"] if fields.get("isolation") == NAMESPACES else []):
         return None
     return Tagged(pid, kind, fields, making=kind == KEEPER and is_first_process)
+
+
+def is_in_our_pid_namespace(pid: int) -> bool:
+    """Whether a process is this machine's and not one inside a host or a container.
+
+    Raises:
+        OSError: it has ended.
+    """
+    return not _inner_pids(pid)
+
+
+def _inner_pids(pid: int) -> list[str]:
+    """Its PIDs in the namespaces that are inside ours, outermost first."""
+    return _namespace_pids(str(pid))[len(_namespace_pids("self")) :]
 
 
 def _tag_in(command_line: bytes) -> tuple[str, dict[str, str]] | None:
