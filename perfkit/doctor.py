@@ -7,6 +7,7 @@ loopback work without, and the verdict says so.
 
 from __future__ import annotations
 
+import ctypes
 import html
 import importlib.metadata
 import importlib.resources
@@ -49,7 +50,7 @@ _MARKS = {State.OK: "✓", State.LIMITED: "△", State.MISSING: "✗"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """One line of needs.tsv: a program and the package it is in; "-" where there is none."""
+    """One line of needs.tsv: a program, module or library and its package; "-": there is none."""
 
     program: str
     apt: str
@@ -262,11 +263,13 @@ def _privileges(obstacle: str | None) -> Iterator[Finding]:
 
 def _program(need: Need, path: str, *, rooted: bool) -> Finding:
     """Look for one program; what only hosts in namespaces run is no fault without privilege."""
-    program, _, module = need.program.partition(":")
-    label = f"{program} -m {module}" if module else program
-    found: str | None
-    if module:  # an environment that is there was made with it, or did without
-        in_environment = sys.prefix != sys.base_prefix or importlib.util.find_spec(module)
+    program, _, part = need.program.partition(":")
+    label, found = program, None
+    if program == "lib":
+        label, found = part, _load(part)
+    elif part:  # an environment that is there was made with it, or did without
+        label = f"{program} -m {part}"
+        in_environment = sys.prefix != sys.base_prefix or importlib.util.find_spec(part)
         found = sys.prefix if in_environment else None
     else:  # hosts see the system's python3, not one that lies in a home
         found = shutil.which(program, path=os.defpath if program == "python3" else path)
@@ -282,6 +285,15 @@ def _program(need: Need, path: str, *, rooted: bool) -> Finding:
     )
 
 
+def _load(library: str) -> str | None:
+    """A word that the system's loader finds a shared library; None when it does not."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return None
+    return "loads"
+
+
 def _install_command(need: Need) -> str:
     """What installs a need's package here; conda only where its environment is active."""
     if os.environ.get("CONDA_PREFIX") and need.conda != "-":
@@ -290,7 +302,8 @@ def _install_command(need: Need) -> str:
         return f"{_sudo()}apt-get install -y {need.apt}"
     if shutil.which("dnf") and need.dnf != "-":
         return f"{_sudo()}dnf install -y {need.dnf}"
-    return f"install the package that has {need.program} (Debian calls it {need.apt})"
+    what = need.program.removeprefix("lib:")
+    return f"install the package that has {what} (Debian calls it {need.apt})"
 
 
 def _sudo() -> str:

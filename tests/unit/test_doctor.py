@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perfkit import doctor
-from perfkit.doctor import Examination, Finding, State
+from perfkit.doctor import Examination, Finding, Need, State
 from perfkit.fleet.local import namespaces
 
 
@@ -45,6 +45,7 @@ def test_the_table_of_needs_has_a_package_for_each_program() -> None:
     for need in needs:
         assert re.fullmatch(r"[a-z0-9-]+", need.apt), need
         assert re.fullmatch(r"[a-z0-9-]+", need.dnf), need
+        assert re.fullmatch(r"[a-z0-9-]+", need.conda), need
         assert need.needed_for in {"all", "namespaces", "setup", "extras", "tests"}, need
 
 
@@ -65,6 +66,22 @@ def test_a_missing_program_gets_the_command_of_the_distribution(
     assert sshd.state is State.MISSING
     assert sshd.found == "not found"
     assert sshd.remedy.removeprefix("sudo ") == command
+
+
+@pytest.mark.usefixtures("no_privilege")
+def test_a_library_is_looked_for_where_the_systems_loader_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"dnf": "-", "conda": "-", "needed_for": "all", "why": "linked to"}
+    there = Need(program="lib:libc.so.6", apt="libc6", **columns)
+    absent = Need(program="lib:libnowhere.so.9", apt="libnowhere9", **columns)
+    monkeypatch.setattr(doctor, "load_needs", lambda: (there, absent))
+    path = empty_machine(tmp_path, monkeypatch, "apt-get")
+    examination = doctor.examine(project=tmp_path, search_path=path)
+    assert row(examination, "libc.so.6").state is State.OK
+    missing = row(examination, "libnowhere.so.9")
+    assert missing.state is State.MISSING
+    assert missing.remedy.endswith("apt-get install -y libnowhere9")
 
 
 @pytest.mark.usefixtures("no_privilege")

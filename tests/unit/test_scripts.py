@@ -129,6 +129,21 @@ def test_what_only_tests_need_is_asked_for_only_by_them(project: Project) -> Non
     assert project.run("scripts/setup", "--test").returncode == 2
 
 
+def test_a_library_is_a_need_like_a_program_and_a_package_is_asked_for_once(
+    project: Project,
+) -> None:
+    with (project.root / "perfkit" / "needs.tsv").open("a") as needs:
+        for name, package in (
+            ("lib:libc.so.6", "libc6"),
+            ("lib:libnowhere.so.9", "libnowhere9"),
+            ("no-such-tool-either", "no-such-package"),
+        ):
+            needs.write("\t".join((name, package, "no-such-rpm", "-", "all", "tried")) + "\n")
+    said = project.run("scripts/setup").stdout
+    assert "not on this machine: no-such-tool lib:libnowhere.so.9 no-such-tool-either" in said
+    assert "apt-get install -y no-such-package libnowhere9 \n" in said
+
+
 def test_a_second_setup_installs_nothing_until_the_pins_change(project: Project) -> None:
     project.add_tool("bin/no-such-tool")
     assert project.run("scripts/setup").returncode == 0

@@ -13,6 +13,7 @@ from perfkit.errors import ProviderError
 # Not the user's PATH: it lacks sbin, where sshd and cron are, and what it has besides (conda's
 # programs in a home) does not exist in hosts.
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+HOST_TOOLS = ("sshd", "cron", "tini", "sleep")  # the fields of HostTools
 PACKAGES = {"sshd": "openssh-server", "cron": "cron", "tini": "tini", "sleep": "coreutils"}
 
 
@@ -59,7 +60,7 @@ def find_host_tools() -> HostTools:
     Raises:
         ProviderError: one is not installed.
     """
-    return HostTools(**{name: find(name) for name in ("sshd", "cron", "tini", "sleep")})
+    return HostTools(**{name: find(name) for name in HOST_TOOLS})
 
 
 def sshd_version() -> tuple[int, int]:
