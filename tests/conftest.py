@@ -12,7 +12,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -65,13 +66,31 @@ def _continue_in_child() -> int:
                 os._exit(code if code >= 0 else 128 - code)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Where CI is set, a test that was skipped has failed, whoever skipped it and how."""
+    report = yield
+    return _fail_if_skipped(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    """And so has a module that was skipped as a whole."""
+    report = yield
+    return _fail_if_skipped(report)
+
+
+def _fail_if_skipped(report: Any) -> Any:
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"CI must have what its tests need: {report.longrepr[-1]}"
+    return report
+
+
 def require(condition: object, reason: str) -> None:
-    """Go on if `condition` holds; otherwise skip here, and fail where CI is set."""
-    if condition:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must have what its tests need: {reason}", pytrace=False)
-    pytest.skip(reason)
+    """Go on if `condition` holds; otherwise skip, which is a failure where CI is set."""
+    if not condition:
+        pytest.skip(reason)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -71,6 +71,27 @@ def test_a_missing_tool_is_skipped_with_its_name_and_fails_in_ci(tmp_path: Path)
     assert "CI must have what its tests need" in output
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pytest\ndef test_it():\n    pytest.skip('not here')\n",
+        "import pytest\n@pytest.mark.skipif(True, reason='not here')\ndef test_it(): pass\n",
+        "import pytest\npytest.importorskip('no_such_module', reason='not here')\n",
+        "import pytest\npytest.skip('not here', allow_module_level=True)\n",
+    ],
+    ids=["in the test", "by a mark", "by an import", "the whole module"],
+)
+def test_nothing_is_skipped_in_ci_whoever_skips_it(tmp_path: Path, text: str) -> None:
+    text += "\ndef test_that(): pass\n"
+    status, output = run_pytest(tmp_path, text)
+    assert status in {0, 5}  # skipped, or nothing collected
+    assert "not here" in output
+    status, output = run_pytest(tmp_path, text, ci=True)
+    assert status not in {0, 5}
+    assert "CI must have what its tests need: " in output
+    assert "not here" in output
+
+
 def test_a_test_that_needs_root_says_so_and_fails_in_ci(tmp_path: Path) -> None:
     text = (
         "import os, pytest\nos.geteuid = lambda: 1000\n"

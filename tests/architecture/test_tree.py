@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import require
 
 ROOT = Path(__file__).parents[2]
 TOP = {
@@ -39,8 +40,8 @@ HARMLESS = re.compile(
 @pytest.fixture(scope="module")
 def files() -> list[Path]:
     """Every file git has or would take."""
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("not a git checkout: what belongs to the project is not known")
+    known = (ROOT / ".git").exists() and shutil.which("git")
+    require(known, "not a git checkout: what belongs to the project is not known")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import openpyxl
 import pytest
+from conftest import require
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
@@ -242,8 +243,7 @@ hostile = st.one_of(
     [("markdown", "gfm"), ("mediawiki", "mediawiki"), ("latex", "latex-smart"), ("html", "html")],
 )
 def test_any_text_is_read_back_as_itself(format_name: str, source: str, words: list[str]) -> None:
-    if shutil.which("pandoc") is None:
-        pytest.skip("pandoc is not installed; the test before fails for it in CI")
+    require(shutil.which("pandoc"), "not installed: pandoc; scripts/setup --tests installs it")
     made = table(*((word, 1e6, 1) for word in words))
     html = through_pandoc(export.export(made, format_name), source)
     assert "<a " not in html
