@@ -20,15 +20,12 @@ from perfkit.model import Host
 
 PROJECT = Path(__file__).parents[1]
 
-# Every file of its own but logs, with owner, mode and content; what has changed in the folders it
-# shares with this machine; every process but logins and this look; crontab (whose file begins with
-# the time of its last change), interfaces, routes.
+# Every file of its own but logs, with owner, mode and content; every process but logins and this
+# look; crontab (whose file begins with the time of its last change), interfaces, routes.
 LISTING = r"""
 PATH=$PATH:/usr/sbin:/sbin
 find / -xdev -path /var/log -prune -o -printf '%p %y %M %u %g %l\n' | sort
 find / -xdev \( -path /var/log -o -path /var/spool/cron \) -prune -o -type f -exec sha256sum {} + | sort
-[ -z "SINCE" ] ||
-    find $(awk '$3 == "overlay" { print $2 }' /proc/self/mounts) -xdev -newerct @SINCE
 for dir in /proc/[0-9]*; do
     [ "$(readlink $dir/ns/pid)" = "$(readlink /proc/1/ns/pid)" ] && tr '\0\n' '  ' <$dir/cmdline && echo
 done 2>/dev/null | grep -v -e LISTING -e '^find ' -e '^sort' -e '^tr ' -e '^sshd: ' | sort
@@ -37,6 +34,9 @@ ip -o link | cut -d ' ' -f 2-3
 ip -o addr | cut -d ' ' -f 2-7
 ip route
 """
+# What has changed in the folders it shares with this machine, which may be changed as well.
+CHANGED_SINCE = "find {folders} -xdev -newerct @{since_s:.3f} 2>/dev/null || true"  # some just went
+SHARED_FOLDERS = """awk '$3 == "overlay" { print $2 }' /proc/self/mounts"""
 
 
 @dataclass
@@ -96,12 +96,28 @@ class Lab:
         self.inside(server, "ip link set ten up")
         return addresses
 
-    def listing(self, host: Host, since_s: float | None = None) -> list[str]:
-        """What there is on a machine, line by line; with a moment, what has changed since then in
-        the folders it shares with this machine (seconds of work: they are large).
+    def listing(self, host: Host) -> list[str]:
+        """What there is on a machine, line by line."""
+        return self.inside(host, LISTING).splitlines()
+
+    def changed_since(self, host: Host, since_s: float) -> list[str]:
+        """Files that the machine has changed in the folders it shares with this one (seconds of
+        work: they are large).
+
+        Whoever installs a package here meanwhile changes the same files on both.
         """
-        since = "" if since_s is None else f"{since_s:.3f}"
-        return self.inside(host, LISTING.replace("SINCE", since)).splitlines()
+        folders = self.inside(host, SHARED_FOLDERS).split()
+        look = CHANGED_SINCE.format(folders=" ".join(folders), since_s=since_s)
+        left: set[str] = set()
+        for round_no in range(3):  # what a host has changed stays so; temporary files here do not
+            there = set(self.inside(host, look).splitlines())
+            # Second, so that whatever was changed here when it was seen there is seen here as well.
+            here = subprocess.run(["sh", "-c", look], capture_output=True, text=True, check=True)
+            found = there - set(here.stdout.splitlines())
+            left = left & found if round_no else found
+            if not left:
+                break
+        return sorted(left)
 
 
 @contextmanager

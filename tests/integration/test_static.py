@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +89,23 @@ def test_a_campaign_on_existing_hosts_leaves_them_as_they_were(lab: Lab, project
     logins = "pgrep -c '^sshd: ' || true"
     assert wait_until(lambda: lab.inside(lab.hosts[0], logins) == "0\n", 60)
     for host in lab.hosts:
-        assert changes(before[host.name], lab.listing(host, since_s)) == []
+        assert changes(before[host.name], lab.listing(host)) == []
+        assert lab.changed_since(host, since_s) == []
+
+
+def test_what_changes_on_this_machine_meanwhile_is_not_taken_for_a_change_of_a_host(
+    lab: Lab,
+) -> None:
+    since_s = time.time()
+    lab.inside(lab.clients[0], "touch /opt/left-by-the-host")
+    installed = Path("/opt") / f"perfkit-installed-{uuid.uuid4().hex[:10]}"
+    installed.mkdir()
+    try:
+        assert lab.changed_since(lab.clients[0], since_s) == ["/opt/left-by-the-host"]
+        assert lab.changed_since(lab.clients[1], since_s) == []
+    finally:
+        installed.rmdir()
+        lab.inside(lab.clients[0], "rm /opt/left-by-the-host")
 
 
 def test_what_a_killed_controller_left_is_found_by_its_tag_and_removed(
