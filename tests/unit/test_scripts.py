@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import stat
 import subprocess
@@ -219,12 +220,47 @@ def test_test_names_each_lane_that_failed_and_shows_what_it_printed(project: Pro
     ready(project)
     project.add_tool(".venv/bin/mypy", "echo wrong type; exit 1")
     project.add_tool(
-        ".venv/bin/pytest", 'case "$*" in *--ignore*) echo bad; exit 1 ;; esac; echo ok'
+        ".venv/bin/pytest", 'case "$*" in *"root tests/browser") echo bad; exit 1 ;; esac; echo ok'
     )
     done = project.run("scripts/test")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-4:] == ["ok", "wrong type", "bad", "ok"]
-    assert done.stderr.strip() == "test: failed: types servers"
+    lines = done.stdout.splitlines()
+    first = lines.index("wrong type")
+    assert lines[first + 1] == "test: types FAILED"
+    assert lines[lines.index("bad") + 1] == "test: browser FAILED"
+    lanes = [line.split()[1] for line in lines[first:] if line.startswith("test: ")]
+    assert lines.count("ok") == len(lanes) - 2
+    assert done.stderr.strip() == "test: failed: types browser"
+
+
+def test_every_test_belongs_to_one_lane(project: Project) -> None:
+    """By what each lane asks pytest for, over all test modules that there are."""
+    ready(project)
+    modules = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
+    modules = [name for name in modules if not name.startswith("tests/data/")]
+    for name in modules:
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).touch()
+    assert project.run("scripts/test").returncode == 0
+    lanes = [shlex.split(call)[1:] for call in project.calls if call.startswith("pytest ")]
+    for marks in ("root", "not root"):
+        begins = ["-m", *marks.split()]
+        taken = [taken_by(words, modules) for words in lanes if words[: len(begins)] == begins]
+        chosen = sorted(name for names in taken for name in names)
+        assert chosen == sorted(modules), marks
+
+
+def taken_by(words: list[str], modules: list[str]) -> list[str]:
+    """The modules that pytest collects for these arguments."""
+    ignored = [words[at + 1] for at, word in enumerate(words) if word == "--ignore"]
+    options = {"-m", "--ignore", "root", "not", *ignored}
+    wanted = [word for word in words if word not in options] or ["tests"]
+    return [
+        name
+        for name in modules
+        if any(Path(name).is_relative_to(folder) for folder in wanted)
+        and not any(Path(name).is_relative_to(folder) for folder in ignored)
+    ]
 
 
 def test_test_passes_its_options_to_pytest_and_ends_with_its_closing_line(project: Project) -> None:
