@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.resources
 import io
 import json
 from dataclasses import dataclass
@@ -108,10 +107,8 @@ class Cache:
 def parsers() -> str:
     """The version of the parsers: a hash of their source, which nobody can forget to raise."""
     digest = hashlib.sha256()
-    modules = importlib.resources.files("perfkit.logs").iterdir()
-    for module in sorted(modules, key=lambda found: found.name):
-        if module.name.endswith(".py"):
-            digest.update(module.read_bytes())
+    for module in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(module.read_bytes())
     return digest.hexdigest()
 
 

@@ -3,11 +3,16 @@
 Work is handed out in chunks of files and comes back as readings; a log that cannot be used comes
 back as its error, so that one bad file does not hide the others. Small logs of one format
 are parsed together where the format can, for most of a small log's time is spent getting going.
+
+What is submitted names each file's state beside its path: an executor may remember what a call with
+equal arguments gave (a Dask client's does, by default), and a file that changed is another call.
 """
 
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -34,7 +39,9 @@ _MEAN_BYTES_WORTH_A_POOL = 500_000
 _CHUNK_FILES = 64
 _CHUNK_BYTES = 1_000_000
 _SMALL_BYTES = 300_000
+_TOO_NEW_NS = 2_000_000_000  # a file may change again within one tick of its stamps
 Task = tuple[Path, str | None]
+State = tuple[int | str, ...]
 
 
 def read_all(
@@ -90,12 +97,29 @@ def _choose(format_name: str | None, data: bytes, path: Path) -> Format:
 def _by(
     executor: Executor, chunks: Sequence[tuple[int, list[Task]]], cache: Cache | None
 ) -> list[Reading | LogError]:
-    futures = [executor.submit(_read_chunk, chunk, cache) for _, chunk in chunks]
+    futures = [
+        executor.submit(_read_chunk, chunk, cache, [_state(path) for path, _ in chunk])
+        for _, chunk in chunks
+    ]
     try:
         return [found for future in futures for found in future.result()]
     finally:  # after an error or an interrupt, nobody wants the rest
         for future in futures:
             future.cancel()
+
+
+def _state(path: Path) -> State:
+    """What tells a file from what it was before, or is elsewhere; unlike any other if nothing does.
+
+    That is so for a file that cannot be seen from here, and for one that has just been written.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return (uuid.uuid4().hex,)
+    changed_ns = max(found.st_mtime_ns, found.st_ctime_ns)
+    state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return state if changed_ns < time.time_ns() - _TOO_NEW_NS else (*state, uuid.uuid4().hex)
 
 
 def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
@@ -111,7 +135,10 @@ def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
         yield size, chunk
 
 
-def _read_chunk(chunk: list[Task], cache: Cache | None) -> list[Reading | LogError]:
+def _read_chunk(
+    chunk: list[Task], cache: Cache | None, _states: Sequence[State] = ()
+) -> list[Reading | LogError]:
+    """Read the logs of a chunk; the states only tell this call from others."""
     found: dict[int, Reading | LogError] = {}
     together: dict[str, list[tuple[int, bytes, Path]]] = {}
     for place, (path, format_name) in enumerate(chunk):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import multiprocessing
+import os
+import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +32,20 @@ class Foreign(Executor):
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         return future
+
+
+class Remembering(Foreign):
+    """Gives what an equal call gave, as executors do that take their work for pure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[bytes, Future[Any]] = {}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        key = pickle.dumps((fn, args, kwargs))
+        if key not in self.given:
+            self.given[key] = super().submit(fn, *args, **kwargs)
+        return self.given[key]
 
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {
@@ -110,3 +126,63 @@ def test_small_logs_packed_large_are_read_alone(
     [got] = read_many([path])
     assert isinstance(got, Reading)
     pd.testing.assert_frame_equal(got.frame, read(path).frame, check_exact=True)
+
+
+def appended(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text.splitlines(keepends=True)[-1])
+
+
+def rewritten_alike(path: Path, text: str) -> None:
+    """Same size, same time of change, same inode."""
+    before = path.stat()
+    path.write_text(text.replace("1000", "2000"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # until the kernel's clock has ticked
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(path: Path, text: str) -> None:
+    other = path.with_suffix(".new")
+    other.write_text(text.replace("1000", "2000"))
+    other.replace(path)
+
+
+LOG = "epoch,pid,cpu_s,rss_bytes\n100.5,7,1.25,4096\n101.5,7,1.5,1000\n"
+CHANGES = [appended, rewritten_alike, replaced]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("age_s", [0, 3600], ids=["new", "old"])
+def test_an_executor_that_remembers_its_work_reads_a_changed_file_again(
+    tmp_path: Path, change: Callable[[Path, str], None], age_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, executor = tmp_path / "procstat.csv", Remembering()
+    path.write_text(LOG)
+    now_ns = many.time.time_ns() + age_s * 10**9
+    monkeypatch.setattr(many.time, "time_ns", lambda: now_ns)
+    for _ in range(2):
+        [found] = read_many([path], executor)
+        assert isinstance(found, Reading)
+        change(path, path.read_text())
+    [last] = read_many([path], executor)
+    assert isinstance(last, Reading)
+    pd.testing.assert_frame_equal(last.frame, read(path).frame)
+
+
+def test_a_file_that_comes_to_be_is_read_by_an_executor_that_remembers(tmp_path: Path) -> None:
+    path, executor = tmp_path / "procstat.csv", Remembering()
+    assert isinstance(read_many([path], executor)[0], LogError)
+    path.write_text(LOG)
+    assert isinstance(read_many([path], executor)[0], Reading)
+
+
+def test_an_old_file_that_did_not_change_is_the_same_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, executor = tmp_path / "procstat.csv", Remembering()
+    path.write_text(LOG)
+    monkeypatch.setattr(many.time, "time_ns", lambda: path.stat().st_mtime_ns + 3600 * 10**9)
+    read_many([path, path], executor)
+    read_many([path, path], executor)
+    assert executor.submitted == 1
