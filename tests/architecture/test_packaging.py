@@ -11,6 +11,7 @@ import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -98,3 +99,42 @@ def test_every_registered_provider_loads_and_keeps_the_contract(tmp_path: Path) 
     assert {"local", "static"} <= points.names
     for point in points:
         assert isinstance(point.load()(config_dir=tmp_path), Provider), point.name
+
+
+@pytest.fixture
+def above(tmp_path: Path) -> Path:
+    """A folder with a clone called perfkit in it, which looks like a namespace package there."""
+    (tmp_path / "perfkit").symlink_to(ROOT, target_is_directory=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-c", "import perfkit.phases, perfkit.runs; print(perfkit.__version__)"],
+        ["-m", "perfkit", "--version"],
+        ["-m", "pytest", "--co", "-q", "perfkit/tests/unit/test_units.py"],
+    ],
+    ids=["import", "command", "pytest"],
+)
+def test_the_package_is_found_from_the_folder_above_a_clone_that_has_its_name(
+    above: Path, words: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=above, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_notebook_that_runs_in_the_folder_above_a_clone_finds_the_package(above: Path) -> None:
+    cell = nbformat.v4.new_code_cell("import perfkit.phases\nprint(perfkit.__file__)")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(book, above / "a.ipynb")
+    words = ["papermill", "a.ipynb", "out.ipynb", "--cwd", str(above), "--no-progress-bar"]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=above, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (output,) = nbformat.read(above / "out.ipynb", as_version=4).cells[0].outputs
+    assert Path(output.text.strip()) == ROOT / "perfkit" / "__init__.py"
