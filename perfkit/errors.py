@@ -28,6 +28,8 @@
     │   ├── ParseError                  damaged at a known line           (.line_no .line .reason)
     │   ├── TruncatedError              it ends in the middle
     │   └── ReaderError                 its reader broke; the log may be sound
+    ├── UntrustedError (ValueError)     what a host sent is beyond a bound; callers add the host
+    │   └── DamagedPackError            packed data is cut or damaged
     ├── FrameError (ValueError)         a frame breaks the column contract
     ├── SegmentError (ValueError)       a window holds no data or is not a window
     └── CampaignError                   runs that cannot be compared or repeated
@@ -249,6 +251,14 @@ class TruncatedError(LogError):
 
 class ReaderError(LogError):
     """A reader raised what none may raise; that is its own fault, and the log may be sound."""
+
+
+class UntrustedError(PerfkitError, ValueError):
+    """What a host sent is refused: too large, too deep, or not of its form."""
+
+
+class DamagedPackError(UntrustedError):
+    """Packed data is cut or damaged."""
 
 
 class FrameError(PerfkitError, ValueError):

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from perfkit import untrusted
 from perfkit.errors import JournalError
 
 Observer = Callable[["Event"], None]
@@ -179,10 +180,13 @@ def _decode(line: bytes) -> Event | None:
     text = text[:-1]
     if checksum != b"%08x" % zlib.crc32(text):
         return None
-    record = json.loads(text)
-    return Event(
-        seq=record.pop("seq"),
-        t_utc=datetime.fromisoformat(record.pop("t_utc")),
-        kind=record.pop("kind"),
-        fields=record,
-    )
+    try:
+        record = untrusted.parse_json(text, limit_bytes=len(text), ours=True)
+        return Event(
+            seq=record.pop("seq"),
+            t_utc=datetime.fromisoformat(record.pop("t_utc")),
+            kind=record.pop("kind"),
+            fields=record,
+        )
+    except (ValueError, TypeError, LookupError, AttributeError):  # whole, but no record of ours
+        return None

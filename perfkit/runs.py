@@ -50,10 +50,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from perfkit.errors import RunError, did_you_mean
+from perfkit import untrusted
+from perfkit.errors import RunError, UntrustedError, did_you_mean
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 MANIFEST_FORMAT = 1
+JSON_BYTES = 64 * 2**20  # of a file of a run: its lists of hosts and samples grow with the fleet
 _STAMP = len("20260101T120000Z")  # of an id: the second it was made in
 
 
@@ -205,13 +207,14 @@ class Run:
             RunError: it is not there or not JSON; the message says which phase writes it.
         """
         try:
-            return json.loads(path.read_bytes())
+            data = untrusted.read_file(path, JSON_BYTES)
+            return untrusted.parse_json(data, limit_bytes=JSON_BYTES, ours=True)
         except FileNotFoundError as exc:
             raise RunError(
                 f"{path}: not there; the phase that writes it has not run (perfkit status {self.id})"
             ) from exc
-        except ValueError as exc:
-            raise RunError(f"{path}: not JSON: {exc}") from exc
+        except UntrustedError as exc:
+            raise RunError(f"{path}: {exc}") from exc
         except OSError as exc:
             raise RunError(f"{path}: cannot be read ({exc.strerror})") from exc
 

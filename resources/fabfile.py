@@ -103,9 +103,10 @@ def start_openvpn(c: Connection, conf: str) -> None:
         cd {quote(workdir(c))}/openvpn
         pid=$(cat openvpn.pid 2>/dev/null) && grep -qs openvpn /proc/$pid/comm && exit 0
         touch ../logs/openvpn.log ../logs/openvpn-status.log  # ours to read, whoever writes them
+        rm -f openvpn.pid  # what is written there from now on is about this start
         PATH=$PATH:/usr/sbin:/sbin
-        openvpn --cd "$PWD" --config {conf} --daemon && exit 0
-        tail -n 5 ../logs/openvpn.log >&2
+        said=$(openvpn --cd "$PWD" --config {conf} --daemon 2>&1) && exit 0
+        {{ tail -n 20 ../logs/openvpn.log; echo "$said"; }} | grep -v 'Use --help' | tail -n 5 >&2
         exit 1
     """
     as_root(c, script)

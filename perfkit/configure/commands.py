@@ -11,6 +11,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from perfkit import untrusted
 from perfkit.errors import CommandError, CommandTimeoutError, HostError, PromptError
 
 KILL_AFTER_S = 1
@@ -162,10 +163,11 @@ def failed(result: CommandResult) -> HostError:
     question = find_question(result.stdout, result.stderr)
     if question is not None:
         return PromptError(result.host, "asked a question nobody can answer", command, question)
-    message = f"exit status {status}"
+    message = _with_last_words(f"exit status {status}", result)
     if status > 128 and status - 128 in set(signal.Signals):
         message = f"killed by {signal.Signals(status - 128).name}"
-    return CommandError(result.host, message, command, status, result.stdout, result.stderr)
+    said = untrusted.printable(result.stdout), untrusted.printable(result.stderr)
+    return CommandError(result.host, message, command, status, *said)
 
 
 def out_of_time(result: CommandResult, limit_s: float) -> HostError:
@@ -181,8 +183,8 @@ def out_of_time(result: CommandResult, limit_s: float) -> HostError:
         "give it a longer limit or find out what it waits for",
         command,
         result.exit_status,
-        result.stdout,
-        result.stderr,
+        untrusted.printable(result.stdout),
+        untrusted.printable(result.stderr),
     )
 
 
@@ -190,3 +192,9 @@ def shorten(script: str, width: int = 200) -> str:
     """A script as one line for messages and logs."""
     line = " ".join(script.split())
     return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def _with_last_words(message: str, result: CommandResult) -> str:
+    """A message and the last line of what the command said of its error, which often is the reason."""
+    lines = result.stderr.rstrip().splitlines()
+    return f"{message}: {untrusted.one_line(lines[-1], 300)}" if lines else message

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from shlex import quote
 from typing import Any
 
+from perfkit import untrusted
 from perfkit.configure.remote import Remote
-from perfkit.errors import CommandError
+from perfkit.errors import CommandError, UntrustedError
 
 # The shell does what it can by itself: every process is started on a hundred hosts at once. What
 # is printed between quotes holds none itself, so the text is JSON.
@@ -53,9 +53,9 @@ def collect_facts(remote: Remote, *, then: str = ":") -> dict[str, Any]:
     logs = quote(f"{remote.host.workdir}/logs")
     result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}\n{then}")
     try:
-        facts = json.loads(result.stdout)
-    except ValueError as exc:
+        return untrusted.parse_record(result.stdout, untrusted.FACTS)
+    except UntrustedError as exc:
+        answer = untrusted.printable(result.stdout[:1000])
         raise CommandError(
-            remote.host.name, f"its facts are not JSON: {exc}", "facts", 0, result.stdout
+            remote.host.name, f"its facts are refused: {exc}", "facts", 0, answer
         ) from exc
-    return dict(facts)

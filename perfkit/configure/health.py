@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from shlex import quote
 
+from perfkit import untrusted
 from perfkit.configure.remote import RemotePool
 from perfkit.configure.workers import run_on_hosts
 from perfkit.model import Host, Role
@@ -14,6 +16,29 @@ from perfkit.model import Host, Role
 TICK_S = 0.2
 MARGIN_S = 10.0
 _LOG_LINES = 5
+_LINE_LENGTH = 300
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+
+# What OpenVPN logs when waiting is of no use. On the server the lines about certificates and
+# ciphers are about whoever tried to connect, so they say nothing of the server itself.
+_FATAL = (
+    "Options error",
+    "Cannot open TUN/TAP",
+    "Cannot ioctl TUNSETIFF",
+    "Failed to open tun/tap",
+    "Socket bind failed",
+)
+_REFUSED = (
+    "AUTH_FAILED",
+    "VERIFY .*ERROR",
+    "certificate verify failed",
+    "OPTIONS ERROR",
+    "no (common|shared) cipher",
+    "unsupported protocol",
+    "no protocols available",
+    "alert (unknown ca|bad certificate|certificate|handshake failure|protocol version)",
+)
+_STAMP = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3} \w{3} +\d+ [\d:]{8} \d{4}) +")
 
 # Waits on the host, so that a fleet of waiting hosts costs no SSH traffic. The device is looked
 # for by the shell itself; programs are started only once it is there.
@@ -23,7 +48,18 @@ has_device() {
     while read -r name _; do [ "$name" = tun0: ] && return 0; done </proc/net/dev
     return 1
 }
-address= route= ping=
+# What ended OpenVPN, or will never let it connect; looked for only while it has no tunnel.
+find_final() {
+    final=$(grep -E PATTERNS LOG 2>/dev/null | tail -n 1)
+    [ "$final" ] && [ "$ends" = yes ] && return
+    read -r pid 2>/dev/null <PID_FILE || return
+    case $pid in '' | *[!0-9]*) return ;; esac
+    if [ -d "/proc/$pid" ]; then final=; return; fi
+    [ "$final" ] || final=$(tail -n 1 LOG 2>/dev/null)
+    final=${final:-it has ended without a word}
+}
+address= route= ping= final=
+ends=ENDS
 tick=0
 while [ $tick -lt TICKS ]; do
     if has_device; then
@@ -34,12 +70,17 @@ while [ $tick -lt TICKS ]; do
             tick=$((tick + 5))
         fi
     fi
+    if [ -z "$address" ] && [ $((tick % 5)) -eq 4 ]; then
+        find_final
+        [ -z "$final" ] || break
+    fi
     tick=$((tick + 1))
     sleep 0.2
 done
 echo "address=$address"
 echo "route=$route"
 echo "ping=$ping"
+printf 'final=%s\n' "$final"
 [ "$ping" ] || tail -n LINES LOG 2>/dev/null
 exit 0
 """
@@ -78,6 +119,8 @@ def check_tunnels(
 ) -> dict[str, TunnelHealth]:
     """Wait until every host can use its tunnel, or the time is over; one command a host.
 
+    A host whose OpenVPN has ended, or says that it will not be let in, is not waited for.
+
     Args:
         hosts: Server and clients; the server pings itself.
         pool: Connections to them.
@@ -92,12 +135,7 @@ def check_tunnels(
     ticks = max(1, round(timeout_s / TICK_S))
 
     def check(host: Host) -> None:
-        script = (
-            _SCRIPT.replace("TICKS", str(ticks))
-            .replace("PEER", quote(str(peer)))
-            .replace("LINES", str(_LOG_LINES))
-            .replace("LOG", quote(f"{host.workdir}/logs/openvpn.log"))
-        )
+        script = health_script(host, ticks, str(peer))
         result = pool.get(host).run_script(script, timeout_s=2 * timeout_s + MARGIN_S)
         found[host.name] = parse_health(host, result.stdout, str(peer))
 
@@ -114,11 +152,28 @@ def check_tunnels(
     return found
 
 
+def health_script(host: Host, ticks: int, peer: str) -> str:
+    """Shell text that waits for the host's tunnel and prints what `parse_health` reads."""
+    is_client = host.role is Role.CLIENT
+    patterns = "|".join([*_FATAL, *(_REFUSED if is_client else ())])
+    return (
+        _SCRIPT.replace("TICKS", str(ticks))
+        .replace("PEER", quote(peer))
+        .replace("LINES", str(_LOG_LINES))
+        .replace("PID_FILE", quote(f"{host.workdir}/openvpn/openvpn.pid"))
+        .replace("LOG", quote(f"{host.workdir}/logs/openvpn.log"))
+        .replace("ENDS", "yes" if is_client else "")
+        .replace("PATTERNS", quote(patterns))
+    )
+
+
 def parse_health(host: Host, text: str, peer: str) -> TunnelHealth:
-    """Read what the script printed: three answers, then the end of openvpn.log."""
-    lines = text.splitlines()
-    answers = dict(line.partition("=")[::2] for line in lines[:3])
+    """Read what the script printed: four answers, then the end of openvpn.log."""
+    lines = [untrusted.one_line(line, _LINE_LENGTH) for line in text.splitlines()]
+    answers = dict(line.partition("=")[::2] for line in lines[:4])
     address = answers.get("address") or None
+    if address is not None and not _ADDRESS.fullmatch(address):
+        address = None
     route_ok, ping_ok = answers.get("route") == "yes", answers.get("ping") == "yes"
     missing = [
         what
@@ -130,8 +185,11 @@ def parse_health(host: Host, text: str, peer: str) -> TunnelHealth:
         if not is_there
     ]
     reason = ", ".join(missing)
-    if missing and lines[3:]:
-        reason += "; openvpn.log ends: " + " | ".join(lines[3:])
+    log = lines[4 : 4 + _LOG_LINES]
+    if missing and answers.get("final"):
+        reason = f"OpenVPN: {_STAMP.sub('', answers['final'])}"
+    elif missing and log:
+        reason += "; openvpn.log ends: " + " | ".join(log)
     elif missing:
         reason += f"; no openvpn.log on the {Role(host.role)}: OpenVPN was not started"
     return TunnelHealth(

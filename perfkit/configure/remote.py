@@ -25,6 +25,7 @@ from shlex import join, quote
 from types import TracebackType
 from typing import Any
 
+from perfkit import untrusted
 from perfkit.configure import transfer
 from perfkit.configure.access import Access
 from perfkit.configure.commands import CommandResult, detached, failed, shorten
@@ -33,8 +34,10 @@ from perfkit.configure.gateways import Gateways
 from perfkit.configure.pki import pin_hosts
 from perfkit.configure.ssh import Link
 from perfkit.configure.transcript import Transcript
-from perfkit.errors import LostError, PerfkitError
+from perfkit.errors import CommandError, LostError, PerfkitError, UntrustedError
 from perfkit.model import Host
+
+LONGEST_ANSWER_BYTES = 4096  # of one line of a conversation
 
 __all__ = ["Access", "Answer", "CommandResult", "Remote", "RemotePool"]
 
@@ -119,6 +122,18 @@ class Remote:
             raise failed(result)
         return result
 
+    def run_for_int(self, script: str) -> int:
+        """Run a script that prints a whole number.
+
+        Raises:
+            CommandError: it printed something else.
+        """
+        result = self.run_script(script)
+        try:
+            return untrusted.parse_int(result.stdout)
+        except UntrustedError as exc:
+            raise CommandError(result.host, str(exc), shorten(script), 0) from exc
+
     def start_detached(self, argv: Sequence[str], *, log: str | None = None) -> int:
         """Start a program that outlives the connection; returns its pid on the host.
 
@@ -128,7 +143,7 @@ class Remote:
         Raises:
             CommandError: there is no such program, or `log` cannot be written.
         """
-        return int(self.run_script(detached(argv, log)).stdout)
+        return self.run_for_int(detached(argv, log))
 
     def converse(
         self, script: str, questions: Sequence[str], *, timeout_s: float = 10.0
@@ -211,9 +226,9 @@ def _ask(channel: Any, lines: Any, question: str) -> bytes:
     except OSError:
         if not channel.closed:
             raise
-    line: bytes = lines.readline()
+    line: bytes = lines.readline(LONGEST_ANSWER_BYTES)
     if not line.endswith(b"\n"):
-        raise EOFError("it ended before it answered")
+        raise EOFError("it ended before it answered, or answered too much")
     return line
 
 

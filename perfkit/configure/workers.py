@@ -19,6 +19,7 @@ from time import monotonic
 
 from perfkit.errors import PerfkitError
 from perfkit.model import Host, HostResult, StageResult
+from perfkit.untrusted import one_line
 
 SLOW_AFTER_S = 15.0  # a host that takes longer waits for something: it costs memory, not CPU
 WAKES_EVERY_S = 0.5  # so that a stop gets through to a thread that is not the main one
@@ -214,4 +215,4 @@ def _reason(host: str, error: BaseException | None) -> str:
     if error is None:
         return ""
     first_line = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first_line.removeprefix(f'{host}: ')}"
+    return one_line(f"{type(error).__name__}: {first_line.removeprefix(f'{host}: ')}")

@@ -16,6 +16,7 @@ from typing import Any
 from perfkit.errors import RunError, did_you_mean
 from perfkit.journal import Event, Journal
 from perfkit.model import Host, HostState, Jump, Role
+from perfkit.untrusted import one_line
 
 EVENT_KIND = "host-state"
 
@@ -117,7 +118,7 @@ class Inventory:
                     record,
                     state=state,
                     host=host or record.host,
-                    reason=reason or record.reason,
+                    reason=one_line(reason) or record.reason,
                     log=str(log) if log else record.log,
                 )
             )

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from perfkit.errors import ParseError, TruncatedError
+from perfkit import untrusted
+from perfkit.errors import ParseError, TruncatedError, UntrustedError
 from perfkit.logs.format import Format, Reading
 
 _TEXTS = ("slot", "host", "starter")
@@ -49,15 +50,14 @@ def parse_record(data: bytes, path: Path) -> dict[str, Any]:
     if not data.strip():
         raise TruncatedError(path, "the file is empty: the starter was killed")
     try:
-        record = json.loads(data)
-    except json.JSONDecodeError as exc:
-        if exc.pos >= len(data.rstrip()) - 1 or exc.msg.startswith("Unterminated"):
-            raise TruncatedError(path, f"the JSON stops in the middle: {exc}") from exc
-        raise ParseError(path, exc.lineno, _line(data, exc.lineno), f"not JSON: {exc.msg}") from exc
-    except (UnicodeDecodeError, RecursionError, ValueError) as exc:
-        raise ParseError(path, 1, _line(data, 1), f"not JSON: {exc}") from exc
-    if not isinstance(record, dict):
-        raise ParseError(path, 1, _line(data, 1), "an object expected")
+        record = untrusted.parse_record(data, untrusted.EVENTS)
+    except UntrustedError as exc:
+        fault, line_no = exc.__cause__, 1
+        if isinstance(fault, json.JSONDecodeError):
+            line_no = fault.lineno
+            if fault.pos >= len(data.rstrip()) - 1 or fault.msg.startswith("Unterminated"):
+                raise TruncatedError(path, f"the JSON stops in the middle: {fault}") from exc
+        raise ParseError(path, line_no, _line(data, line_no), str(exc)) from exc
     row: dict[str, Any] = {name: str(record.get(name, "")) for name in _TEXTS}
     for name in (*_TIMES, "exit_status"):
         row[name] = _number(record.get(name), name, data, path)

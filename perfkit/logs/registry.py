@@ -1,28 +1,28 @@
 """Which formats there are, and a file's bytes ready for one of them.
 
 To add a format, add one module to this package with a `FORMAT` (see `perfkit.logs.format`);
-this module finds it. Compressed logs (gzip, xz) are unpacked as if they were not.
+this module finds it. Compressed logs (gzip, xz, bzip2) are unpacked first, within bounds.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
 import importlib
-import lzma
 import os
 import pkgutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import perfkit.logs
+from perfkit import untrusted
 from perfkit.errors import (
+    DamagedPackError,
     LogError,
     ReaderError,
     TruncatedError,
     UnknownFormatError,
+    UntrustedError,
     did_you_mean,
 )
 from perfkit.logs import guard
@@ -59,7 +59,8 @@ def load(path: Path) -> bytes:
     """A log's bytes, unpacked and cleaned of what is never data.
 
     Raises:
-        LogError: it cannot be opened. TruncatedError: its compression is cut or damaged.
+        LogError: it cannot be opened, or is beyond the bounds of `perfkit.untrusted`.
+        TruncatedError: its compression is cut or damaged.
     """
     return unpack(load_raw(path), path)
 
@@ -68,12 +69,14 @@ def load_raw(path: Path) -> bytes:
     """A log's bytes as they are on disk.
 
     Raises:
-        LogError: it cannot be opened.
+        LogError: it cannot be opened, or is too large.
     """
     try:
-        return path.read_bytes()
+        return untrusted.read_file(path)
     except OSError as exc:
         raise LogError(path, f"cannot be opened: {exc.strerror}") from exc
+    except UntrustedError as exc:
+        raise LogError(path, str(exc)) from exc
 
 
 def unpack(data: bytes, path: Path) -> bytes:
@@ -81,15 +84,14 @@ def unpack(data: bytes, path: Path) -> bytes:
 
     Raises:
         TruncatedError: the compression is cut or damaged.
+        LogError: more comes out of it than a log may hold.
     """
     try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        elif data.startswith(b"\xfd7zXZ\0"):
-            data = lzma.decompress(data)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as exc:
-        raise TruncatedError(path, f"compressed data is cut or damaged: {exc}") from exc
-    return clean(data)
+        return clean(untrusted.unpack(data))
+    except DamagedPackError as exc:
+        raise TruncatedError(path, str(exc)) from exc
+    except UntrustedError as exc:
+        raise LogError(path, str(exc)) from exc
 
 
 def parse_unloaded(path: Path, format_name: str | None) -> Reading | None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from perfkit.errors import LogError, PerfkitError, RunError, UnknownFormatError
+from perfkit import untrusted
+from perfkit.errors import LogError, PerfkitError, UnknownFormatError, UntrustedError
 from perfkit.logs import anchor, frames, slottraffic
 from perfkit.logs.arrowtext import to_categories
 from perfkit.logs.cache import Cache
@@ -246,11 +247,11 @@ class RunReader:
             if not path.is_file():
                 continue
             try:
-                value = self.run.load_json(path)
-            except RunError as exc:
+                facts[name] = untrusted.parse_record(load(path), untrusted.FACTS)
+            except UntrustedError as exc:
+                self._lost(path, LogError(path, str(exc)))
+            except LogError as exc:
                 self._lost(path, exc)
-            else:
-                facts[name] = value if isinstance(value, dict) else {}
         return facts
 
     def _read_ahead(self) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfkit.configure.remote import Answer, Remote
-from perfkit.errors import HostError
+from perfkit.errors import HostError, UntrustedError
 from perfkit.units import NS_PER_S
+from perfkit.untrusted import one_line, parse_int
 
 _ANSWER_WITH_TIME = "while read -r question; do date +%s%N; done"
 
@@ -81,16 +82,18 @@ def choose_best(host: str, answers: Sequence[Answer]) -> ClockSample:
 
 
 def _sample(host: str, answer: Answer) -> ClockSample:
-    if not (answer.line.isascii() and answer.line.isdigit()):
+    try:
+        time_ns = parse_int(answer.line, least=0)
+    except UntrustedError as exc:
         raise HostError(
             host,
-            f"`date +%s%N` answered {answer.line[:40]!r}; expected nanoseconds since the epoch: "
-            "install GNU coreutils there",
-        )
+            f"`date +%s%N` answered {one_line(answer.line, 40)!r}; expected nanoseconds since the "
+            "epoch: install GNU coreutils there",
+        ) from exc
     middle_s = (answer.sent_utc_s + answer.received_utc_s) / 2
     return ClockSample(
         host=host,
-        offset_s=int(answer.line) / NS_PER_S - middle_s,
+        offset_s=time_ns / NS_PER_S - middle_s,
         bound_s=(answer.received_utc_s - answer.sent_utc_s) / 2,
         measured_utc_s=middle_s,
     )

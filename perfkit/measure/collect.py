@@ -29,8 +29,9 @@ from perfkit.measure.plan import runs_on
 from perfkit.model import Artifact, Host, HostResult, Role, Slot, StageResult
 from perfkit.runs import Run, sha256_of, write_atomic
 from perfkit.units import format_size
+from perfkit.untrusted import FILE_BYTES as FILE_LIMIT_BYTES
+from perfkit.untrusted import one_line
 
-FILE_LIMIT_BYTES = 256 * 2**20
 HOST_LIMIT_BYTES = 2**30
 FILES_LIMIT = 1000  # of one host
 MOST_NAMES_TOLD = 5
@@ -326,7 +327,7 @@ def parse_listing(text: str) -> tuple[Mapping[str, _Listed], list[str]]:
             digests[digest[2]] = digest[1]
         else:
             name = digest[2] if digest else line
-            refused.append(f"{name[:100]!r} (not a name of a log)")
+            refused.append(f"{one_line(name, 100)!r} (not a name of a log)")
     # A size without a digest belongs to a refused name.
     listed = {
         name: _Listed(digest, sizes[name]) for name, digest in digests.items() if name in sizes

@@ -17,6 +17,7 @@ from perfkit.errors import ConfigError, HostError
 from perfkit.measure.plan import runs_on
 from perfkit.model import Host, Role, Slot
 from perfkit.runs import sha256_of
+from perfkit.untrusted import one_line
 
 _TOOLS = ("timeout", "setsid", "sha256sum", "find", "sed", "tr", "tail", "cut")
 _MONITOR_FILES = ("monitor", "procstat")
@@ -78,7 +79,7 @@ def equip(remote: Remote, files: Mapping[str, Path], *, more_checks: str, watche
             digest, _, name = text.partition("  ")
             there[name] = digest
         elif kind == "lacks":
-            lacking.append(text)
+            lacking.append(one_line(text, 200))
     if lacking:
         raise HostError(remote.host.name, f"not ready: {'; '.join(lacking)}")
     for name, source in files.items():

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any
 
+from perfkit import untrusted
+from perfkit.errors import UntrustedError
 from perfkit.model import Host, Role, Slot
 
 SAME_START_S = 1e-3
+SAID_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One host's records by name; what each script said last; the records not there yet."""
+    """One host's records by name; what each script said last; the records not there yet.
+
+    Attributes:
+        refused: Why a record cannot be used, by its name.
+    """
 
     records: Mapping[str, Mapping[str, Any]]
     said: Mapping[str, str]
     pending: tuple[str, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def record_names(slots: Sequence[Slot], role: Role) -> tuple[str, ...]:
@@ -57,23 +64,40 @@ done
 
 
 def parse_outcome(text: str) -> Outcome:
-    """Read what `outcome_script` printed; a record that is not JSON counts as pending."""
+    """Read what `outcome_script` printed; a record beyond the bounds is named with the reason."""
     records: dict[str, Mapping[str, Any]] = {}
     said: dict[str, str] = {}
     pending = []
+    refused: dict[str, str] = {}
     for line in text.splitlines():
         kind, _, rest = line.partition(" ")
         name, _, value = rest.partition(" ")
         if kind == "pending":
             pending.append(name)
         elif kind == "said":
-            said[name] = value
+            said[name] = untrusted.one_line(value, SAID_LENGTH)
         elif kind == "record":
             try:
-                records[name] = dict(json.loads(value))
-            except (ValueError, TypeError):
-                pending.append(name)
-    return Outcome(records=records, said=said, pending=tuple(pending))
+                records[name] = _record(value)
+            except UntrustedError as exc:
+                refused[name] = str(exc)
+    return Outcome(records=records, said=said, pending=tuple(pending), refused=refused)
+
+
+def _record(text: str) -> Mapping[str, Any]:
+    """A record with all that `judge` asks for.
+
+    Raises:
+        UntrustedError: it is beyond the bounds, or lacks a moment.
+    """
+    record = untrusted.parse_record(text, untrusted.EVENTS)
+    needed = ["planned_start_utc_s", "planned_end_utc_s"]
+    if record.get("start_utc_s") is not None:
+        needed.append("end_utc_s")
+    lacking = [name for name in needed if record.get(name) is None]
+    if lacking:
+        raise UntrustedError(f"it lacks {', '.join(lacking)}")
+    return record
 
 
 def judge(
@@ -94,7 +118,9 @@ def judge(
     for name, start_utc_s in zip(names, starts_utc_s, strict=True):
         record = outcome.records.get(name)
         problem = "has no record: it did not run, or did not end" if record is None else None
-        if record is not None and abs(record["planned_start_utc_s"] - start_utc_s) > SAME_START_S:
+        if name in outcome.refused:
+            problem = f"has a record that is refused: {outcome.refused[name]}"
+        elif record is not None and abs(record["planned_start_utc_s"] - start_utc_s) > SAME_START_S:
             problem = "has only a record of another start"
         elif record is not None:
             problem = _problem(role, record, late_s)

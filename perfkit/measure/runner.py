@@ -216,7 +216,7 @@ class _Measurement:
                 raise HostError(host.name, "its turn to be armed came too late; give more threads")
             theirs = self._by_clock_of(host, timetable)
             script = self.starter.arm_script(host, theirs)
-            host_time_s = int(self.pool.get(host).run_script(script).stdout) / NS_PER_S
+            host_time_s = self.pool.get(host).run_for_int(script) / NS_PER_S
             if host_time_s > theirs.confirm_by_s:
                 raise HostError(
                     host.name,

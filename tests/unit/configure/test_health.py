@@ -11,7 +11,7 @@ CLIENT = Host(name="client-001", role=Role.CLIENT, address="192.0.2.9", host_key
 
 
 def test_a_tunnel_with_everything_is_healthy() -> None:
-    health = parse_health(CLIENT, "address=10.8.0.2\nroute=yes\nping=yes\n", "10.8.0.1")
+    health = parse_health(CLIENT, "address=10.8.0.2\nroute=yes\nping=yes\nfinal=\n", "10.8.0.1")
     assert health.ok
     assert health.tunnel_address == "10.8.0.2"
     assert (health.route_ok, health.ping_ok, health.reason) == (True, True, "")
@@ -21,11 +21,14 @@ def test_a_tunnel_with_everything_is_healthy() -> None:
     ("answer", "missing"),
     [
         (
-            "address=\nroute=\nping=\n",
+            "address=\nroute=\nping=\nfinal=\n",
             ["no tunnel address", "no route", "no answer to a ping from 10.8.0.1"],
         ),
-        ("address=10.8.0.2\nroute=\nping=\n", ["no route", "no answer to a ping from 10.8.0.1"]),
-        ("address=10.8.0.2\nroute=yes\nping=\n", ["no answer to a ping from 10.8.0.1"]),
+        (
+            "address=10.8.0.2\nroute=\nping=\nfinal=\n",
+            ["no route", "no answer to a ping from 10.8.0.1"],
+        ),
+        ("address=10.8.0.2\nroute=yes\nping=\nfinal=\n", ["no answer to a ping from 10.8.0.1"]),
     ],
 )
 def test_what_is_missing_is_listed_with_the_end_of_the_log(answer: str, missing: list[str]) -> None:
@@ -37,7 +40,7 @@ def test_what_is_missing_is_listed_with_the_end_of_the_log(answer: str, missing:
 
 
 def test_a_host_without_a_log_never_started_openvpn() -> None:
-    health = parse_health(CLIENT, "address=\nroute=\nping=\n", "10.8.0.1")
+    health = parse_health(CLIENT, "address=\nroute=\nping=\nfinal=\n", "10.8.0.1")
     assert "OpenVPN was not started" in health.reason
 
 

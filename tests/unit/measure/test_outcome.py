@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,21 @@ def test_a_host_tidies_up_only_when_all_its_records_are_there(logs: Path) -> Non
     assert (logs.parent / "done").exists()
 
 
-def test_a_damaged_record_counts_as_not_there() -> None:
-    outcome = parse_outcome('record 01-a {"slot": \nrecord 02-b [1]\npending 03-c\nnoise\n')
+def test_a_record_that_cannot_be_used_is_named_with_the_reason_and_is_not_waited_for() -> None:
+    lacking = json.dumps({**GOOD, "end_utc_s": None})
+    outcome = parse_outcome(
+        'record 01-a {"slot": \nrecord 02-b [1]\npending 03-c\nnoise\n'
+        f"record 04-d {lacking}\nrecord 05-e {'[' * 100_000}\n"
+        'record 06-f {"planned_start_utc_s": []}\n'
+    )
     assert outcome.records == {}
-    assert outcome.pending == ("01-a", "02-b", "03-c")
+    assert outcome.pending == ("03-c",)
+    names = ("01-a", "02-b", "04-d", "05-e", "06-f")
+    assert tuple(outcome.refused) == names
+    problems = judge(Role.CLIENT, names, outcome, [1000.0] * 5, late_s=1.0)
+    expected = ("not JSON", "an? .*object expected", "lacks end_utc_s", "nested", "expected, got")
+    for name, problem, words in zip(names, problems, expected, strict=True):
+        assert re.search(f"^{name} has a record that is refused: .*{words}", problem)
 
 
 @pytest.mark.parametrize(
