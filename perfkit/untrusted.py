@@ -75,15 +75,17 @@ def read_file(path: Path, limit_bytes: int = OWN_FILE_BYTES) -> bytes:
     return data
 
 
-def unpack(data: bytes, limit_bytes: int = FILE_BYTES) -> bytes:
+def unpack(data: bytes, limit_bytes: int | None = None) -> bytes:
     """The content of gzip, xz or bzip2 data; other data as it is.
 
-    It is unpacked as a stream: memory for `limit_bytes` is the most that is used.
+    It is unpacked as a stream: memory for `limit_bytes` is the most that is
+    used; None = `FILE_BYTES`.
 
     Raises:
         DamagedPackError: it is cut or damaged.
         UntrustedError: more than `limit_bytes` come out of it, or there are too many lines.
     """
+    limit_bytes = FILE_BYTES if limit_bytes is None else limit_bytes
     for magic, opener in _UNPACKERS:
         if data.startswith(magic):
             try:

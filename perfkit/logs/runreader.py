@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,9 +93,9 @@ class RunReader:
             monitor=self._counters("monitor.csv", "monitor"),
             process=self._counters("procstat.csv", "process"),
             vpn=self._vpn(),
-            messages=self.messages,
-            logs=tuple(self.logs),
-            findings=tuple(grouped(self.findings)),
+            messages={place: untrusted.one_line(text) for place, text in self.messages.items()},
+            logs=tuple(replace(it, remark=untrusted.one_line(it.remark)) for it in self.logs),
+            findings=tuple(grouped([_for_eyes(finding) for finding in self.findings])),
             interrupted=self._interrupted(),
         )
 
@@ -317,6 +318,11 @@ class RunReader:
         text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:")
         self.findings.append(Finding(log, text))
         self.logs.append(LogNote(log=log, format="unread", rows=0, unparsed=0, remark=text))
+
+
+def _for_eyes(finding: Finding) -> Finding:
+    """A finding that may quote a log."""
+    return replace(finding, text=untrusted.one_line(finding.text))
 
 
 def _slot(record: dict[str, Any]) -> SlotPlan:
