@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,9 +18,10 @@ import pytest
 from conftest import require
 from local_runs import LocalRun, answers, in_fresh_process, wait_until
 
-from perfkit.fleet.local import tags
+from perfkit.fleet.local import claims, network, tags
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.reap import release_until_quiet
+from perfkit.model import Host
 
 pytestmark = pytest.mark.root
 KINDS = ("net", "mnt", "pid", "uts", "ipc")
@@ -152,13 +155,53 @@ def parent(pid: int) -> int:
 
 def test_no_test_waits_for_address_resolution(run: LocalRun, provider: LocalProvider) -> None:
     server, client = provider.launch(run.request("server", "client-001"))
-    said = run.ssh(client, "ip neigh show nud permanent")
-    assert {line.split()[0] for line in said.stdout.splitlines()} == {
-        server.address,
-        str(ipaddress.ip_network(f"{server.address}/20", strict=False)[1]),
-    }
-    said = run.ssh(server, "ip neigh show nud permanent")
-    assert client.address in said.stdout
+    controller = str(ipaddress.ip_network(f"{server.address}/20", strict=False)[1])
+    assert known_for_good(run, client) == {server.address, controller}
+    assert known_for_good(run, server) == {client.address, controller}
+    assert known_here(run) == {server.address, client.address}
+
+
+def test_hosts_that_come_later_are_known_from_the_start_too(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    server, client = provider.launch(run.request("server", "client-001"))
+    controller = str(ipaddress.ip_network(f"{server.address}/20", strict=False)[1])
+    (later,) = provider.launch(run.request("client-002", token="second"))
+    assert known_for_good(run, later) == {server.address, controller}
+    assert known_for_good(run, server) == {client.address, later.address, controller}
+    provider.terminate(run.run_id, ["server"])
+    (replaced,) = provider.launch(run.request("server", token="third"))
+    assert known_for_good(run, replaced) == {client.address, later.address, controller}
+    for host in (client, later):
+        assert known_for_good(run, host) >= {replaced.address, controller}
+    assert known_here(run) >= {client.address, later.address, replaced.address}
+
+
+def known_for_good(run: LocalRun, host: Host) -> set[str]:
+    """Addresses whose MAC a host never has to ask for."""
+    said = run.ssh(host, "ip neigh show nud permanent")
+    return {line.split()[0] for line in said.stdout.splitlines()}
+
+
+def known_here(run: LocalRun) -> set[str]:
+    command = ["ip", "neigh", "show", "dev", tags.uplink_name(run.run_id), "nud", "permanent"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {line.split()[0] for line in said.stdout.splitlines()}
+
+
+def test_names_that_other_users_hold_do_not_stop_a_launch(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    subnets = network.POOL.subnets(new_prefix=network.SUBNET_BITS)
+    names = [f"perfkit-subnet/{subnet}" for subnet in subnets]
+    names.append(f"perfkit-keeper/{run.run_id}")
+    with contextlib.ExitStack() as held:
+        for name in names:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                sock = held.enter_context(socket.socket(socket.AF_UNIX, kind))
+                with contextlib.suppress(OSError):  # one of the kinds has it
+                    sock.bind(f"\0{name}")
+        assert [host.name for host in provider.launch(run.request("server"))] == ["server"]
 
 
 def test_runs_do_not_share_a_network(
@@ -392,13 +435,13 @@ def test_the_launching_user_is_the_only_one_besides_root_the_keeper_answers(
             "/usr/bin/python3",
             "-c",
             "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(20)\n"
-            "s.connect('\\0perfkit-keeper/' + sys.argv[1]); s.sendall(b'{}\\n'); print(s.recv(9))",
-            run.run_id,
+            "s.connect(sys.argv[1]); s.sendall(b'{}\\n'); print(s.recv(9))",
+            str(claims.socket_path(run.run_id)),
         ],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert "{" not in said.stdout
-    assert said.stdout == "b''\n" or "BrokenPipe" in said.stderr or "reset" in said.stderr
+    assert said.stdout == ""
+    assert "PermissionError" in said.stderr

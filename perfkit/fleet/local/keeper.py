@@ -11,13 +11,12 @@ ended, or the process is killed; the run's network lives exactly as long as it d
 hosts, or the whole run, by tag. `probe` tries once what a host needs. Keys come in over the socket
 and go to the hosts' own tmpfs; nothing is written to the machine's disk.
 
-Wire format: one JSON line in, one JSON line out, on an abstract unix socket named after the run;
+Wire format: one JSON line in, one JSON line out, on a unix socket in a folder of root's (`claims`);
 the peer must be root or the user who started the run (SO_PEERCRED).
 """
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import os
@@ -32,7 +31,7 @@ from types import FrameType
 from typing import Any
 
 from perfkit.errors import PerfkitError
-from perfkit.fleet.local import sweep, tags
+from perfkit.fleet.local import claims, sweep, tags
 from perfkit.fleet.provider import RUN_ID_PATTERN
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -45,15 +44,11 @@ class Ended(BaseException):
     """The run is being ended: SIGTERM arrived."""
 
 
-def socket_name(run_id: str) -> str:
-    """Abstract unix socket (no file) of the run's keeper."""
-    return f"\0perfkit-keeper/{run_id}"
-
-
-def peer_uid(connection: socket.socket) -> int:
-    """User who holds the other end of a unix socket."""
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """Process and user who hold the other end of a unix socket: PID, uid."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int(struct.unpack("3i", credentials)[1])
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return int(pid), int(uid)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -76,7 +71,11 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
         print(f"not a keeper's tag: {tag}", file=sys.stderr)
         return 2
     fields = parsed[1]
-    listener = _listen(fields["run"])
+    try:
+        listener = claims.listen(fields["run"], int(fields["uid"]))
+    except (PerfkitError, OSError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
     if listener is None:
         _say(EXISTS)
         return 0
@@ -98,22 +97,9 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         listener.close()
+        claims.forget(fields["run"])
         sweep.end_hosts(fields["run"])
     return 0
-
-
-def _listen(run_id: str) -> socket.socket | None:
-    """Take the run's socket; None when another keeper of the run has it."""
-    listener = socket.socket(socket.AF_UNIX)
-    try:
-        listener.bind(socket_name(run_id))
-    except OSError as exc:
-        listener.close()
-        if exc.errno == errno.EADDRINUSE:
-            return None
-        raise
-    listener.listen(16)
-    return listener
 
 
 def _say(word: str) -> None:
@@ -155,7 +141,7 @@ class Keeper:
                 self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        if peer_uid(connection) not in (0, self._uid):
+        if peer(connection)[1] not in (0, self._uid):
             return
         try:
             with connection.makefile("rb") as lines:

@@ -107,6 +107,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare {flags:#x}")
 
 
+def enter(pidfd: int, flags: int) -> None:
+    """Move this process into some of the namespaces of the process of a pidfd."""
+    _check(_libc.setns(pidfd, flags), f"setns {flags:#x}")
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """Put a file system of type `kind` at `target`, or change a mount there (mount(2))."""
     _check(

@@ -6,6 +6,7 @@ launches first, and goes on without it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -13,22 +14,20 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import perfkit
-from perfkit.errors import LaunchError, ProviderError, ReleaseError
-from perfkit.fleet.local import keeper, linux, sweep, tags
+from perfkit.errors import LaunchError, LaunchUnknownError, ProviderError, ReleaseError
+from perfkit.fleet.local import claims, keeper, linux, sweep, tags
+from perfkit.fleet.local.stalls import StallWatch
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
 from perfkit.model import Host, Role
 
-ANSWER_TIMEOUT_S = 60.0  # and for each host
-ANSWER_TIMEOUT_PER_HOST_S = 0.5
-SWEEP_TIMEOUT_S = 90.0
-PROBE_TIMEOUT_S = 30.0
-KEEPER_START_TIMEOUT_S = 20.0
+# Under sudo it is sudo that is watched, which waits all the while: so this bounds the whole of it.
+STALL_S = 90.0
+LOOK_EVERY_S = 1.0
 
 _SOURCE = Path(perfkit.__file__).resolve().parents[1]
 
@@ -67,7 +66,7 @@ def probe() -> None:
     Raises:
         ProviderError: it does not work here; the message is the kernel's reason.
     """
-    done = _run(["probe"], PROBE_TIMEOUT_S)
+    done = _run(["probe"])
     if done.returncode:
         raise ProviderError(
             f"{done.stderr.strip() or 'the probe failed'}; "
@@ -118,7 +117,7 @@ def end(run_id: str, names: Sequence[str] | None = None) -> ReleaseReport:
     if os.geteuid() == 0:
         result = sweep.end_here(run_id, names)
     else:
-        done = _run(["end", run_id, *(names or ())], SWEEP_TIMEOUT_S)
+        done = _run(["end", run_id, *(names or ())])
         try:
             result = json.loads(done.stdout)
         except ValueError as exc:
@@ -130,36 +129,50 @@ def end(run_id: str, names: Sequence[str] | None = None) -> ReleaseReport:
     return ReleaseReport(**{name: tuple(found) for name, found in result.items()})
 
 
-def _run(arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     command = privileged(*arguments)
     if command is None:
         raise ProviderError("local hosts in namespaces need root or passwordless sudo")
-    return subprocess.run(
+    process = subprocess.Popen(
         command,
         cwd=_SOURCE,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout_s,
-        check=False,
     )
+    watch = StallWatch(process.pid)
+    while not watch.has_stalled(STALL_S):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said = process.communicate(timeout=LOOK_EVERY_S)
+            return subprocess.CompletedProcess(command, process.returncode, *said)
+    with contextlib.suppress(PermissionError):  # sudo is root's
+        process.kill()
+    raise ProviderError(f"{' '.join(arguments)}: it has done nothing for {STALL_S:.0f} s")
 
 
 def _connect(run_id: str) -> socket.socket | None:
     """Connect to the run's keeper; None when there is none.
 
     Raises:
-        LaunchError: somebody who is not root sits on its socket.
+        LaunchError: it is another user's.
     """
+    path = claims.socket_path(run_id)
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(keeper.socket_name(run_id))
-    except ConnectionRefusedError:
+        connection.connect(str(path))
+    except (ConnectionRefusedError, FileNotFoundError):
         connection.close()
         return None
-    if keeper.peer_uid(connection) != 0:
+    except OSError as exc:
         connection.close()
-        raise LaunchError(f"run {run_id}: the keeper's socket is held by a user who is not root")
+        raise LaunchError(
+            f"run {run_id}: {path}: {exc.strerror}: its keeper is for root and for the user who "
+            "launched first; go on as one of them"
+        ) from exc
+    if keeper.peer(connection)[1] != 0:
+        connection.close()
+        raise LaunchError(f"run {run_id}: {path} is held by a user who is not root: remove it")
     return connection
 
 
@@ -178,12 +191,9 @@ def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.sock
         raise LaunchError("local hosts in namespaces need root or passwordless sudo")
     said = _spawn_detached(command)
     if said.endswith((keeper.READY, keeper.EXISTS)):
-        deadline_s = time.monotonic() + KEEPER_START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            connection = _connect(request.run_id)
-            if connection:
-                return connection
-            time.sleep(0.02)  # another process has bound the name and does not listen yet
+        connection = _connect(request.run_id)
+        if connection:
+            return connection
     raise LaunchError(f"run {request.run_id}: the keeper did not start: {said.strip()}")
 
 
@@ -206,24 +216,25 @@ def _spawn_detached(command: Sequence[str]) -> str:
         setsid=True,
     )
     os.close(writer)
-    said, ended = _listen(reader)
+    said, ended = _listen(reader, StallWatch(pid))
     if ended:
         os.waitpid(pid, 0)
     return said
 
 
-def _listen(reader: int) -> tuple[str, bool]:
-    """What the keeper prints until it is ready, has ended, or its time is over; whether it ended."""
-    said, deadline_s = "", time.monotonic() + KEEPER_START_TIMEOUT_S
+def _listen(reader: int, watch: StallWatch) -> tuple[str, bool]:
+    """What the keeper prints until it is ready, has ended, or got nowhere; whether it ended."""
+    said = ""
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     try:
-        while poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
-            more = os.read(reader, 4096).decode(errors="replace")
-            said += more
-            if not more or said.endswith(keeper.READY):
-                return said, not more
-        return f"{said}no answer within {KEEPER_START_TIMEOUT_S:.0f} s", False
+        while not watch.has_stalled(STALL_S):
+            if poll.poll(LOOK_EVERY_S * 1000):
+                more = os.read(reader, 4096).decode(errors="replace")
+                said += more
+                if not more or said.endswith(keeper.READY):
+                    return said, not more
+        return f"{said}it has done nothing for {STALL_S:.0f} s", False
     finally:
         os.close(reader)
 
@@ -244,14 +255,35 @@ def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
             for host in request.hosts
         ],
     }
-    connection.settimeout(ANSWER_TIMEOUT_S + ANSWER_TIMEOUT_PER_HOST_S * len(request.hosts))
     try:
+        connection.settimeout(STALL_S)
         connection.sendall(json.dumps(message).encode() + b"\n")
-        with connection.makefile("rb") as lines:
-            answer: dict[str, Any] = json.loads(lines.readline())
+        answer: dict[str, Any] = json.loads(_read_line(connection))
     except (OSError, ValueError) as exc:
-        raise LaunchError(
+        raise LaunchUnknownError(
             f"run {request.run_id}: the keeper did not answer ({exc}), so what was made is not "
             "known; `perfkit status` lists what is there"
         ) from exc
     return answer
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    """The keeper's answer, as long as the keeper gets on with it.
+
+    Raises:
+        OSError: it ended, or has got nowhere.
+    """
+    watch = StallWatch(keeper.peer(connection)[0])
+    connection.settimeout(LOOK_EVERY_S)
+    line = b""
+    while not line.endswith(b"\n"):
+        try:
+            more = connection.recv(1 << 16)
+        except TimeoutError:
+            if watch.has_stalled(STALL_S):
+                raise TimeoutError(f"it has done nothing for {STALL_S:.0f} s") from None
+            continue
+        if not more:
+            raise ConnectionResetError("it ended")
+        line += more
+    return line

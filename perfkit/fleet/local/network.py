@@ -11,14 +11,13 @@ so that they do not meet the addresses of somebody's office or VPN.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from perfkit.errors import LaunchError
-from perfkit.fleet.local import linux, tags
+from perfkit.fleet.local import claims, linux, tags
 
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
 SUBNET_BITS = 20
@@ -37,26 +36,46 @@ MAX_HOSTS = 1010  # a bridge has 1,023 ports; one is the uplink's
 _BRIDGE = "perfkit"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
-_SIOCSARP, _ATF_COMPLETE_PERMANENT, _ARPHRD_ETHER = 0x8955, 0x02 | 0x04, 1  # arp(7)
 _IFF_UP = 0x1
+# rtnetlink(7), netlink(7), linux/neighbour.h
+_NETLINK_HEAD = struct.Struct("=IHHII")  # length, type, flags, number, port
+_RTM_NEWNEIGH, _NLMSG_ERROR = 28, 2
+_ENTER, _ANSWER = 0x1 | 0x100 | 0x400, 0x4  # REQUEST, REPLACE, CREATE; ACK
+_NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 
 
-def choose_subnet(run_id: str, taken: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
+def choose_subnet(
+    run_id: str,
+    routed: Iterable[ipaddress.IPv4Network],
+    held: Iterable[ipaddress.IPv4Network] = (),
+) -> ipaddress.IPv4Network:
     """The first free /20 of the pool, starting at a place that depends on the run.
+
+    Args:
+        routed: Networks that the machine has routes to.
+        held: Networks that other runs hold, which may not have a route yet.
 
     Raises:
         LaunchError: none is free; the message names what is in the way.
     """
     subnets: list[ipaddress.IPv4Network] = list(POOL.subnets(new_prefix=SUBNET_BITS))
     start = int(hashlib.sha256(run_id.encode()).hexdigest(), 16) % len(subnets)
-    in_the_way = [network for network in taken if network.overlaps(POOL)]
+    routes = {network for network in routed if network.overlaps(POOL)}
+    holds = set(held)
     for subnet in subnets[start:] + subnets[:start]:
-        if not any(network.overlaps(subnet) for network in in_the_way):
+        if not any(network.overlaps(subnet) for network in routes | holds):
             return subnet
-    names = ", ".join(sorted({str(network) for network in in_the_way}))
+    reasons = [
+        f"{what} {', '.join(str(network) for network in sorted(networks))}"
+        for what, networks in (
+            ("the machine has routes to", routes),
+            ("other runs hold", holds - routes),
+        )
+        if networks
+    ]
     raise LaunchError(
-        f"local network: no free /{SUBNET_BITS} in {POOL}: the machine has routes to {names}; "
-        "release other runs (perfkit reap) or end the VPN that takes the range"
+        f"local network: no free /{SUBNET_BITS} in {POOL}: {'; '.join(reasons)}; release other runs "
+        "(perfkit status lists them, perfkit reap ends them) or end the VPN that takes the range"
     )
 
 
@@ -70,7 +89,7 @@ class Switch:
     def __init__(self, run_id: str) -> None:
         machine = IPRoute()
         # A socket belongs for ever to the namespace it was made in: this one, the machine's.
-        self._machine = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._machine = _netlink_socket()
         self._uplink = tags.uplink_name(run_id)
         try:
             self.subnet, self._claim = _claim_subnet(run_id, machine)
@@ -85,7 +104,8 @@ class Switch:
             self._netlink = IPRoute()
             self._make_bridge(machine_namespace)
             os.close(machine_namespace)
-            _address_uplink(machine, self._uplink, self.subnet)
+            self._namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
+            self._uplink_index = _address_uplink(machine, self._uplink, self.subnet)
         except NetlinkError as exc:
             raise LaunchError(f"local network of {run_id}: {exc}") from exc
         finally:
@@ -141,17 +161,30 @@ class Switch:
             )
         except NetlinkError as exc:
             raise LaunchError(f"eth0 of the host at {self.address(index)}: {exc}") from exc
-        _set_neighbour(self._machine, self._uplink, self.address(index))
 
-    def neighbours(self, servers: Iterable[str], *, is_server: bool) -> list[str]:
-        """Addresses that a host should know the MAC of for good.
+    # Everybody knows the MAC of the controller and the servers for good, and these of everybody: the
+    # kernel's table of *learned* neighbours is one for all namespaces and holds 1,024 (arp(7),
+    # gc_thresh3), which 300 hosts overflow; permanent entries do not count. No test waits for ARP.
 
-        Everybody's: the controller and the servers; a server's: everybody. The kernel's table of
-        *learned* neighbours is one for all namespaces and holds 1,024 (arp(7), gc_thresh3), which
-        300 hosts overflow; permanent entries do not count. No test waits for ARP either.
+    def introduce_to_controller(self, addresses: Sequence[str]) -> None:
+        """Tell the machine the MACs of hosts of the run.
+
+        Raises:
+            OSError: the kernel refuses.
         """
-        everybody = [self.address(index) for index in range(MAX_HOSTS)] if is_server else []
-        return [self.controller, *(everybody or servers)]
+        _enter_neighbours(self._machine, self._uplink_index, addresses)
+
+    def introduce_to_host(self, pidfd: int, addresses: Sequence[str]) -> None:
+        """Tell a host that is there already the MACs of others.
+
+        Raises:
+            OSError: the kernel refuses, or the host has just ended (ESRCH).
+        """
+        linux.enter(pidfd, linux.CLONE_NEWNET)
+        try:
+            _introduce_here(addresses)
+        finally:
+            linux.enter(self._namespace, linux.CLONE_NEWNET)
 
 
 def configure_host(address: str, neighbours: Iterable[str]) -> None:
@@ -170,9 +203,7 @@ def configure_host(address: str, neighbours: Iterable[str]) -> None:
             sockaddr = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
             fcntl.ioctl(control, request, struct.pack("16s16s", b"eth0", sockaddr))
         _bring_up(control, "eth0")
-        for neighbour in neighbours:
-            if neighbour != address:
-                _set_neighbour(control, "eth0", neighbour)
+    _introduce_here([neighbour for neighbour in neighbours if neighbour != address])
 
 
 def _bring_up(control: socket.socket, interface: str) -> None:
@@ -182,19 +213,50 @@ def _bring_up(control: socket.socket, interface: str) -> None:
     fcntl.ioctl(control, _SIOCSIFFLAGS, request)
 
 
-def _set_neighbour(control: socket.socket, interface: str, address: str) -> None:
-    """Enter an address of the run with its MAC, for good, in the ARP table of `control`'s network."""
-    request = struct.pack(
-        "=HH4s8xH6s8xi16x16s",
-        socket.AF_INET,
-        0,
-        socket.inet_aton(address),
-        _ARPHRD_ETHER,
-        bytes.fromhex(_mac(address).replace(":", "")),
-        _ATF_COMPLETE_PERMANENT,
-        interface.encode(),
+def _introduce_here(addresses: Sequence[str]) -> None:
+    with _netlink_socket() as netlink:
+        _enter_neighbours(netlink, socket.if_nametoindex("eth0"), addresses)
+
+
+def _netlink_socket() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+
+def _enter_neighbours(netlink: socket.socket, index: int, addresses: Sequence[str]) -> None:
+    """Enter addresses of the run with their MACs, for good, in one batch (rtnetlink(7)).
+
+    One batch takes a seventh of the time of one call for each where other processes change
+    networks too: each such call waits for its turn.
+
+    Raises:
+        OSError: the kernel refuses one.
+    """
+    messages = [_neighbour_message(index, address) for address in addresses]
+    if not messages:
+        return
+    messages.append(_neighbour_message(index, addresses[-1], last=True))
+    netlink.send(b"".join(messages))
+    # The kernel has answered by now: each refusal, and the last message in any case.
+    while True:
+        answer = netlink.recv(1 << 16)
+        _, kind, _, is_last, _ = _NETLINK_HEAD.unpack_from(answer)
+        (error,) = struct.unpack_from("=i", answer, _NETLINK_HEAD.size)
+        if kind == _NLMSG_ERROR and error:
+            raise OSError(-error, f"neighbours of the run: {os.strerror(-error)}")
+        if is_last:
+            return
+
+
+def _neighbour_message(index: int, address: str, *, last: bool = False) -> bytes:
+    attributes = struct.pack(
+        "=HH4sHH6s2x",
+        *(8, _NDA_DST, socket.inet_aton(address)),
+        *(10, _NDA_LLADDR, bytes.fromhex(_mac(address).replace(":", ""))),
     )
-    fcntl.ioctl(control, _SIOCSARP, request)
+    entry = struct.pack("=BxxxiHBB", socket.AF_INET, index, _NUD_PERMANENT, 0, 0)
+    length = _NETLINK_HEAD.size + len(entry) + len(attributes)
+    flags = _ENTER | (_ANSWER if last else 0)
+    return _NETLINK_HEAD.pack(length, _RTM_NEWNEIGH, flags, int(last), 0) + entry + attributes
 
 
 def _mac(address: str) -> str:
@@ -202,21 +264,15 @@ def _mac(address: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x70, *socket.inet_aton(address)))
 
 
-def _claim_subnet(run_id: str, machine: Any) -> tuple[ipaddress.IPv4Network, socket.socket]:
-    """Choose a subnet and hold it: the claim is an abstract socket, which ends with its holder."""
-    taken = _networks_of(machine)
+def _claim_subnet(run_id: str, machine: Any) -> tuple[ipaddress.IPv4Network, int]:
+    """Choose a subnet and hold it as long as this process lives, by a lock (`claims`)."""
+    held: list[ipaddress.IPv4Network] = []
     while True:
-        subnet = choose_subnet(run_id, taken)
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            claim.bind(f"\0perfkit-subnet/{subnet}")
-        except OSError as exc:
-            claim.close()
-            if exc.errno != errno.EADDRINUSE:
-                raise
-            taken.append(subnet)
-        else:
-            return subnet, claim
+        subnet = choose_subnet(run_id, _networks_of(machine), held)
+        lock = claims.hold(f"subnet-{subnet.network_address}-{subnet.prefixlen}")
+        if lock is not None:
+            return subnet, lock
+        held.append(subnet)
 
 
 def _networks_of(machine: Any) -> list[ipaddress.IPv4Network]:
@@ -234,10 +290,11 @@ def _networks_of(machine: Any) -> list[ipaddress.IPv4Network]:
     return networks
 
 
-def _address_uplink(machine: Any, uplink: str, subnet: ipaddress.IPv4Network) -> None:
-    index = machine.link_lookup(ifname=uplink)[0]
+def _address_uplink(machine: Any, uplink: str, subnet: ipaddress.IPv4Network) -> int:
+    index: int = machine.link_lookup(ifname=uplink)[0]
     machine.addr("add", index=index, address=str(subnet[1]), prefixlen=subnet.prefixlen)
     machine.link("set", index=index, state="up")
+    return index
 
 
 def try_bridge() -> None:

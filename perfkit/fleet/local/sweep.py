@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from perfkit.fleet.local import tags
+from perfkit.fleet.local import claims, tags
 
 KEEPER_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 15.0
@@ -58,6 +58,7 @@ def end_here(run_id: str, names: Sequence[str] | None = None) -> dict[str, list[
     end_hosts(run_id, names)
     if names is None:
         tags.end(_ours(run_id), signal.SIGKILL, KILL_TIMEOUT_S)
+        claims.forget(run_id)
         _wait_until(lambda: not uplinks(run_id), UPLINK_TIMEOUT_S)
     left = _chosen(run_id, names)
     leaked = [str(tagged) for tagged in left]

@@ -15,6 +15,7 @@ fits: a host may well run something that *says* it is a host.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import select
@@ -188,20 +189,31 @@ def await_end(pid: int, fd: int, deadline_s: float) -> None:
     reap(pid)
 
 
-def _signal_if_same(process: Tagged, number: int) -> int | None:
-    try:
-        fd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return None
+@contextlib.contextmanager
+def pinned(process: Tagged) -> Iterator[int]:
+    """A pidfd of a tagged process, which cannot come to mean another one.
+
+    Raises:
+        ProcessLookupError: it has ended.
+    """
+    fd = os.pidfd_open(process.pid)
     try:
         current = read(process.pid)
         if current is None or current.run_id != process.run_id:
-            raise ProcessLookupError  # noqa: TRY301  the same as a process that is gone
-        signal.pidfd_send_signal(fd, number)
-    except ProcessLookupError:
+            raise ProcessLookupError(f"{process} has ended")
+        yield fd
+    finally:
         os.close(fd)
+
+
+def _signal_if_same(process: Tagged, number: int) -> int | None:
+    """Signal a process and return a pidfd to wait with; None when it has ended."""
+    try:
+        with pinned(process) as fd:
+            signal.pidfd_send_signal(fd, number)
+            return os.dup(fd)
+    except ProcessLookupError:
         return None
-    return fd
 
 
 def reap(pid: int) -> None:

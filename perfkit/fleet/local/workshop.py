@@ -10,17 +10,19 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from perfkit.errors import LaunchError
 from perfkit.fleet.local import hosts, linux, network, rootfs, sweep, tags, tools
+from perfkit.fleet.local.stalls import StallWatch
 from perfkit.model import Role
 
 # Enough to keep all processors busy; each one in the making is a fork of the keeper.
 IN_THE_MAKING_PER_CPU = 4
-MAKING_TIMEOUT_S = 30.0
+MAKING_STALL_S = 30.0
+LOOK_EVERY_S = 1.0
 
 
 class Workshop:
@@ -36,7 +38,6 @@ class Workshop:
         self._trees = rootfs.present_trees()
         self._made: dict[str, list[str]] = {}
         self._next_index = 0
-        self._servers: list[str] = []
 
     def launch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Make the hosts of one request; a token that was served before makes nothing.
@@ -59,35 +60,62 @@ class Workshop:
         return {"hosts": alive, "failed": failed}
 
     def _make_all(self, request: dict[str, Any]) -> dict[str, str]:
-        taken = {tagged.fields.get("name") for tagged in tags.scan(self._run_id)}
+        there = [tagged for tagged in tags.scan(self._run_id) if tagged.kind == tags.HOST]
         window = IN_THE_MAKING_PER_CPU * (os.cpu_count() or 1)
         making: list[tuple[hosts.HostPlan, int, socket.socket]] = []
-        failed: dict[str, str] = {}
-        for wanted in request["hosts"]:
-            name = str(wanted["name"])
-            if name in taken:
-                failed[name] = "a host of this run has that name already"
-                continue
+        plans, failed = self._plan_all(request, there)
+        self._introduce(plans, there)
+        for index, plan in plans:
             try:
-                making.append(self._start(request, wanted))
+                making.append(self._start(plan, index))
             except (LaunchError, OSError) as exc:
-                failed[name] = str(exc)
+                failed[plan.name] = str(exc)
             if len(making) >= window:
                 failed.update(_finish(making.pop(0)))
         for one in making:
             failed.update(_finish(one))
         return failed
 
-    def _start(
-        self, request: dict[str, Any], wanted: dict[str, Any]
-    ) -> tuple[hosts.HostPlan, int, socket.socket]:
-        index = self._next_index
-        address = self._switch.address(index)
-        self._next_index += 1
-        is_server = wanted["role"] == Role.SERVER
-        if is_server:
-            self._servers.append(address)
-        plan = hosts.HostPlan(
+    def _plan_all(
+        self, request: dict[str, Any], there: Sequence[tags.Tagged]
+    ) -> tuple[list[tuple[int, hosts.HostPlan]], dict[str, str]]:
+        """Index and plan of each host that can be made, and why each other cannot."""
+        placed: list[tuple[int, str, dict[str, Any]]] = []
+        failed: dict[str, str] = {}
+        names = {tagged.fields["name"] for tagged in there}
+        for wanted in request["hosts"]:
+            name = str(wanted["name"])
+            if name in names:
+                failed[name] = "a host of this run has that name already"
+                continue
+            try:
+                placed.append((self._next_index, self._switch.address(self._next_index), wanted))
+            except LaunchError as exc:
+                failed[name] = str(exc)
+            else:
+                self._next_index += 1
+        everybody = [tagged.fields["address"] for tagged in there]
+        everybody += [address for _, address, _ in placed]
+        servers = [it.fields["address"] for it in there if it.fields["role"] == Role.SERVER]
+        servers += [address for _, address, wanted in placed if wanted["role"] == Role.SERVER]
+        plans = [
+            (
+                index,
+                self._plan(
+                    request,
+                    wanted,
+                    address,
+                    everybody if wanted["role"] == Role.SERVER else servers,
+                ),
+            )
+            for index, address, wanted in placed
+        ]
+        return plans, failed
+
+    def _plan(
+        self, request: dict[str, Any], wanted: dict[str, Any], address: str, known: Sequence[str]
+    ) -> hosts.HostPlan:
+        return hosts.HostPlan(
             fields={
                 "run": self._run_id,
                 "name": str(wanted["name"]),
@@ -98,14 +126,30 @@ class Workshop:
                 "isolation": tags.NAMESPACES,
             },
             address=address,
-            neighbours=self._switch.neighbours(self._servers, is_server=is_server),
+            neighbours=[self._switch.controller, *known],
             expires_s=float(request["expires"]),
             host_key=str(wanted["host_key"]),
             host_key_private=str(wanted["host_key_private"]),
             authorized_key=str(request["authorized_key"]),
         )
+
+    def _introduce(
+        self, plans: Sequence[tuple[int, hosts.HostPlan]], there: Sequence[tags.Tagged]
+    ) -> None:
+        """Tell the machine and the hosts that are there already about those to come."""
+        new = [plan.address for _, plan in plans]
+        new_servers = [plan.address for _, plan in plans if plan.fields["role"] == Role.SERVER]
+        self._switch.introduce_to_controller(new)
+        for tagged in there:
+            addresses = new if tagged.fields["role"] == Role.SERVER else new_servers
+            if not addresses:
+                continue
+            # One that has just ended needs to know nobody.
+            with contextlib.suppress(ProcessLookupError), tags.pinned(tagged) as pidfd:
+                self._switch.introduce_to_host(pidfd, addresses)
+
+    def _start(self, plan: hosts.HostPlan, index: int) -> tuple[hosts.HostPlan, int, socket.socket]:
         pid, ready = hosts.start(plan, self._tools, self._trees)
-        ready.settimeout(MAKING_TIMEOUT_S)
         try:
             self._switch.connect(pid, index)
             ready.sendall(b"1")
@@ -121,16 +165,27 @@ def _finish(one: tuple[hosts.HostPlan, int, socket.socket]) -> dict[str, str]:
     """Wait until a host has become one; its name and the reason when it has not."""
     plan, pid, ready = one
     with ready:
-        try:
-            reason = ready.recv(4096).decode(errors="replace")
-        except OSError as exc:
-            reason = f"not ready within {MAKING_TIMEOUT_S:.0f} s ({exc})"
+        reason = _await_reason(pid, ready)
     if not reason and not _shows_its_tag(pid):
         reason = "it ended on the way"
     if reason:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return {plan.name: reason} if reason else {}
+
+
+def _await_reason(pid: int, ready: socket.socket) -> str:
+    """What the host in the making says until it is a host: nothing, or why it cannot be."""
+    watch = StallWatch(pid)
+    ready.settimeout(LOOK_EVERY_S)
+    while not watch.has_stalled(MAKING_STALL_S):
+        try:
+            return ready.recv(4096).decode(errors="replace")
+        except TimeoutError:
+            continue
+        except OSError as exc:
+            return f"it was lost on the way ({exc})"
+    return f"it is not ready and has done nothing for {MAKING_STALL_S:.0f} s"
 
 
 def _shows_its_tag(pid: int) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable
 from ipaddress import IPv4Network
@@ -15,7 +16,7 @@ from perfkit.errors import LaunchError
 if not sys.platform.startswith("linux"):
     pytest.skip("netlink is Linux's", allow_module_level=True)
 
-from perfkit.fleet.local import network
+from perfkit.fleet.local import linux, network
 
 SUBNETS = list(network.POOL.subnets(new_prefix=network.SUBNET_BITS))
 
@@ -80,14 +81,44 @@ def test_a_host_beyond_the_bridges_ports_is_a_launch_error() -> None:
     assert f"at most {network.MAX_HOSTS}" in str(error)
 
 
-@pytest.mark.root
-def test_a_server_knows_everybody_and_a_client_the_controller_and_the_servers() -> None:
-    def ask() -> tuple[str, list[str], list[str]]:
-        switch = network.Switch(f"unit-{os.getpid()}")
-        servers = [switch.address(0)]
-        client = switch.neighbours(servers, is_server=False)
-        return switch.controller, client, switch.neighbours(servers, is_server=True)
+def test_a_pool_that_other_runs_hold_is_not_blamed_on_routes() -> None:
+    routed, *held = SUBNETS
+    with pytest.raises(LaunchError, match=rf"routes to {routed}; other runs hold .*{held[-1]}"):
+        network.choose_subnet("r", [routed], held)
+    with pytest.raises(LaunchError) as caught:
+        network.choose_subnet("r", [], SUBNETS)
+    assert "routes to" not in str(caught.value)
 
-    controller, client, server = in_child(ask)  # type: ignore[misc]
-    assert client == [controller, controller[:-1] + "2"]
-    assert len(server) == network.MAX_HOSTS + 1
+
+def neighbours_of_a_new_network(count: int) -> list[str]:
+    """What `ip` shows after a host was configured in an empty network namespace with its neighbours."""
+    linux.unshare(linux.CLONE_NEWNET)
+    with network.IPRoute() as netlink:
+        netlink.link("add", ifname="eth0", kind="veth", peer={"ifname": "other"})
+    hosts = [str(SUBNETS[0][number]) for number in range(1, count + 1)]
+    network.configure_host(hosts[1], hosts)
+    shown = subprocess.check_output(["ip", "neigh", "show", "dev", "eth0", "nud", "permanent"])
+    return shown.decode().splitlines()
+
+
+@pytest.mark.root
+def test_a_host_knows_all_its_neighbours_but_itself_from_one_batch() -> None:
+    shown = in_child(lambda: neighbours_of_a_new_network(1000))
+    assert isinstance(shown, list)
+    assert len(shown) == 999
+    first = str(SUBNETS[0][1])
+    assert f"{first} lladdr {network._mac(first)} PERMANENT" in [line.rstrip() for line in shown]
+
+
+def refused_neighbour() -> str:
+    linux.unshare(linux.CLONE_NEWNET)
+    try:
+        network._enter_neighbours(network._netlink_socket(), 999, [str(SUBNETS[0][1])] * 3)
+    except OSError as exc:
+        return str(exc)
+    return "accepted"
+
+
+@pytest.mark.root
+def test_a_neighbour_that_the_kernel_refuses_is_an_error() -> None:
+    assert "neighbours of the run: No such device" in str(in_child(refused_neighbour))
