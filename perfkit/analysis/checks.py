@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import durations, otherload
-from perfkit.analysis.reduction import COARSEST_S
+from perfkit.analysis.reduction import COARSEST_S, Prepared
 from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
 from perfkit.units import format_count, format_some
@@ -65,6 +65,24 @@ def findings_of(
             )
             found.append(Finding("clock", text))
     return found
+
+
+def impossible_findings(slot: str, prepared: Prepared) -> list[Finding]:
+    """What of a slot's logs cannot have happened, and what became of its figures for it."""
+    if not prepared.impossible:
+        return []
+    said = "; ".join(text for text, _ in prepared.impossible)
+    if prepared.is_void:
+        text = (
+            f"VOID: {said}. That is impossible, so no figure of this test is published: look for a log that "
+            "was copied or appended to, or is another run's; then make the report again, or run the test again"
+        )
+    else:
+        share = max(share for _, share in prepared.impossible)
+        text = (
+            f"{said}: impossible, but {share:.2%} of the bytes at most, and so left in the figures"
+        )
+    return [Finding(slot, text)]
 
 
 def _proposal(tests: pd.DataFrame, slot: str) -> str:

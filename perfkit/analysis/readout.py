@@ -31,6 +31,7 @@ class Readout:
         cpu_busy_pct: Of the server, all cores.
         goodput_change_pct, cpu_change_pct: The largest change when the window's edges move inwards
             by up to two samples; NaN: not asked for, or not known.
+        void: Why there is no goodput: its logs say what cannot have happened; else empty.
     """
 
     window: Window
@@ -40,11 +41,13 @@ class Readout:
     cpu_busy_pct: float
     goodput_change_pct: float = np.nan
     cpu_change_pct: float = np.nan
+    void: str = ""
 
     def __str__(self) -> str:
         clients = f"{self.active_least} of {self.clients} clients active throughout"
         cpu = f"CPU {self.cpu_busy_pct:.1f} %" if np.isfinite(self.cpu_busy_pct) else "CPU n/a"
-        return f"{format_rate(self.goodput_bps)}, {clients}, {cpu}"
+        goodput = f"VOID ({self.void})" if self.void else format_rate(self.goodput_bps)
+        return f"{goodput}, {clients}, {cpu}"
 
 
 class Readings:
@@ -68,7 +71,8 @@ class Readings:
         clients, active_least = self._active(slot, window)
         found = Readout(
             window=window,
-            goodput_bps=figures["goodput_bps"],
+            goodput_bps=figures.get("goodput_bps", np.nan),
+            void="; ".join(text for text, _ in prepared.impossible) if prepared.is_void else "",
             clients=clients,
             active_least=active_least,
             cpu_busy_pct=figures.get("cpu_busy_pct", np.nan),

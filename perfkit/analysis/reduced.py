@@ -119,11 +119,12 @@ def _tests(
         window, spread = windows.get(slot.name), {}
         if window is not None:
             prepared = prepare(logs, slot, found[(found["slot"] == slot.name).to_numpy()])
-            spread = _spread(
-                uncertainty.over_time(prepared, window, OVER_TIME),
-                uncertainty.over_clients(own),
-                row,
-            )
+            if not prepared.is_void:
+                spread = _spread(
+                    uncertainty.over_time(prepared, window, OVER_TIME),
+                    uncertainty.over_clients(own),
+                    row,
+                )
         again = f" ({times[slot.test]})" if times[slot.test] > 1 else ""
         tests[slot.name] = Test(
             key=f"{slot.test}{again}",

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.analysis import rates, serverload
+from perfkit.analysis import impossible, rates, serverload
 from perfkit.logs.runlogs import RunLogs, SlotPlan
 from perfkit.model import Window
 from perfkit.units import bytes_to_bits
@@ -36,6 +36,7 @@ class Prepared:
         arrived: The lines that say what arrived; `side` says whose they are.
         intervals: `arrived` as intervals that hold every byte.
         resolution_s: How finely they are placed in time, see `rates.resolution_s`.
+        impossible: See `perfkit.analysis.impossible.why_impossible`.
     """
 
     logs: RunLogs
@@ -46,6 +47,12 @@ class Prepared:
     side: str
     intervals: pd.DataFrame
     resolution_s: float
+    impossible: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_void(self) -> bool:
+        """Its logs say what cannot have happened: there is no goodput, and nothing made of it."""
+        return impossible.is_void(self.impossible)
 
     @property
     def is_fine(self) -> bool:
@@ -59,15 +66,22 @@ class Prepared:
 
     def figures(self, window: Window) -> dict[str, float]:
         """Goodput, its distribution over clients, and the server's load over a window."""
+        if self.is_void:
+            return serverload.server_load(
+                self.logs, self.slot, window, self.intervals.iloc[:0], self._ways
+            )
         got = self.goodput_by_host(window)
         values = np.asarray(got.reindex(list(self.counted), fill_value=0.0), dtype=np.float64)
-        ways = serverload.directions(self.arrived)
         return {
             "goodput_bps": float(values.sum()) if len(values) else np.nan,
             "received_bps": float(got.sum()),
             **distribution(values),
-            **serverload.server_load(self.logs, self.slot, window, self.intervals, ways),
+            **serverload.server_load(self.logs, self.slot, window, self.intervals, self._ways),
         }
+
+    @property
+    def _ways(self) -> tuple[str, ...]:
+        return serverload.directions(self.arrived)
 
 
 def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
@@ -88,6 +102,7 @@ def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
         side=side,
         intervals=intervals,
         resolution_s=rates.resolution_s(intervals),
+        impossible=tuple(impossible.why_impossible(logs, slot, arrived, intervals, side)),
     )
 
 

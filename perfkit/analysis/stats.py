@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import confidence, propose, rates, serverload, transport
-from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of
+from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of, impossible_findings
 from perfkit.analysis.reduction import Prepared, prepare
 from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
@@ -25,7 +25,14 @@ from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
 _ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs
-_WORDS = ("side", "protocol", "ways", "chosen_by", "clients_part_time")  # figures that are text
+_WORDS = (
+    "void",
+    "side",
+    "protocol",
+    "ways",
+    "chosen_by",
+    "clients_part_time",
+)  # figures that are text
 STARVED_SHARE = 0.01  # of the median client's goodput
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
@@ -57,11 +64,12 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     """Reduce a run to its figures.
 
     Args:
-        segments: At most one a slot; a slot without a steady window has NaN figures.
+        segments: At most one a slot; a slot without a steady window has NaN figures, and so has
+            one whose logs say what cannot have happened (`perfkit.analysis.impossible`).
         outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
 
     Returns:
-        `tests` has, among others: `proposal` (a window that nobody took), `clients_expected`,
+        `tests` has, among others: `void` (why its figures are; else empty), `proposal` (a window that nobody took), `clients_expected`,
         `clients_seen` (at the receiver), `clients_counted`, `clients_failed`, `clients_unread` (did
         a test that no reader knows), `window_s`, `goodput_bps` with `goodput_se_bps` (standard error
         by batch means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
@@ -76,7 +84,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     """
     windows = {segment.slot: segment for segment in segments}
     proposed = _proposals(logs, windows)
-    rows, per_client, moved, findings = [], [], [], list(logs.findings)
+    rows, per_client, moved, contradictions = [], [], [], []
     for slot in logs.slots:
         own = outcomes[outcomes["slot"] == slot.name]
         segment = windows.get(slot.name)
@@ -86,16 +94,18 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
             clients = own.assign(goodput_bps=np.nan, share=np.nan, retransmits=np.nan)
         else:
             prepared = prepare(logs, slot, own)
-            moved.append(sensitivity(prepared, segment.steady))
+            contradictions += impossible_findings(slot.name, prepared)
             row |= _figures(prepared, segment)
-            row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
+            if not prepared.is_void:
+                moved.append(sensitivity(prepared, segment.steady))
+                row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
             clients = _clients(prepared, segment, own)
         rows.append(row)
         per_client.append(clients)
     tests = with_ratio_to_direct(pd.DataFrame(rows))
     clients = pd.concat(per_client, ignore_index=True) if per_client else outcomes.copy()
     moves = pd.concat(moved, ignore_index=True) if moved else pd.DataFrame()
-    findings += findings_of(logs, segments, outcomes, tests)
+    findings = [*contradictions, *logs.findings, *findings_of(logs, segments, outcomes, tests)]
     vpn = summarise_vpn(logs)
     findings += vpn.findings if vpn else ()
     return Summary(
@@ -139,6 +149,13 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     """A slot's figures over its steady window."""
     window = segment.steady
     assert window is not None
+    outline = _about_window(prepared, segment)
+    if prepared.is_void:
+        return (
+            outline
+            | {"void": "; ".join(text for text, _ in prepared.impossible)}
+            | prepared.figures(window)
+        )
     arrived, intervals = prepared.arrived, prepared.intervals
     counted = list(prepared.counted)
     ours = arrived["host"].isin(counted)
@@ -150,16 +167,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
     error, batches = confidence.batch_means_error(seconds), confidence.batch_count(len(seconds))
-    return {
-        "side": prepared.side,
-        "protocol": "+".join(sorted(arrived["protocol"].astype("str").unique())),
-        "ways": "+".join(serverload.directions(arrived)),
-        "chosen_by": segment.chosen_by,
-        "window_start_s": window.start_s,
-        "window_end_s": window.end_s,
-        "window_s": window.length_s,
-        "overlap": window.length_s / segment.outer.length_s,
-        "planned_s": prepared.slot.duration_s,
+    return outline | {
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
         "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),
         "clients_part_time": ", ".join(sorted(map(str, idle.index))),
@@ -177,9 +185,30 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     }
 
 
+def _about_window(prepared: Prepared, segment: Segment) -> dict[str, Any]:
+    """What was measured and in which window, whatever came out."""
+    window = segment.steady
+    assert window is not None
+    return {
+        "void": "",
+        "side": prepared.side,
+        "protocol": "+".join(sorted(prepared.arrived["protocol"].astype("str").unique())),
+        "ways": "+".join(serverload.directions(prepared.arrived)),
+        "chosen_by": segment.chosen_by,
+        "clients_part_time": "",
+        "window_start_s": window.start_s,
+        "window_end_s": window.end_s,
+        "window_s": window.length_s,
+        "overlap": window.length_s / segment.outer.length_s,
+        "planned_s": prepared.slot.duration_s,
+    }
+
+
 def _clients(prepared: Prepared, segment: Segment, outcomes: pd.DataFrame) -> pd.DataFrame:
     """One row a client: its outcome, goodput, share and retransmits."""
     assert segment.steady is not None
+    if prepared.is_void:
+        return outcomes.assign(goodput_bps=np.nan, share=np.nan, retransmits=np.nan)
     got = outcomes["host"].map(prepared.goodput_by_host(segment.steady)).fillna(0.0)
     clients = outcomes.assign(goodput_bps=got.astype("float64"))
     counted = clients["goodput_bps"].where(clients["ok"])

@@ -46,6 +46,7 @@ TESTS = (
     Column("clients_seen", "Seen"),
     Column("clients_failed", "Failed"),
     Column("clients_unread", "Not understood"),
+    text("is_void", "Void"),
     Column("window_s", "Window", "s", digits=1),
     mbps("goodput_bps", "Total goodput", 1),
     mbps("goodput_ci_bps", "± 95\u00a0%\u00a0CI", 1),  # no-break spaces

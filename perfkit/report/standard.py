@@ -71,7 +71,10 @@ def standard_tables(
     Args:
         phases: (name, seconds) of each phase, in their order; empty = no such table.
     """
-    tests = summary.tests.to_dict("records")
+    tests = [
+        {**row, "is_void": "see warnings" if row.get("void") else "no"}
+        for row in summary.tests.to_dict("records")
+    ]
     basis = _basis(logs, summary.tests)
     make = ReportTable.from_records
     moved = summary.sensitivity.to_dict("records")
@@ -178,9 +181,10 @@ def _both_ways(tests: Sequence[Mapping[Hashable, Any]]) -> str:
 
 
 def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
-    """Without tests that no reader knows where there are none."""
-    some = any(row["clients_unread"] for row in tests)
-    return [column for column in columns.TESTS if some or column.key != "clients_unread"]
+    """Without tests that are void, or that no reader knows, where there are none."""
+    sources = {"clients_unread": "clients_unread", "is_void": "void"}
+    absent = {key for key, source in sources.items() if not any(r.get(source) for r in tests)}
+    return [column for column in columns.TESTS if column.key not in absent]
 
 
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
