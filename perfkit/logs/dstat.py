@@ -35,7 +35,7 @@ from perfkit.logs.dstat_ondisk import find_only_block
 from perfkit.logs.dstat_resaved import is_resaved, restore
 from perfkit.logs.dstat_rows import LineNumbers, Table, read_plain_rows, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.stamps import Intervals, from_epoch, from_printed, intervals
+from perfkit.logs.stamps import Intervals, PrintedClock, from_epoch, from_printed, intervals
 from perfkit.units import MS_PER_S, NS_PER_S
 
 _QUOTED_START = (b'"dstat ', b'"dool ', b'"pcp-dstat ', b'"host:"', b'"cmdline:"')
@@ -59,6 +59,7 @@ class _State:
     misfits: list[tuple[int, str, int, int]] = field(default_factory=list)
     runs: int = 0
     last_ns: int = 0  # the stamp of the last row
+    clock: PrintedClock = field(default_factory=PrintedClock)  # of the run
     dt_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # the block's steps
 
 
@@ -233,8 +234,14 @@ def _moments(
     if EPOCH in places and places[EPOCH] not in table.texts:
         moments, more = from_epoch(table.columns[places[EPOCH]])
     elif printed is not None:
+        if not block.goes_on:
+            state.clock = PrintedClock()
         moments, more = from_printed(
-            table.columns[printed], block.date, zone=state.zone, year=state.year
+            table.columns[printed],
+            block.date,
+            zone=state.zone,
+            year=state.year,
+            clock=state.clock,
         )
     state.notes.extend(more)
     if moments is not None and len(moments) > 2 and (moments == moments[0]).all():

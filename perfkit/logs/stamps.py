@@ -10,7 +10,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from perfkit.logs.clock_changes import undo_changes
 from perfkit.units import MS_PER_S, NS_PER_S
 
 DAY_S = 86400
@@ -66,8 +67,26 @@ def from_epoch(epoch_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[s
     return moments, notes
 
 
+@dataclass(slots=True)
+class PrintedClock:
+    """Where a run's printed times have come to, for the next block of its rows.
+
+    Attributes:
+        last_ns: The last time as it was printed, with its year; 0 = none yet.
+        ahead_ns: How far changes of the clock have put it ahead since the run began.
+    """
+
+    last_ns: int = 0
+    ahead_ns: int = 0
+
+
 def from_printed(
-    texts: Sequence[str | None], date: str, *, zone: tzinfo | None = None, year: int = 0
+    texts: Sequence[str | None],
+    date: str,
+    *,
+    zone: tzinfo | None = None,
+    year: int = 0,
+    clock: PrintedClock | None = None,
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Moments from `22-11 12:33:13` (dstat) or `Nov-22 12:33:13` (dool): no year, no zone.
 
@@ -77,9 +96,11 @@ def from_printed(
     Args:
         texts: A list, or Arrow strings.
         date: The head's date, `22 Nov 2026 12:33:24 UTC`; gives both. An abbreviation other than
-            UTC is not a zone (CST is five of them): times are then taken as they are printed.
+            UTC is not a zone (CST is five of them): times are then taken as they are printed, and
+            a change to or from summer time is taken out of them.
         zone: The zone of the times, if the caller knows it; it is taken before the head's.
         year: The year of the first time, if the caller knows it.
+        clock: Of the run that these rows go on with; it is brought forward.
 
     Returns:
         None when no time can be placed; otherwise 0 for each row that cannot.
@@ -88,22 +109,79 @@ def from_printed(
     if parts is None:
         return None, ("the times cannot be read: changed by a spreadsheet, or a format of its own",)
     words = date.split()
-    said = next((int(word) for word in words if re.fullmatch(r"(19|20)\d\d", word)), 0)
+    began = _began(date)
+    said = began.year if began else _year_in(words)
     if not (year or said or (parts["year"] > 0).all()):
         return None, ("times have no year: the head has no date; give it, or monitor with --epoch",)
     notes = []
     unread = int((~parts["sound"]).sum())
     if unread:
         notes.append(f"{unread} rows have no readable time")
-    turns = np.diff(parts["month"], prepend=parts["month"][:1])
-    years = (year or said) + np.cumsum((turns < -6).astype(int) - (turns > 6).astype(int))
-    years = np.where(parts["year"] > 0, parts["year"], years)
-    naive = _naive_ns(parts, np.clip(years, 1970, _LATEST_YEAR))
+    clock = clock or PrintedClock()
+    naive = _naive_ns(parts, _years(parts, year or said, None if year else began, clock))
+    word = words[-1] if words else ""
     if zone is None:
-        zone, more = _zone_of(words[-1] if words else "")
+        fixed, more = _zone_of(word)
         notes += more
-    moments = _to_utc(naive, zone)
-    return np.where(parts["sound"] & (naive > 0), moments, 0), tuple(notes)
+        name = word if word.isalpha() else ""
+        fixed_by: str | tzinfo = fixed if word[:1] in ("+", "-") else name
+    else:
+        fixed = fixed_by = zone
+    ahead = np.zeros(len(naive), np.int64)
+    if not isinstance(fixed, ZoneInfo) and (
+        fixed is not UTC or (zone is None and word not in ("UTC", "Z"))
+    ):
+        ahead, more = _ahead(naive, fixed_by, began, clock)
+        notes += more
+    readable = parts["sound"] & (naive > 0)
+    if readable.any():
+        last = int(np.flatnonzero(readable)[-1])
+        clock.last_ns, clock.ahead_ns = int(naive[last]), int(ahead[last])
+    moments = _to_utc(naive - ahead, fixed, began, word)
+    return np.where(readable, moments, 0), tuple(notes)
+
+
+def _began(date: str) -> datetime | None:
+    """When a head says that its run began, by the host's clock."""
+    found = re.match(r"(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d)\b", date.strip())
+    if not found or found[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(part) for part in found.group(1, 3, 4, 5, 6))
+    try:
+        return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second)
+    except ValueError:
+        return None
+
+
+def _year_in(words: Sequence[str]) -> int:
+    return next((int(word) for word in words if re.fullmatch(r"(19|20)\d\d", word)), 0)
+
+
+def _years(
+    parts: dict[str, NDArray[Any]], year: int, began: datetime | None, clock: PrintedClock
+) -> NDArray[np.int64]:
+    """The year of each time; it turns from December to January, also between head and first row."""
+    month = parts["month"][0]
+    if clock.last_ns:
+        before = pd.Timestamp(clock.last_ns)
+        year, month = before.year, before.month
+    elif began:
+        month = began.month
+    turns = np.diff(parts["month"], prepend=month)
+    years = year + np.cumsum((turns < -6).astype(int) - (turns > 6).astype(int))
+    years = np.where(parts["year"] > 0, parts["year"], years)
+    return np.asarray(np.clip(years, 1970, _LATEST_YEAR), dtype=np.int64)
+
+
+def _ahead(
+    naive_ns: NDArray[np.int64], zone: str | tzinfo, began: datetime | None, clock: PrintedClock
+) -> tuple[NDArray[np.int64], list[str]]:
+    """How far changes of the clock have put each time ahead, and what they were."""
+    known = naive_ns[naive_ns > 0]
+    first_ns = int(pd.Timestamp(began).as_unit("ns").value) if began else int(known[:1].sum())
+    times = np.concatenate([[clock.last_ns], naive_ns])
+    ahead_ns, notes = undo_changes(times, zone, first_ns)
+    return ahead_ns[1:] + clock.ahead_ns, notes
 
 
 def get_zone(name: str) -> tzinfo:
@@ -199,13 +277,25 @@ def _naive_ns(parts: dict[str, NDArray[Any]], years: NDArray[np.int64]) -> NDArr
     return np.where(days.astype("datetime64[M]") == months.astype("datetime64[M]"), ns, 0)
 
 
-def _to_utc(naive_ns: NDArray[np.int64], zone: tzinfo) -> NDArray[np.int64]:
-    """Local times to UTC; an hour that comes twice is summer time until the clock goes back."""
+def _to_utc(
+    naive_ns: NDArray[np.int64], zone: tzinfo, began: datetime | None, word: str
+) -> NDArray[np.int64]:
+    """Local times to UTC; an hour that comes twice is summer time until the clock goes back.
+
+    A run that began in that hour says by the zone in its head which of the two it was.
+    """
     if zone is UTC:
         return naive_ns
-    back = np.flatnonzero(np.diff(naive_ns) < 0) + 1
+    back = (np.flatnonzero(np.diff(naive_ns) < 0) + 1).tolist()
+    if (
+        began
+        and word
+        == began.replace(tzinfo=zone, fold=1).tzname()
+        != began.replace(tzinfo=zone).tzname()
+    ):
+        back = [0, *back]
     summer = np.ones(len(naive_ns), dtype=bool)
-    for place in back.tolist():
+    for place in back:
         summer[place : np.searchsorted(naive_ns[place:], naive_ns[place] + 2 * HOUR_NS) + place] = 0
     local = pd.DatetimeIndex(naive_ns).tz_localize(
         zone, ambiguous=summer, nonexistent="shift_forward"
