@@ -55,7 +55,7 @@ from perfkit.errors import RunError, UntrustedError, did_you_mean
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 MANIFEST_FORMAT = 1
-JSON_BYTES = 64 * 2**20  # of a file of a run: its lists of hosts and samples grow with the fleet
+JSON_BYTES = 64 * 2**20  # of a file of a run: its lists grow with the fleet
 _STAMP = len("20260101T120000Z")  # of an id: the second it was made in
 
 
@@ -213,10 +213,8 @@ class Run:
             raise RunError(
                 f"{path}: not there; the phase that writes it has not run (perfkit status {self.id})"
             ) from exc
-        except UntrustedError as exc:
-            raise RunError(f"{path}: {exc}") from exc
-        except OSError as exc:
-            raise RunError(f"{path}: cannot be read ({exc.strerror})") from exc
+        except (UntrustedError, OSError) as exc:
+            raise RunError(f"{path}: cannot be read ({getattr(exc, 'strerror', exc)})") from exc
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as a dictionary.

@@ -157,17 +157,24 @@ def _was_strict(text: str) -> bool:
     return any(words in text for words in _HOST_KEY_REFUSED)
 
 
-def failed(result: CommandResult) -> HostError:
-    """The error for a command that ended with another status than 0."""
+def failed(result: CommandResult, *, where: str = "") -> HostError:
+    """The error for a command that ended with another status than 0.
+
+    Args:
+        where: Place in a recipe that gave the command.
+    """
+    where = f" ({where})" if where else ""
     command, status = shorten(result.command), result.exit_status
     question = find_question(result.stdout, result.stderr)
     if question is not None:
-        return PromptError(result.host, "asked a question nobody can answer", command, question)
+        return PromptError(
+            result.host, f"asked a question nobody can answer{where}", command, question
+        )
     message = _with_last_words(f"exit status {status}", result)
     if status > 128 and status - 128 in set(signal.Signals):
         message = f"killed by {signal.Signals(status - 128).name}"
     said = untrusted.printable(result.stdout), untrusted.printable(result.stderr)
-    return CommandError(result.host, message, command, status, *said)
+    return CommandError(result.host, message + where, command, status, *said)
 
 
 def out_of_time(result: CommandResult, limit_s: float) -> HostError:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
@@ -20,8 +22,8 @@ import invoke.exceptions
 import invoke.tasks
 
 from perfkit.configure.commands import CommandResult, failed, find_question
-from perfkit.configure.ssh import NO_SSH_CONFIG
-from perfkit.errors import CommandError, ConfigError, PromptError
+from perfkit.configure.ssh import FOREIGN, NO_SSH_CONFIG
+from perfkit.errors import CommandError, ConfigError, PerfkitError, PromptError
 
 if TYPE_CHECKING:
     from perfkit.configure.remote import Remote
@@ -143,8 +145,8 @@ def load_tasks(fabfile: Path) -> dict[str, Task]:
     sys.path.insert(0, str(fabfile.parent))  # as `fab` does: recipes may import their neighbours
     try:
         spec.loader.exec_module(module)
-    except Exception as exc:
-        problem = f"{type(exc).__name__}: {exc}"
+    except (Exception, SystemExit) as exc:
+        problem = f"{_place(exc, fabfile.absolute().parent)}: {type(exc).__name__}: {exc}"
         raise ConfigError(
             str(fabfile), "fabfile", fabfile.name, problem, "mend it; `fab -r … --list` checks it"
         ) from exc
@@ -154,15 +156,57 @@ def load_tasks(fabfile: Path) -> dict[str, Task]:
 
 
 def call_task(task: Task, connection: GuardedConnection) -> None:
-    """Run a task; what Fabric and invoke raise becomes a `CommandError` or `PromptError`."""
-    host = connection.remote.host.name
+    """Run a task; what Fabric, invoke and the task itself raise becomes a `HostError`.
+
+    File and line of the recipe are in the message. What a connection raises passes, with the place
+    as a note: `Remote.call` translates it.
+    """
+    host, name = connection.remote.host.name, getattr(task, "__name__", str(task))
+    folder = _folder_of(task)
     try:
         task(connection)
+    except PerfkitError:
+        raise
     except invoke.exceptions.UnexpectedExit as exc:
-        raise failed(_result_of(host, exc.result)) from exc
+        raise failed(_result_of(host, exc.result), where=_place(exc, folder)) from exc
     except _RECIPE_ERRORS as exc:
-        name, detail = getattr(task, "__name__", task), str(exc) or type(exc).__name__
-        raise CommandError(host, f"recipe {name} gave up: {detail}") from exc
+        detail = str(exc) or type(exc).__name__
+        raise CommandError(
+            host, f"recipe {name} gave up: {detail} ({_place(exc, folder)})"
+        ) from exc
+    except (Exception, SystemExit) as exc:
+        place = _place(exc, folder)
+        if isinstance(exc, FOREIGN) and not _is_raised_in(exc, folder):
+            exc.add_note(place)
+            raise
+        raise CommandError(
+            host, f"recipe {name} is at fault: {place}: {type(exc).__name__}: {exc}"
+        ) from exc
+
+
+def _folder_of(task: Task) -> Path:
+    """Where the file of a task is, or a place where no file is."""
+    code = getattr(getattr(task, "body", task), "__code__", None)
+    return Path(code.co_filename).parent if code else Path(os.devnull)
+
+
+def _place(exc: BaseException, folder: Path) -> str:
+    """File and line below a folder where an error came from: the innermost there."""
+    if isinstance(exc, SyntaxError) and exc.filename and Path(exc.filename).parent == folder:
+        return f"{Path(exc.filename).name} line {exc.lineno}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if Path(frame.filename).is_relative_to(folder)
+    ]
+    if not frames:
+        return "before its first line"
+    return f"{Path(frames[-1].filename).relative_to(folder)} line {frames[-1].lineno}"
+
+
+def _is_raised_in(exc: BaseException, folder: Path) -> bool:
+    frames = traceback.extract_tb(exc.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(folder)
 
 
 def _result_of(host: str, result: Any) -> CommandResult:

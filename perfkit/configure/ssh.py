@@ -99,6 +99,7 @@ def is_final(exc: BaseException) -> bool:
 def translate(host: str, exc: BaseException, doing: str) -> HostError:
     """Our error for one that came out of an open connection."""
     detail = str(exc) or type(exc).__name__
+    doing = " at ".join([doing, *getattr(exc, "__notes__", ())])
     is_closed = detail == "Socket is closed"  # paramiko's word for a closed channel
     if isinstance(exc, _LOST) or is_closed:
         return LostError(

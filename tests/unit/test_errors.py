@@ -40,6 +40,8 @@ SPECIMENS: list[PerfkitError] = [
     ),
     errors.TruncatedError("a.log", "ends within a line"),
     errors.ReaderError("a.log", "the reader of x (mine) failed on it: KeyError: 'y'"),
+    errors.UntrustedError("JSON nested deeper than 32"),
+    errors.DamagedPackError("compressed data is cut"),
     errors.FrameError("t_s is missing"),
     errors.SegmentError("no sample in [3, 4)"),
     errors.CampaignError("different clients"),

@@ -131,7 +131,13 @@ def figures_without(
 
 
 # To a log that is no JSON, most of the others are one more strange line.
-ON_TEXT = ("a gzip bomb", "an xz bomb", "a bzip2 bomb", "a bomb behind the head", "cut gzip")
+ON_TEXT: tuple[str, ...] = (
+    "a gzip bomb",
+    "an xz bomb",
+    "a bzip2 bomb",
+    "a bomb behind the head",
+    "cut gzip",
+)
 ON_TEXT += ("bytes that are no text", "NULs and terminal escapes", "a line of 3 MiB", "UTF-16")
 CASES = [("beside the server's log", name) for name in ATTACKS]
 CASES += [("server's log", name) for name in ON_TEXT]

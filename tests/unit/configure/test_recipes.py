@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from perfkit import runs
 from perfkit.configure.recipes import Bundles, TunnelPlan, configure, fill_in, find_task
-from perfkit.configure.remote import Access, RemotePool
-from perfkit.errors import ConfigError
+from perfkit.configure.remote import Access, Remote, RemotePool
+from perfkit.configure.ssh import Link
+from perfkit.errors import ConfigError, HostError
 from perfkit.model import Host, Role
 from perfkit.runs import Run
 
@@ -162,8 +165,11 @@ def test_an_unknown_task_lists_those_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def broken(:\n", "SyntaxError"),
-        ("import no_such_module_at_all\n", "ModuleNotFoundError"),
+        ("x = 1\ndef broken(:\n", r"fabfile\.py line 2: SyntaxError"),
+        ("\n\nimport no_such_module_at_all\n", r"fabfile\.py line 3: ModuleNotFoundError"),
+        ("import sys\nsys.exit('bye')\n", r"fabfile\.py line 2: SystemExit: bye"),
+        ("import beside_it\n", r"beside_it\.py line 2: ZeroDivisionError"),
+        ("import json\njson.loads('{')\n", r"fabfile\.py line 2: JSONDecodeError"),
         (None, "not there"),
     ],
 )
@@ -172,6 +178,7 @@ def test_a_fabfile_that_cannot_be_loaded_is_an_error_before_any_host_is_touched(
 ) -> None:
     resources_dir = tmp_path / "broken"
     resources_dir.mkdir()
+    (resources_dir / "beside_it.py").write_text("x = 0\n1 / x\n")
     if text is not None:
         (resources_dir / "fabfile.py").write_text(text)
     access = Access(key_path=run.key_path, known_hosts_path=run.known_hosts_path)
@@ -194,3 +201,31 @@ def test_a_fabfile_may_import_its_neighbours(tmp_path: Path) -> None:
         "@task\ndef setup_client(c):\n    c.append(WORD)\n"
     )
     assert find_task(tmp_path / "fabfile.py", "setup_client").__name__ == "setup_client"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("{}['no key']", r"at fault: fabfile\.py line 4: KeyError: 'no key'"),
+        ("open('/no/such/file')", r"at fault: fabfile\.py line 4: FileNotFoundError"),
+        ("raise SystemExit('enough')", r"at fault: fabfile\.py line 4: SystemExit: enough"),
+        ("raise invoke.Exit('enough')", r"gave up: enough \(fabfile\.py line 4\)"),
+        ("c.put('/no/such/file')", r"setup_client at fabfile\.py line 4: .*No such file"),
+        ("__import__('beside_it').fail()", r"at fault: beside_it\.py line 2: ZeroDivisionError"),
+    ],
+)
+def test_an_error_in_a_task_names_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, words: str
+) -> None:
+    (tmp_path / "beside_it.py").write_text("def fail():\n    1 / 0\n")
+    (tmp_path / "fabfile.py").write_text(
+        f"import invoke; from fabric import task\n@task\ndef setup_client(c):\n    {body}\n"
+    )
+    task = find_task(tmp_path / "fabfile.py", "setup_client")
+    access = Access(key_path=tmp_path / "key", known_hosts_path=tmp_path / "known_hosts")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "beside_it", raising=False)
+    refused = FileNotFoundError(2, "No such file")
+    monkeypatch.setattr(Link, "sftp", lambda _: Mock(**{"put.side_effect": refused}))
+    with pytest.raises(HostError, match=words):
+        Remote(make_host("client-001"), access).call(task)
