@@ -210,7 +210,7 @@ def test_a_fabfile_may_import_its_neighbours(tmp_path: Path) -> None:
         ("open('/no/such/file')", r"at fault: fabfile\.py line 4: FileNotFoundError"),
         ("raise SystemExit('enough')", r"at fault: fabfile\.py line 4: SystemExit: enough"),
         ("raise invoke.Exit('enough')", r"gave up: enough \(fabfile\.py line 4\)"),
-        ("c.put('/no/such/file')", r"setup_client at fabfile\.py line 4: .*No such file"),
+        ("c.sftp().stat('/no/such/file')", r"setup_client at fabfile\.py line 4: .*No such file"),
         ("__import__('beside_it').fail()", r"at fault: beside_it\.py line 2: ZeroDivisionError"),
     ],
 )
@@ -226,6 +226,6 @@ def test_an_error_in_a_task_names_file_and_line(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "beside_it", raising=False)
     refused = FileNotFoundError(2, "No such file")
-    monkeypatch.setattr(Link, "sftp", lambda _: Mock(**{"put.side_effect": refused}))
+    monkeypatch.setattr(Link, "sftp", lambda _: Mock(**{"stat.side_effect": refused}))
     with pytest.raises(HostError, match=words):
         Remote(make_host("client-001"), access).call(task)
