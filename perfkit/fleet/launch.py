@@ -261,12 +261,13 @@ class Fleet:
             The reasons by host; under the empty name that of hosts which have none of their own.
         """
         names = [request.name for request in batch]
-        reasons = {"": "the provider did not make it"}
+        reasons = {"": f"provider {self.provider.name} returned without it and gave no reason"}
 
         def record(kind: str, **fields: Any) -> None:
             self._journal.append(kind, token=token, **fields)
             if "reason" in fields:
                 reasons[fields.get("name", "")] = str(fields["reason"])
+            reasons.update({name: str(why) for name, why in fields.get("hosts", {}).items()})
 
         request = LaunchRequest(
             token=token,

@@ -84,8 +84,8 @@ class LaunchRequest:
         record: Writes an event to the run's journal; it is on the disk when this returns. A
             provider whose calls cost money records `launch-call` (field `call`, unique) before
             each and `launch-call-result` (`call`, `made`) after it; and `launch-shortfall`
-            (`reason`, and `name` if it is one host's own) when it returns fewer hosts than it was
-            asked for.
+            (`reason`, and `name` if it is one host's own, or `hosts` with the reason of each by
+            name) when it returns fewer hosts than it was asked for.
         earlier: The fields of `launch-call` records of this token, from before a crash, that did
             not end in a failure: to be found again or sent again, before anything new is asked.
     """

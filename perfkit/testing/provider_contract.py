@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import pytest
 
 from perfkit.errors import ConfigError, LaunchError
-from perfkit.fleet.provider import Provider, ReleaseReport, get_provider
+from perfkit.fleet.provider import LaunchRequest, Provider, ReleaseReport, get_provider
 from perfkit.model import Host, Role
 from perfkit.sshkeys import make_ssh_key
 from perfkit.testing.provider_runs import ProviderRun, in_fresh_process, wait_until
@@ -51,6 +51,18 @@ def make(options: dict[str, Any]) -> Provider:
     """A provider object of these options, as a process of its own would make it."""
     folder = options.get("config_dir")
     return get_provider(**{**options, **({"config_dir": Path(folder)} if folder else {})})
+
+
+def with_reasons(request: LaunchRequest) -> tuple[LaunchRequest, dict[str, str]]:
+    """A request, and the reasons by host that its launch will give for those it does not make."""
+    reasons: dict[str, str] = {}
+
+    def record(_kind: str, **fields: Any) -> None:
+        if "name" in fields and "reason" in fields:
+            reasons[fields["name"]] = fields["reason"]
+        reasons.update(fields.get("hosts", {}))
+
+    return replace(request, record=record), reasons
 
 
 @dataclass
@@ -183,9 +195,12 @@ class ProviderContract:
 
     def test_a_name_in_use_is_not_given_to_another_batch(self, fleet: Fleet) -> None:
         before = fleet.there()
-        added = fleet.provider.launch(fleet.run.request("server", "client-002", token="second"))
+        request, reasons = with_reasons(fleet.run.request("server", "client-002", token="second"))
+        added = fleet.provider.launch(request)
         assert [host.name for host in added] == ["client-002"]
         assert fleet.there().items() > before.items()
+        assert set(reasons) == {"server"}, "why it was not made, and of no other host"
+        assert reasons["server"]
 
     def test_a_fresh_process_lists_the_hosts_by_their_tag(self, fleet: Fleet) -> None:
         said = in_fresh_process(LISTING, json.dumps(fleet.options), fleet.run.run_id)
@@ -215,9 +230,11 @@ class ProviderContract:
         assert fleet.run.ssh(fleet.hosts["server"], "echo alive").stdout == "alive\n"
 
     def test_a_served_token_does_not_bring_back_a_terminated_host(self, fleet: Fleet) -> None:
-        request = fleet.run.request("server", "client-001")
+        request, reasons = with_reasons(fleet.run.request("server", "client-001"))
         fleet.provider.terminate(fleet.run.run_id, ["client-001"])
         assert [host.name for host in fleet.provider.launch(request)] == ["server"]
+        assert set(reasons) == {"client-001"}
+        assert reasons["client-001"]
 
     def test_release_can_be_repeated(self, fleet: Fleet) -> None:
         fleet.provider.release(fleet.run.run_id)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from perfkit.fleet.local import claims, network, tags
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.reap import release_until_quiet
 from perfkit.model import Host
+from perfkit.testing.provider_contract import with_reasons
 
 pytestmark = pytest.mark.root
 KINDS = ("net", "mnt", "pid", "uts", "ipc")
@@ -202,6 +204,19 @@ def test_names_that_other_users_hold_do_not_stop_a_launch(
                 with contextlib.suppress(OSError):  # one of the kinds has it
                     sock.bind(f"\0{name}")
         assert [host.name for host in provider.launch(run.request("server"))] == ["server"]
+
+
+def test_why_one_host_of_several_was_not_made_is_told_also_to_who_asks_again(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    request = run.request("server", "client-001", "client-002")
+    wrong = replace(request.hosts[1], host_key="no text: \ud800")
+    request = replace(request, hosts=(request.hosts[0], wrong, request.hosts[2]))
+    for _ in range(2):
+        request, reasons = with_reasons(request)
+        assert [host.name for host in provider.launch(request)] == ["server", "client-002"]
+        assert list(reasons) == ["client-001"]
+        assert "UnicodeEncodeError" in reasons["client-001"]
 
 
 def test_runs_do_not_share_a_network(

@@ -59,7 +59,8 @@ class Launcher:
         sent_again = {i.name: i for i in self._send_again(batch)}
         known, taken = self._known(batch)
         found = known | sent_again
-        reasons = [f"{name}: {why}" for name, why in taken.items()]
+        own = dict(taken)  # why one host is not there, by its name
+        short: dict[Role, str] = {}  # why a role has fewer hosts than were asked for
         for generation in range(MAX_GENERATIONS):
             fallen_short = False
             for role in Role:
@@ -69,16 +70,22 @@ class Launcher:
                     made, reason = self._fill(batch, role, names, generation)
                     found |= {i.name: i for i in made}
                     fallen_short |= bool(reason)
-                    reasons += [reason] if reason else []
+                    short |= {role: reason} if reason else {}
             found, lost, stillborn = self._wait_for(batch, found)
             taken |= lost  # nothing is launched in its place
-            reasons += [f"{name}: {why}" for name, why in {**lost, **stillborn}.items()]
+            own |= {**lost, **stillborn}
             if fallen_short or not stillborn:
                 break
-        if not found:
-            raise LaunchError(_summary(batch, reasons))
         if len(found) < len(batch.request.hosts):
-            batch.request.record("launch-shortfall", reason=_summary(batch, reasons))
+            own = {
+                host.name: own.get(host.name) or short.get(host.role) or "EC2 gave no reason"
+                for host in batch.request.hosts
+                if host.name not in found
+            }
+            reason = _summary(batch, [*short.values(), *(f"{n}: {why}" for n, why in own.items())])
+            batch.request.record("launch-shortfall", reason=reason, hosts=own)
+            if not found:
+                raise LaunchError(reason)
         return found
 
     # -- what is there already -----------------------------------------------------------------
@@ -130,7 +137,7 @@ class Launcher:
         if self.means.conf.pools == "mixed":
             return fleets.fill(self.means, batch, role, names, generation)
         missing, made, problems = list(names), list[Instance](), list[str]()
-        pools = self.rest.awake(batch.ladder[role])
+        pools, resting = self.rest.awake(batch.ladder[role]), self.rest.reasons(batch.ladder[role])
         for pool in pools:
             if not missing:
                 break
@@ -142,7 +149,7 @@ class Launcher:
                     # Why a type is not supported only the message says; of capacity there is no more.
                     said = exc if exc.code.startswith("Unsupported") else exc.code
                     problems.append(f"{pool}: {said}")
-                    self.rest.begin(pool)
+                    self.rest.begin(pool, str(said))
                     continue
                 problems.append(f"{pool}: {exc}")
                 if made:  # they cost: they are not thrown away for what the next pool says
@@ -151,11 +158,13 @@ class Launcher:
             made += new
             missing = [name for name in missing if name not in {i.name for i in new}]
             if missing:
-                problems.append(f"{pool}: {len(new)} of {len(call.names)}")
-                self.rest.begin(pool)
-        if not pools:
-            problems.append("every pool was found empty within the last minute")
-        return made, f"no room for {len(missing)} ({', '.join(problems)})" if missing else ""
+                fewer = f"{len(new)} of {len(call.names)}"
+                problems.append(f"{pool}: {fewer}")
+                self.rest.begin(pool, fewer)
+        return (
+            made,
+            f"no room for {len(missing)} ({', '.join([*problems, *resting])})" if missing else "",
+        )
 
     def _call(
         self, batch: Batch, role: Role, names: Sequence[str], pool: Pool, generation: int
@@ -257,5 +266,5 @@ def _is_up(instance: Instance, conf: Ec2Conf) -> bool:
 
 
 def _summary(batch: Batch, reasons: Iterable[str]) -> str:
-    why = "; ".join(dict.fromkeys(reasons)) or "EC2 gave no reason"
+    why = "; ".join(dict.fromkeys(reasons))
     return f"run {batch.request.run_id}, {len(batch.request.hosts)} hosts asked for: {why}"

@@ -57,15 +57,27 @@ class Rest:
     clock: Callable[[], float]
     rest_s: float = REST_S
     _until_s: dict[Pool, float] = field(default_factory=dict)
+    _why: dict[Pool, str] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, pool: Pool) -> None:
-        """A pool has no capacity now."""
+    def begin(self, pool: Pool, why: str) -> None:
+        """A pool has no capacity now, as EC2 said in these words."""
         with self._lock:
             self._until_s[pool] = self.clock() + self.rest_s
+            self._why[pool] = why
 
     def awake(self, pools: Sequence[Pool]) -> list[Pool]:
         """Those that may be asked, in their order."""
         with self._lock:
             now = self.clock()
             return [pool for pool in pools if self._until_s.get(pool, now) <= now]
+
+    def reasons(self, pools: Sequence[Pool]) -> list[str]:
+        """Why each of those that must not be asked now is resting."""
+        awake = self.awake(pools)
+        with self._lock:
+            return [
+                f"{pool}: {self._why[pool]} (within the last {self.rest_s:.0f} s)"
+                for pool in pools
+                if pool not in awake
+            ]

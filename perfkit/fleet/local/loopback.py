@@ -10,13 +10,14 @@ protects the user from the tests.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -96,17 +97,25 @@ def launch(request: LaunchRequest) -> list[Host]:
     try:
         run = loopback_folders.find_or_make(request.run_id)
         (run / TOKENS).mkdir(mode=0o700, exist_ok=True)
-        (run / TOKENS / sha256(request.token.encode()).hexdigest()).touch(exist_ok=False)
+        served = run / TOKENS / sha256(request.token.encode()).hexdigest()
+        served.touch(exist_ok=False)
     except FileExistsError:
-        return _alive(request)
+        hosts, reasons = _alive(request, served)
+        return _told(request, hosts, reasons)
     except ProviderError as exc:
         raise LaunchError(f"run {request.run_id}: {exc}") from exc
     except OSError as exc:
         raise LaunchError(f"run {request.run_id}: {exc}") from exc
     hosts, reasons = _start_all(request, run, sshd)
+    with suppress(OSError):  # for whoever asks again; the hosts are there without
+        served.write_text(json.dumps(reasons))
     if not hosts:
         said = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         raise LaunchError(f"run {request.run_id}: no host on {ADDRESS}: {said}")
+    return _told(request, hosts, reasons)
+
+
+def _told(request: LaunchRequest, hosts: list[Host], reasons: Mapping[str, str]) -> list[Host]:
     for name, why in reasons.items():
         request.record("launch-shortfall", name=name, reason=why)
     return hosts
@@ -301,14 +310,20 @@ def _write_folder(
             file.write(text)
 
 
-def _alive(request: LaunchRequest) -> list[Host]:
-    """Those of the request's hosts that run, by their tags."""
+def _alive(request: LaunchRequest, served: Path) -> tuple[list[Host], dict[str, str]]:
+    """Those of a request that was served before that run, by their tags; why each other does not."""
     tagged = _tagged(request.run_id)
-    return [
-        _host(Path(it.fields["folder"]), wanted, int(it.fields["port"]))
-        for wanted in request.hosts
-        if (it := tagged.get(wanted.name)) and "folder" in it.fields
-    ]
+    known: dict[str, str] = {}
+    with suppress(OSError, ValueError):  # empty: whoever served it was killed on the way
+        known = dict(json.loads(served.read_text()))
+    hosts, reasons = [], {}
+    for wanted in request.hosts:
+        fields = it.fields if (it := tagged.get(wanted.name)) else {}
+        if wanted.name not in known and "folder" in fields:
+            hosts.append(_host(Path(fields["folder"]), wanted, int(fields["port"])))
+        else:
+            reasons[wanted.name] = known.get(wanted.name, "it was asked for before and has ended")
+    return hosts, reasons
 
 
 def _host(folder: Path, wanted: HostRequest, port: int) -> Host:

@@ -86,12 +86,19 @@ def launch(request: LaunchRequest, hidden: Sequence[Path], *, can_tunnel: bool) 
     if "error" in answer:
         raise LaunchError(f"run {request.run_id}: {answer['error']}")
     running = {fields["name"]: fields for fields in answer["hosts"]}
+    ended = "it was made and has ended since"
+    reasons = {
+        wanted.name: answer["failed"].get(wanted.name, ended)
+        for wanted in request.hosts
+        if wanted.name not in running
+    }
     if not running:
-        reasons = "; ".join(f"{name}: {why}" for name, why in answer["failed"].items())
+        said = "; ".join(f"{name}: {why}" for name, why in reasons.items())
         raise LaunchError(
-            f"run {request.run_id}: none of {len(request.hosts)} hosts could be made: "
-            f"{reasons or 'those of this token were ended already'}"
+            f"run {request.run_id}: none of {len(request.hosts)} hosts could be made: {said}"
         )
+    for name, why in reasons.items():
+        request.record("launch-shortfall", name=name, reason=why)
     return [
         Host(
             name=wanted.name,

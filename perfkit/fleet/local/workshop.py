@@ -26,7 +26,7 @@ LOOK_EVERY_S = 1.0
 
 
 class Workshop:
-    """The run's switch, its mask layer, and what was made for which token."""
+    """The run's switch, its mask layer, and what came of which token."""
 
     def __init__(self, run_id: str, hidden: Iterable[Path]) -> None:
         self._run_id = run_id
@@ -36,7 +36,7 @@ class Workshop:
         self._switch = network.Switch(run_id)
         _set_stage(hidden)
         self._trees = rootfs.present_trees()
-        self._made: dict[str, list[str]] = {}
+        self._failed: dict[str, dict[str, str]] = {}  # token -> host -> why it was not made
         self._next_index = 0
 
     def launch(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -46,12 +46,10 @@ class Workshop:
             `hosts`: the tags of those that run; `failed`: reason by name.
         """
         token = str(request["token"])
-        failed: dict[str, str] = {}
-        if token not in self._made:
-            self._made[token] = [str(host["name"]) for host in request["hosts"]]
-            failed = self._make_all(request)
-            self._made[token] = [name for name in self._made[token] if name not in failed]
-        wanted = set(self._made[token])
+        if token not in self._failed:
+            self._make_all(request, token)
+        failed = self._failed[token]
+        wanted = {str(host["name"]) for host in request["hosts"]} - failed.keys()
         alive = [
             dict(tagged.fields)
             for tagged in tags.scan(self._run_id)
@@ -59,12 +57,13 @@ class Workshop:
         ]
         return {"hosts": alive, "failed": failed}
 
-    def _make_all(self, request: dict[str, Any]) -> dict[str, str]:
+    def _make_all(self, request: dict[str, Any], token: str) -> None:
         there = [tagged for tagged in tags.scan(self._run_id) if tagged.kind == tags.HOST]
         window = IN_THE_MAKING_PER_CPU * (os.cpu_count() or 1)
         making: list[tuple[hosts.HostPlan, int, socket.socket]] = []
         plans, failed = self._plan_all(request, there)
         self._introduce(plans, there)
+        self._failed[token] = failed  # from here on it is served, whatever comes of it
         for index, plan in plans:
             try:
                 making.append(self._start(plan, index))
@@ -74,7 +73,6 @@ class Workshop:
                 failed.update(_finish(making.pop(0)))
         for one in making:
             failed.update(_finish(one))
-        return failed
 
     def _plan_all(
         self, request: dict[str, Any], there: Sequence[tags.Tagged]

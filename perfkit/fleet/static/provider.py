@@ -144,9 +144,14 @@ class StaticProvider:
         chosen = self._choose(request, wanted, taken)
         made = self._take(request, chosen)
         errors = {name: it for name, it in made.items() if isinstance(it, PerfkitError)}
-        for name, error in errors.items():
-            reason = f"{type(error).__name__}: {error}"
-            request.record("launch-shortfall", name=chosen[name].name, reason=reason)
+        reasons = {chosen[name].name: f"{type(it).__name__}: {it}" for name, it in errors.items()}
+        for host in request.hosts:
+            if host.name in mine and tags[mine[host.name]].token != request.token:
+                reasons[host.name] = f"{mine[host.name]} has that name in this run already"
+            elif host.name in ended and host.name not in mine:
+                reasons[host.name] = "it was given free earlier in this run"
+        for name, reason in reasons.items():
+            request.record("launch-shortfall", name=name, reason=reason)
         hosts = [host for host in made.values() if isinstance(host, Host)]
         if errors and not hosts and not mine:
             raise LaunchError("; ".join(str(error) for error in errors.values()))
@@ -172,7 +177,8 @@ class StaticProvider:
                 ]
                 reason = "; ".join(holders) or f"the file has {len(machines)}"
                 raise LaunchError(
-                    f"no {host.role} in static.conf is free for {host.name}: {reason}"
+                    f"no {host.role} in static.conf is free for {host.name}, so none of this batch "
+                    f"is taken: {reason}"
                 )
             chosen[free[0]] = host
         return chosen

@@ -1,7 +1,8 @@
 """A provider of one's own, as small as one can be: a host is an sshd in a folder of a shed.
 
 Everything a host has lies in `<shed>/<run>/<host>/`, its tag too. A shell waits for its sshd, which
-lives until the host expires, and clears the folder away.
+lives until the host expires, and clears the folder away. The shed is in a folder that everybody may
+write to, so it is used only if it is this user's alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from perfkit.errors import ConfigError, LaunchError
 from perfkit.fleet.provider import HostRequest, LaunchRequest, ListedHost, ReleaseReport, Traits
 from perfkit.model import Host, Role
+from perfkit.ownership import is_private
 
 MAX_HOSTS = 20
 KEEPER = """
@@ -46,7 +48,7 @@ class ShedProvider:
     )
 
     def __init__(self, config_dir: Path | None = None) -> None:
-        self._shed = Path(tempfile.gettempdir(), f"perfkit-shed-{os.getuid()}")
+        self._shed = Path(tempfile.gettempdir(), f"perfkit-private-shed-{os.getuid()}")
         self._sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or "sshd"
 
     def preflight(self, n_hosts: int) -> None:
@@ -63,8 +65,13 @@ class ShedProvider:
             raise LaunchError(f"run id {request.run_id!r} is not a word")
         if request.expires_utc <= datetime.now(UTC):
             raise LaunchError("expired already")
+        self._shed.mkdir(exist_ok=True, mode=0o700)
+        if not is_private(self._shed):
+            raise LaunchError(
+                f"{self._shed} is not this user's alone: set TMPDIR to a folder of yours"
+            )
         run = self._shed / request.run_id
-        run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        run.mkdir(exist_ok=True, mode=0o700)
         served = run / f".token-{request.token}"
         if not served.exists():
             served.touch()
@@ -73,6 +80,9 @@ class ShedProvider:
                     self._start(run / wanted.name, request, wanted)
             time.sleep(0.1)  # a process has no command line while it begins
         mine = {tag["name"]: tag for tag in self._tags(run) if tag["token"] == request.token}
+        for name in names:
+            if name not in mine:
+                request.record("launch-shortfall", name=name, reason=self._why_not(run / name))
         return [
             Host(
                 name=name,
@@ -87,6 +97,10 @@ class ShedProvider:
             for name in names
             if name in mine
         ]
+
+    def _why_not(self, folder: Path) -> str:
+        in_use = "a host of this run has that name already"
+        return in_use if folder.exists() else "it has ended since it was asked for"
 
     def _start(self, folder: Path, request: LaunchRequest, wanted: HostRequest) -> None:
         (folder / "work").mkdir(parents=True)
@@ -136,6 +150,8 @@ class ShedProvider:
 
     def _tags(self, run: Path) -> Iterator[dict]:
         """The tags of the hosts that live."""
+        if not is_private(self._shed):
+            return
         for path in sorted(run.glob("*/tag.json")):
             tag = json.loads(path.read_text())
             command_line = Path(f"/proc/{tag['pid']}/cmdline")
@@ -143,7 +159,8 @@ class ShedProvider:
                 yield tag
 
     def runs(self) -> Sequence[str]:
-        return sorted(path.name for path in self._shed.glob("*") if path.is_dir())
+        found = self._shed.glob("*") if is_private(self._shed) else ()
+        return sorted(path.name for path in found if path.is_dir())
 
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         runs = [self._shed / run_id] if run_id else list(self._shed.glob("*"))
@@ -176,6 +193,8 @@ class ShedProvider:
 
     def release(self, run_id: str) -> ReleaseReport:
         run = self._shed / run_id
+        if not is_private(self._shed):
+            return ReleaseReport()
         report = self.terminate(run_id, [path.name for path in run.glob("[!.]*")])
         shutil.rmtree(run, ignore_errors=True)
         return report

@@ -44,9 +44,16 @@ class MemoryProvider:
         max_hosts=100,
     )
 
-    def __init__(self, *, refuse: str = "", forget: str = "", late: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        refuse: str = "",
+        forget: str = "",
+        late: int = 0,
+        why: dict[str, str] | None = None,
+    ) -> None:
         self.there: dict[str, ListedHost] = {}
-        self.refuse, self.forget, self.late = refuse, forget, late
+        self.refuse, self.forget, self.late, self.why = refuse, forget, late, why
 
     def preflight(self, n_hosts: int) -> None:
         pass
@@ -56,6 +63,8 @@ class MemoryProvider:
         if self.refuse in names:
             raise LaunchError("quota")
         made = [h for h in request.hosts if h.name != self.forget]
+        if self.why and len(made) < len(names):
+            request.record("launch-shortfall", reason="some are missing", hosts=self.why)
         for h in made:
             self.there[h.name] = listed(request.run_id, h.name)
         return [
@@ -146,7 +155,20 @@ def test_the_intent_is_journalled_before_each_call(tmp_path: Path) -> None:
     ("provider", "sick", "name", "reason"),
     [
         (MemoryProvider(refuse="client-1"), "", "client-1", "LaunchError: quota"),
-        (MemoryProvider(forget="client-2"), "", "client-2", "the provider did not make it"),
+        (
+            MemoryProvider(forget="client-2"),
+            "",
+            "client-2",
+            "provider memory returned without it and gave no reason",
+        ),
+        (
+            MemoryProvider(
+                forget="client-2", why={"client-2": "no room", "client-3": "not this one"}
+            ),
+            "",
+            "client-2",
+            "no room",
+        ),
         (MemoryProvider(), "client-0", "client-0", "UnreachableError: client-0: refused"),
     ],
 )

@@ -46,6 +46,10 @@ class Notes:
         (reason,) = [f["reason"] for kind, f in self.events if kind == "launch-shortfall"]
         return str(reason)
 
+    def reasons(self) -> dict[str, str]:
+        (hosts,) = [f["hosts"] for kind, f in self.events if kind == "launch-shortfall"]
+        return dict(hosts)
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> ProviderRun:
@@ -213,6 +217,9 @@ def test_a_shortfall_is_journalled_with_its_reason(cloud: Cloud, run: ProviderRu
     made = cloud.provider().launch(asked(run, notes=notes))
     assert [host.name for host in made] == ["client-001", "client-002"]
     assert "no room for 3 (t3.micro in us-east-1a: 2 of 5)" in notes.shortfall()
+    assert notes.reasons() == dict.fromkeys(
+        CLIENTS[2:], "no room for 3 (t3.micro in us-east-1a: 2 of 5)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -342,6 +349,7 @@ def test_an_instance_that_somebody_ended_is_not_made_again(cloud: Cloud, run: Pr
     assert [host.name for host in made] == list(CLIENTS[1:])
     assert len(cloud.aws.sent("RunInstances")) == 1
     assert "terminated, Client.UserInitiatedShutdown" in notes.shortfall()
+    assert list(notes.reasons()) == [CLIENTS[0]]
 
 
 def test_what_a_pool_gave_is_kept_when_the_next_one_is_not_allowed(

@@ -179,12 +179,16 @@ def test_an_empty_pool_rests_for_a_minute() -> None:
     now = [0.0]
     rest = Rest(clock=lambda: now[0])
     pools = [Pool(type="t", zone=zone, subnet=zone) for zone in "ab"]
-    rest.begin(pools[0])
+    rest.begin(pools[0], "InsufficientInstanceCapacity")
     assert rest.awake(pools) == pools[1:]
+    assert rest.reasons(pools) == [
+        f"{pools[0]}: InsufficientInstanceCapacity (within the last 60 s)"
+    ]
     now[0] = 59.9
     assert rest.awake(pools) == pools[1:]
     now[0] = 60.0
     assert rest.awake(pools) == pools
+    assert rest.reasons(pools) == []
 
 
 def statements() -> list[dict[str, Any]]:
