@@ -5,13 +5,15 @@ other lines OpenVPN printed are counted as ordinary. One failed handshake prints
 each is a row, so failures are counted by `restart` rows, whose text ends in the reason.
 
 Times are `2026-11-22 13:16:01` (2.5 and later) or ctime, with or without `us=`, in the host's own
-zone; Unix times of --machine-readable-output; or a syslog's. A syslog stamp without a year and a
-log without stamps (--suppress-timestamps) give rows without a time.
+zone, or Unix times of --machine-readable-output. What a syslog, docker or `ts` put in front is left
+out; its stamps count where OpenVPN printed none. A stamp without a year and a log without stamps
+(--suppress-timestamps) give rows without a time.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from pathlib import Path
@@ -27,6 +29,15 @@ from perfkit.logs.openvpn_fields import (
     read_time_t,
     split_end_point,
     to_frame,
+)
+from perfkit.logs.openvpn_lines import (
+    CLIENT,
+    Line,
+    find_idents,
+    is_openvpns,
+    says_openvpn,
+    take_apart,
+    without_marks,
 )
 
 EVENTS: dict[str, str] = {
@@ -52,55 +63,51 @@ EVENTS: dict[str, str] = {
 _EVENT = re.compile("|".join(f"(?P<e{n}>{words})" for n, words in enumerate(EVENTS.values())))
 _NAMES = list(EVENTS)
 
-_STAMPS = (
-    re.compile(r"(?P<local>[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}) (?:us=(?P<us>[0-9]{1,6}) )?"),
-    re.compile(r"(?P<local>[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}) "
-               r"(?:us=(?P<us>[0-9]{1,6}) )?"),
-    re.compile(r"(?P<unix>[0-9]{9,10}\.[0-9]{6}) [0-9a-f]{1,8} "),
-    re.compile(r"(?P<zoned>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\S{0,16}) "
-               r"\S{1,64} [^\s:\[]*(?:ovpn|openvpn)[^\s:]*: "),
-    re.compile(r"(?P<yearless>[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}) "
-               r"\S{1,64} [^\s:\[]*(?:ovpn|openvpn)[^\s:]*: "),
-)  # fmt: skip
-_ADDRESS = (
-    r"(?:(?:udp|tcp)[46]?(?:-server)?:)?"
-    r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?|\[?[0-9a-fA-F:.]{2,45}\]?(?::[0-9]{1,5})?)"
-)
-_CLIENT = re.compile(rf"(?:(?P<name>[^\[\]]{{1,128}}?)/)?(?P<end>{_ADDRESS}) (?P<text>.*)")
 _NAMED = re.compile(r"\[(?P<name>[^\]]{1,128})\] (?:Peer Connection Initiated|Inactivity timeout)")
 _PEER = re.compile(r"(?:with|from|to) (?P<end>(?:\[AF_INET6?\])?[0-9a-fA-F:.\[\]]{2,60})")
-_OWN_WORDS = re.compile(
-    r"OpenVPN 2\.\S+ \S+ \[|library versions: |TCP/UDP: |TCP/UDPv|(?:UDP|TCP)v[46] link|MULTI: |"
-    r"Initialization Sequence Completed|TLS: |TLS Error|VERIFY OK|Peer Connection Initiated with|"
-    r"SIG[A-Z0-9]+\[.*\] received|DCO version|TUN/TAP device|PUSH: |Data Channel|Options error: |"
-    r"OPTIONS IMPORT|Current Parameter Settings|Note: |NOTE: |WARNING: "
-)
 _TOLD_WITHOUT_STAMP = ("Options error", "Use --help for more information.")
 _NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufffd]")
+_LOOKED_AT = 50  # lines, for what the others have
+_LONG_FRACTION = re.compile(r"([.,][0-9]{6})[0-9]+")
+_ZONED = re.compile(r"(?:Z|[+-][0-9]{2}:?[0-9]{2})$")
 _LONGEST_LINE = 10_240  # OpenVPN's own buffer for a message
 _WARNING = re.compile(r"WARNING: |Options error: |ERROR: |Cannot |RESOLVE: ")
 
 
 @dataclass(slots=True)
 class _Found:
-    """What a file holds; `zone` is of its local times, None when nobody knows it."""
+    """What a file holds.
+
+    Attributes:
+        zone: Of its local times; None when nobody knows it.
+        names: Of clients, as they connected.
+        idents: Those of OpenVPN, where a syslog put some in front; empty = take them all.
+        needs_own: Lines have OpenVPN's own stamp.
+        needs_others: They have none of its own, but one that others put in front.
+        others: How many lines are other programs'.
+    """
 
     zone: tzinfo | None = None
+    names: set[str] = field(default_factory=set)
+    idents: set[str] = field(default_factory=set)
+    needs_own: bool = False
+    needs_others: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ordinary: int = 0
+    others: int = 0
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
 def sniff(head: bytes) -> bool:
-    """Whether one of the first lines is stamped as OpenVPN stamps and says what only it says."""
-    lines = head.decode("utf-8", "replace").split("\n")[:50]
+    """Whether one of the first lines says what only OpenVPN says, whatever stands before it."""
+    lines = head.decode("utf-8", "replace").split("\n")[:_LOOKED_AT]
+    idents = find_idents(lines)
     for line in lines:
-        stamp = next(filter(None, (stamp.match(line) for stamp in _STAMPS)), None)
-        text = line[stamp.end() :] if stamp else line
-        client = _CLIENT.match(text[:256])
-        if _OWN_WORDS.match(client["text"] if client else text):
+        parts = take_apart(line, idents)
+        text = parts.text if parts.own else without_marks(parts.text, (), _EVENT)
+        if says_openvpn(text, or_many=parts.own is not None or not parts.ahead):
             return True
     return False
 
@@ -121,18 +128,21 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     """
     if not data.strip():
         raise TruncatedError(path, "the log is empty: OpenVPN never wrote to it")
-    found = _Found(zone=zone)
-    lines = data.decode("utf-8", "replace").split("\n")
-    stamped = any(stamp.match(line) for line in lines[:50] for stamp in _STAMPS)
-    if not stamped:
-        found.notes.append("lines have no time: the log was written with --suppress-timestamps")
-    order = list(_STAMPS)
-    for line_no, line in enumerate(lines, start=1):
-        if line.strip():
-            _read_line(line, line_no, found, order if stamped else [])
-    cut = not data.endswith(b"\n")
+    texts = data.decode("utf-8", "replace").split("\n")
+    idents = find_idents(texts)
+    lines = [take_apart(text, idents) for text in texts]
+    found = _Found(zone=zone, idents=_idents(lines))
+    found.needs_own = any(line.own for line in lines[:_LOOKED_AT])
+    found.needs_others = not found.needs_own and any(line.others for line in lines[:_LOOKED_AT])
+    _note_stamps(lines, found)
+    for line_no, (text, line) in enumerate(zip(texts, lines, strict=True), start=1):
+        if text.strip():
+            _read_line(text, line, line_no, found)
+    cut = not data.endswith(b"\n") and bool(lines[-1].text or not lines[-1].has_marks)
     if cut:
         found.notes.append("the last line may be cut")
+    if found.others:
+        found.notes.append(f"{found.others} lines of other programs, left out")
     found.notes.append(f"{found.ordinary} ordinary lines")
     return Reading(
         path=path,
@@ -155,47 +165,81 @@ FORMAT = Format(
 )
 
 
-def _read_line(line: str, line_no: int, found: _Found, stamps: list[re.Pattern[str]]) -> None:
-    """One line that is not empty; the stamp that fits moves to the front of `stamps`."""
-    if len(line) > _LONGEST_LINE or _NOT_TEXT.search(line):
-        found.unparsed.add(line_no, line)
+def _idents(lines: Sequence[Line]) -> set[str]:
+    """The idents of OpenVPN: by their name, or because a line of theirs is one that it prints."""
+    return {
+        line.ident
+        for line in lines
+        if line.ident and (is_openvpns(line.ident) or says_openvpn(line.text))
+    }
+
+
+def _note_stamps(lines: Sequence[Line], found: _Found) -> None:
+    ahead = next((line.ahead.strip() for line in lines if line.ahead.strip(" RrWw")), "")
+    if ahead:
+        found.notes.append(f"what others put before lines, such as {ahead[:60]!r}, is left out")
+    if not (found.needs_own or found.needs_others):
+        found.notes.append("lines have no time: the log was written with --suppress-timestamps")
+
+
+def _read_line(printed: str, line: Line, line_no: int, found: _Found) -> None:
+    """One line that is not empty."""
+    if line.ident and found.idents and line.ident not in found.idents:
+        found.others += 1
         return
-    text, moment = line, None
-    if stamps and not line.startswith(_TOLD_WITHOUT_STAMP):
-        match = next(filter(None, (stamp.match(line) for stamp in stamps)), None)
-        moment = _moment(match, found) if match else None
-        if match is None or (moment is None and not match.groupdict().get("yearless")):
-            found.unparsed.add(line_no, line)
-            return
-        stamps.remove(match.re)
-        stamps.insert(0, match.re)
-        text = line[match.end() :]
+    text = line.text if line.own else without_marks(line.text, found.names, _EVENT)
+    if line.has_marks and not text:
+        found.ordinary += 1  # nothing but packets
+        return
+    if len(text) > _LONGEST_LINE or _NOT_TEXT.search(printed):
+        found.unparsed.add(line_no, printed)
+        return
+    is_read, moment = True, None
+    if not text.startswith(_TOLD_WITHOUT_STAMP):
+        is_read, moment = _moment(line, found)
+    if not is_read:
+        found.unparsed.add(line_no, printed)
+        return
     event = _EVENT.search(text)
     if event:
-        found.rows.append(
-            {
-                "t_utc": moment,
-                "event": _NAMES[int(str(event.lastgroup)[1:])],
-                "line_no": line_no,
-                **_who(text),
-            }
-        )
+        who = _who(text)
+        found.names.add(who["common_name"])
+        name = _NAMES[int(str(event.lastgroup)[1:])]
+        found.rows.append({"t_utc": moment, "event": name, "line_no": line_no, **who})
     else:
         found.ordinary += 1
     if _WARNING.search(text, 0, 300):
         found.messages.append(str(_who(text)["text"])[:200])
 
 
-def _moment(match: re.Match[str], found: _Found) -> pd.Timestamp | None:
-    """The moment of a stamp in UTC; None when it is none, or has no year."""
-    parts = match.groupdict()
-    if unix := parts.get("unix"):
-        return read_time_t(unix)
-    if parts.get("yearless"):
+def _moment(line: Line, found: _Found) -> tuple[bool, pd.Timestamp | None]:
+    """Whether a line has the stamp that the others have, and its moment in UTC, if it says one."""
+    stamp = line.own or (None if found.needs_own else line.others)
+    if stamp is None:
+        return not (found.needs_own or found.needs_others), None
+    parts = stamp.groupdict()
+    if unix := parts.get("unix") or parts.get("epoch"):
+        moment = read_time_t(unix)
+    elif parts.get("yearless"):
         found.notes.append("syslog stamps have no year: events have no time")
-        return None
-    text = parts.get("local") or parts.get("zoned") or ""
-    if parts.get("local") and found.zone is None:
+        return True, None
+    elif parts.get("since"):
+        found.notes.append("the stamps have no date: events have no time")
+        return True, None
+    else:
+        moment = _local_moment(parts, found)
+    return moment is not None, moment
+
+
+def _local_moment(parts: dict[str, str | None], found: _Found) -> pd.Timestamp | None:
+    """The moment of a stamp with a date, by the zone printed in or behind it, or the host's."""
+    text = parts.get("local") or parts.get("iso") or parts.get("full") or parts.get("ctime") or ""
+    text, behind = _LONG_FRACTION.sub(r"\1", text), parts.get("zone") or ""
+    if behind in ("UTC", "GMT"):
+        behind = "Z"
+    if behind[:1] in ("Z", "+", "-"):
+        text += behind.ljust(5, "0") if len(behind) == 3 else behind
+    elif not _ZONED.search(text) and found.zone is None:
         found.notes.append(LOCAL_TIME)
     return read_moment(text, int(parts.get("us") or "0"), zone=found.zone or UTC)
 
@@ -203,7 +247,7 @@ def _moment(match: re.Match[str], found: _Found) -> pd.Timestamp | None:
 def _who(text: str) -> dict[str, Any]:
     """Whom a message is about, and the message without that."""
     name, end_point = "", None
-    client = _CLIENT.match(text)
+    client = CLIENT.match(text)
     if client:
         end_point = split_end_point(client["end"])
         if end_point:

@@ -120,3 +120,15 @@ sleep 1
 connect "$a" alpha 10.77.0.1 client-renegotiated.log --proto udp4 --reneg-sec 0; ka=$client
 sleep 9
 kill -TERM "$ka"; sleep 1; kill -TERM "$server"; wait "$server"
+# A letter for each packet (--verb 5), a status in the log (SIGUSR2), a client that comes again.
+serve server-verb5.log --verb 5
+sleep 1
+connect "$a" alpha 10.77.0.1 client-verb5.log --proto udp4 --explicit-exit-notify 1; ka=$client
+connect "$c" comma 10.77.0.1 client-verb5.log --proto udp4; kc=$client
+sleep 3
+inside "$a" ping -q -c 5 -i 0.05 10.8.0.1 >/dev/null
+kill -USR1 "$kc"; kill -USR2 "$server"
+sleep 3
+inside "$a" ping -q -c 5 -i 0.05 10.8.0.1 >/dev/null
+kill -TERM "$ka"; sleep 1; kill -TERM "$server"; wait "$server"
+kill -9 "$kc" 2>/dev/null || true
