@@ -38,6 +38,7 @@ from perfkit import (
     progress,
     resume,
     settings,
+    shebang,
     tunnels,
     verdicts,
 )
@@ -48,10 +49,11 @@ from perfkit.evaluation import compare, find_run, report, segment
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
+from perfkit.measure.equip import scripts_for
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses, pacing_for
 from perfkit.measure.starters import get_starter
-from perfkit.model import Host, HostResult, HostState, StageResult
+from perfkit.model import Host, HostResult, HostState, Role, StageResult
 from perfkit.report.page import Report
 from perfkit.session import Session
 from perfkit.verdicts import conclude
@@ -170,6 +172,7 @@ def configure(session: Session) -> StageResult:
             threads=chosen.threads,
             resources_dir=chosen.resources_dir,
             tunnel=tunnel,
+            checks={role: shebang.host_checks(scripts_for(role, session.slots)) for role in Role},
             deadline_s=chosen.ssh.host_deadline_s,
             on_result=verdicts.mover(
                 session, HostState.CONFIGURED, only_failures=tunnel is not None

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import click
 
-from perfkit import journal, limits, progress, runs, settings
+from perfkit import journal, limits, progress, runs, settings, shebang
 from perfkit.configure import pki
 from perfkit.configure.firstlogin import FirstLogin
 from perfkit.configure.remote import Access, RemotePool
@@ -251,6 +251,10 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     provider = provider_for(chosen)
     chosen, notices = fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
+    if provider.traits.shared_cpu:  # hosts have this machine's programs
+        scripts = [test.script for test in chosen.tests]
+        scripts += [test.server_script for test in chosen.tests if test.server_script]
+        shebang.require_here(scripts, search_path=chosen.cron.path)
     provider.preflight(chosen.parameters.clients + 1)
     notices += _priced(chosen, provider)
     limits.require_disk(chosen)

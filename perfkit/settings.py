@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from perfkit import conf, runs
+from perfkit import conf, runs, shebang
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import NetworkPath, TestSpec
 
@@ -191,6 +191,8 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     project = project_dir()
     config_dir = Path(chosen.config_dir).resolve() if chosen.config_dir else project / "config"
     resources_dir = project / "resources"
+    for program in sorted((resources_dir / "bin").glob("[!.]*")):
+        shebang.check(program, source="resources/bin")
     if chosen.config_dir and not config_dir.is_dir():
         raise ConfigError(
             "parameters", "config_dir", chosen.config_dir, "no such folder", "give one that exists"
@@ -231,24 +233,20 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         )
     checked = conf.validate(TestConf, keys, source=where)
     script = scripts_dir / name
-    if not (script.is_file() and os.access(script, os.X_OK)):
+    if not os.path.lexists(script):
         there = (
             [p.name for p in scripts_dir.glob("*") if not p.suffix] if scripts_dir.is_dir() else []
         )
-        raise ConfigError(
-            where,
-            "script",
-            f"resources/tests/{name}",
-            "not there" if not script.is_file() else "not executable",
-            f"chmod +x {script}"
-            if script.is_file()
-            else f"write it (chmod +x); {did_you_mean(name, there)}",
-        )
+        remedy = f"write it (chmod +x); {did_you_mean(name, there)}"
+        raise ConfigError(where, "script", f"resources/tests/{name}", "not there", remedy)
+    shebang.check(script, source=where)
     server_script = scripts_dir / f"{name}.server"
+    if has_server := os.path.lexists(server_script):
+        shebang.check(server_script, source=where)
     return TestSpec(
         name=name,
         script=script,
-        server_script=server_script if server_script.is_file() else None,
+        server_script=server_script if has_server else None,
         duration_s=checked.duration,
         time_min=checked.time,
         server=checked.server,

@@ -7,7 +7,7 @@ from typing import Any
 
 from perfkit import untrusted
 from perfkit.configure.remote import Remote
-from perfkit.errors import CommandError, UntrustedError
+from perfkit.errors import CommandError, HostError, UntrustedError
 
 # The shell does what it can by itself: every process is started on a hundred hosts at once. What
 # is printed between quotes holds none itself, so the text is JSON.
@@ -36,11 +36,12 @@ echo "$facts" >facts.json && echo "$facts"
 """
 
 
-def collect_facts(remote: Remote, *, then: str = ":") -> dict[str, Any]:
+def collect_facts(remote: Remote, *, checks: str = "", then: str = ":") -> dict[str, Any]:
     """Ask a host what it is, in one command; also leaves the answer in its `logs/facts.json`.
 
     Args:
-        then: Shell text that the same command runs afterwards.
+        checks: Shell text, run in the workdir, that prints a line for each thing that lacks.
+        then: Shell text that the same command runs afterwards, if nothing lacks.
 
     Returns:
         `kernel`, `ncpu`, `memory_bytes`, `os`, `openvpn_version`, `iperf_version`,
@@ -48,10 +49,22 @@ def collect_facts(remote: Remote, *, then: str = ":") -> dict[str, Any]:
 
     Raises:
         CommandError: the host's answer makes no sense.
-        HostError: as `Remote.run`.
+        HostError: what the host lacks, all of it; or as `Remote.run`.
     """
     logs = quote(f"{remote.host.workdir}/logs")
-    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}\n{then}")
+    checked = f"""
+cd ..
+lacks=$({{
+:
+{checks}
+}} | sed 's/^/lacks /')
+if [ -n "$lacks" ]; then echo "$lacks"; exit; fi
+{then}"""
+    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}\n{checked}")
+    lines = result.stdout.splitlines()
+    if lacking := [line for line in lines[1:] if line.startswith("lacks ")]:
+        found = "; ".join(line.removeprefix("lacks ") for line in lacking)
+        raise HostError(remote.host.name, f"not ready: {untrusted.printable(found[:1000])}")
     try:
         return untrusted.parse_record(result.stdout, untrusted.FACTS)
     except UntrustedError as exc:

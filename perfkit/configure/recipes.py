@@ -82,6 +82,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     resources_dir: Path,
     tunnel: TunnelPlan | None,
     extra_files: Mapping[str, Path | bytes] | None = None,
+    checks: Mapping[Role, str] | None = None,
     deadline_s: float | None = 300.0,
     on_result: Callable[[HostResult], None] | None = None,
 ) -> StageResult:
@@ -98,6 +99,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         resources_dir: Holds fabfile.py, tests/, bin/ and openvpn/.
         tunnel: The VPN; None = none.
         extra_files: More for every host, by path below the workdir.
+        checks: Shell text by role that prints a line for each thing that a host lacks.
         deadline_s: Longest time for one host.
 
     Returns:
@@ -116,7 +118,9 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         stamp = digest([run.id, host.name, bundles.digest], [bundle])
         remote = pool.get(host)
         if not (known and has_stamp(remote, stamp)):
-            do_recipe(remote, tasks[host.role], run.id, bundle, stamp)
+            do_recipe(
+                remote, tasks[host.role], run.id, bundle, stamp, (checks or {}).get(host.role, "")
+            )
 
     return run_on_hosts(
         "configure",
@@ -130,8 +134,10 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     )
 
 
-def do_recipe(remote: Remote, task: Task, run_id: str, bundle: Path, stamp: str) -> None:
-    """Run a role's recipe to its end, take down what the host is, and stamp it."""
+def do_recipe(
+    remote: Remote, task: Task, run_id: str, bundle: Path, stamp: str, checks: str = ""
+) -> None:
+    """Run a role's recipe to its end, take down what the host is, check it, and stamp it."""
     host, say = remote.host, remote.link.transcript.write
     remote.connection.config["perfkit"] = {
         "workdir": host.workdir,
@@ -142,7 +148,7 @@ def do_recipe(remote: Remote, task: Task, run_id: str, bundle: Path, stamp: str)
     }
     say(f"recipe {RECIPES[host.role]}: begins")
     remote.call(task)
-    collect_facts(remote, then=stamp_script(host, stamp))
+    collect_facts(remote, checks=checks, then=stamp_script(host, stamp))
     say(f"recipe {RECIPES[host.role]}: done")
 
 

@@ -41,17 +41,19 @@ def find_dool() -> Path:
     )
 
 
+def scripts_for(role: Role, slots: Sequence[Slot]) -> list[Path]:
+    """The scripts that a host of this role runs."""
+    tests = [slot.test for slot in slots if runs_on(slot, role)]
+    scripts = [test.server_script if role is Role.SERVER else test.script for test in tests]
+    return list(dict.fromkeys(script for script in scripts if script is not None))
+
+
 def files_for(
     host: Host, slots: Sequence[Slot], bin_dir: Path, *, watched: bool
 ) -> Mapping[str, Path]:
     """Path below the host's work folder -> file on the controller, all of them executable."""
     files = {"bin/run-slot": bin_dir / "run-slot"}
-    for slot in slots:
-        if not runs_on(slot, host.role):
-            continue
-        script = slot.test.server_script if host.role is Role.SERVER else slot.test.script
-        if script is not None:
-            files[f"tests/{script.name}"] = script
+    files.update({f"tests/{script.name}": script for script in scripts_for(host.role, slots)})
     if watched:
         files.update({f"bin/{name}": bin_dir / name for name in _MONITOR_FILES})
         files["bin/dool"] = find_dool()

@@ -37,6 +37,9 @@ look() {
     [ -d "$place" ] || place=${workdir%/*}
     [ -d "${place:-/}" ] || echo "no_folder=$place"
     df -Pk "${place:-/}" 2>/dev/null | awk 'NR == 2 { print "free_kib=" $4 }'
+    mounted=$(df -Pk "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $6 }')
+    awk -v at="$mounted" '$2 == at { how = $4 } END { if ("," how "," ~ /,noexec,/) print "noexec=" at }' \
+        /proc/mounts
     if [ -e "$tag" ]; then show_tag
     elif [ -e "$workdir" ] && { [ ! -d "$workdir" ] || ! is_empty "$workdir"; }; then echo foreign=yes
     fi

@@ -108,6 +108,11 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
         yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
     if "no_folder" in answer:
         yield f"{workdir} cannot be made: {answer['no_folder'][0]} is no folder: set workdir"
+    if "noexec" in answer:
+        yield (
+            f"{workdir} is on {answer['noexec'][0]}, which is mounted noexec, so no test can run "
+            "there: set workdir to a folder on another file system"
+        )
     if "lacks" in answer:
         tools = " ".join(answer["lacks"])
         yield f"not installed: {tools} (perfkit installs nothing on hosts that it does not end)"
