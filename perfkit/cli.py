@@ -130,7 +130,7 @@ def _phase_command(name: str, text: str) -> None:
     def command(run: str, runs_dir: str) -> None:
         from perfkit import phases
 
-        with phases.attach(run, runs_dir=runs_dir) as session:
+        with phases.attach(run, runs_dir=runs_dir, phase=name) as session:
             result = getattr(phases, name)(session)
             click.echo(result)
             servers = {r.name for r in session.inventory.records() if r.role is Role.SERVER}
@@ -149,7 +149,7 @@ def release(run: str, runs_dir: str) -> None:
     """End the hosts of a run, also of one that was told to keep them."""
     from perfkit import phases
 
-    with phases.attach(run, runs_dir=runs_dir) as session:
+    with phases.attach(run, runs_dir=runs_dir, phase="release") as session:
         report = phases.release(session, keep=False)
         click.echo(report)
     if report.leaked:
@@ -178,7 +178,7 @@ def report(run: str, runs_dir: str) -> None:
     """Write tables, plots and index.html, and print the tables."""
     from perfkit import phases
 
-    phases.report(phases.find_run(run, runs_dir=runs_dir), echo=True)
+    phases.report(phases.find_run(run, runs_dir=runs_dir, phase="report"), echo=True)
 
 
 @main.command()

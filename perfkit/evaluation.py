@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
-from perfkit import progress, runs, settings
+from perfkit import progress, settings
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
 from perfkit.errors import CampaignError
+from perfkit.latest import LATEST, open_run
 from perfkit.logs.reader import read_run
 from perfkit.report import compare as compare_report
 from perfkit.report import page
@@ -26,9 +27,21 @@ from perfkit.runs import Run
 from perfkit.widgets.fleet_table import is_interactive
 
 
-def find_run(run: str = "latest", *, runs_dir: str = "") -> Run:
-    """The folder of a run, for the phases that need files only."""
-    return runs.open_run(settings.runs_folder(runs_dir), run)
+def find_run(run: str = LATEST, *, runs_dir: str = "", phase: str = "segment") -> Run:
+    """The folder of a run, for the phases that need files only.
+
+    Args:
+        run: Id, name, path, or `latest`: the newest that the phase can use; newer ones that it cannot
+            are named, with what they lack.
+        phase: `segment` needs collected logs, `report` windows too.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    found = open_run(settings.runs_folder(runs_dir), run, phase=phase)
+    if found.passed_over:
+        click.echo(found)
+    return found.run
 
 
 def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:

@@ -11,6 +11,7 @@ import html
 import os
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,12 +56,15 @@ def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     return {name: namespace[name] for name in known if name in namespace}
 
 
-def form(namespace: MutableMapping[str, Any]) -> Form | None:
+def form(namespace: MutableMapping[str, Any], *, phase: str = "") -> Form | None:
     """The notebook's parameters as fields: what is typed is in the variables at once.
 
     Each change is checked as a run would check it; what is wrong is said beside its field, and
     what the values mean below them. Other cells may set the variables as well: the form follows.
     Where no person watches, the resolved values are printed, and there is no form.
+
+    Args:
+        phase: What the notebook does with a run: `latest` is the newest that will do for it.
 
     Raises:
         ConfigError: papermill was given a name that is no parameter, or a flag neither yes nor no.
@@ -71,9 +75,9 @@ def form(namespace: MutableMapping[str, Any]) -> Form | None:
     if not is_interactive() or "VOILA_BASE_URL" in os.environ:  # whose readers run nothing
         width = max(map(len, chosen))
         lines = [f"{name:{width}} = {value!r}" for name, value in chosen.items()]
-        print("\n".join([*lines, *_outlook(chosen)]))  # noqa: T201 - the form of a machine
+        print("\n".join([*lines, *_outlook(chosen, phase)]))  # noqa: T201 - the form of a machine
         return None
-    _shown = Form(fields_for(chosen, comments), namespace, check)
+    _shown = Form(fields_for(chosen, comments), namespace, partial(check, phase=phase))
     shell = get_ipython()
     if shell is not None:
         shell.events.register("post_run_cell", _follow)  # again is once
@@ -94,8 +98,8 @@ def _follow(_result: object) -> None:
         _shown.follow()
 
 
-def _outlook(chosen: Mapping[str, Any]) -> list[str]:
-    verdict = check(chosen)
+def _outlook(chosen: Mapping[str, Any], phase: str) -> list[str]:
+    verdict = check(chosen, phase=phase)
     return [*verdict.errors.values(), *verdict.summary]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from perfkit import conf, estimate, journal, runs, settings
 from perfkit.errors import ConfigError, PerfkitError, ScheduleError
 from perfkit.fleet.provider import provider_names
+from perfkit.latest import LATEST, open_run
 from perfkit.runs import Run
 from perfkit.settings import Parameters
 from perfkit.widgets.form import Field, Kind, Verdict
@@ -82,7 +83,7 @@ def _choices(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...
         return _tests(str(values.get("config_dir", "")))
     if name == "run":
         known = runs.list_runs(_runs_dir(values))[-MAX_RUNS:]
-        return (("latest", "the newest run"), *((r.id, "") for r in reversed(known)))
+        return ((LATEST, "the newest run that will do"), *((r.id, "") for r in reversed(known)))
     return tuple((value, value) for value in _literals(name))
 
 
@@ -99,13 +100,17 @@ def _runs_dir(values: Mapping[str, Any]) -> Path:
     return settings.runs_folder(values.get("runs_dir") or "")
 
 
-def check(values: Mapping[str, Any]) -> Verdict:
-    """Judge a notebook's parameters as a run would, before there is one; some milliseconds."""
+def check(values: Mapping[str, Any], *, phase: str = "") -> Verdict:
+    """Judge a notebook's parameters as a run would, before there is one; some milliseconds.
+
+    Args:
+        phase: What the notebook does with a run that exists.
+    """
     errors = _errors(values)
     if errors:
         return Verdict(errors=errors, summary=["Not right yet: see the fields in question."])
     try:
-        return _meaning(values)
+        return _meaning(values, phase)
     except ConfigError as exc:
         if exc.key in values:
             return Verdict(errors={exc.key: _short(exc)})
@@ -116,7 +121,7 @@ def check(values: Mapping[str, Any]) -> Verdict:
         return Verdict(errors={"run" if "clients" not in values else "provider": str(exc)})
 
 
-def _meaning(values: Mapping[str, Any]) -> Verdict:
+def _meaning(values: Mapping[str, Any], phase: str) -> Verdict:
     """What the values come to: what a new run takes, or how far one has come.
 
     Raises:
@@ -127,7 +132,10 @@ def _meaning(values: Mapping[str, Any]) -> Verdict:
         found = estimate.estimate(settings.load(known))
         return Verdict(summary=found.outlook, notices=found.notices)
     if "run" in values:
-        return Verdict(summary=[describe(runs.open_run(_runs_dir(values), values["run"]))])
+        phase = "launch" if "clients" in values else phase
+        opened = open_run(_runs_dir(values), values["run"], phase=phase)
+        passed_over = [f"{opened}."] if opened.passed_over else []
+        return Verdict(summary=[describe(opened.run), *passed_over])
     return Verdict()
 
 

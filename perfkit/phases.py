@@ -47,6 +47,7 @@ from perfkit.configure import pki, recipes
 from perfkit.errors import RunError
 from perfkit.evaluation import compare, find_run, report, segment
 from perfkit.fleet.provider import ReleaseReport
+from perfkit.latest import LATEST, open_run
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
 from perfkit.measure.equip import scripts_for
@@ -90,7 +91,9 @@ def start(**chosen: Any) -> Session:
     """
     checked = settings.load(chosen)
     if checked.parameters.run:
-        session = sessions.attach(checked.runs_dir, checked.parameters.run)
+        found = open_run(checked.runs_dir, checked.parameters.run, phase="launch")
+        remarks = [str(found)] if found.passed_over else []
+        session = sessions.attach(checked.runs_dir, str(found.run.root), remarks)
     else:
         session = resume.open_session(checked)
     if not is_interactive():
@@ -98,9 +101,21 @@ def start(**chosen: Any) -> Session:
     return session
 
 
-def attach(run: str = "latest", *, runs_dir: str = "") -> Session:
-    """Open a run that exists, by id, name, path or `latest`, to do its next phases."""
-    return sessions.attach(settings.runs_folder(runs_dir), run)
+def attach(run: str = LATEST, *, runs_dir: str = "", phase: str = "") -> Session:
+    """Open a run that exists, by id, name, path or `latest`, to do its next phases.
+
+    Args:
+        phase: What is to be done: `latest` is the newest run that has what it needs. Newer ones that
+            do not are named. Empty: the newest.
+
+    Raises:
+        RunError: no such run, or none that will do; or another process has it open.
+    """
+    folder = settings.runs_folder(runs_dir)
+    found = open_run(folder, run, phase=phase)
+    if found.passed_over:
+        click.echo(found)
+    return sessions.attach(folder, str(found.run.root))
 
 
 def launch(

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from perfkit import journal, runs, settings
+from perfkit import journal, settings
 from perfkit import session as sessions
 from perfkit.configure.remote import Access, RemotePool
 from perfkit.configure.workers import run_on_hosts
 from perfkit.errors import ConfigError, ProviderError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import PricedProvider, Provider, RenewableProvider
+from perfkit.latest import open_run
 from perfkit.model import Host, StageResult
 from perfkit.runs import Run
 
@@ -58,7 +59,7 @@ def renew(run: str = "latest", *, minutes: float, yes: bool = False, runs_dir: s
             "renew", "minutes", minutes, "no time at all", "perfkit reap --yes ends hosts at once"
         )
     folder = settings.runs_folder(runs_dir)
-    found = runs.open_run(folder, run)
+    found = open_run(folder, run, phase="release").run
     chosen = sessions.settings_of(found)
     provider = sessions.provider_for(chosen)
     if not provider.traits.renewable:

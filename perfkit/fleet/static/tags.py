@@ -108,11 +108,6 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
         yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
     if "no_folder" in answer:
         yield f"{workdir} cannot be made: {answer['no_folder'][0]} is no folder: set workdir"
-    if "noexec" in answer:
-        yield (
-            f"{workdir} is on {answer['noexec'][0]}, which is mounted noexec, so no test can run "
-            "there: set workdir to a folder on another file system"
-        )
     if "lacks" in answer:
         tools = " ".join(answer["lacks"])
         yield f"not installed: {tools} (perfkit installs nothing on hosts that it does not end)"
@@ -120,6 +115,15 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
         yield "no /dev/net/tun: modprobe tun there, or set tunnel = no and use direct tests only"
     if tunnel and "tun0" in answer:
         yield "there is a tun0 already, another VPN's: end it, or set tunnel = no"
+    yield from _disk_obstacles(answer, workdir)
+
+
+def _disk_obstacles(answer: Answer, workdir: str) -> Iterator[str]:
+    if "noexec" in answer:
+        yield (
+            f"{workdir} is on {answer['noexec'][0]}, which is mounted noexec, so no test can run "
+            "there: set workdir to a folder on another file system"
+        )
     free_kib = answer.get("free_kib", ("",))[0]
     if free_kib.isdecimal() and int(free_kib) < MIN_FREE_KIB:
         free_mb = int(free_kib) * 1024 // 1_000_000
