@@ -37,6 +37,8 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit collect                 bring the logs home, checksummed
   perfkit segment; perfkit report       windows that count; tables and plots
   perfkit compare RUN RUN         runs side by side, with verdicts; commas join repetitions
+  perfkit export RUN              a run as one file without its keys, to hand on
+  perfkit import FILE             such a file into runs/: segment, report, compare work on it
   perfkit status; perfkit reap --yes    what is running; end all of it
   perfkit renew --minutes 60            hosts end themselves an hour from now (ec2)
   perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
@@ -190,6 +192,28 @@ def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
     from perfkit import phases
 
     phases.compare(*runs, out=out, runs_dir=runs_dir, echo=True)
+
+
+@main.command()
+@_run_argument
+@click.option("-o", "--out", default="", metavar="FILE", help="the archive [<run>.tar.xz here]")
+def export(*, run: str, runs_dir: str, out: str) -> None:
+    """Pack a run into one file to hand on, without keys; what was left out is listed."""
+    from perfkit import archive, evaluation
+
+    found = evaluation.find_run(run, runs_dir=runs_dir)
+    click.echo(archive.export_run(found, Path(out) if out else Path(f"{found.id}.tar.xz")))
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
+def import_(file: Path, runs_dir: str) -> None:
+    """Open the FILE that perfkit export made; nothing in it is trusted."""
+    from perfkit import archive, settings
+
+    opened = archive.import_run(file, settings.runs_folder(runs_dir))
+    click.echo(f"{opened.root}\nperfkit segment, report and compare {opened.id} work on it")
 
 
 @main.command()

@@ -36,6 +36,15 @@ _VALUES = (
         r"(?=[a-z0-9/+]*[A-Z])(?=[A-Z0-9/+]*[a-z])(?=[A-Za-z/+]*[0-9])[A-Za-z0-9/+]{40}(?![\w/+-])"
     ),
 )
+# In files that are handed on: what is never anything but a secret, by what it is.
+_IN_FILES = {
+    "a private key": re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File-"),
+    "an OpenVPN key": re.compile(rb"-----BEGIN OpenVPN [A-Za-z0-9 -]{0,40}key", re.IGNORECASE),
+    "an AWS access key": re.compile(rb"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    "a GitHub token": re.compile(rb"\bgh[pousr]_[A-Za-z0-9]{30,250}"),
+    "a Slack token": re.compile(rb"\bxox[abprs]-[A-Za-z0-9-]{10,250}"),
+    "a password in a URL": re.compile(rb"://[^/\s:@\"]{1,100}:[^/\s:@\"]{1,100}@[A-Za-z0-9]"),
+}
 _PARAMETER_OPTIONS = {"-p", "--parameters", "-r", "--parameters_raw"}
 
 
@@ -44,6 +53,11 @@ def looks_secret(name: str, value: object) -> bool:
     if _NAME.search(name) and str(value):
         return True
     return any(form.search(str(value)) for form in _VALUES)
+
+
+def find_secret(data: bytes) -> str:
+    """What kind of secret a file's content holds; empty when none is recognised."""
+    return next((kind for kind, form in _IN_FILES.items() if form.search(data)), "")
 
 
 def refuse_secrets(values: Mapping[str, object], *, source: str) -> None:

@@ -80,7 +80,8 @@ def _newest(chosen: Settings) -> Run | None:
     """The newest run of that name; one whose manifest cannot be read is none."""
     for run in reversed(runs.list_runs(chosen.runs_dir)):
         try:
-            if run.manifest()["name"] == chosen.parameters.name:
+            is_own = run.key_path.exists()  # a copy that was handed on has no keys
+            if is_own and run.manifest()["name"] == chosen.parameters.name:
                 return run
         except (PerfkitError, KeyError):
             continue
