@@ -27,7 +27,35 @@ tag_value() { sed -n "s/^$1=//p" "$tag" 2>/dev/null | head -n 1; }
 is_empty() { [ -z "$(ls -A "$1" 2>/dev/null)" ]; }
 show_tag() { sed 's/^/tag./' "$tag" 2>/dev/null; }
 
+# Why somebody else could change what lies in WORKDIR, by which root would run it; nothing if nobody
+# could. Every folder on the way must be root's or the login's, and not to be written to by others;
+# above WORKDIR the sticky bit will do, since it keeps them from renaming what is not theirs.
+unsafe() {
+    [ ! -L "$workdir" ] || { echo "$workdir is a link"; return; }
+    login=${SUDO_USER:-root} sticky=no
+    uid=$(id -u "$login") gid=$(id -g "$login")
+    place=$workdir
+    [ -e "$place" ] || place=${workdir%/*} sticky=yes
+    place=$(readlink -f "${place:-/}") || return
+    while :; do
+        owner=$(stat -c %u "$place") group=$(stat -c %g "$place") mode=$(stat -c %a "$place")
+        case $owner in
+            0 | "$uid") ;;
+            *) echo "$place belongs to $(stat -c %U "$place")"; return ;;
+        esac
+        case $mode in [1357]???) [ $sticky = no ] || mode=0 ;; esac
+        case $group in 0 | "$gid") mode=${mode#"${mode%?}"} ;; esac
+        case $mode in
+            *[2367] | *[2367]?) echo "$place can be written by others, $(stat -c %A "$place")"; return ;;
+        esac
+        [ "$place" != / ] || return 0
+        place=${place%/*} sticky=yes
+        place=${place:-/}
+    done
+}
+
 look() {
+    [ -z "$danger" ] || echo "unsafe=$danger"
     echo "now=$(date +%s)"
     boot=$(cat /proc/sys/kernel/random/boot_id) && echo "machine=$boot $(stat -c %d:%i /)"
     [ -c /dev/net/tun ] && { : <>/dev/net/tun; } 2>/dev/null && echo tun=yes
@@ -144,7 +172,11 @@ keep() {
     exec env -u PERFKIT_WORKDIR sh -c "$text" perfkit-caretaker clean "$workdir" "$1" "$2"
 }
 
-case $verb in
-    look | claim | note | clean | keep) "$verb" "$@" ;;
+danger=$(unsafe)
+case $verb:$danger in
+    look:* | claim: | note: | clean: | keep:) "$verb" "$@" ;;
+    claim:*) echo "unsafe=$danger"; show_tag || : ;;
+    clean:* | keep:*) echo "left=$workdir, untouched: $danger" ;;
+    note:*) ;;
     *) echo "unknown=$verb"; exit 2 ;;
 esac

@@ -92,17 +92,11 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
     tag = find_tag(answer)
     if tag and tag.is_live:
         yield tag.says("it")
-    if noise := answer.get("noise", ("",))[0].strip():
-        said = "".join(letter if letter.isprintable() else "?" for letter in noise)[:60]
+    yield from _shell_obstacles(answer)
+    if "unsafe" in answer:
         yield (
-            f"its login shell prints {said!r} before every command: have it say so to terminals "
-            "only, for example by `[ -t 1 ] || return` at the top of .bashrc"
-        )
-    shell = answer.get("shell", ("",))[0].rpartition("/")[2]
-    if shell and shell not in POSIX_SHELLS:
-        yield (
-            f"its login shell is {shell}, which does not read POSIX shell: give a user with another "
-            "one, or change it there with chsh -s /bin/sh"
+            f"{workdir}: other users of the host could change what root runs from there: "
+            f"{answer['unsafe'][0]}; mend that, or set workdir to a folder like /var/lib/perfkit"
         )
     if "foreign" in answer:
         yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
@@ -128,3 +122,18 @@ def _disk_obstacles(answer: Answer, workdir: str) -> Iterator[str]:
     if free_kib.isdecimal() and int(free_kib) < MIN_FREE_KIB:
         free_mb = int(free_kib) * 1024 // 1_000_000
         yield f"{free_mb} MB are free below {workdir}, 100 MB are needed"
+
+
+def _shell_obstacles(answer: Answer) -> Iterator[str]:
+    if noise := answer.get("noise", ("",))[0].strip():
+        said = "".join(letter if letter.isprintable() else "?" for letter in noise)[:60]
+        yield (
+            f"its login shell prints {said!r} before every command: have it say so to terminals "
+            "only, for example by `[ -t 1 ] || return` at the top of .bashrc"
+        )
+    shell = answer.get("shell", ("",))[0].rpartition("/")[2]
+    if shell and shell not in POSIX_SHELLS:
+        yield (
+            f"its login shell is {shell}, which does not read POSIX shell: give a user with another "
+            "one, or change it there with chsh -s /bin/sh"
+        )
