@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from perfkit import conf, runs, shebang
+from perfkit import conf, ownership, runs, shebang
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import NetworkPath, TestSpec
 
@@ -159,13 +159,15 @@ def project_dir() -> Path:
     """The project's folder: $PERFKIT_HOME, the checkout this package lies in, or above the cwd.
 
     Raises:
-        ConfigError: none of them holds resources/fabfile.py.
+        ConfigError: none of them holds resources/fabfile.py, or another user may have put it there.
     """
     told = os.environ.get("PERFKIT_HOME")
-    here = Path.cwd()
-    places = [Path(told)] if told else [Path(__file__).parents[1], here, *here.parents]
+    here, own = Path.cwd(), Path(__file__).parents[1]
+    places = [Path(told)] if told else [own, here, *here.parents]
     for place in places:
         if (place / "resources" / "fabfile.py").is_file():
+            if not told and place != own:
+                _check_owner(place)
             return place.resolve()
     raise ConfigError(
         "environment",
@@ -174,6 +176,24 @@ def project_dir() -> Path:
         "no project folder (with resources/fabfile.py) found",
         "set it to the folder where you cloned perfkit",
     )
+
+
+def _check_owner(place: Path) -> None:
+    """Refuse a project that was only come across and that another user could have put there.
+
+    Its fabfile runs here and its scripts run as root on hosts; above a folder in /tmp lies /tmp.
+
+    Raises:
+        ConfigError: who could have, and the way to say that it is meant.
+    """
+    if fault := ownership.find_fault(place / "resources"):
+        raise ConfigError(
+            "environment",
+            "PERFKIT_HOME",
+            None,
+            f"the project folder found at {place} may be another user's: {fault}",
+            f"if you trust it, PERFKIT_HOME={place}; else go to your own",
+        )
 
 
 def runs_folder(runs_dir: str = "") -> Path:
