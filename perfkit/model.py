@@ -204,6 +204,10 @@ class Artifact:
     sha256: str
 
 
+# The tools and the monitor print once a second: less is a part of one figure, and no window.
+SHORTEST_WINDOW_S = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """A half-open interval [start_s, end_s) in seconds from T0."""
@@ -215,6 +219,11 @@ class Window:
     def length_s(self) -> float:
         """Seconds, negative when the borders are the wrong way round."""
         return self.end_s - self.start_s
+
+    @property
+    def is_long_enough(self) -> bool:
+        """It can be a window of a test: see `SHORTEST_WINDOW_S`; borders are floats."""
+        return self.length_s >= SHORTEST_WINDOW_S - 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

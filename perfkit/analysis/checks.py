@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import durations, otherload
+from perfkit.analysis import durations, otherload, propose
 from perfkit.analysis.reduction import COARSEST_S, Prepared
 from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
@@ -169,13 +169,7 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
             f"the log that says what arrived has one figure for {figure('resolution_s'):.1f} s, which is "
             "spread evenly over that time: no confidence interval, no sensitivity"
         )
-    if figure("window_s") < LEAST_OVERLAP * figure("planned_s"):
-        texts.append(
-            f"all clients were active together for only {figure('window_s'):.1f} s "
-            f"of the planned {figure('planned_s'):.1f} s"
-        )
-    if figure("window_s") < LEAST_WINDOW_S:
-        texts.append(f"the steady window is only {figure('window_s'):.1f} s long")
+    texts += _short_window(figure("window_s"), figure("planned_s"), str(row.get("chosen_by")))
     if figure("late_max_s") > LATE_S:
         texts.append(f"a client started {figure('late_max_s'):.1f} s late")
     if figure("clients_unsure") > 0:
@@ -184,8 +178,8 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
             f"within {figure('placement_bound_s'):.2f} s at worst, more than {UNSURE_SHARE:.0%} of the "
             "window, and such a client's goodput in it no better; a longer test is less sensitive"
         )
-    if part_time := str(row.get("clients_part_time") or ""):
-        whose = format_some(part_time.split(", "), NAMED)
+    if row.get("clients_part_time"):
+        whose = _names(row, "clients_part_time")
         texts.append(
             f"not all clients were active in the whole window: the traffic of {whose} began after it "
             f"did or was over before, by up to {figure('idle_max_s'):.1f} s; that time is in their "
@@ -195,9 +189,36 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
         texts.append(
             f"{format_count(figure('clients_starved'), 'client')} moved nothing in the steady window, or "
             "less than 1 % of the median client: starved, or connected late; that is in the means and "
-            "Jain's index"
+            f"Jain's index ({_names(row, 'starved_named')})"
+        )
+    if row.get("dominant_named"):
+        texts.append(
+            f"{_names(row, 'dominant_named')} moved {figure('dominant_share'):.0%} of the goodput of "
+            f"{format_count(figure('clients_counted'), 'client')}: the total and the mean say little of the "
+            "others; see the median and Jain's index"
         )
     return [Finding(str(row["slot"]), text) for text in texts]
+
+
+def _names(row: dict[str, object], key: str) -> str:
+    """Clients named in a figure that is text, the first few of them."""
+    return format_some(str(row.get(key)).split(", "), NAMED)
+
+
+def _short_window(window_s: float, planned_s: float, chosen_by: str) -> list[str]:
+    """What is to be said of a window's length: who chose it, and what that says of the clients."""
+    texts = []
+    span = f"{window_s:.1f} s of the planned {planned_s:.1f} s"
+    if window_s < LEAST_OVERLAP * planned_s:
+        said = {
+            "events": f"all clients were active together for only {span}",
+            propose.STAMPS: f"all clients were active together for only {span}, by their tools' stamps",
+            propose.CHANGE_POINTS: f"the window guessed from the NIC's rate has only {span}",
+        }
+        texts.append(said.get(chosen_by, f"{chosen_by} chose a steady window of only {span}"))
+    if window_s < LEAST_WINDOW_S:
+        texts.append(f"the steady window, chosen by {chosen_by}, is only {window_s:.1f} s long")
+    return texts
 
 
 def _contradictions(row: dict[str, object]) -> list[Finding]:

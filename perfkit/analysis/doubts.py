@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from perfkit.analysis.checks import LEAST_WINDOW_S
 from perfkit.analysis.segments import STALE
 from perfkit.analysis.timeline import Timeline
@@ -40,6 +42,11 @@ def _of_one(segment: Segment, line: Timeline, slots: Mapping[str, SlotPlan]) -> 
         texts.append(
             f"the steady window is too short: {segment.steady.length_s:.1f} s, "
             f"under {LEAST_WINDOW_S:.0f} s"
+        )
+    tick_s = float(np.median(np.diff(line.samples_s))) if len(line.samples_s) > 2 else 0.0
+    if segment.steady is not None and segment.steady.length_s < tick_s:
+        texts.append(
+            f"the steady window is shorter than a tick of the monitor, {tick_s:.1f} s: no NIC, no CPU"
         )
     if line.data_s is not None and _outside(segment.outer, *line.data_s):
         texts.append(

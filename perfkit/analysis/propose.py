@@ -21,7 +21,7 @@ from perfkit.analysis.blocks import Block, Floats, Grid, Plan
 from perfkit.analysis.interfaces import TUNNELS, rate_columns
 from perfkit.errors import SegmentError
 from perfkit.logs.runlogs import RunLogs, SlotPlan
-from perfkit.model import Segment, Window
+from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 
 STAMPS, CHANGE_POINTS = "stamps", "change-points"
 MOST_CONFIDENCE = 0.95  # a guess is never as good as a record
@@ -112,7 +112,7 @@ def from_stamps(
             _segment(
                 slot,
                 Window(start_s=float(start_s.min()), end_s=float(end_s.max())),
-                steady if steady.length_s > 0 else None,
+                steady,
                 chosen_by=STAMPS,
                 confidence=MOST_CONFIDENCE * min(named / max(len(logs.clients), 1), 1.0),
                 log_sha256=log_hashes.get(slot.name, ""),
@@ -283,10 +283,22 @@ def _contrast(level: Floats, edge: int) -> float:
     return abs(medians[1] - medians[0]) / (noise * float(np.sqrt(2 / 5)))
 
 
+def why_no_steady(window: Window) -> tuple[str, ...]:
+    """Why the time in which all clients were active is no steady window; empty where it is one."""
+    if window.is_long_enough:
+        return ()
+    if window.length_s <= 0:
+        return ("its clients were never all active at once",)
+    return (
+        f"all its clients were active together for only {window.length_s:.2f} s, and a window has at "
+        f"least {SHORTEST_WINDOW_S:g} s: no steady window, no figures",
+    )
+
+
 def _segment(
     slot: SlotPlan,
     outer: Window,
-    steady: Window | None,
+    steady: Window,
     *,
     chosen_by: str,
     confidence: float,
@@ -300,7 +312,7 @@ def _segment(
         f"no host recorded when this test ran: its window is guessed from {basis} "
         f"({chosen_by}, confidence {confidence:.2f}); look at the plot before you use its figures"
     )
-    apart: tuple[str, ...] = () if steady else ("its clients were never all active at once",)
+    apart = why_no_steady(steady)
     if abs(outer.length_s - slot.duration_s) > UNPLANNED * slot.duration_s:
         apart += (
             f"by the data this test lasted {outer.length_s:.0f} s and not {slot.duration_s:.0f} s as "
@@ -310,7 +322,7 @@ def _segment(
         slot=slot.name,
         test=slot.test,
         outer=outer,
-        steady=steady,
+        steady=steady if steady.is_long_enough else None,
         chosen_by=chosen_by,
         confidence=round(confidence, 3),
         log_sha256=log_sha256,

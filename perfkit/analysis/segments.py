@@ -30,7 +30,7 @@ import pandas as pd
 from perfkit.analysis import propose
 from perfkit.errors import RunError, SegmentError, did_you_mean
 from perfkit.logs.runlogs import RunLogs
-from perfkit.model import Segment, Window
+from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 from perfkit.runs import Run, sha256_of, write_json
 
 Policy = Literal["events", "saved", "auto"]
@@ -45,8 +45,8 @@ def from_events(
 ) -> list[Segment]:
     """One segment a slot, from the recorded start and end of the clients that count.
 
-    A slot in which no client counts, or of which no host has a record, has no segment. `steady` is None when its clients were never
-    all active at once.
+    A slot in which no client counts, or of which no host has a record, has no segment. `steady` is
+    None when its clients were never all active at once, or for less than a window takes.
 
     Args:
         outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
@@ -63,17 +63,16 @@ def from_events(
             start_s=float(starts.max()),
             end_s=float(np.minimum(ends, starts + slot.duration_s).min()),
         )
-        apart = () if steady.length_s > 0 else ("its clients were never all active at once",)
         segments.append(
             Segment(
                 slot=slot.name,
                 test=slot.test,
                 outer=Window(start_s=float(starts.min()), end_s=float(ends.max())),
-                steady=steady if steady.length_s > 0 else None,
+                steady=steady if steady.is_long_enough else None,
                 chosen_by="events",
                 log_sha256=(log_hashes or {}).get(slot.name, ""),
                 chosen_utc=datetime.now(UTC),
-                notes=apart,
+                notes=propose.why_no_steady(steady),
             )
         )
     return segments
@@ -96,7 +95,17 @@ def hash_logs(run: Run, slots: Sequence[str], *, with_monitor: bool = False) -> 
 
 
 def save(run: Run, segments: Sequence[Segment]) -> None:
-    """Write segments.json, atomically; that a window is stale is found anew at each reading."""
+    """Write segments.json, atomically; that a window is stale is found anew at each reading.
+
+    Raises:
+        SegmentError: a steady window is shorter than `SHORTEST_WINDOW_S`.
+    """
+    for segment in segments:
+        if segment.steady is not None and not segment.steady.is_long_enough:
+            raise SegmentError(
+                f"{segment.slot}: a steady window of {segment.steady.length_s:.3f} s; "
+                f"it must have at least {SHORTEST_WINDOW_S:g} s, or be None"
+            )
     fresh = [replace(s, notes=tuple(n for n in s.notes if n != STALE)) for s in segments]
     write_json(
         run.segments_path,
@@ -105,7 +114,7 @@ def save(run: Run, segments: Sequence[Segment]) -> None:
 
 
 def read(run: Run) -> list[Segment]:
-    """Read segments.json as it is.
+    """Read segments.json; a steady window that is too short for one is None, with a note.
 
     Raises:
         RunError: there is none. SegmentError: it is not one of perfkit's, or a window is none.
@@ -202,17 +211,24 @@ def _kept_or_fresh(kept: Segment | None, fresh: Segment | None) -> Segment | Non
 
 def _from_dict(record: Mapping[str, Any]) -> Segment:
     chosen = record.get("chosen_utc")
-    steady = record.get("steady_s")
+    steady = _window(record["steady_s"]) if record.get("steady_s") is not None else None
+    notes = tuple(str(note) for note in record.get("notes", ()))
+    if steady is not None and not steady.is_long_enough:
+        notes += (
+            f"the steady window that {record['chosen_by']} chose has {steady.length_s:.3f} s and is none: a "
+            f"window has at least {SHORTEST_WINDOW_S:g} s; choose it anew",
+        )
+        steady = None
     return Segment(
         slot=str(record["slot"]),
         test=str(record["test"]),
         outer=_window(record["outer_s"]),
-        steady=_window(steady) if steady is not None else None,
+        steady=steady,
         chosen_by=str(record["chosen_by"]),
         confidence=float(record.get("confidence", 1.0)),
         log_sha256=str(record.get("log_sha256", "")),
         chosen_utc=datetime.fromisoformat(chosen) if chosen else None,
-        notes=tuple(str(note) for note in record.get("notes", ())),
+        notes=notes,
     )
 
 

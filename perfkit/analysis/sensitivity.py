@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis.reduction import Prepared
-from perfkit.model import Window
+from perfkit.model import SHORTEST_WINDOW_S, Window
 
 FIGURES = (
     "goodput_bps",
@@ -30,7 +30,6 @@ OF_SERVER = ("nic_bps", "cpu_busy_pct")  # the monitor's, whatever the traffic's
 SAMPLES = (1, 2)
 SAMPLE_S = 1.0  # the tools and the monitor print once a second
 NOTABLE_PCT = 5.0
-LEAST_LENGTH_S = 1.0
 
 
 def moved_windows(window: Window, by_s: float, *, inwards: bool) -> list[Window]:
@@ -47,7 +46,7 @@ def moved_windows(window: Window, by_s: float, *, inwards: bool) -> list[Window]
     return [
         Window(start_s=window.start_s + start, end_s=window.end_s + end)
         for start, end in product(starts, ends)
-        if (start, end) != (0.0, 0.0) and window.length_s - start + end >= LEAST_LENGTH_S
+        if (start, end) != (0.0, 0.0) and window.length_s - start + end >= SHORTEST_WINDOW_S
     ]
 
 

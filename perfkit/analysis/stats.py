@@ -25,15 +25,14 @@ from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
 _ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs
-_WORDS = (
-    "void",
-    "side",
-    "protocol",
-    "ways",
-    "chosen_by",
-    "clients_part_time",
-)  # figures that are text
+_NAMES = ("clients_part_time", "starved_named", "dominant_named")
+_WORDS = ("void", "side", "protocol", "ways", "chosen_by", *_NAMES)  # figures that are text
 STARVED_SHARE = 0.01  # of the median client's goodput
+# A client that moves half of the total leaves the others little, whatever the mean says. Of two or
+# three clients half may be chance: it must be three times what each of the others had on average,
+# which of four clients and more half of the total always is.
+DOMINANT_SHARE, DOMINANT_TIMES = 0.5, 3.0
+DOMINANT_MEDIANS = 1 / STARVED_SHARE  # where many have little, and none has half
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
     "by overlap, divided by its length; mean per client and Jain's index: over the same clients. "
@@ -177,11 +176,36 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "goodput_batches": batches,
         "resolution_s": prepared.resolution_s,
         "goodput_sd_bps": float(seconds.std(ddof=1)) if len(seconds) > 1 else np.nan,
-        "clients_starved": int((goodput <= STARVED_SHARE * goodput.median()).sum()),
+        **unequal_clients(goodput),
         "disagreeing_streams": rates.disagreeing_streams(arrived),
         **transport.tcp_figures(prepared.placed, counted),
         **transport.udp_figures(arrived, counted),
         **prepared.figures(window),
+    }
+
+
+def unequal_clients(goodput: pd.Series[float]) -> dict[str, Any]:
+    """Clients that got next to nothing, and clients that got most of it.
+
+    Args:
+        goodput: Of each counted client; the index is its name.
+
+    Returns:
+        `clients_starved` (how many), `starved_named`, `dominant_named` (separated by commas) and
+        `dominant_share` of the total.
+    """
+    total, count, median = float(goodput.sum()), len(goodput), float(goodput.median())
+    starved = goodput[goodput <= STARVED_SHARE * median]
+    others = (total - goodput) / max(count - 1, 1)
+    dominant = (goodput >= DOMINANT_SHARE * total) & (goodput >= DOMINANT_TIMES * others)
+    if median > 0:
+        dominant |= goodput >= DOMINANT_MEDIANS * median
+    named = goodput[dominant] if count > 1 and total > 0 else goodput.iloc[:0]
+    return {
+        "clients_starved": len(starved),
+        "starved_named": ", ".join(sorted(map(str, starved.index))),
+        "dominant_named": ", ".join(sorted(map(str, named.index))),
+        "dominant_share": float(named.sum()) / total if total else np.nan,
     }
 
 
@@ -195,7 +219,7 @@ def _about_window(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "protocol": "+".join(sorted(prepared.arrived["protocol"].astype("str").unique())),
         "ways": "+".join(serverload.directions(prepared.arrived)),
         "chosen_by": segment.chosen_by,
-        "clients_part_time": "",
+        **dict.fromkeys(_NAMES, ""),
         "window_start_s": window.start_s,
         "window_end_s": window.end_s,
         "window_s": window.length_s,

@@ -18,7 +18,7 @@ from perfkit.analysis.decimation import Floats, visible
 from perfkit.analysis.readout import Readings, Readout
 from perfkit.analysis.timeline import Timeline
 from perfkit.errors import PerfkitError
-from perfkit.model import Segment, Window
+from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 from perfkit.units import format_rate
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.timeline_picture import LEAST_WIDTH_PX, LEFT_PX, MOST_WIDTH_PX, View
@@ -112,6 +112,7 @@ class PickerLink:
             "changed": [*now] if everything else sorted(changed),
             "canUndo": desk.can_undo,
             "canRedo": desk.can_redo,
+            "least": SHORTEST_WINDOW_S,
             "message": desk.message.text,
             "isError": desk.message.is_error,
             "isRefused": desk.refused is not None,

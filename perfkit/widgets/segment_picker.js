@@ -26,13 +26,22 @@ const toWindow = ([first, ...rest]) =>
   rest.length === 3 ? { outer: [first, rest[2]], steady: rest.slice(0, 2) } : { outer: [first, ...rest], steady: null };
 const placeOf = (win, grip) => (win.steady ? grip : Math.min(grip, 1));
 
-// A grip moved by `by` seconds. A border pushes those on its side; start and end do not pass.
+// How far a grip can be moved: start and end stay the least length of a window apart.
+function reach(win, grip, by, least) {
+  const [edges, place] = [edgesOf(win), placeOf(win, grip)];
+  const half = edges.length / 2;
+  if (grip === WHOLE) return by;
+  return place < half
+    ? Math.min(by, Math.max(edges[half] - least - edges[place], 0))
+    : Math.max(by, Math.min(edges[half - 1] + least - edges[place], 0));
+}
+
+// A grip moved by `by` seconds. A border pushes those on its side.
 function moved(win, grip, by) {
   const edges = edgesOf(win);
   if (grip === WHOLE) return toWindow(edges.map((edge) => edge + by));
   const [place, half] = [placeOf(win, grip), edges.length / 2];
-  const t = edges[place] + by;
-  const to = place < half ? Math.min(t, edges[half] - 0.001) : Math.max(t, edges[half - 1] + 0.001);
+  const to = edges[place] + by;
   const push = (edge, other) => (other < place ? Math.min(edge, to) : other > place ? Math.max(edge, to) : to);
   return toWindow(edges.map((edge, other) => (other < half === place < half ? push(edge, other) : edge)));
 }
@@ -131,7 +140,7 @@ class Picker {
     this.windows = new Map(state.windows.map((win) => [win.slot, win]));
     const held = [...this.queue.map((m) => m.slot), this.hold?.slot];
     for (const slot of this.drafts.keys()) if (!held.includes(slot)) this.drafts.delete(slot);
-    this.full = state.range;
+    [this.full, this.least] = [state.range, state.least];
     this.range ??= [...this.full];
     if (state.id?.startsWith(this.id) && state.select) this.selected = state.select;
     this.selected ??= state.windows[0]?.slot;
@@ -327,7 +336,8 @@ class Picker {
     const snapped = (t) => nearest(this.picture[this.hold.snap], t);
     if (slot) {
       const edge = grip === WHOLE ? win.outer[0] : edgesOf(win)[placeOf(win, grip)];
-      return this.move(slot, moved(win, grip, snapped(edge + this.t(event) - at) - edge));
+      const by = reach(win, grip, snapped(edge + this.t(event) - at) - edge, this.least);
+      return this.move(slot, moved(win, grip, by));
     }
     this.hold.span = [snapped(at), snapped(this.t(event))].sort((a, b) => a - b);
     const [left, right] = this.hold.span.map((edge) => this.x(edge));
@@ -356,8 +366,9 @@ class Picker {
     else if (act) this.change({ do: act });
     else if (grip === undefined) return;
     else if (step) {
-      this.move(slot, moved(this.shown(slot), grip, step * (event.shiftKey ? 10 : 1)));
-      this.save(slot);
+      const [win, by] = [this.shown(slot), step * (event.shiftKey ? 10 : 1)];
+      if (reach(win, grip, by, this.least) === by) [this.move(slot, moved(win, grip, by)), this.save(slot)];
+      else this.say(`${slot} stays as it is: ${Math.abs(by)} s more would leave less than ${this.least} s of it`, true);
     } else if (key === "Delete" || key === "Enter") this.change({ do: key === "Enter" ? "take" : "delete", slot });
     else if (pages) {
       const names = [...this.windows.keys()].filter((name) => this.shown(name).outer);

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from perfkit.errors import SegmentError
-from perfkit.model import Segment, Window
+from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 
 Span = tuple[float, float]
 DECIMALS = 3  # milliseconds: as fine as anything that was recorded
@@ -112,8 +112,8 @@ def windows_of(slot: str, outer: Span, steady: Span | None) -> tuple[Window, Win
     """Outer and steady window from their borders, to the millisecond.
 
     Raises:
-        SegmentError: a border is no number, an end is not after its start, or the steady window
-            is not inside the outer one.
+        SegmentError: a border is no number, an end is not at least `SHORTEST_WINDOW_S` after its
+            start, or the steady window is not inside the outer one.
     """
     whole = _window(slot, "outer", outer)
     if steady is None:
@@ -133,6 +133,11 @@ def _window(slot: str, which: str, span: Span) -> Window:
         raise SegmentError(
             f"{slot}: {_said(window)} is no {which} window: its end must come after its start; "
             "to move both, move the far one first"
+        )
+    if not window.is_long_enough:
+        raise SegmentError(
+            f"{slot}: {_said(window)} is too short for a window: it has {window.length_s:.3f} s and "
+            f"must have at least {SHORTEST_WINDOW_S:g} s"
         )
     return window
 

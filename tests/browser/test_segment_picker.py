@@ -169,6 +169,14 @@ def test_keys_alone_move_delete_take_and_leak_nowhere(bench: Bench) -> None:
     later = bench.when_saved(lambda: page.keyboard.press("ArrowRight"))[DIRECT]["outer_s"]
     assert later == pytest.approx([taken["outer_s"][0], taken["outer_s"][1] + 1])
     expect(slider).to_have_attribute("aria-valuetext", f"{later[1]:g} seconds after T0")
+    bench.grip(DIRECT, "steady start").focus()
+    bench.when_saved(lambda: page.keyboard.press("Shift+ArrowRight"))
+    page.keyboard.press("Shift+ArrowRight")  # would leave less than a window
+    expect(page.get_by_role("alert")).to_contain_text("would leave less than 1 s of it")
+    assert bench.saved()[DIRECT]["steady_s"][0] == pytest.approx(taken["steady_s"][0] + 10)
+    assert bench.saved() == bench.in_kernel()
+    bench.when_saved(lambda: page.keyboard.press("Control+z"))
+    slider.focus()
     earlier = bench.when_saved(lambda: page.keyboard.press("Shift+ArrowLeft"))[DIRECT]
     assert earlier["outer_s"][1] == pytest.approx(later[1] - 10)
     assert earlier["steady_s"][1] == earlier["outer_s"][1]  # pushed along

@@ -18,7 +18,7 @@ from perfkit.analysis import confidence, counters, rates
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.reduction import quantiles
 from perfkit.analysis.segments import from_events
-from perfkit.analysis.stats import Summary, summarise, with_ratio_to_direct
+from perfkit.analysis.stats import Summary, summarise, unequal_clients, with_ratio_to_direct
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
 from perfkit.runs import Run
@@ -414,7 +414,46 @@ def test_clients_that_move_next_to_nothing_are_counted_in_a_warning(tmp_path: Pa
     assert sum(
         "1 client moved nothing in the steady window" in f.text for f in summary.findings
     ) == len(logs.slots)
+    assert "Jain's index (client-003)" in str(summary.findings)
     assert "moved nothing" not in str(summary_of(make_run(tmp_path / "well", clients=5)).findings)
+
+
+@pytest.mark.parametrize(
+    ("shares", "dominant"),
+    [
+        ([5, 1, 1, 1, 1, 1], "c0"),  # half of all
+        ([4.9, 1.1, 1, 1, 1, 1], ""),
+        ([1, 1], ""),
+        ([65, 35], ""),  # of two clients one has half
+        ([9, 1], "c0"),
+        ([50, 25, 25], ""),
+        ([70, 15, 15], "c0"),
+        ([300, *[2.9] * 999], "c0"),  # no half, but a hundred times the median
+        ([1, 0, 0, 0, 0], "c0"),
+        ([0, 0, 0], ""),
+        ([7], ""),
+    ],
+)
+def test_a_client_that_takes_most_of_the_goodput_is_named(
+    shares: list[float], dominant: str
+) -> None:
+    names = [f"c{number}" for number in range(len(shares))]
+    found = unequal_clients(pd.Series(np.array(shares, dtype=np.float64), index=names))
+    assert found["dominant_named"] == dominant
+
+
+def test_a_client_that_takes_half_is_a_warning_as_one_that_starves_is(tmp_path: Path) -> None:
+    logs = read_run(make_run(tmp_path / "run", clients=5, seed=3))
+    traffic = logs.traffic.copy()
+    one = ((traffic["host"] == "client-003") & (traffic["slot"] == "01-direct-tcp")).to_numpy()
+    traffic.loc[one, ["size_bytes", "throughput_bps"]] *= 8.0
+    # Nobody watched the interface, which would say that so much cannot have arrived.
+    logs = replace(logs, traffic=traffic, monitor=logs.monitor.iloc[:0])
+    found = outcomes(logs)
+    summary = summarise(logs, from_events(logs, found), found)
+    (said,) = (f for f in summary.findings if "of the goodput of 5 clients" in f.text)
+    assert (said.level, said.where) == ("warning", "01-direct-tcp")
+    assert re.match(r"client-003 moved [67]\d% of the goodput", said.text)
 
 
 def test_a_tunnel_is_held_against_the_direct_test_of_its_name_or_one_like_it() -> None:

@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from perfkit.analysis import segments
 from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.stats import summarise
 from perfkit.errors import RunError, SegmentError
 from perfkit.logs.reader import read_run
 from perfkit.logs.runlogs import RunLogs
@@ -109,3 +111,57 @@ def test_a_slot_without_a_client_that_counts_has_no_segment(run: Run) -> None:
     found.loc[found["slot"] == "02-tunnel-tcp", "ok"] = False
     assert [s.slot for s in segments.from_events(logs, found)] == ["01-direct-tcp"]
     assert isinstance(segments.from_events(logs, found)[0], Segment)
+
+
+def test_clients_together_for_less_than_a_window_have_no_steady_window(run: Run) -> None:
+    logs, found = read(run)
+    late = (found["host"] == "client-003") & (found["slot"] == "01-direct-tcp")
+    others = found[(found["slot"] == "01-direct-tcp") & found["ok"] & ~late]
+    first_end_s = float(np.minimum(others["end_s"], others["start_s"] + 10).min())
+    by_s = first_end_s - 0.04 - float(found.loc[late, "start_s"].iloc[0])
+    found.loc[late, ["start_s", "end_s"]] += by_s
+    first = segments.from_events(logs, found)[0]
+    assert first.steady is None
+    assert "together for only 0.04 s, and a window has at least 1 s" in first.notes[0]
+
+
+def test_a_window_that_is_too_short_is_neither_saved_nor_counted(run: Run) -> None:
+    first, second = segments.from_events(*read(run))
+    assert first.steady is not None
+    begin_s = first.steady.start_s
+    crushed = replace(
+        first, steady=Window(start_s=begin_s, end_s=begin_s + 0.001), chosen_by="anna"
+    )
+    with pytest.raises(SegmentError, match=r"01-direct-tcp: a steady window of 0\.001 s"):
+        segments.save(run, [crushed, second])
+    segments.save(run, [first, second])
+    # As an earlier version, or a hand, wrote it.
+    document = json.loads(run.segments_path.read_text())
+    document["segments"][0] |= {"steady_s": [begin_s, begin_s + 0.001], "chosen_by": "anna"}
+    run.segments_path.write_text(json.dumps(document))
+    logs, found = read(run)
+    summary = summarise(logs, segments.current(run, logs, found), found)
+    assert pd.isna(summary.tests["goodput_bps"].iloc[0])
+    texts = [f.text for f in summary.findings if f.where == "01-direct-tcp"]
+    assert any("that anna chose has 0.001 s and is none" in text for text in texts)
+    assert not any("all clients were active together" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [
+        ("events", "all clients were active together for only 3.0 s of the planned 10.0 s"),
+        ("stamps", "together for only 3.0 s of the planned 10.0 s, by their tools' stamps"),
+        ("change-points", "the window guessed from the NIC's rate has only 3.0 s"),
+        ("anna", "anna chose a steady window of only 3.0 s of the planned 10.0 s"),
+    ],
+)
+def test_a_short_window_is_told_by_who_chose_it(run: Run, who: str, says: str) -> None:
+    logs, found = read(run)
+    first, second = segments.from_events(logs, found)
+    short = replace(first, steady=Window(start_s=7.0, end_s=10.0), chosen_by=who)
+    texts = [f.text for f in summarise(logs, [short, second], found).findings]
+    assert any(says in text for text in texts)
+    assert any(f"chosen by {who}, is only 3.0 s long" in text for text in texts)
+    if who != "events":
+        assert "all clients were active together for only 3.0 s of the planned 10.0 s" not in texts

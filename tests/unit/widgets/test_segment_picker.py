@@ -6,13 +6,16 @@ import json
 import shutil
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from perfkit.analysis import segments
+from perfkit.analysis.doubts import doubts as window_doubts
 from perfkit.errors import SegmentError
 from perfkit.model import Window
 from perfkit.phases import segment
@@ -208,6 +211,14 @@ def test_a_page_is_told_of_what_cannot_be_done(
     assert "its end must come after its start" in state["message"]
     state = page.ask("type", slot=DIRECT, edges=[None, None, None, 5.0])
     assert "give the outer window's start and end" in state["message"]
+    for asked in (
+        page.ask("choose", slot=DIRECT, outer=[5.0, 15.0], steady=[9.0, 9.001]),
+        page.ask("type", slot=DIRECT, edges=[5.0, 9.0, 9.001, 15.0]),
+        page.ask("new", span=[9.0, 9.5]),
+    ):
+        assert asked["isError"]
+        assert "is too short for a window" in asked["message"]
+    assert not run.segments_path.exists()
     page.ask("take-all")
     state = page.ask("new", span=[1.0, 4.0], snap="samples")
     assert "every test has its window" in state["message"]
@@ -248,6 +259,10 @@ def test_doubts_name_overlap_missing_data_and_short_windows(
     assert "reaches out of the data" in text
     assert "too short: 1.0 s" in text
     assert f"overlaps the window of {DIRECT}" in doubts[TUNNEL]
+    coarse = replace(picker._line, samples_s=np.arange(0.0, 60.0, 10.0))
+    assert "shorter than a tick of the monitor, 10.0 s" in str(
+        window_doubts(picker.windows, coarse)
+    )
 
 
 def test_without_a_person_the_policys_windows_are_shown_as_picture_and_lines(
