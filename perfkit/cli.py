@@ -16,6 +16,7 @@ from perfkit import __version__
 from perfkit.errors import LogError, PerfkitError, ReleaseError
 from perfkit.model import Role
 from perfkit.settings import Parameters
+from perfkit.units import parse_number
 
 if TYPE_CHECKING:
     from perfkit.analysis.legacy import Table, TableFormat
@@ -44,6 +45,14 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
   perfkit read LOG; perfkit legacy DIR  what is in a log file; the 2011 tool's tables
 """
+
+
+def _number(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    """A number, read as everywhere else: click's own takes nan, inf and `1_0`."""
+    try:
+        return parse_number(value, whole=False)
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r}: {exc}") from exc
 
 
 class Tutorial(click.Group):
@@ -349,7 +358,13 @@ def trust(*, hosts: tuple[str, ...], fingerprint: str, config_dir: str) -> None:
 
 @main.command()
 @_run_argument
-@click.option("--minutes", type=float, required=True, help="from now, until hosts end themselves")
+@click.option(
+    "--minutes",
+    callback=_number,
+    metavar="NUMBER",
+    required=True,
+    help="from now, until hosts end themselves",
+)
 @click.option("--yes", is_flag=True, help="also above the caps of the provider's file")
 def renew(*, run: str, minutes: float, yes: bool, runs_dir: str) -> None:
     """Move the moment at which the hosts of a run end by themselves."""

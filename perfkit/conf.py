@@ -9,12 +9,14 @@ from __future__ import annotations
 import configparser
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from perfkit.confidential import refuse_secrets
 from perfkit.errors import ConfigError, did_you_mean
+from perfkit.units import parse_number
 
 Conf = TypeVar("Conf", bound=BaseModel)
 
@@ -82,8 +84,9 @@ def validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Co
             when it looks like a secret.
     """
     refuse_secrets(values, source=source)
+    numbers = _with_numbers(model, values, source)
     try:
-        return model.model_validate(dict(values))
+        return model.model_validate(numbers)
     except ValidationError as exc:
         # A mistyped key also leaves its right name missing: the mistyping is what to tell.
         error = min(exc.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -101,6 +104,23 @@ def validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Co
             _plain(error["msg"]),
             f"expected: {remedy}" if remedy else "compare it with the sample file",
         ) from exc
+
+
+def _with_numbers(model: type[BaseModel], values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The values, with numbers where the model wants them; pydantic would take more for a number."""
+    checked = dict(values)
+    for name, value in values.items():
+        field = model.model_fields.get(name)
+        wanted = {field.annotation, *get_args(field.annotation)} if field else set()
+        if not wanted & {int, float} or (value is None and NoneType in wanted):
+            continue
+        try:
+            checked[name] = parse_number(value, whole=int in wanted)
+        except ValueError as exc:
+            remedy = field.description if field else None
+            expected = f"expected: {remedy}" if remedy else "compare it with the sample file"
+            raise ConfigError(source, name, value, str(exc), expected) from exc
+    return checked
 
 
 def _plain(message: str) -> str:

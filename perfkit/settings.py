@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from perfkit import conf, ownership, runs, shebang
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import NetworkPath, TestSpec
+from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestSpec
 
 MAX_CLIENTS = 1000
 
@@ -42,7 +42,10 @@ class Parameters(BaseModel):
     provider: str = Field("local", description="where the hosts come from")
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
     duration_s: float = Field(
-        0, ge=0, le=86_400, description="seconds a test runs; 0: as tests.conf says"
+        0,
+        ge=0,
+        le=86_400,
+        description="seconds a test runs, 1 or more; 0: as tests.conf says",
     )
     name: str = Field(
         "campaign",
@@ -59,7 +62,9 @@ class Parameters(BaseModel):
     on_shortfall: Literal["fail", "quorum", "go"] = Field(
         "quorum", description="when clients fail: fail, quorum or go"
     )
-    quorum: float = Field(0.5, gt=0, le=1, description="share of the clients that is enough")
+    quorum: float = Field(
+        0.5, ge=1 / MAX_CLIENTS, le=1, description="share of the clients that is enough"
+    )
     segments: Literal["events", "auto"] = Field(
         "events",
         description="who draws windows before you in 05_segments: events or auto (guesses)",
@@ -77,6 +82,13 @@ class Parameters(BaseModel):
     keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
     runs_dir: str = Field("", description="where run folders go; empty: the project's runs/")
     config_dir: str = Field("", description="where *.conf is read; empty: the project's config/")
+
+    @field_validator("duration_s")
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if 0 < value < SHORTEST_WINDOW_S:
+            raise ValueError(f"too short for a window, which has at least {SHORTEST_WINDOW_S:g} s")
+        return value
 
     @property
     def clients_needed(self) -> int:
@@ -96,9 +108,10 @@ class SshConf(BaseModel):
 
     user: str = Field("root", validation_alias=AliasChoices("user", "username"), min_length=1)
     key_file: str = Field("", validation_alias=AliasChoices("key_file", "keyfile"))
-    connect_timeout_s: float = Field(10, gt=0, le=600)
-    command_timeout_s: float = Field(60, gt=0, le=86_400)
-    host_deadline_s: float = Field(300, gt=0, le=86_400)
+    # No host answers in less than a tenth of a second at its worst.
+    connect_timeout_s: float = Field(10, ge=0.1, le=600)
+    command_timeout_s: float = Field(60, ge=0.1, le=86_400)
+    host_deadline_s: float = Field(300, ge=0.1, le=86_400)
     threads: int = Field(32, ge=1, le=512)
 
 
@@ -121,7 +134,7 @@ class TestConf(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     time: float | None = Field(None, ge=0, le=10_080)
-    duration: float = Field(gt=0, le=86_400)
+    duration: float = Field(ge=SHORTEST_WINDOW_S, le=86_400)
     server: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,253}$")
     port: int = Field(5001, ge=1, le=65_535)
     needs: str = Field("", pattern=r"^[A-Za-z0-9_.+ -]*$")
@@ -280,6 +293,10 @@ def _select(tests: tuple[TestSpec, ...], chosen: Parameters) -> tuple[TestSpec, 
     """The tests asked for, in tests.conf's order, with the duration asked for."""
     by_name = {test.name: test for test in tests}
     wanted = [word.strip() for word in chosen.tests.split(",") if word.strip()]
+    if twice := [name for name in wanted if wanted.count(name) > 1]:
+        remedy = "name it once; to run it twice, copy its section and scripts under a second name"
+        problem = f"{twice[0]} is named twice, and runs once"
+        raise ConfigError("parameters", "tests", chosen.tests, problem, remedy)
     if wanted == ["all"]:
         wanted = list(by_name)
     for name in wanted:

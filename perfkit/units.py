@@ -7,7 +7,9 @@ Rates of networks are SI: 1 Mbit/s = 10^6 bit/s. Sizes printed by iperf's text a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from numbers import Integral
 
 BITS_PER_BYTE = 8
 SI_PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -16,6 +18,44 @@ BINARY_PREFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MS_PER_S = 10**3
 US_PER_S = 10**6
 NS_PER_S = 10**9
+
+
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LARGEST = 1e15  # up to here every whole number is a float too
+
+
+def parse_number(value: object, *, whole: bool) -> float:
+    """A number that somebody gave, as text or as a value: the one rule for shell, forms and files.
+
+    Only what everybody reads alike is a number. Python takes `1_0`, `010`, ` 10`, `+10` and True
+    for numbers as well, each of which is more likely to be a mistake.
+
+    Args:
+        whole: An int is asked for: no fraction and no exponent, also none of zeros.
+
+    Returns:
+        An int where `whole`, else a float.
+
+    Raises:
+        ValueError: it is none; the message says what is needed.
+    """
+    if isinstance(value, str):
+        form = _WHOLE if whole else _NUMBER
+        number = float(value) if form.fullmatch(value) else math.nan
+    elif isinstance(value, bool):
+        number = math.nan
+    elif isinstance(value, Integral):
+        number = float(value) if abs(int(value)) <= _LARGEST else math.nan
+    else:
+        number = value if isinstance(value, float) and not whole else math.nan
+    if not abs(number) <= _LARGEST:
+        raise ValueError(
+            "a whole number is needed, in plain digits: 10"
+            if whole
+            else "a number is needed, in plain digits: 10 or 2.5"
+        )
+    return int(number) if whole else number
 
 
 def bytes_to_bits(value: float) -> float:

@@ -135,6 +135,14 @@ def to_sides(groups: Sequence[Sequence[Reduced]]) -> tuple[Side, ...]:
     twice = sorted({run_id for run_id in seen if seen.count(run_id) > 1})
     if twice:
         raise CampaignError(f"run {twice[0]} is given twice; a run cannot be held against itself")
+    figures: dict[object, str] = {}
+    for run in (run for group in groups for run in group):
+        same = figures.setdefault(tuple(test.goodput_bps for test in run.tests), run.run_id)
+        if same != run.run_id and any(test.goodput_bps for test in run.tests):
+            raise CampaignError(
+                f"{run.run_id} and {same} have the same goodput of every client to the last digit: one is a "
+                "copy of the other, and a run is no repetition of itself"
+            )
     if len(groups) < 2 or not all(groups):
         raise CampaignError("a comparison needs two runs or more; perfkit compare RUN RUN")
     for group in groups:

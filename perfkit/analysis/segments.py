@@ -32,6 +32,7 @@ from perfkit.errors import RunError, SegmentError, did_you_mean
 from perfkit.logs.runlogs import RunLogs
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 from perfkit.runs import Run, sha256_of, write_json
+from perfkit.units import parse_number
 
 Policy = Literal["events", "saved", "auto"]
 
@@ -233,7 +234,8 @@ def _from_dict(record: Mapping[str, Any]) -> Segment:
 
 
 def _window(borders: Sequence[float]) -> Window:
-    window = Window(start_s=float(borders[0]), end_s=float(borders[1]))
+    start_s, end_s = (parse_number(border, whole=False) for border in borders)
+    window = Window(start_s=start_s, end_s=end_s)
     if not window.length_s > 0:
         raise ValueError(f"[{window.start_s}, {window.end_s}) is not a window")
     return window

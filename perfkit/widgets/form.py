@@ -19,6 +19,8 @@ from typing import Any, Literal
 import anywidget
 import traitlets
 
+from perfkit.units import parse_number
+
 Kind = Literal["text", "number", "choice", "flag", "many"]
 Typed = str | bool  # a field's content; True and False of a box
 _HERE = Path(__file__).parent
@@ -57,7 +59,7 @@ class Field:
         if self.kind != "number" or not isinstance(text, str):
             return text
         try:
-            return int(text) if self.whole else float(text)
+            return parse_number(text, whole=self.whole)
         except ValueError:
             return text
 

@@ -45,6 +45,13 @@ def test_every_command_explains_itself(command: str) -> None:
     assert len(result.output.splitlines()[2].strip()) > 20
 
 
+@pytest.mark.parametrize("minutes", ["nan", "inf", "1_0", "010", "\uff15", "True"])
+def test_minutes_to_renew_are_a_number_as_everywhere_else(minutes: str) -> None:
+    result = perfkit("renew", "--minutes", minutes)
+    assert result.exit_code == 2
+    assert "a number is needed, in plain digits" in result.output
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
     assert perfkit("lunch").exit_code == 2
 
@@ -55,6 +62,10 @@ def test_an_unknown_command_is_a_usage_error() -> None:
         (["run", "--clients", "0"], "clients"),
         (["run", "--clients", "ten"], "clients"),
         (["run", "--clients", "1000000000"], "clients"),
+        (["run", "--clients", "1_0"], "a whole number is needed"),
+        (["run", "--clients", "010"], "a whole number is needed"),
+        (["run", "--duration-s", "nan"], "a number is needed"),
+        (["run", "--tests", "direct-tcp,direct-tcp"], "named twice, and runs once"),
         (["launch", "--provider", "lokal"], "did you mean 'local'"),
         (["run", "--tests", "direct-tpc"], "did you mean 'direct-tcp'"),
         (["run", "--starter", "chance"], "starter"),

@@ -51,9 +51,14 @@ def test_defaults_are_valid_and_files_win_over_samples(project: Path) -> None:
     [
         ("clients", 0, "greater than or equal to 1"),
         ("clients", -1, "greater than or equal to 1"),
-        ("clients", 1e9, "less than or equal to 1000"),
-        ("clients", "ten", "valid integer"),
-        ("clients", 2.5, "valid integer"),
+        ("clients", 10**9, "less than or equal to 1000"),
+        *(("clients", v, "a whole number") for v in ("ten", 2.5, "1_0", "010", True, " 5", "5.0")),
+        *(("threads", v, "a whole number") for v in ("1e2", "+5", "\uff15", False)),
+        *(("expires_min", v, "a number is needed") for v in ("1_0", "060", True, "inf", "nan")),
+        *(("duration_s", v, "too short for a window") for v in ("5e-324", 0.5)),
+        ("quorum", "1e-300", "greater than or equal to 0.001"),
+        ("tests", "direct-tcp,direct-tcp", "named twice, and runs once; name it once"),
+        ("tests", "tunnel-tcp, direct-tcp ,tunnel-tcp", "named twice"),
         ("client", 5, "did you mean 'clients'?"),
         ("tests", "direct-tpc", "did you mean 'direct-tcp'?"),
         ("tests", " , ", "names no test"),
@@ -61,7 +66,7 @@ def test_defaults_are_valid_and_files_win_over_samples(project: Path) -> None:
         ("duration_s", -1, "greater than or equal to 0"),
         ("keep_fleet", "perhaps", "boolean"),
         ("starter", "at", "'epoch' or 'cron'"),
-        ("quorum", 0, "greater than 0"),
+        ("quorum", 0, "greater than or equal to 0.001"),
         ("config_dir", "/nonexistent", "no such folder"),
     ],
 )
@@ -84,7 +89,15 @@ def test_a_flag_given_as_text_means_what_it_says(project: Path, text: str, meant
     ("file", "text", "says"),
     [
         ("tests", "[direct-tcp]\nduraton = 5\n", "did you mean 'duration'?"),
-        ("tests", "[direct-tcp]\nduration = soon\n", "valid number"),
+        *(
+            ("tests", f"[direct-tcp]\nduration = {value}\n", "a number is needed")
+            for value in ("soon", "1_0", "010", "True", "nan", "inf", "+5", "\uff15")
+        ),
+        ("tests", "[direct-tcp]\nduration = 5e-324\n", "greater than or equal to 1"),
+        ("tests", "[direct-tcp]\nduration = 5\nport = 05001\n", "a whole number"),
+        ("tests", "[direct-tcp]\nduration = 5\ntime = 0_1\n", "a number is needed"),
+        ("ssh", "[ssh]\nthreads = True\n", "a whole number"),
+        ("ssh", "[ssh]\nconnect_timeout_s = 5e-324\n", "greater than or equal to 0.1"),
         ("tests", "[direct-tcp]\n", "duration"),
         ("tests", "[direct-udp]\nduration = 5\n", "did you mean 'direct-tcp'?"),
         ("tests", "[Direct TCP]\nduration = 5\n", "not a test name"),

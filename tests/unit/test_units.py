@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perfkit import units
+from perfkit.units import parse_number
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,44 @@ def test_of_several_things_the_first_are_named_and_the_others_counted() -> None:
     assert units.format_some([], 2) == ""
     assert units.format_some(["a", "b"], 2) == "a, b"
     assert units.format_some(("a", "b", "c"), 2, "; ") == "a; b and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("said", "whole", "number"),
+    [
+        ("10", 10, 10.0),
+        ("0", 0, 0.0),
+        ("-3", -3, -3.0),
+        (7, 7, 7.0),
+        (np.int64(7), 7, 7.0),
+        ("2.5", None, 2.5),
+        (".5", None, 0.5),
+        ("1e3", None, 1000.0),
+        (5.0, None, 5.0),  # papermill's -p clients 5.0
+        ("5.0", None, 5.0),
+        *(
+            (text, None, None)
+            for text in ("1_0", "010", "+5", " 5", "5 ", "\uff11\uff10", "\u0663")
+        ),
+        *(
+            (text, None, None)
+            for text in ("", ".", "5.", "e5", "E5", "0x10", "1,5", "1 000", "5\n")
+        ),
+        *((text, None, None) for text in ("nan", "inf", "-inf", "Infinity", "1e999", "9" * 5000)),
+        *(
+            (value, None, None)
+            for value in (True, False, None, float("nan"), float("inf"), 10**400)
+        ),
+        *((value, None, None) for value in ([5], b"5", 5j)),
+    ],
+)
+def test_only_what_everybody_reads_alike_is_a_number(
+    said: object, whole: int | None, number: float | None
+) -> None:
+    for wanted, is_whole in ((whole, True), (number, False)):
+        if wanted is None:
+            with pytest.raises(ValueError, match="number is needed, in plain digits"):
+                parse_number(said, whole=is_whole)
+        else:
+            found = parse_number(said, whole=is_whole)
+            assert (found, type(found)) == (wanted, type(wanted))

@@ -27,7 +27,10 @@ REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
 
 def _words(value: object) -> object:
     """`a, b c` in the file is a list."""
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+    words = tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+    if isinstance(words, tuple) and (twice := [word for word in words if words.count(word) > 1]):
+        raise ValueError(f"{twice[0]} is named twice")
+    return words
 
 
 def _pairs(value: object) -> object:
@@ -37,6 +40,9 @@ def _pairs(value: object) -> object:
     pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
     if any(not is_pair or not key.strip() for key, is_pair, _ in pairs):
         raise ValueError("not name=value, name=value")
+    names = [key.strip() for key, _, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]} is named twice")
     return {key.strip(): text.strip() for key, _, text in pairs}
 
 
@@ -72,7 +78,7 @@ class Ec2Conf(BaseModel):
         default_factory=dict, max_length=20, description="name=value, name=value"
     )
     max_instances: int = Field(50, ge=1, le=5000)
-    max_usd: float = Field(10.0, gt=0, le=100_000)
+    max_usd: float = Field(10.0, ge=0.01, le=100_000)
     expires_after: float = Field(240, ge=5, le=10_080, description="minutes, 5 to 10080")
     endpoint_url: str = Field("", pattern=r"^(https?://\S+)?$")
 

@@ -190,6 +190,15 @@ def test_what_is_no_comparison_is_refused(made: Make, groups: list[list[int]]) -
         to_sides([[made(seed=1) for _ in group] for group in groups])
 
 
+def test_a_copy_of_a_run_is_no_repetition_of_it(made: Make) -> None:
+    run = made(seed=1)
+    copied = replace(run, run_id="another-name")
+    with pytest.raises(CampaignError, match=r"another-name and .* have the same goodput"):
+        to_sides([[run, copied], [made(seed=2)]])
+    nothing = replace(run, tests=())
+    assert len(to_sides([[nothing], [replace(nothing, run_id="another-name")]])) == 2
+
+
 def test_runs_of_one_side_must_have_the_same_clients(made: Make) -> None:
     with pytest.raises(CampaignError, match="no repetitions"):
         to_sides([[made(seed=1), made(seed=2, clients=10)], [made(seed=3)]])

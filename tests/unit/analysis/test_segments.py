@@ -97,7 +97,10 @@ def test_without_a_file_there_is_nothing_to_load(run: Run) -> None:
     [
         [],
         {"segments": [{"slot": "a"}]},
-        {"segments": [{"slot": "a", "test": "a", "outer_s": [5, 5], "chosen_by": "x"}]},
+        *(
+            {"segments": [{"slot": "a", "test": "a", "outer_s": outer_s, "chosen_by": "x"}]}
+            for outer_s in ([5, 5], ["1_0", 20], [True, 20], [0, float("inf")], [float("nan"), 9])
+        ),
     ],
 )
 def test_a_damaged_file_is_a_segment_error_that_says_what_to_do(run: Run, document: object) -> None:

@@ -77,6 +77,12 @@ def test_the_name_of_a_key_pair_is_no_secret(tmp_path: Path) -> None:
         "market = cheap",
         "max_instances = 0",
         "max_usd = 0",
+        "max_usd = 1_0",
+        "max_usd = nan",
+        "max_instances = 010",
+        "types = c5.large, m5.large, c5.large",
+        "zones = eu-central-1a eu-central-1a",
+        "tags = team=net, team=vpn",
         "tags = perfkit:run=mine",
         "tags = aws:x=y",
         "tags = AWS:x=y",
@@ -96,7 +102,7 @@ def test_what_is_wrong_is_said_in_our_words_and_as_they_are_spelt(tmp_path: Path
     with pytest.raises(ConfigError, match="hosts have addresses of IPv4 only") as refused:
         loaded(tmp_path, "controller = 2001:db8::7")
     assert "alue error" not in str(refused.value)
-    with pytest.raises(ConfigError, match="input should be greater than 0"):
+    with pytest.raises(ConfigError, match=r"input should be greater than or equal to 0\.01"):
         loaded(tmp_path, "max_usd = 0")
 
 
