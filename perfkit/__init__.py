@@ -6,27 +6,31 @@ A campaign goes one way through the house::
                                                   ^ the disk seam
 
 Everything left of the seam costs money or root and talks to machines. Everything right of it
-works on a copied run folder, on a laptop with no network. Nothing crosses the seam but files.
+works on a copied run folder, on a laptop with no network. Only files cross the seam.
 
-====================  ==========================================================================
-`perfkit.phases`      one function a phase; start reading here
-`perfkit.cli`         the same functions as shell commands
-`perfkit.session`     a run that this process has open; `upkeep`: status and reap; `doctor`
-`perfkit.verdicts`    what a phase's results mean for its run; `tunnels`: the gate before traffic
-`perfkit.fleet`       hosts: providers, inventory, launching, reaping
-`perfkit.configure`   SSH: guarded Fabric connections, configurer threads, recipes, PKI
-`perfkit.measure`     timetable, clocks, starters, the runner, collecting the logs
-`perfkit.logs`        readers: a log file in, a tidy frame and what was not understood out
-`perfkit.analysis`    segments (the windows that count) and statistics over them
-`perfkit.report`      one table model, its exports, plots, the report page
-`perfkit.runs`        the layout of a run folder; the only code that knows its paths
-`perfkit.journal`     the append-only event log of a run
-`perfkit.settings`    config/*.conf and parameters, validated
-`perfkit.model`       the frozen dataclasses handed between rooms
-`perfkit.units`       every conversion and every formatter of a figure
-`perfkit.errors`      the whole error tree
-`perfkit.testing`     synthetic logs with known truth, and fakes, for tests (yours too)
-====================  ==========================================================================
+======================  ========================================================================
+`perfkit.campaign`      `phases`: one function a phase, start reading there; the open run
+                        (`session`), resume, estimates, status and reap, the gate before traffic
+`perfkit.cli.app`           the same functions as shell commands
+`perfkit.notebook.parameters`      the parameters of a notebook, their form, `perfkit lab`
+`perfkit.widgets`       the live grid of hosts, the segment picker, forms
+`perfkit.fleet`         hosts: providers, inventory, launch, reap; `local/`, `ec2/`, `static/`
+`perfkit.ssh`           the SSH stack: connections, pinned keys, jump hosts, files, threads
+`perfkit.configure`     recipes, their bundles of files, Fabric tasks, facts about a host
+`perfkit.vpn`           the VPN under test: its plan, its files, whether a tunnel carries traffic
+`perfkit.measure`       timetable, clocks, starters, the runner, collecting the logs
+`perfkit.logs`          readers, a folder for each tool: a log in, a tidy frame and notes out
+`perfkit.analysis`      segments (the windows that count) and the statistics over them
+`perfkit.report`        one table model, its exports, plots, the report page
+`perfkit.runs.folder`          the layout of a run folder, its journal, its progress
+`perfkit.settings.parameters`      config/*.conf and parameters, validated; secrets are refused
+`perfkit.testing`       synthetic logs with known truth, and contract suites, for tests
+`perfkit.doctor`        is this machine ready?
+`perfkit.model`         the frozen dataclasses handed between rooms
+`perfkit.units`         every conversion and every format of a figure
+`perfkit.retry`         loops that end: attempts, pauses, a deadline
+`perfkit.errors`        the error tree
+======================  ========================================================================
 
 This package imports nothing; import the leaf you need.
 """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-INTERRUPTED = 130  # as perfkit.cli has it, which may not be there yet
+INTERRUPTED = 130  # as perfkit.cli.app has it, which may not be there yet
 
 
 def main() -> None:
-    """Run the command line; see `perfkit.cli`."""
+    """Run the command line; see `perfkit.cli.app`."""
     try:
-        from perfkit import cli
+        from perfkit.cli import app
 
-        cli.main(prog_name="perfkit")
+        app.main(prog_name="perfkit")
     except KeyboardInterrupt:
         sys.stderr.write("perfkit: interrupted before anything was begun\n")
         sys.exit(INTERRUPTED)

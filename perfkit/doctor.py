@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from perfkit import settings
 from perfkit.errors import PerfkitError, ProviderError
 from perfkit.fleet.local import namespaces
 from perfkit.report.tables import SCOPED_STYLE
+from perfkit.settings import parameters
 from perfkit.units import format_size
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of Debian's users
@@ -332,7 +332,7 @@ def _resources() -> Iterator[Finding]:
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
-        clients = min(settings.MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
+        clients = min(parameters.MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
         yield Finding(
             need="memory",
             why="about 12 MiB for each client under test",
@@ -355,7 +355,7 @@ def _runs_folder(project: Path | None) -> Finding:
     """Runs can be written, and the disk they are on has room."""
     why = "run folders, writable, with 1 GiB free"
     try:
-        folder = (project or settings.project_dir()) / "runs"
+        folder = (project or parameters.project_dir()) / "runs"
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free_bytes = shutil.disk_usage(folder).free

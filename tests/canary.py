@@ -81,14 +81,14 @@ class Campaigns:
         fabfile = self.folder / "resources" / "fabfile.py"
         usual = fabfile.read_text()
         fabfile.write_text(FAILING_RECIPE)
-        status["failing"] = self.run("failing", "perfkit.cli", "run", *options)
+        status["failing"] = self.run("failing", "perfkit.cli.app", "run", *options)
         fabfile.write_text(usual)
         status["parameter"] = self.run(
-            "parameter", "perfkit.cli", "run", *options, "--tests", IN_PARAMETER
+            "parameter", "perfkit.cli.app", "run", *options, "--tests", IN_PARAMETER
         )
         secret = self.folder / "config" / "ssh.conf"
         secret.write_text(f"[ssh]\npassword = {IN_CONFIG}\n")
-        status["config"] = self.run("config", "perfkit.cli", "run", *options)
+        status["config"] = self.run("config", "perfkit.cli.app", "run", *options)
         secret.unlink()
         return status
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from prerequisites import require
 
 # A noisy machine is no bug; the same examples in every CI run, other ones on every desk.
 settings.register_profile(
@@ -85,12 +86,6 @@ def _fail_if_skipped(report: Any) -> Any:
         report.outcome = "failed"
         report.longrepr = f"CI must have what its tests need: {report.longrepr[-1]}"
     return report
-
-
-def require(condition: object, reason: str) -> None:
-    """Go on if `condition` holds; otherwise skip, which is a failure where CI is set."""
-    if not condition:
-        pytest.skip(reason)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -29,11 +29,11 @@ from typing import Any
 
 from aws_shim import REGION, AwsShim
 
-from perfkit.fleet.ec2.patience import Patience
 from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Role
+from perfkit.retry import Patience
 
 CONTROLLER = "192.0.2.7/32"
 ACCOUNT_ENV = {

@@ -23,12 +23,12 @@ import paramiko
 from local_sshd import make_access
 from measured_fleet import spec
 
-from perfkit import runs
-from perfkit.configure.remote import RemotePool
 from perfkit.measure.collect import collect
 from perfkit.measure.plan import plan
 from perfkit.model import Host, HostResult, Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.runs import folder as runs
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import RemotePool
 
 CONTENT = b"[  1] 0.00-1.00 sec  10 MBytes\n" * 50
 LOG, RECORD = "01-attack.log", "01-attack.events.json"

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from random import Random
 
-from perfkit.configure.commands import detached, wrap
 from perfkit.errors import ScheduleError
 from perfkit.fleet.local import tags as local_tags
 from perfkit.fleet.static.tags import Tag, find_tag
 from perfkit.measure.collect import parse_listing
 from perfkit.measure.plan import Addresses, crontab, order
 from perfkit.model import Host, Role, Slot, TestSpec
+from perfkit.ssh.commands import detached, wrap
 
 PIECES = [
     *"abz019 \t\n\r'\"\\`$&|;<>(){}[]*?!#~%=+-.,:@/^",

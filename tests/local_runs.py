@@ -1,6 +1,6 @@
 """What tests of providers need; it ships with perfkit, for the providers of others."""
 
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
 from perfkit.testing.provider_runs import ProviderRun as LocalRun
 from perfkit.testing.provider_runs import answers, in_fresh_process, wait_until
 

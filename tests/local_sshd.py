@@ -17,10 +17,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from perfkit.configure.pki import pin_hosts
-from perfkit.configure.remote import Access
 from perfkit.model import Host, Role
-from perfkit.sshkeys import SshKey, make_ssh_key
+from perfkit.ssh.keys import SshKey, make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import Access
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 PRIVATE_RUN = 'mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"'

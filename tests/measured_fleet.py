@@ -11,17 +11,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from perfkit import runs
-from perfkit.configure.pki import pin_hosts
-from perfkit.configure.remote import Access, RemotePool
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses, Pacing
 from perfkit.measure.runner import measure
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec
-from perfkit.runs import Run
-from perfkit.sshkeys import make_ssh_key
+from perfkit.runs import folder as runs
+from perfkit.runs.folder import Run
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import Access, RemotePool
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 # A start is the time stamp of a file, which is that of the kernel's last tick: 4 ms ago, and more

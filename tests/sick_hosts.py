@@ -14,13 +14,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perfkit import phases
+from perfkit.campaign import phases
 from perfkit.errors import RunError
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.provider import ListedHost
 from perfkit.model import HostState, StageResult
 from perfkit.report.page import Report
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 
 PROJECT = Path(__file__).parents[1]
 

@@ -13,8 +13,8 @@ from perfkit.errors import UnreachableError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import HostRequest, LaunchRequest
-from perfkit.journal import Journal
 from perfkit.model import Host, HostState, Role
+from perfkit.runs.journal import Journal
 from perfkit.widgets.fleet_table import FleetView, refuse_if_in_use
 
 ATTACK = "\x1b[31m<script>document.title = 'owned'</script>\x1b[0m"
@@ -93,7 +93,7 @@ class SlowSession:
 
 
 def launch(session: SlowSession) -> str:
-    """The phase, as `perfkit.phases` does it."""
+    """The phase, as `perfkit.campaign.phases` does it."""
     refuse_if_in_use(session.inventory)
     view = FleetView(
         session.inventory,

@@ -9,10 +9,11 @@ from pathlib import Path
 from existing_hosts import Lab
 from local_runs import wait_until
 
-from perfkit import runs
-from perfkit.configure.pki import Authority, Credentials
-from perfkit.configure.recipes import Bundles, TunnelPlan
+from perfkit.configure.recipes import Bundles
 from perfkit.model import Role
+from perfkit.runs import folder as runs
+from perfkit.vpn.openvpn.ca import Authority, Credentials
+from perfkit.vpn.plan import TunnelPlan
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 UP = "Initialization Sequence Completed"

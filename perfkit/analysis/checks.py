@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import durations, otherload, propose
-from perfkit.analysis.reduction import COARSEST_S, Prepared
-from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
+from perfkit.analysis import background_load, durations, propose
+from perfkit.analysis.slot_figures import COARSEST_S, Prepared
+from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
 from perfkit.units import format_count, format_some
 
@@ -56,7 +56,7 @@ def findings_of(
     for row in tests.to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         found += [*_doubts(named), *_contradictions(named)]
-    found += otherload.findings(logs, outcomes)
+    found += background_load.findings(logs, outcomes)
     for host, clock in logs.clocks.items():
         moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)
         if moved > CLOCK_DRIFT_S:

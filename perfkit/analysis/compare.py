@@ -16,11 +16,11 @@ from typing import Literal
 import numpy as np
 
 from perfkit.analysis.conditions import differing
-from perfkit.analysis.reduced import Reduced, Test
+from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.analysis.uncertainty import Spread
 from perfkit.analysis.welch import LEVEL, Estimate, Gap, estimate, gap, holm
 from perfkit.errors import CampaignError
-from perfkit.logs.runlogs import Finding
+from perfkit.logs.run_logs import Finding
 from perfkit.units import format_some
 
 Verdict = Literal["better", "worse", "no evidence", "not judged", "not comparable"]

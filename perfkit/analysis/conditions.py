@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from perfkit import conf
 from perfkit.errors import LogError, PerfkitError
 from perfkit.logs.reader import read
-from perfkit.logs.runlogs import RunLogs
-from perfkit.runs import Run, sha256_of
+from perfkit.logs.run_logs import RunLogs
+from perfkit.runs.folder import Run, sha256_of
+from perfkit.settings import ini
 from perfkit.units import format_size, format_some
 
 NOT_RECORDED = "not recorded"
@@ -93,7 +93,7 @@ def _settings(run: Run) -> dict[str, str]:
     found = {}
     for path in sorted(run.config_dir.glob("*.conf")):
         try:
-            _, parser = conf.read_ini(run.config_dir, path.stem)
+            _, parser = ini.read_ini(run.config_dir, path.stem)
         except PerfkitError as exc:
             found[path.name] = f"unreadable: {exc}"
             continue

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.logs.runlogs import RunLogs, SlotPlan
+from perfkit.logs.run_logs import RunLogs, SlotPlan
 
 SLACK_S = 1.5  # a tool reports the second it is in when that is over
 LEAST_SHARE = 0.5  # of the planned time; a client of less would shrink everyone's window

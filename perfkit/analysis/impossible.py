@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from perfkit.analysis import counters, rates
 from perfkit.analysis.interfaces import rate_columns
-from perfkit.logs.runlogs import RunLogs, SlotPlan
+from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Window
 from perfkit.units import bytes_to_bits, format_some
 

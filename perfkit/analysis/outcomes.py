@@ -29,7 +29,7 @@ import pandas as pd
 
 from perfkit.analysis import durations
 from perfkit.analysis.durations import TrafficTime
-from perfkit.logs.runlogs import RunLogs, SlotPlan
+from perfkit.logs.run_logs import RunLogs, SlotPlan
 
 _Row = dict[str, Any]
 _NO_TRAFFIC = "exit status 0, but the receiver saw no traffic"

@@ -20,7 +20,7 @@ from perfkit.analysis import blocks
 from perfkit.analysis.blocks import Block, Floats, Grid, Plan
 from perfkit.analysis.interfaces import TUNNELS, rate_columns
 from perfkit.errors import SegmentError
-from perfkit.logs.runlogs import RunLogs, SlotPlan
+from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 
 STAMPS, CHANGE_POINTS = "stamps", "change-points"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from perfkit.analysis.reduced import Reduced, Test
+from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.analysis.welch import LEVEL
 from perfkit.errors import CampaignError
 

@@ -29,9 +29,9 @@ import pandas as pd
 
 from perfkit.analysis import propose
 from perfkit.errors import RunError, SegmentError, did_you_mean
-from perfkit.logs.runlogs import RunLogs
+from perfkit.logs.run_logs import RunLogs
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
-from perfkit.runs import Run, sha256_of, write_json
+from perfkit.runs.folder import Run, sha256_of, write_json
 from perfkit.units import parse_number
 
 Policy = Literal["events", "saved", "auto"]

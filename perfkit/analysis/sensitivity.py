@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis.reduction import Prepared
+from perfkit.analysis.slot_figures import Prepared
 from perfkit.model import SHORTEST_WINDOW_S, Window
 
 FIGURES = (

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import confidence, propose, rates, serverload, transport
+from perfkit.analysis import confidence, propose, rates, transport
+from perfkit.analysis import server_load as serverload
 from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of, impossible_findings
-from perfkit.analysis.reduction import Prepared, prepare
 from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
+from perfkit.analysis.slot_figures import Prepared, prepare
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
-from perfkit.logs.runlogs import Finding, RunLogs, SlotPlan
+from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
 _ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs

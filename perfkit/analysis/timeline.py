@@ -14,7 +14,7 @@ import pandas as pd
 
 from perfkit.analysis.decimation import Floats
 from perfkit.analysis.interfaces import rate_columns
-from perfkit.logs.runlogs import RunLogs, SlotPlan
+from perfkit.logs.run_logs import RunLogs, SlotPlan
 
 _WAYS = {"recv": "received", "send": "sent"}
 _SHARES = {"cpu_busy_pct": "busy", "cpu_system_pct": "system", "cpu_user_pct": "user"}

@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.analysis import confidence, rates
-from perfkit.analysis.reduction import Prepared
+from perfkit.analysis.slot_figures import Prepared
 from perfkit.model import Window
 
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import counters
-from perfkit.analysis.serverload import TUNNEL_NIC
-from perfkit.logs.runlogs import Finding, RunLogs
+from perfkit.analysis.server_load import TUNNEL_NIC
+from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.units import bytes_to_bits, format_some
 
 METHOD = (
@@ -30,7 +30,7 @@ CROSS_CHECK = (
     "Tunnel: what the server's tunnel device counted from the monitor's start to that status; what "
     "OpenVPN received may exceed it by its headers (24 bytes a packet and more), never fall short"
 )
-# Kinds of `perfkit.logs.openvpn_log.EVENTS` that a table counts, by the column's name.
+# Kinds of `perfkit.logs.openvpn.log.EVENTS` that a table counts, by the column's name.
 COUNTED = {
     "renegotiations": ("renegotiation",),
     "tls_errors": ("tls-error", "auth-failed"),

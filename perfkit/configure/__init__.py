@@ -1,1 +1,1 @@
-"""Configuring hosts over SSH: guarded Fabric connections, configurer threads, recipes, PKI."""
+"""Configuring hosts: bundles of files, recipes, and what a host is."""

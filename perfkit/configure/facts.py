@@ -6,8 +6,8 @@ from shlex import quote
 from typing import Any
 
 from perfkit import untrusted
-from perfkit.configure.remote import Remote
 from perfkit.errors import CommandError, HostError, UntrustedError
+from perfkit.ssh.remote import Remote
 
 # The shell does what it can by itself: every process is started on a hundred hosts at once. What
 # is printed between quotes holds none itself, so the text is JSON.

@@ -9,7 +9,7 @@ Recipes are the tasks of `resources/fabfile.py`. A bundle is a folder under the 
     openvpn/ca.crt host.crt host.key tls-crypt.key    its own, and nobody else's
     openvpn/crl.pem                      only on the server: certificates it must refuse
 
-A host on which a recipe came to its end bears a stamp (`perfkit.configure.stamps`), and the recipe
+A host on which a recipe came to its end bears a stamp (`perfkit.configure.completion`), and the recipe
 is not repeated there unless something in it has changed. One that was cut short is begun anew.
 """
 
@@ -19,58 +19,20 @@ import os
 import shutil
 import string
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from perfkit.configure.connection import Task, load_tasks
+from perfkit.configure.completion import digest, has_stamp, stamp_script
+from perfkit.configure.fabric_tasks import GuardedConnection, Task, do_task, load_tasks
 from perfkit.configure.facts import collect_facts
-from perfkit.configure.pki import Authority
-from perfkit.configure.remote import Remote, RemotePool
-from perfkit.configure.stamps import digest, has_stamp, stamp_script
-from perfkit.configure.workers import run_on_hosts
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import Host, HostResult, Role, StageResult
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
+from perfkit.ssh.remote import Remote, RemotePool
+from perfkit.ssh.workers import run_on_hosts
+from perfkit.vpn.openvpn.ca import Authority
+from perfkit.vpn.plan import TunnelPlan
 
 RECIPES: Mapping[Role, str] = {Role.SERVER: "setup_server", Role.CLIENT: "setup_client"}
-TUNNEL_NETWORK = IPv4Network("10.8.0.0/20")  # 4,093 clients
-SPARE_CLIENTS = 16  # a client that reconnects may for a moment be counted twice
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TunnelPlan:
-    """The run's VPN.
-
-    Attributes:
-        server_address: Where clients find the server, beside the tunnel.
-        clients: How many will connect.
-        network: The tunnel's addresses; must not overlap those of the hosts.
-        certificate_days: How long the run's certificates are valid.
-    """
-
-    server_address: str
-    clients: int
-    port: int = 1194
-    proto: str = "udp"
-    network: IPv4Network = TUNNEL_NETWORK
-    certificate_days: float = 2.0
-
-    @property
-    def server_tunnel_address(self) -> IPv4Address:
-        """The server's address in the tunnel: the first of the network."""
-        return self.network[1]
-
-    def template_values(self) -> dict[str, str]:
-        """What the templates in resources/openvpn may name."""
-        return {
-            "server_address": self.server_address,
-            "port": str(self.port),
-            "proto": self.proto,
-            "network": str(self.network.network_address),
-            "netmask": str(self.network.netmask),
-            "max_clients": str(self.clients + SPARE_CLIENTS),
-        }
 
 
 def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
@@ -139,7 +101,8 @@ def do_recipe(
 ) -> None:
     """Run a role's recipe to its end, take down what the host is, check it, and stamp it."""
     host, say = remote.host, remote.link.transcript.write
-    remote.connection.config["perfkit"] = {
+    connection = GuardedConnection(remote)
+    connection.config["perfkit"] = {
         "workdir": host.workdir,
         "bundle": str(bundle),
         "role": str(host.role),
@@ -147,7 +110,7 @@ def do_recipe(
         "host": host.name,
     }
     say(f"recipe {RECIPES[host.role]}: begins")
-    remote.call(task)
+    do_task(task, connection)
     collect_facts(remote, checks=checks, then=stamp_script(host, stamp))
     say(f"recipe {RECIPES[host.role]}: done")
 

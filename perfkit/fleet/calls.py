@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from perfkit.journal import Event
+from perfkit.runs.journal import Event
 
 Calls = dict[str, list[Mapping[str, Any]]]  # of each batch's token, the fields of its calls
 

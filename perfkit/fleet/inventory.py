@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.errors import RunError, did_you_mean
-from perfkit.journal import Event, Journal
 from perfkit.model import Host, HostState, Jump, Role
+from perfkit.runs.journal import Event, Journal
 from perfkit.untrusted import one_line
 
 EVENT_KIND = "host-state"

@@ -38,8 +38,8 @@ from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import HostRequest, LaunchRequest, Provider, ReleaseReport
 from perfkit.fleet.reap import release_until_quiet
 from perfkit.fleet.unasked import unasked
-from perfkit.journal import Journal
 from perfkit.model import Host, HostState
+from perfkit.runs.journal import Journal
 
 # Waits until a host can be configured, at most so many seconds; returns it if it has changed.
 Probe = Callable[[Host, float], Host | None]

@@ -304,7 +304,7 @@ def get_provider(name: str, **options: Any) -> Provider:
     """Make the provider registered under `name`; its module is imported only now.
 
     Every factory is given `config_dir`, the folder where it may have a `<name>.conf`, to be read
-    with `perfkit.conf`; `local` has options of its own besides.
+    with `perfkit.settings.ini`; `local` has options of its own besides.
 
     Raises:
         ConfigError: no such provider.

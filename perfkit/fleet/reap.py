@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from perfkit import journal, runs
 from perfkit.errors import JournalError, ProviderError, ReleaseError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.provider import (
@@ -28,7 +27,8 @@ from perfkit.fleet.provider import (
 )
 from perfkit.fleet.unasked import describe, not_released, unasked
 from perfkit.model import Host
-from perfkit.runs import Run
+from perfkit.runs import folder, journal
+from perfkit.runs.folder import Run
 from perfkit.units import format_count
 
 MAX_ROUNDS = 20
@@ -128,7 +128,7 @@ def in_flight(provider: Provider, runs_dir: Path, listed: Sequence[str]) -> list
         listed: Ids of those that are.
     """
     found = []
-    for run in runs.list_runs(runs_dir) if provider.traits.settle_s else ():
+    for run in folder.list_runs(runs_dir) if provider.traits.settle_s else ():
         if run.id not in listed and provider_of(run) == provider.name and _unresolved(run):
             what = "a launch whose outcome is not known"
             found.append(

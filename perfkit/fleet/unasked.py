@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from perfkit import journal
 from perfkit.errors import JournalError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import AskingProvider, Provider, UnaskedHost
-from perfkit.journal import Event
 from perfkit.model import Host, HostState
-from perfkit.runs import Run
+from perfkit.runs import journal
+from perfkit.runs.folder import Run
+from perfkit.runs.journal import Event
 
 
 def unasked(

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from perfkit.errors import RunError
 from perfkit.logs.format import Reading, Unparsed
-from perfkit.runs import write_atomic
+from perfkit.runs.folder import write_atomic
 
 SMALLEST_BYTES = 1_000_000
 # Every way in which a file that is not ours, or no longer whole, can fail to be an entry.

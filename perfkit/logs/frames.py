@@ -202,7 +202,7 @@ _VPN_COUNTERS = (
 
 _VPN_EVENTS = (
     Column("t_utc", "time", "", "as stamped; NaT when the log has no times"),
-    Column("event", "text", "", "what happened: `perfkit.logs.openvpn_log.EVENTS`"),
+    Column("event", "text", "", "what happened: `perfkit.logs.openvpn.log.EVENTS`"),
     Column("common_name", "text", "", "the client, or on a client the server; empty = not said"),
     Column("peer_address", "text", "", "the other end; empty = not said"),
     Column("peer_port", "int", "", "0 = not printed", _at_least_0),

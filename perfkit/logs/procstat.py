@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from perfkit.errors import ParseError
-from perfkit.logs.arrowtext import to_categories
+from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.stamps import from_epoch
+from perfkit.logs.timestamps import from_epoch
 
 _HEAD = b"epoch,pid,cpu_s,rss_bytes"
 _LARGEST = 2**53  # integers a float holds exactly

@@ -13,13 +13,13 @@ from pathlib import Path
 from perfkit.errors import LogError
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Reading
-from perfkit.logs.guard import blamed
-from perfkit.logs.many import read_all, read_one
+from perfkit.logs.parallel import read_all, read_one
+from perfkit.logs.parser_errors import blamed
 from perfkit.logs.registry import get_format, load, recognise
-from perfkit.logs.runlogs import RunLogs
-from perfkit.logs.runreader import RunReader
-from perfkit.logs.stamps import get_zone
-from perfkit.runs import Run
+from perfkit.logs.run_logs import RunLogs
+from perfkit.logs.run_reader import RunReader
+from perfkit.logs.timestamps import get_zone
+from perfkit.runs.folder import Run
 
 
 def sniff(path: Path) -> str:

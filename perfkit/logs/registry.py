@@ -1,7 +1,8 @@
 """Which formats there are, and a file's bytes ready for one of them.
 
-To add a format, add one module to this package with a `FORMAT` (see `perfkit.logs.format`);
-this module finds it. Compressed logs (gzip, xz, bzip2) are unpacked first, within bounds.
+To add a format, add one module with a `FORMAT` (see `perfkit.logs.format`) to this package or to
+the folder of its family; this module finds it. Compressed logs (gzip, xz, bzip2) are unpacked
+first, within bounds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from perfkit.errors import (
     UntrustedError,
     did_you_mean,
 )
-from perfkit.logs import guard
+from perfkit.logs import parser_errors
 from perfkit.logs.format import SNIFF_BYTES, Format, Reading, clean
 
 _WORTH_NOT_LOADING = 4_000_000  # bytes
@@ -33,10 +34,10 @@ _WORTH_NOT_LOADING = 4_000_000  # bytes
 
 @functools.cache
 def formats() -> Mapping[str, Format]:
-    """Every format by name: the `FORMAT` of each module of this package that has one."""
+    """Every format by name: the `FORMAT` of each module below this package that has one."""
     found = {}
-    for info in pkgutil.iter_modules(perfkit.logs.__path__):
-        module = importlib.import_module(f"{perfkit.logs.__name__}.{info.name}")
+    for info in pkgutil.walk_packages(perfkit.logs.__path__, f"{perfkit.logs.__name__}."):
+        module = importlib.import_module(info.name)
         declared = getattr(module, "FORMAT", None)
         if isinstance(declared, Format):
             found[declared.name] = declared
@@ -106,8 +107,8 @@ def parse_unloaded(path: Path, format_name: str | None) -> Reading | None:
         return None
     for candidate in able:
         with contextlib.suppress(ReaderError):  # whoever loads it meets the same
-            if format_name in (candidate.name, None) and guard.knows(candidate, head, path):
-                return guard.parse_file(candidate, path)
+            if format_name in (candidate.name, None) and parser_errors.knows(candidate, head, path):
+                return parser_errors.parse_file(candidate, path)
     return None
 
 
@@ -121,7 +122,7 @@ def recognise(data: bytes, path: Path) -> Format:
     head, broken = data[:SNIFF_BYTES], ""
     for candidate in formats().values():
         try:
-            if guard.knows(candidate, head, path):
+            if parser_errors.knows(candidate, head, path):
                 return candidate
         except ReaderError as exc:
             broken += f"; {exc.message}"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.logs.arrowtext import take_text, to_categories
+from perfkit.logs.arrow_text import take_text, to_categories
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
 
 INTERVAL, SUMMARY, GROUP = 0, 1, 2  # codes of KINDS_OF_LINE; GROUP is added to the other two

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfkit.configure.remote import Answer, Remote
 from perfkit.errors import HostError, UntrustedError
+from perfkit.ssh.remote import Answer, Remote
 from perfkit.units import NS_PER_S
 from perfkit.untrusted import one_line, parse_int
 

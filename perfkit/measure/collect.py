@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
-from perfkit.configure.remote import Remote, RemotePool
-from perfkit.configure.workers import run_on_hosts
 from perfkit.errors import CollectError, HostError, RunError
 from perfkit.measure.outcome import record_names
 from perfkit.measure.plan import runs_on
 from perfkit.model import Artifact, Host, HostResult, Role, Slot, StageResult
-from perfkit.runs import Run, sha256_of, write_atomic
+from perfkit.runs.folder import Run, sha256_of, write_atomic
+from perfkit.ssh.remote import Remote, RemotePool
+from perfkit.ssh.workers import run_on_hosts
 from perfkit.units import format_size
 from perfkit.untrusted import FILE_BYTES as FILE_LIMIT_BYTES
 from perfkit.untrusted import one_line

@@ -22,11 +22,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from perfkit.configure.remote import RemotePool
-from perfkit.configure.workers import run_on_hosts
 from perfkit.errors import HostError, RunError, StageError
 from perfkit.measure.clocks import ClockSample, certain_error_s, measure_clock
-from perfkit.measure.equip import equip, files_for
 from perfkit.measure.options import Hooks, Options, Progress
 from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
@@ -35,9 +32,12 @@ from perfkit.measure.plan import (
     Addresses,
     timetable_dict,
 )
+from perfkit.measure.provision import equip, files_for
 from perfkit.measure.starters import ARM_MARGIN_S, Starter, Timetable
 from perfkit.model import Host, HostResult, Role, Slot, StageResult
-from perfkit.runs import Run, write_json
+from perfkit.runs.folder import Run, write_json
+from perfkit.ssh.remote import RemotePool
+from perfkit.ssh.workers import run_on_hosts
 from perfkit.units import NS_PER_S
 
 ARM_RESERVE_S = 2.0

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from perfkit import __version__
 from perfkit.analysis.compare import Comparison, compare, group_alike, to_sides
-from perfkit.analysis.reduced import Reduced, reduce_run
+from perfkit.analysis.run_summary import Reduced, reduce_run
 from perfkit.report import export
 from perfkit.report.compare_plots import draw_comparison
 from perfkit.report.compare_tables import comparison_tables
@@ -31,7 +31,7 @@ from perfkit.report.document import (
 )
 from perfkit.report.plots import Plot
 from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
-from perfkit.runs import Run, write_atomic
+from perfkit.runs.folder import Run, write_atomic
 
 Phases = Mapping[str, Sequence[tuple[str, float]]]
 PAGE = "compare.html"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from perfkit.analysis.compare import Comparison, Side
-from perfkit.analysis.reduced import Reduced, Test
+from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.report.plots import BLUE, FAR_APART, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
 
 _COLOURS, _DASHES, _SHAPES = (BLUE, RED, GREEN, ORANGE), ("-", "--", "-.", ":"), "os^Dv<>p"

@@ -12,8 +12,8 @@ from perfkit import __version__
 from perfkit.analysis import compare, scaling
 from perfkit.analysis.compare import Comparison, Difference, Side
 from perfkit.analysis.conditions import NOT_RECORDED
-from perfkit.analysis.reduced import Reduced
-from perfkit.analysis.reduction import QUANTILES, QUANTILES_METHOD, quantiles
+from perfkit.analysis.run_summary import Reduced
+from perfkit.analysis.slot_figures import QUANTILES, QUANTILES_METHOD, quantiles
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import MS_PER_S, SI_PREFIXES
 

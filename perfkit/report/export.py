@@ -21,7 +21,7 @@ from perfkit.errors import ConfigError, did_you_mean
 from perfkit.report.tables import LONG_TEXT, ReportTable, Value, one_line, to_html
 from perfkit.report.wiki import to_mediawiki, to_trac
 from perfkit.report.xlsx import to_xlsx
-from perfkit.runs import write_atomic
+from perfkit.runs.folder import write_atomic
 
 Render = Callable[[ReportTable], str | bytes]
 FORMAT = 1  # of the JSON export

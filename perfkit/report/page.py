@@ -17,7 +17,7 @@ from perfkit.analysis import segments as windows
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
-from perfkit.logs.runlogs import Finding, RunLogs
+from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment
 from perfkit.report import export
 from perfkit.report.document import (
@@ -33,7 +33,7 @@ from perfkit.report.document import (
 from perfkit.report.plots import Plot, draw_plots
 from perfkit.report.standard import provenance, standard_tables
 from perfkit.report.tables import ReportTable
-from perfkit.runs import Run, write_atomic
+from perfkit.runs.folder import Run, write_atomic
 
 Phases = Sequence[tuple[str, float]]
 _FOLDED = ("hosts", "vpn-clients", "logs")  # long and seldom wanted: closed until asked for

@@ -20,10 +20,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perfkit.analysis.reduction import LEAST_CLIENTS, quantiles
-from perfkit.analysis.serverload import TUNNEL_NIC, outside_nic
+from perfkit.analysis.server_load import TUNNEL_NIC, outside_nic
+from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
-from perfkit.logs.runlogs import RunLogs
+from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Segment
 from perfkit.units import SI_PREFIXES
 

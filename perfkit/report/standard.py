@@ -14,11 +14,11 @@ import pandas as pd
 
 from perfkit import __version__
 from perfkit.analysis import transport, vpn
-from perfkit.analysis.reduction import QUANTILES_METHOD
 from perfkit.analysis.sensitivity import NOTABLE_PCT
+from perfkit.analysis.slot_figures import QUANTILES_METHOD
 from perfkit.analysis.stats import METHOD, Summary
-from perfkit.logs.anchor import METHOD as ANCHOR_METHOD
-from perfkit.logs.runlogs import Finding, RunLogs
+from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
+from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.report import columns
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import MS_PER_S, format_count, format_duration

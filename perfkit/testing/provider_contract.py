@@ -28,7 +28,7 @@ import pytest
 from perfkit.errors import ConfigError, LaunchError
 from perfkit.fleet.provider import LaunchRequest, Provider, ReleaseReport, get_provider
 from perfkit.model import Host, Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
 from perfkit.testing.provider_runs import ProviderRun, in_fresh_process, wait_until
 
 LISTING = """

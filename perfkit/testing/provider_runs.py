@@ -15,7 +15,7 @@ from pathlib import Path
 
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Host, Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
 
 CLIENT_OPTIONS = {
     "BatchMode": "yes",

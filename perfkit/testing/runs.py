@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from perfkit.runs import Run, write_json
+from perfkit.runs.folder import Run, write_json
 from perfkit.testing.logtext import (
     CPU_S_PER_GBIT,
     GAP_S,

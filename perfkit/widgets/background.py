@@ -38,7 +38,7 @@ class _Fleet(Protocol):
 
 
 class Watchable(Protocol):
-    """What a phase works on: `perfkit.session.Session`."""
+    """What a phase works on: `perfkit.campaign.session.Session`."""
 
     inventory: Inventory
     fleet: _Fleet

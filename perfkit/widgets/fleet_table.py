@@ -28,7 +28,7 @@ from typing import TextIO
 from perfkit.errors import RunError, StoppedError
 from perfkit.fleet.inventory import EVENT_KIND, Inventory
 from perfkit.fleet.provider import ReleaseReport
-from perfkit.journal import Event, Journal
+from perfkit.runs.journal import Event, Journal
 from perfkit.widgets.fleet_grid import Screen, Shown
 from perfkit.widgets.stopping import Stop
 

@@ -15,14 +15,14 @@ from typing import Any
 import anywidget
 
 from perfkit.analysis.decimation import Floats, visible
-from perfkit.analysis.readout import Readings, Readout
 from perfkit.analysis.timeline import Timeline
+from perfkit.analysis.window_figures import Readings, Readout
 from perfkit.errors import PerfkitError
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 from perfkit.units import format_rate
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.timeline_picture import LEAST_WIDTH_PX, LEFT_PX, MOST_WIDTH_PX, View
-from perfkit.widgets.window_desk import WindowDesk
+from perfkit.widgets.window_editor import WindowDesk
 
 MOST_SNAPS = 3000  # places to snap to, sent with a picture; where there are more, the kernel snaps
 MOST_RATIO = 3.0

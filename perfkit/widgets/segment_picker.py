@@ -25,17 +25,17 @@ from IPython.display import display
 
 from perfkit.analysis import propose, segments
 from perfkit.analysis.outcomes import outcomes
-from perfkit.analysis.readout import Readings
 from perfkit.analysis.segments import Policy
 from perfkit.analysis.timeline import timeline
+from perfkit.analysis.window_figures import Readings
 from perfkit.logs.reader import read_run
 from perfkit.model import Segment
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.fleet_table import is_interactive
 from perfkit.widgets.picker_link import PickerLink
 from perfkit.widgets.timeline_picture import Picture, View
-from perfkit.widgets.window_desk import WindowDesk
+from perfkit.widgets.window_editor import WindowDesk
 from perfkit.widgets.window_edits import Span
 from perfkit.widgets.window_file import WindowFile
 

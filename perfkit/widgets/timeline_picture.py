@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from perfkit.analysis.decimation import kept_samples, visible
 from perfkit.analysis.timeline import Panel, Series, Timeline
-from perfkit.logs.runlogs import SlotPlan
+from perfkit.logs.run_logs import SlotPlan
 from perfkit.model import Segment
 from perfkit.units import SI_PREFIXES, format_rate, format_some
 from perfkit.widgets import panel_legend

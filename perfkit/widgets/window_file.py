@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from perfkit.analysis import segments
 from perfkit.model import Segment
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 
 ABSENT = ""  # the revision of a file that is not there
 

@@ -111,7 +111,7 @@ def above(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "words",
     [
-        ["-c", "import perfkit.phases, perfkit.runs; print(perfkit.__version__)"],
+        ["-c", "import perfkit.campaign.phases, perfkit.runs.folder; print(perfkit.__version__)"],
         ["-m", "perfkit", "--version"],
         ["-m", "pytest", "--co", "-q", "perfkit/tests/unit/test_units.py"],
     ],
@@ -127,7 +127,7 @@ def test_the_package_is_found_from_the_folder_above_a_clone_that_has_its_name(
 
 
 def test_a_notebook_that_runs_in_the_folder_above_a_clone_finds_the_package(above: Path) -> None:
-    cell = nbformat.v4.new_code_cell("import perfkit.phases\nprint(perfkit.__file__)")
+    cell = nbformat.v4.new_code_cell("import perfkit.campaign.phases\nprint(perfkit.__file__)")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     book = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
     nbformat.write(book, above / "a.ipynb")

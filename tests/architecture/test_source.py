@@ -146,7 +146,11 @@ def test_every_ignored_check_says_why() -> None:
 
 
 def test_parsers_do_not_know_each_other() -> None:
-    modules = {path.stem: ast.parse(path.read_text()) for path in PACKAGE if "logs" in path.parts}
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text())
+        for path in PACKAGE
+        if "logs" in path.parts
+    }
     parsers = {
         name
         for name, tree in modules.items()
@@ -155,14 +159,18 @@ def test_parsers_do_not_know_each_other() -> None:
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if ast.unparse(target) == "FORMAT"
     }
-    assert {"iperf2", "dstat"} <= parsers
-    for name in parsers:
+    families = {name.rpartition(".")[0] for name in parsers} - {"perfkit.logs"}
+    assert {"perfkit.logs.iperf2.text", "perfkit.logs.dstat.csv"} <= parsers
+    for name, tree in modules.items():
+        own = next((it for it in families if name.startswith(f"{it}.")), None)
         imported = {
-            (node.module or "").rpartition(".")[2]
-            for node in ast.walk(modules[name])
-            if isinstance(node, ast.ImportFrom)
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
         }
-        assert imported & parsers == set(), name
+        if name in parsers:
+            assert imported & parsers == set(), name
+        if own:
+            others = tuple(f"{it}." for it in families - {own})
+            assert [it for it in imported if it.startswith(others)] == [], name
 
 
 def test_whatever_a_provider_says_of_its_hosts_is_asked_by_somebody() -> None:

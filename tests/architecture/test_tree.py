@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import require
+from prerequisites import require
 
 ROOT = Path(__file__).parents[2]
 TOP = {

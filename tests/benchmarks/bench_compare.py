@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from perfkit.analysis.compare import compare, to_sides
-from perfkit.analysis.reduced import Reduced, reduce_run
+from perfkit.analysis.run_summary import Reduced, reduce_run
 from perfkit.testing.runs import make_run
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]

@@ -21,15 +21,16 @@ from pathlib import Path
 import fabric
 import pytest
 
-from perfkit import runs
 from perfkit.configure import facts, recipes
-from perfkit.configure.health import check_tunnels
-from perfkit.configure.pki import Authority, pin_hosts
-from perfkit.configure.remote import Access, RemotePool
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.model import Host, Role
-from perfkit.runs import Run
-from perfkit.sshkeys import make_ssh_key
+from perfkit.runs import folder
+from perfkit.runs.folder import Run
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import Access, RemotePool
+from perfkit.vpn.health import check_tunnels
+from perfkit.vpn.openvpn.ca import Authority
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 N_HOSTS = int(os.environ.get("BENCH_HOSTS", "100"))
@@ -42,9 +43,9 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.root]
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, list[Host]]]:
-    run = runs.create(tmp_path_factory.mktemp("runs"), "bench", {})
+    run = folder.create(tmp_path_factory.mktemp("runs"), "bench", {})
     key = make_ssh_key()
-    runs.write_atomic(run.key_path, key.private_openssh.encode())
+    folder.write_atomic(run.key_path, key.private_openssh.encode())
     requests = []
     for n in range(N_HOSTS):
         pair = make_ssh_key()

@@ -20,9 +20,9 @@ from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import HostRequest
-from perfkit.journal import Journal
 from perfkit.model import HostState, Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.runs.journal import Journal
+from perfkit.ssh.keys import make_ssh_key
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 

@@ -39,7 +39,7 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from perfkit.logs.reader import read_run
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.widgets import segment_picker
 run = Run(Path(folder))
 logs = read_run(run)

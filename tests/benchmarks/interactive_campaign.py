@@ -24,9 +24,9 @@ from browser.island import Island
 from browser.person import Desk, Person, campaign
 from headless import copy_project
 
-from perfkit import phases
+from perfkit.campaign import phases
 from perfkit.fleet.local.provider import LocalProvider
-from perfkit.runs import list_runs
+from perfkit.runs.folder import list_runs
 
 
 def release_all(runs_dir: Path) -> None:

@@ -32,7 +32,7 @@ class Desk:
         options = ["--no-browser", f"--ServerApp.sock={self._socket}", "--IdentityProvider.token="]
         self._log = (home / "lab.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "perfkit.cli", "lab", *options],
+            [sys.executable, "-m", "perfkit.cli.app", "lab", *options],
             env={**os.environ, "HOME": str(home), "PERFKIT_HOME": str(project)},
             stdin=subprocess.DEVNULL,
             stdout=self._log,

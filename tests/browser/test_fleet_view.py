@@ -19,7 +19,7 @@ sys.path.insert(0, {str(TESTS)!r})
 from pathlib import Path
 import slow_fleet
 from slow_fleet import SlowSession
-from perfkit import phases
+from perfkit.campaign import phases
 """
 
 

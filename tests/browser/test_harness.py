@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import nbformat
 import pytest
-from conftest import require
 from playwright.sync_api import Browser, Error
+from prerequisites import require
 
 from browser.notebook_page import NotebookPage
 

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from browser.notebook_page import NotebookPage
-from perfkit import notebook as notebooks
-from perfkit.runs import Run
+from perfkit.notebook import parameters as notebooks
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 Open = Callable[..., NotebookPage]

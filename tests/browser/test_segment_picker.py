@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from browser.notebook_page import NotebookPage
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 Open = Callable[..., NotebookPage]
@@ -27,7 +27,7 @@ def picker_notebook() -> nbformat.NotebookNode:
     """What 05_segments is about, in as few cells as can be."""
     sources = [
         "from pathlib import Path\n"
-        "from perfkit.runs import Run\n"
+        "from perfkit.runs.folder import Run\n"
         "from perfkit.widgets.segment_picker import SegmentPicker",
         "picker = SegmentPicker(Run(Path(folder)), who='tester')\npicker",
     ]

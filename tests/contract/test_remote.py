@@ -18,9 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_sshd import LocalSshd, free_port, make_access
 
-from perfkit.configure import ssh
-from perfkit.configure.pki import pin_hosts
-from perfkit.configure.remote import Access, Remote, RemotePool
+from perfkit.configure.fabric_tasks import GuardedConnection, do_task
 from perfkit.errors import (
     CommandError,
     CommandTimeoutError,
@@ -31,7 +29,10 @@ from perfkit.errors import (
     UnreachableError,
 )
 from perfkit.model import Host
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh import connection
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import Access, Remote, RemotePool
 
 RUN_KEY = make_ssh_key()
 # Of one who never answers; it must not be needed by one who does, on a starved machine.
@@ -208,7 +209,7 @@ def test_a_conversation_with_one_who_leaves_is_lost(
         time.sleep(pause_s)
         return 0.0
 
-    monkeypatch.setattr("perfkit.configure.remote.time", SimpleNamespace(time=slow_clock))
+    monkeypatch.setattr("perfkit.ssh.remote.time", SimpleNamespace(time=slow_clock))
     with (
         Remote(own_sshd.host, make_access(own_sshd.root, RUN_KEY, own_sshd.host)) as opened,
         pytest.raises(LostError, match="before it answered"),
@@ -326,7 +327,7 @@ def test_an_abort_from_outside_ends_a_running_command_at_once(
 def test_closing_does_not_wait_for_a_host_that_is_stopped(
     own_sshd: LocalSshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh, "WAKE_S", 60.0)  # so late does paramiko's reader wake by itself
+    monkeypatch.setattr(connection, "WAKE_S", 60.0)  # so late does paramiko's reader wake by itself
     opened = Remote(own_sshd.host, make_access(own_sshd.root, RUN_KEY, own_sshd.host))
     opened.open()
     own_sshd.signal(signal.SIGSTOP)
@@ -514,7 +515,7 @@ def test_a_folder_that_is_not_there_refuses_a_file(remote: Remote) -> None:
 
 
 def test_fabrics_own_manners_hold(remote: Remote) -> None:
-    c = remote.connection
+    c = GuardedConnection(remote)
     with c.cd("/tmp"), c.prefix("WORD=yes"):
         result = c.run("pwd; echo $WORD $GIVEN", hide=True, env={"GIVEN": "a; echo b"})
     assert result.stdout == "/tmp\nyes a; echo b\n"
@@ -526,7 +527,7 @@ def test_a_recipe_that_fails_raises_what_fabric_says_and_comes_out_as_ours(
     remote: Remote,
 ) -> None:
     with pytest.raises(CommandError, match="exit status 4") as caught:
-        remote.call(lambda c: c.run("echo why >&2; exit 4", hide=True))
+        do_task(lambda c: c.run("echo why >&2; exit 4", hide=True), GuardedConnection(remote))
     assert caught.value.stderr == "why\n"
 
 
@@ -542,41 +543,46 @@ def test_a_recipe_may_ignore_a_status_but_not_a_lost_connection(own_sshd: LocalS
 
 def test_a_recipe_that_prompts_is_reported_with_its_question(remote: Remote) -> None:
     with pytest.raises(PromptError, match="Delete everything"):
-        remote.call(lambda c: c.run("printf 'Delete everything? '; read -r x", pty=True))
+        do_task(
+            lambda c: c.run("printf 'Delete everything? '; read -r x", pty=True),
+            GuardedConnection(remote),
+        )
 
 
 def test_a_recipes_command_has_fabrics_timeout(remote: Remote) -> None:
     with pytest.raises(CommandTimeoutError):
-        remote.call(lambda c: c.run("sleep 45", timeout=0.5))
+        do_task(lambda c: c.run("sleep 45", timeout=0.5), GuardedConnection(remote))
 
 
 @pytest.mark.parametrize("option", ["asynchronous", "disown"])
 def test_a_recipe_leaves_nothing_running_behind_our_back(remote: Remote, option: str) -> None:
     with pytest.raises(CommandError, match="setsid"):
-        remote.call(lambda c: c.run("sleep 9", **{option: True}))
+        do_task(lambda c: c.run("sleep 9", **{option: True}), GuardedConnection(remote))
 
 
 def test_a_recipe_cannot_open_a_shell(remote: Remote) -> None:
     with pytest.raises(PromptError, match="interactive shell"):
-        remote.call(lambda c: c.shell())
+        do_task(lambda c: c.shell(), GuardedConnection(remote))
 
 
 def test_sudo_never_asks(remote: Remote) -> None:
     needs_sudo = remote.host.user != "root"
-    command = remote.connection.sudo("echo as root", warn=True, hide=True).command
+    command = GuardedConnection(remote).sudo("echo as root", warn=True, hide=True).command
     assert command == ("sudo -n echo as root" if needs_sudo else "echo as root")
-    as_other = remote.connection.sudo("true", user="nobody", warn=True, hide=True).command
+    as_other = GuardedConnection(remote).sudo("true", user="nobody", warn=True, hide=True).command
     assert as_other == "sudo -n -H -u nobody true"
 
 
 def test_a_recipe_puts_and_gets_files(remote: Remote, sshd: LocalSshd, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_text("content")
-    remote.call(lambda c: c.put(str(source), str(sshd.root / "put")))
-    remote.call(lambda c: c.get(str(sshd.root / "put"), str(tmp_path / "got")))
+    do_task(lambda c: c.put(str(source), str(sshd.root / "put")), GuardedConnection(remote))
+    do_task(
+        lambda c: c.get(str(sshd.root / "put"), str(tmp_path / "got")), GuardedConnection(remote)
+    )
     assert (tmp_path / "got").read_text() == "content"
     with pytest.raises(TransferError):
-        remote.call(lambda c: c.put(str(source), "/nonexistent/put"))
+        do_task(lambda c: c.put(str(source), "/nonexistent/put"), GuardedConnection(remote))
 
 
 # -- the pool --------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from local_sshd import LocalSshd, make_access
 
-from perfkit.configure import gateways, sockets
-from perfkit.configure.remote import Access, RemotePool
 from perfkit.errors import HostError, LostError, UnreachableError
 from perfkit.model import Host, Jump
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh import jump_hosts, sockets
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import Access, RemotePool
 from perfkit.testing.provider_runs import wait_until
 
 COUNT = 6
@@ -101,7 +101,7 @@ def test_hosts_behind_a_dead_jump_host_fail_together(
             pool.admit(host)
         reasons.append(unreached.value.message)
 
-    monkeypatch.setattr(gateways, "open_socket", connect)
+    monkeypatch.setattr(jump_hosts, "open_socket", connect)
     with RemotePool(access) as pool:
         threads = [threading.Thread(target=reach, args=[host]) for host in behind(gate, sshd)]
         for thread in threads:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from local_sshd import LocalSshd, make_access
 
-from perfkit.configure.remote import Access, Remote, RemotePool
 from perfkit.errors import TransferError, UnreachableError
 from perfkit.model import Jump
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import Access, Remote, RemotePool
 from perfkit.testing.provider_runs import wait_until
 
 PASSPHRASE = "correct horse"

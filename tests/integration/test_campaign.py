@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from perfkit import phases, upkeep
+from perfkit.campaign import phases, status_reap
 from perfkit.fleet.local.provider import LocalProvider
-from perfkit.journal import read
+from perfkit.runs.journal import read
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -40,7 +40,7 @@ def test_a_controller_killed_in_a_phase_leaves_a_fleet_that_status_shows_and_rea
     project: Path, phase: str
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "perfkit.cli", "run", "--clients", "4", "--name", "killed"],
+        [sys.executable, "-m", "perfkit.cli.app", "run", "--clients", "4", "--name", "killed"],
         env={**os.environ, "PERFKIT_HOME": str(project)},
         stdout=subprocess.DEVNULL,
     )
@@ -48,13 +48,13 @@ def test_a_controller_killed_in_a_phase_leaves_a_fleet_that_status_shows_and_rea
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    assert run_id in [fleet.run_id for fleet in upkeep.status().fleets]
-    assert "would end" in str(upkeep.reap([run_id]))
+    assert run_id in [fleet.run_id for fleet in status_reap.status().fleets]
+    assert "would end" in str(status_reap.reap([run_id]))
     assert left_of(run_id)
-    assert upkeep.reap([run_id], yes=True).leaked == ()
+    assert status_reap.reap([run_id], yes=True).leaked == ()
     assert left_of(run_id) == []
-    assert run_id not in [fleet.run_id for fleet in upkeep.status().fleets]
-    assert upkeep.reap([run_id], yes=True).lines == ("nothing to end",)
+    assert run_id not in [fleet.run_id for fleet in status_reap.status().fleets]
+    assert status_reap.reap([run_id], yes=True).lines == ("nothing to end",)
 
 
 def wait_for_phase(runs_dir: Path, phase: str) -> str:

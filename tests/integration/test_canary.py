@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from canary import CANARIES, Campaigns
 
-from perfkit.runs import list_runs
+from perfkit.runs.folder import list_runs
 
 pytestmark = pytest.mark.slow
 

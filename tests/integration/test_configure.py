@@ -16,18 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from perfkit import runs
 from perfkit.configure.facts import collect_facts
-from perfkit.configure.health import check_tunnels
-from perfkit.configure.pki import Authority, pin_hosts
-from perfkit.configure.recipes import TunnelPlan, configure
-from perfkit.configure.remote import Access, Remote, RemotePool
+from perfkit.configure.recipes import configure
 from perfkit.errors import LostError
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.model import Host, HostResult, Role, StageResult
-from perfkit.runs import Run
-from perfkit.sshkeys import make_ssh_key
+from perfkit.runs import folder as runs
+from perfkit.runs.folder import Run
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import Access, Remote, RemotePool
 from perfkit.testing.provider_runs import answers, wait_until
+from perfkit.vpn.health import check_tunnels
+from perfkit.vpn.openvpn.ca import Authority
+from perfkit.vpn.plan import TunnelPlan
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 SIGNAL_SSHD = """

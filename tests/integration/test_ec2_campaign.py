@@ -21,15 +21,15 @@ from reliability.campaigns import (
     tables_of,
 )
 
-from perfkit import phases, renewal, upkeep
-from perfkit.configure import firstlogin
-from perfkit.configure.pki import find_pin
-from perfkit.configure.remote import Access
+from perfkit.campaign import phases, renew, status_reap
 from perfkit.errors import ConfigError, UnreachableError
 from perfkit.fleet.ec2 import tags, userdata
 from perfkit.fleet.ec2.provider import Ec2Provider
-from perfkit.runs import list_runs
-from perfkit.sshkeys import derive_ssh_key, make_ssh_key
+from perfkit.runs.folder import list_runs
+from perfkit.ssh import first_login
+from perfkit.ssh.keys import derive_ssh_key, make_ssh_key
+from perfkit.ssh.known_hosts import find_pin
+from perfkit.ssh.remote import Access
 from perfkit.testing.provider_runs import ProviderRun, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -90,23 +90,32 @@ def test_a_controller_killed_while_launching_leaves_what_a_reap_ends_and_renew_r
     project: Path, cloud: Cloud
 ) -> None:
     cloud.aws.in_flight_s = 0.5
-    command = [sys.executable, "-m", "perfkit.cli", "run", "--provider", "ec2", "--clients", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "perfkit.cli.app",
+        "run",
+        "--provider",
+        "ec2",
+        "--clients",
+        "2",
+    ]
     process = subprocess.Popen([*command, "--name", "killed"], stdout=subprocess.DEVNULL)
     assert wait_until(lambda: bool(cloud.aws.sent("RunInstances")), 120)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     (run,) = list_runs(project / "runs")
     assert wait_until(lambda: bool(cloud.aws.alive()) and not cloud.aws.busy, 60)
-    assert "would end" in str(upkeep.reap([run.id]))
+    assert "would end" in str(status_reap.reap([run.id]))
     assert cloud.aws.alive()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("perfkit.fleet.ec2.provider.SETTLE_S", 1.5)
         patch.setattr(Ec2Provider.__init__, "__defaults__", (None, None, 1.5))
-        assert upkeep.reap([run.id], yes=True).leaked == ()
+        assert status_reap.reap([run.id], yes=True).leaked == ()
     assert cloud.aws.alive() == []
     assert cloud.provider().runs() == []
     with pytest.raises(ConfigError, match="no time at all"):
-        renewal.renew(run.id, minutes=0)
+        renew.renew(run.id, minutes=0)
 
 
 def test_a_campaign_killed_on_its_hosts_is_taken_up_with_the_same_instances(
@@ -144,7 +153,7 @@ def test_a_run_that_is_under_way_is_renewed_on_its_hosts_and_in_its_tags(
     with phases.start(provider="ec2", clients=1, name="longer") as session, session.fleet:
         phases.launch(session, wait=True)
         phases.pki.pin_hosts(session.run.known_hosts_path, session.inventory.hosts())
-        renewed = renewal.renew(session.run.id, minutes=200)
+        renewed = renew.renew(session.run.id, minutes=200)
         assert [result.host for result in renewed.hosts.ok] != []
         assert renewed.hosts.failed == ()
         moment = f"{renewed.expires_utc.timestamp():.0f}"
@@ -166,8 +175,8 @@ def test_a_new_host_is_believed_by_its_temporary_key_once_and_by_its_own_from_th
     (host,) = provider.launch(run.request("client-001"))
     secret = make_ssh_key().private_openssh
 
-    def first(folder: str) -> firstlogin.FirstLogin:
-        return firstlogin.FirstLogin(
+    def first(folder: str) -> first_login.FirstLogin:
+        return first_login.FirstLogin(
             access_of(run, tmp_path),
             tmp_path / folder,
             host_key=lambda name: derive_ssh_key(secret, name),
@@ -181,7 +190,7 @@ def test_a_new_host_is_believed_by_its_temporary_key_once_and_by_its_own_from_th
     assert run.ssh(host, "true").returncode == 255
     # A controller that was killed before it could write down the change finds the host all the same.
     assert first("two").take_over(host, 60).host_key == changed.host_key
-    stranger = firstlogin.FirstLogin(
+    stranger = first_login.FirstLogin(
         access_of(run, tmp_path),
         tmp_path / "three",
         host_key=lambda _name: make_ssh_key(),

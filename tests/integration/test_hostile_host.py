@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hostile_host import ATTACKS, CONTENT, LOG, RECORD, Attack, collect_from
 
-from perfkit.configure.commands import CAPTURE_BYTES
 from perfkit.measure import collect
+from perfkit.ssh.commands import CAPTURE_BYTES
 
 
 def test_an_honest_host_delivers(tmp_path: Path) -> None:

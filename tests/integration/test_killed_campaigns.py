@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from reliability.campaigns import Campaign, make_project, problems_of
 
-from perfkit import journal, phases
+from perfkit.campaign import phases
 from perfkit.errors import JournalError, RunError
-from perfkit.runs import Run
+from perfkit.runs import journal
+from perfkit.runs.folder import Run
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import require
 from local_runs import LocalRun, answers, in_fresh_process, wait_until
+from prerequisites import require
 
 from perfkit.fleet.local import claims, network, tags
 from perfkit.fleet.local.provider import LocalProvider

@@ -21,9 +21,9 @@ from perfkit.errors import RunError, StageError
 from perfkit.measure import runner
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
-from perfkit.measure.equip import equip, files_for
 from perfkit.measure.options import Hooks, Progress
 from perfkit.measure.plan import Addresses, Pacing, fires_utc, plan
+from perfkit.measure.provision import equip, files_for
 from perfkit.measure.starters import CronStarter, Timetable
 from perfkit.model import Host, StageResult
 

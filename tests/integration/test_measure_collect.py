@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from measured_fleet import Fleet, launch, shipped, spec
 
-from perfkit.configure.remote import Access, RemotePool
-from perfkit.configure.transfer import part_of
 from perfkit.errors import CollectError, RunError
 from perfkit.measure import collect as collecting
 from perfkit.measure.collect import collect
 from perfkit.measure.plan import plan
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
+from perfkit.ssh.remote import Access, RemotePool
+from perfkit.ssh.sftp import part_of
 
 pytestmark = pytest.mark.root
 

@@ -18,16 +18,16 @@ from click.testing import CliRunner
 from existing_hosts import PROJECT, Lab, existing_hosts
 from local_runs import LocalRun, wait_until
 
-from perfkit.cli import main
-from perfkit.configure.pki import pin_hosts
-from perfkit.configure.remote import Access, RemotePool
+from perfkit.cli.app import main
 from perfkit.errors import LaunchError, ProviderError, UnreachableError
 from perfkit.fleet.static.provider import StaticProvider
-from perfkit.journal import read
 from perfkit.measure.starters import get_starter
 from perfkit.model import Host
-from perfkit.runs import list_runs
-from perfkit.settings import CronConf
+from perfkit.runs.folder import list_runs
+from perfkit.runs.journal import read
+from perfkit.settings.parameters import CronConf
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import Access, RemotePool
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -113,7 +113,7 @@ def test_what_a_killed_controller_left_is_found_by_its_tag_and_removed(
 ) -> None:
     before = {host.name: lab.listing(host) for host in lab.hosts}
     options = ["--provider", "static", "--clients", "2", "--duration-s", "60", "--name", "killed"]
-    process = perfkit(project, "perfkit.cli", "run", *options, "--starter", "cron")
+    process = perfkit(project, "perfkit.cli.app", "run", *options, "--starter", "cron")
     try:
         assert wait_until(lambda: armed(project), 200), "never armed"
     finally:
@@ -162,9 +162,9 @@ def test_one_of_two_runs_that_want_a_host_in_the_same_instant_gets_it(
     lab: Lab, tmp_path: Path
 ) -> None:
     server = lab.hosts[0]
-    script = (PROJECT / "perfkit/fleet/static/caretaker.sh").read_text()
+    script = (PROJECT / "perfkit/fleet/static/host_agent.sh").read_text()
     (tmp_path / "text").write_text(script)
-    claim = "sh -c \"$text\" caretaker claim /var/lib/perfkit r{0} root 4000000000 'run=r{0}' &"
+    claim = "sh -c \"$text\" host-agent claim /var/lib/perfkit r{0} root 4000000000 'run=r{0}' &"
     said = lab.inside(
         server,
         f"text=$(cat <<'PERFKIT-END'\n{script}\nPERFKIT-END\n); export text\n"
@@ -174,7 +174,7 @@ def test_one_of_two_runs_that_want_a_host_in_the_same_instant_gets_it(
     assert said.count("claimed=yes") == 1
     assert len(set(re.findall(r"tag\.run=(r[0-9])", said))) == 1
     winner = re.findall(r"tag\.run=(r[0-9])", said)[0]
-    clean = f'sh -c "$text" caretaker clean /var/lib/perfkit {winner} root'
+    clean = f'sh -c "$text" host-agent clean /var/lib/perfkit {winner} root'
     again = lab.inside(
         server, f"text=$(cat <<'PERFKIT-END'\n{script}\nPERFKIT-END\n); export text\n{clean}"
     )

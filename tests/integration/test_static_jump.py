@@ -14,11 +14,11 @@ import pytest
 from existing_hosts import PROJECT, Lab, existing_hosts
 from local_runs import LocalRun
 
-from perfkit import phases
+from perfkit.campaign import phases
+from perfkit.campaign.session import Session
 from perfkit.errors import RunError
 from perfkit.fleet.static.provider import StaticProvider
 from perfkit.model import Host
-from perfkit.session import Session
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

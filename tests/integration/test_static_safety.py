@@ -28,10 +28,10 @@ def shared() -> Iterator[Path]:
 
 
 def ask(workdir: Path, verb: str, *arguments: str, login: str = "root") -> dict[str, str]:
-    """What `caretaker.sh` answers, run as it is run on a host."""
-    text = openssh.CARETAKER.read_text()
+    """What `host_agent.sh` answers, run as it is run on a host."""
+    text = openssh.HOST_AGENT.read_text()
     done = subprocess.run(
-        ["sh", "-c", text, "perfkit-caretaker", verb, str(workdir), *arguments],
+        ["sh", "-c", text, "perfkit-host-agent", verb, str(workdir), *arguments],
         env={**os.environ, "text": text, **({"SUDO_USER": login} if login != "root" else {})},
         capture_output=True,
         text=True,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from existing_hosts import PROJECT, Lab, existing_hosts
 
-from perfkit.journal import read
-from perfkit.runs import list_runs
+from perfkit.runs.folder import list_runs
+from perfkit.runs.journal import read
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 TAG = "cat /var/lib/perfkit/perfkit.tag 2>/dev/null || echo free"

@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 from headless import copy_project, papermill
 
-from perfkit import cli, progress
+from perfkit.campaign.resume import next_phase
+from perfkit.cli import app
 from perfkit.fleet.local.provider import LocalProvider
-from perfkit.resume import next_phase
-from perfkit.runs import Run, list_runs
+from perfkit.runs import progress
+from perfkit.runs.folder import Run, list_runs
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_tests_that_no_client_did_fail_the_notebook_after_its_report_and_are_not
 
     monkeypatch.setenv("PERFKIT_HOME", str(project))
     timetable = run.timetable_path.stat().st_mtime_ns
-    again = CliRunner().invoke(cli.main, ["run", "--run", "failing"])
+    again = CliRunner().invoke(app.main, ["run", "--run", "failing"])
     assert again.exit_code == 1
     assert again.stderr.startswith(f"perfkit: StageError: {says}")
     assert run.timetable_path.stat().st_mtime_ns == timetable

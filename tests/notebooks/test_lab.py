@@ -19,7 +19,8 @@ import pytest
 from click.testing import CliRunner
 from local_sshd import free_port
 
-from perfkit import cli, lab
+from perfkit.cli import app
+from perfkit.notebook import lab
 
 PROJECT = Path(__file__).parents[2]
 STARTS_WITHIN_S = 150.0
@@ -29,7 +30,7 @@ STARTS_WITHIN_S = 150.0
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, Path]]:
     """The command, in a home of its own: the process, the address it said, the home."""
     port = str(free_port())
-    command = [sys.executable, "-m", "perfkit.cli", "lab", "--no-browser", "--port", port]
+    command = [sys.executable, "-m", "perfkit.cli.app", "lab", "--no-browser", "--port", port]
     process = subprocess.Popen(
         command,
         env={**os.environ, "HOME": str(tmp_path), "PERFKIT_HOME": str(PROJECT)},
@@ -115,4 +116,4 @@ def test_the_settings_of_other_work_are_neither_read_nor_written(tmp_path: Path)
 
 
 def test_the_tutorial_names_it() -> None:
-    assert "perfkit lab" in CliRunner().invoke(cli.main, ["--help"]).output
+    assert "perfkit lab" in CliRunner().invoke(app.main, ["--help"]).output

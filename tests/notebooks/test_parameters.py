@@ -8,8 +8,8 @@ import papermill
 import pytest
 from click.testing import CliRunner
 
-from perfkit import cli
-from perfkit.settings import Parameters
+from perfkit.cli import app
+from perfkit.settings.parameters import Parameters
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -48,7 +48,7 @@ def test_papermill_lists_every_parameter_with_its_help() -> None:
 
 
 def test_the_command_line_has_an_option_for_every_parameter() -> None:
-    text = CliRunner().invoke(cli.main, ["run", "--help"]).output
+    text = CliRunner().invoke(app.main, ["run", "--help"]).output
     for name in Parameters.model_fields:
         assert f"--{name.replace('_', '-')}" in text
 

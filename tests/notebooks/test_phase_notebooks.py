@@ -9,10 +9,12 @@ import nbformat
 import pytest
 from headless import copy_project, papermill
 
-from perfkit import journal, notebook, phases, runs
+from perfkit.campaign import phases
 from perfkit.errors import RunError
 from perfkit.fleet.local.provider import LocalProvider
-from perfkit.runs import Run
+from perfkit.notebook import parameters as notebook
+from perfkit.runs import folder, journal
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run, read_truth
 
 ONE_MEGABYTE = 1_000_000
@@ -36,7 +38,7 @@ def run_notebook(project: Path, notebook_name: str, /, **parameters: object) -> 
 def test_the_sample_is_explored_from_the_first_notebook_to_the_report(project: Path) -> None:
     said = run_notebook(project, "00_start", clients=4)
     assert "4 clients and 1 server at local" in said
-    run = runs.open_run(project / "runs", "sample")
+    run = folder.open_run(project / "runs", "sample")
     run_notebook(project, "05_segments")  # the latest run: there is no other
     (run.report_dir / "index.html").unlink()
     said = run_notebook(project, "06_report", run="sample")
@@ -52,7 +54,7 @@ def test_the_sample_is_explored_from_the_first_notebook_to_the_report(project: P
 @pytest.mark.slow
 def test_hosts_live_from_one_notebook_to_the_next_until_their_logs_are_home(project: Path) -> None:
     said = run_notebook(project, "01_launch", clients=2, duration_s=2, name="by-phases")
-    (run,) = runs.list_runs(project / "runs")
+    (run,) = folder.list_runs(project / "runs")
     try:
         assert "end by themselves at" in said
         assert names_of_hosts(run) == ["client-001", "client-002", "server"]

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfkit import journal, progress
 from perfkit.fleet.local.provider import LocalProvider
-from perfkit.runs import Run, list_runs
+from perfkit.runs import journal, progress
+from perfkit.runs.folder import Run, list_runs
 
 PROJECT = Path(__file__).parents[2]
 LIMIT_S = 400.0
@@ -60,7 +60,7 @@ class Campaign:
             made = f"out-{self.name}.ipynb"
             return [sys.executable, "-m", "papermill", "campaign.ipynb", made, *options, *quiet]
         flags = [str(x) for k, v in chosen.items() for x in (f"--{k.replace('_', '-')}", v)]
-        return [sys.executable, "-m", "perfkit.cli", "run", *flags]
+        return [sys.executable, "-m", "perfkit.cli.app", "run", *flags]
 
     @property
     def log(self) -> Path:
@@ -156,7 +156,7 @@ def tables_from_raw(run: Run, folder: Path) -> dict[str, bytes]:
     shutil.copytree(run.root, copy.root, ignore=shutil.ignore_patterns("report", "tables"))
     copy.segments_path.unlink()
     done = subprocess.run(
-        [sys.executable, "-m", "perfkit.cli", "report", str(copy.root)],
+        [sys.executable, "-m", "perfkit.cli.app", "report", str(copy.root)],
         capture_output=True,
         text=True,
         check=False,

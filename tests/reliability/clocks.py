@@ -15,9 +15,9 @@ from random import Random
 
 from local_sshd import LocalSshd, make_access
 
-from perfkit.configure.remote import Remote
 from perfkit.measure.clocks import measure_clock
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import Remote
 from perfkit.units import NS_PER_S
 
 from .experiment import Experiment, Outcome

@@ -19,9 +19,9 @@ from random import Random
 import fabric
 from local_sshd import LocalSshd, make_access
 
-from perfkit.configure.remote import Access, Remote
 from perfkit.errors import LostError, PerfkitError
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import Access, Remote
 
 from .experiment import Experiment, Outcome
 from .proxy import CLOSE, RESET, SILENCE, CuttingProxy

@@ -29,10 +29,10 @@ from aws_shim import Request
 from canary import CANARIES
 from ec2_cloud import CONTROLLER, ec2_cloud
 
-from perfkit import phases
+from perfkit.campaign import phases
+from perfkit.campaign.session import Session
 from perfkit.fleet.ec2 import client, tags
-from perfkit.session import Session
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
 from perfkit.testing.provider_runs import ProviderRun
 
 from .campaigns import PROJECT

@@ -18,12 +18,12 @@ from random import Random
 
 from local_sshd import LocalSshd, make_access
 
-from perfkit.configure.remote import Access, Remote
-from perfkit.configure.transfer import part_of
 from perfkit.errors import HostError, RunError
 from perfkit.model import Host
-from perfkit.runs import sha256_of
-from perfkit.sshkeys import make_ssh_key
+from perfkit.runs.folder import sha256_of
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import Access, Remote
+from perfkit.ssh.sftp import part_of
 
 from .experiment import Experiment, Outcome
 from .proxy import CLOSE, RESET, CuttingProxy

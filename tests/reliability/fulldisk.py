@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from random import Random
 
-from perfkit import journal
 from perfkit.errors import JournalError
+from perfkit.runs import journal
 
 from .campaigns import (
     LIMIT_S,

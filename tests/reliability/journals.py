@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from perfkit import journal
 from perfkit.errors import JournalError
-from perfkit.journal import Event, Journal
+from perfkit.runs import journal
+from perfkit.runs.journal import Event, Journal
 
 from .experiment import Experiment, Outcome
 

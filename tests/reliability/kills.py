@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from perfkit import progress
+from perfkit.runs import progress
 
 from .campaigns import Campaign, make_project, problems_of, shape_of, turning_points
 from .experiment import Experiment, Outcome

@@ -33,14 +33,14 @@ OURS = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from perfkit.fleet.ec2.patience import Patience
+from perfkit.retry import Patience
 from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import HostRequest
-from perfkit.journal import Journal
+from perfkit.runs.journal import Journal
 from perfkit.model import Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
 
 folder, run_id, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 key = make_ssh_key()

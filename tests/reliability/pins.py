@@ -13,10 +13,10 @@ from pathlib import Path
 from hostile_host import Attack, hostile_host
 from local_sshd import make_access
 
-from perfkit.configure.pki import pin_hosts
-from perfkit.configure.remote import RemotePool
 from perfkit.errors import HostError
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.ssh.remote import RemotePool
 
 from .experiment import Experiment, Outcome
 

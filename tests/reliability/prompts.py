@@ -15,9 +15,9 @@ from random import Random
 import fabric
 from local_sshd import LocalSshd, make_access
 
-from perfkit.configure.remote import Access, Remote
 from perfkit.errors import PerfkitError, PromptError
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.remote import Access, Remote
 from perfkit.testing.provider_runs import wait_until
 
 from .experiment import Experiment, Outcome

@@ -26,13 +26,13 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import summarise
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.logs.reader import read_run
-from perfkit.logs.runlogs import Clock
+from perfkit.logs.run_logs import Clock
 from perfkit.measure import runner
 from perfkit.measure.collect import collect
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import grace_for, pacing_for, plan
 from perfkit.model import Host, HostResult, Role, Slot, StageResult
-from perfkit.runs import write_json
+from perfkit.runs.folder import write_json
 
 from .experiment import Experiment, Outcome
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from existing_hosts import existing_hosts
 from vpn_strangers import GOOD, try_all
 
-from perfkit.configure.pki import Authority
 from perfkit.model import Role
+from perfkit.vpn.openvpn.ca import Authority
 
 from .experiment import Experiment, Outcome
 

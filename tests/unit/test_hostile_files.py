@@ -13,12 +13,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from perfkit import evaluation, untrusted
+from perfkit import untrusted
 from perfkit.analysis import segments, stats
 from perfkit.analysis.outcomes import outcomes
+from perfkit.campaign import offline
 from perfkit.logs.reader import read_run
 from perfkit.report.page import render
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 SLOT = "01-direct-tcp"
@@ -187,7 +188,7 @@ def test_a_report_names_all_hostile_hosts_and_counts_the_others(
         (folder / "facts.json").write_bytes(attack(facts))
         for path in (folder / f"{SLOT}.events.json", folder / f"{SLOT}.log"):
             path.write_bytes(attack(path.read_bytes()))
-    evaluation.segment(run)
+    offline.segment(run)
     made = render(run)
     page = (run.report_dir / "index.html").read_text()
     clients = made.summary.clients.set_index("host")

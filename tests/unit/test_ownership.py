@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perfkit import ownership, settings
+from perfkit import ownership
 from perfkit.errors import ConfigError
+from perfkit.settings import parameters
 
 NOBODY = 65534
 
@@ -97,10 +98,12 @@ def test_a_project_that_is_only_come_across_must_not_be_another_users(
     mine.mkdir()
     monkeypatch.chdir(mine)
     monkeypatch.delenv("PERFKIT_HOME", raising=False)
-    monkeypatch.setattr(settings, "__file__", str(shared / "elsewhere/perfkit/settings.py"))
-    assert settings.project_dir() == shared
+    monkeypatch.setattr(
+        parameters, "__file__", str(shared / "elsewhere/perfkit/settings/parameters.py")
+    )
+    assert parameters.project_dir() == shared
     os.chown(shared / "resources", NOBODY, NOBODY)
     with pytest.raises(ConfigError, match=rf"resources belongs to nobody.*PERFKIT_HOME={shared}"):
-        settings.project_dir()
+        parameters.project_dir()
     monkeypatch.setenv("PERFKIT_HOME", str(shared))
-    assert settings.project_dir() == shared
+    assert parameters.project_dir() == shared

@@ -8,15 +8,18 @@ import pytest
 from click.testing import CliRunner
 from memory_provider import AskingMemoryProvider, MemoryProvider
 
-from perfkit import journal, launching, phases, runs, settings, upkeep
-from perfkit import session as sessions
-from perfkit.cli import main
+from perfkit.campaign import missing_hosts, phases, status_reap
+from perfkit.campaign import session as sessions
+from perfkit.campaign.session import Session
+from perfkit.cli.app import main
 from perfkit.errors import NotSetUpError, ProviderError, RunError
 from perfkit.fleet.launch import Fleet
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.model import HostState
-from perfkit.runs import Run
-from perfkit.session import Session
+from perfkit.runs import folder as runs
+from perfkit.runs import journal
+from perfkit.runs.folder import Run
+from perfkit.settings import parameters
 
 REASON = "no answer in time"
 SILENT = dict.fromkeys(("server", "client-001"), REASON)
@@ -27,9 +30,9 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> AskingMemoryProvider:
     """The only provider there is, called `static`."""
     made = AskingMemoryProvider()
     made.name = "static"
-    for module in (sessions, upkeep):
+    for module in (sessions, status_reap):
         monkeypatch.setattr(module, "get_provider", lambda _name, **_options: made)
-    monkeypatch.setattr(upkeep, "provider_names", lambda: ["static"])
+    monkeypatch.setattr(status_reap, "provider_names", lambda: ["static"])
     return made
 
 
@@ -45,9 +48,9 @@ def run(lab: AskingMemoryProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tests / "direct-tcp").chmod(0o755)
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     monkeypatch.setattr(Fleet, "wait", lambda fleet: fleet._launch_over.wait())
-    with sessions.open_new(settings.load({"clients": 1, "provider": "static"})) as session:
+    with sessions.open_new(parameters.load({"clients": 1, "provider": "static"})) as session:
         session.fleet._probe = lambda _host, _timeout_s: None
-        launching.launch_missing(session)
+        missing_hosts.launch_missing(session)
         session.fleet.wait()
     assert len(lab.there) == 2
     return session.run
@@ -113,18 +116,18 @@ def test_status_and_reap_name_a_run_whose_hosts_do_not_answer_and_end_it_once_th
     lab: AskingMemoryProvider, run: Run
 ) -> None:
     lab.silent = dict(SILENT)
-    assert f"lab-client-001 could not be asked: {REASON}" in str(upkeep.status())
-    assert f"would end {run.id}" in str(upkeep.reap())
+    assert f"lab-client-001 could not be asked: {REASON}" in str(status_reap.status())
+    assert f"would end {run.id}" in str(status_reap.reap())
     for words in (["reap", "--yes"], ["clean", "--yes"], ["clean", run.id, "--yes"]):
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 1, words
         assert "STILL THERE: " in done.output
     lab.silent = {}
-    outcome = upkeep.reap([run.id], yes=True)
+    outcome = status_reap.reap([run.id], yes=True)
     assert outcome.leaked == ()
     assert f"ended 2 hosts of {run.id}" in str(outcome)
     assert released_events(run)[-1]["leaked"] == []
-    assert str(upkeep.status()).startswith("no hosts are running")
+    assert str(status_reap.status()).startswith("no hosts are running")
 
 
 def test_machines_removed_from_the_file_after_the_launch_are_found_by_the_runs_own_copy(
@@ -135,9 +138,9 @@ def test_machines_removed_from_the_file_after_the_launch_are_found_by_the_runs_o
     shorter.silent = dict.fromkeys(SILENT, "static.conf no longer names it")
     by_folder = {run.config_dir: lab}
     monkeypatch.setattr(
-        upkeep, "get_provider", lambda _name, *, config_dir: by_folder.get(config_dir, shorter)
+        status_reap, "get_provider", lambda _name, *, config_dir: by_folder.get(config_dir, shorter)
     )
-    outcome = upkeep.reap([run.id], yes=True)
+    outcome = status_reap.reap([run.id], yes=True)
     assert outcome.leaked == ()
     assert lab.there == []
 
@@ -150,9 +153,9 @@ def test_a_file_that_is_gone_altogether_does_not_hide_the_runs_that_were_made_wi
             raise NotSetUpError("static.conf: not there")
         return lab
 
-    monkeypatch.setattr(upkeep, "get_provider", find)
-    assert f"{run.id}: 2 hosts at static" in str(upkeep.status())
-    assert upkeep.reap(yes=True).leaked == ()
+    monkeypatch.setattr(status_reap, "get_provider", find)
+    assert f"{run.id}: 2 hosts at static" in str(status_reap.status())
+    assert status_reap.reap(yes=True).leaked == ()
     assert lab.there == []
 
 
@@ -161,11 +164,11 @@ def test_a_silent_machine_that_no_run_is_known_to_have_is_named_and_counts_as_le
 ) -> None:
     lab.silent = {"old": REASON}
     folder = str(tmp_path / "none")
-    assert f"NOT ASKED: lab-old: {REASON}" in str(upkeep.status(runs_dir=folder))
-    outcome = upkeep.reap(yes=True, runs_dir=folder)
+    assert f"NOT ASKED: lab-old: {REASON}" in str(status_reap.status(runs_dir=folder))
+    outcome = status_reap.reap(yes=True, runs_dir=folder)
     assert [line for line in outcome.leaked if "lab-old" in line]
     with pytest.raises(RunError, match="NOT ASKED: lab-old"):
-        upkeep.reap(["elsewhere"], yes=True, runs_dir=folder)
+        status_reap.reap(["elsewhere"], yes=True, runs_dir=folder)
 
 
 class DeniedProvider(MemoryProvider):
@@ -185,8 +188,8 @@ def test_a_listing_that_is_denied_leaves_unknown_what_is_there_and_that_is_leake
         assert "UnauthorizedOperation" in report.leaked[0]
         assert session.inventory.names(HostState.RELEASED) == set()
     assert released_events(run)[-1]["leaked"]
-    monkeypatch.setattr(upkeep, "get_provider", lambda _name, **_options: DeniedProvider())
-    outcome = upkeep.reap(yes=True, runs_dir=str(run.root.parent))
+    monkeypatch.setattr(status_reap, "get_provider", lambda _name, **_options: DeniedProvider())
+    outcome = status_reap.reap(yes=True, runs_dir=str(run.root.parent))
     assert [line for line in outcome.leaked if "UnauthorizedOperation" in line]
     assert len(lab.there) == 2
 
@@ -195,9 +198,9 @@ def test_what_another_provider_could_not_be_asked_is_no_leak_of_a_run_that_is_no
     lab: AskingMemoryProvider, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     makers = {"static": lab, "ec2": DeniedProvider()}
-    monkeypatch.setattr(upkeep, "provider_names", lambda: sorted(makers))
-    monkeypatch.setattr(upkeep, "get_provider", lambda name, **_options: makers[name])
-    outcome = upkeep.reap([run.id], yes=True)
+    monkeypatch.setattr(status_reap, "provider_names", lambda: sorted(makers))
+    monkeypatch.setattr(status_reap, "get_provider", lambda name, **_options: makers[name])
+    outcome = status_reap.reap([run.id], yes=True)
     assert outcome.leaked == ()
     assert "NOT ASKED: provider ec2" in str(outcome)
     assert runs.list_runs(run.root.parent) == [run]

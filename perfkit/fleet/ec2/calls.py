@@ -21,7 +21,7 @@ from perfkit.fleet.ec2.describe import Watch
 from perfkit.fleet.ec2.pools import Pool
 from perfkit.fleet.provider import LaunchRequest
 from perfkit.model import Role
-from perfkit.sshkeys import SshKey, derive_ssh_key
+from perfkit.ssh.keys import SshKey, derive_ssh_key
 
 TOKEN_CHARACTERS = 64  # EC2's limit
 TAGGED_KINDS = ("instance", "volume", "network-interface")

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from perfkit import conf
 from perfkit.errors import ConfigError, NotSetUpError
+from perfkit.settings import ini
 
 NAME = "ec2"
 SECRET_KEYS = re.compile(r"(secret|password|token|access_?key|key_?id|^key$)", re.IGNORECASE)
@@ -139,11 +139,11 @@ def load(config_dir: Path | None) -> Ec2Conf:
             "ec2.conf.sample to it and set at least region and image"
         )
     _refuse_secrets(config_dir)
-    return conf.load(config_dir, NAME, Ec2Conf)
+    return ini.load(config_dir, NAME, Ec2Conf)
 
 
 def _refuse_secrets(config_dir: Path) -> None:
-    path, parser = conf.read_ini(config_dir, NAME)
+    path, parser = ini.read_ini(config_dir, NAME)
     for section in parser.sections():
         for name, value in parser[section].items():
             if _looks_secret(name, value):

@@ -19,7 +19,12 @@ from functools import partial
 from typing import Any
 
 from perfkit.fleet.ec2 import calls, describe, network, tags, userdata
-from perfkit.fleet.ec2.asking import (
+from perfkit.fleet.ec2.calls import Batch
+from perfkit.fleet.ec2.client import Region, translated
+from perfkit.fleet.ec2.conf import Ec2Conf
+from perfkit.fleet.ec2.describe import Instance
+from perfkit.fleet.ec2.failures import ApiError, Failure, classify_all
+from perfkit.fleet.ec2.idempotent_calls import (
     SAME_AGAIN,
     VISIBLE_WITHIN_S,
     Means,
@@ -29,11 +34,6 @@ from perfkit.fleet.ec2.asking import (
     once_visible,
     refusal,
 )
-from perfkit.fleet.ec2.calls import Batch
-from perfkit.fleet.ec2.client import Region, translated
-from perfkit.fleet.ec2.conf import Ec2Conf
-from perfkit.fleet.ec2.describe import Instance
-from perfkit.fleet.ec2.failures import ApiError, Failure, classify_all
 from perfkit.fleet.ec2.pools import Pool
 from perfkit.model import Role
 

@@ -21,7 +21,11 @@ from dataclasses import dataclass
 
 from perfkit.errors import LaunchError
 from perfkit.fleet.ec2 import calls, describe, fleets, tags
-from perfkit.fleet.ec2.asking import (
+from perfkit.fleet.ec2.calls import Batch, Call
+from perfkit.fleet.ec2.conf import Ec2Conf
+from perfkit.fleet.ec2.describe import Instance
+from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.idempotent_calls import (
     SAME_AGAIN,
     VISIBLE_WITHIN_S,
     Means,
@@ -29,10 +33,6 @@ from perfkit.fleet.ec2.asking import (
     journalled,
     refusal,
 )
-from perfkit.fleet.ec2.calls import Batch, Call
-from perfkit.fleet.ec2.conf import Ec2Conf
-from perfkit.fleet.ec2.describe import Instance
-from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.pools import Pool, Rest
 from perfkit.model import Role
 

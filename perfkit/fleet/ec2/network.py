@@ -12,11 +12,11 @@ from typing import Any
 
 from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import tags
-from perfkit.fleet.ec2.asking import VISIBLE_WITHIN_S, once_visible
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.conf import Ec2Conf, controller_network
 from perfkit.fleet.ec2.failures import ApiError, Failure
-from perfkit.fleet.ec2.patience import Patience
+from perfkit.fleet.ec2.idempotent_calls import VISIBLE_WITHIN_S, once_visible
+from perfkit.retry import Patience
 
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5

@@ -36,12 +36,11 @@ from perfkit.fleet.ec2 import (
     tags,
     userdata,
 )
-from perfkit.fleet.ec2.asking import Means, refusal
 from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.ec2.describe import Watch
 from perfkit.fleet.ec2.failures import ApiError
+from perfkit.fleet.ec2.idempotent_calls import Means, refusal
 from perfkit.fleet.ec2.launch import Launcher
-from perfkit.fleet.ec2.patience import Patience
 from perfkit.fleet.ec2.pools import Rest
 from perfkit.fleet.ec2.preflight import Terrain
 from perfkit.fleet.provider import (
@@ -54,7 +53,8 @@ from perfkit.fleet.provider import (
     check_request,
 )
 from perfkit.model import Host, Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.retry import Patience
+from perfkit.ssh.keys import make_ssh_key
 
 MAX_HOSTS = 1001
 SETTLE_S = 60.0

@@ -19,11 +19,11 @@ from typing import Any
 
 from perfkit.errors import ReleaseError
 from perfkit.fleet.ec2 import describe, tags
-from perfkit.fleet.ec2.asking import SAME_AGAIN
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.failures import ApiError, Failure
-from perfkit.fleet.ec2.patience import Patience
+from perfkit.fleet.ec2.idempotent_calls import SAME_AGAIN
 from perfkit.fleet.provider import ReleaseReport
+from perfkit.retry import Patience
 
 CHUNK = 100
 GONE_DEADLINE_S = 600.0

@@ -9,7 +9,7 @@ into EXPIRES_PATH.
 
 The *host key* is a temporary one: a call makes many instances and gives all of them the same user
 data, which on each of them every local user can read. So it serves for one login, in which the host
-gets its own (`perfkit.configure.firstlogin`); nothing is trusted on first use.
+gets its own (`perfkit.ssh.first_login`); nothing is trusted on first use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import shlex
 from datetime import datetime
 
 from perfkit.errors import LaunchRefusedError
-from perfkit.sshkeys import SshKey
+from perfkit.ssh.keys import SshKey
 
 MAX_BYTES = 16_384  # EC2's limit, before base64
 EXPIRES_PATH = "/etc/perfkit/expires"

@@ -31,7 +31,7 @@ from types import FrameType
 from typing import Any
 
 from perfkit.errors import PerfkitError
-from perfkit.fleet.local import claims, sweep, tags
+from perfkit.fleet.local import claims, cleanup, tags
 from perfkit.fleet.provider import RUN_ID_PATTERN
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         case ["keep", tag, *hidden]:
             return _keep(tag, [Path(path) for path in hidden])
         case ["end", run_id, *names]:
-            print(json.dumps(sweep.end_here(run_id, names or None)))
+            print(json.dumps(cleanup.end_here(run_id, names or None)))
             return 0
         case ["probe"]:
             return _probe()
@@ -98,7 +98,7 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         listener.close()
         claims.forget(fields["run"])
-        sweep.end_hosts(fields["run"])
+        cleanup.end_hosts(fields["run"])
     return 0
 
 
@@ -121,7 +121,7 @@ class Keeper:
     """The run's network and the maker of its hosts; moves this process into their namespaces."""
 
     def __init__(self, fields: dict[str, str], hidden: Sequence[Path]) -> None:
-        from perfkit.fleet.local.workshop import Workshop  # noqa: PLC0415  slow; `end` does without
+        from perfkit.fleet.local.host_factory import Workshop  # noqa: PLC0415  slow; `end` does without
 
         self._uid = int(fields["uid"])
         self._expires_s = float(fields["expires"])
@@ -158,7 +158,7 @@ class Keeper:
 
 def _probe() -> int:
     """Do once, in a child that ends at once, what making a host takes; print what fails."""
-    from perfkit.fleet.local.workshop import probe  # noqa: PLC0415  slow; `end` does without
+    from perfkit.fleet.local.host_factory import probe  # noqa: PLC0415  slow; `end` does without
 
     try:
         probe()

@@ -20,7 +20,7 @@ from typing import Any
 
 import perfkit
 from perfkit.errors import LaunchError, LaunchUnknownError, ProviderError, ReleaseError
-from perfkit.fleet.local import claims, keeper, linux, sweep, tags
+from perfkit.fleet.local import claims, cleanup, keeper, linux, tags
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
 from perfkit.model import Host, Role
@@ -119,10 +119,10 @@ def end(run_id: str, names: Sequence[str] | None = None) -> ReleaseReport:
         ReleaseError: there is no way to root's rights, or the sweep itself failed.
     """
     there = [tagged for tagged in tags.scan(run_id) if tagged.isolation == tags.NAMESPACES]
-    if not there and not sweep.uplinks(run_id):
+    if not there and not cleanup.uplinks(run_id):
         return ReleaseReport()
     if os.geteuid() == 0:
-        result = sweep.end_here(run_id, names)
+        result = cleanup.end_here(run_id, names)
     else:
         done = _run(["end", run_id, *(names or ())])
         try:

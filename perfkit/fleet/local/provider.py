@@ -18,7 +18,7 @@ from pathlib import Path
 
 import perfkit
 from perfkit.errors import ConfigError, ProviderError, did_you_mean
-from perfkit.fleet.local import loopback, loopback_folders, namespaces, sweep, tags, tools
+from perfkit.fleet.local import cleanup, loopback, loopback_folders, namespaces, tags, tools
 from perfkit.fleet.provider import (
     LaunchRequest,
     ListedHost,
@@ -171,7 +171,7 @@ class LocalProvider:
             for tagged in tags.scan(run_id)
             if tagged.kind == tags.KEEPER
         ]
-        return [*keepers, *sweep.uplinks(run_id), *loopback.residue(run_id)]
+        return [*keepers, *cleanup.uplinks(run_id), *loopback.residue(run_id)]
 
 
 def _notice(isolation: str, obstacle: str | None) -> str:

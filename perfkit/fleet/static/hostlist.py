@@ -19,10 +19,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from perfkit import conf
 from perfkit.errors import ConfigError, NotSetUpError, ProviderError, did_you_mean
 from perfkit.model import Role
-from perfkit.settings import SshConf
+from perfkit.settings import ini
+from perfkit.settings.parameters import SshConf
 
 FILE = "static.conf"
 COMMON = "static"  # the section that is no machine
@@ -162,20 +162,20 @@ def load(config_dir: Path) -> HostList:
         NotSetUpError: there is none; the sample names no machine of yours.
         ConfigError: the first thing that is wrong in it, with its remedy.
     """
-    path, parser = conf.read_ini(config_dir, "static")
+    path, parser = ini.read_ini(config_dir, "static")
     if path.name != FILE:
         raise NotSetUpError(
             f"{config_dir / FILE}: not there; copy {FILE}.sample and name your hosts in it"
         )
     sections = {name: dict(parser[name]) for name in parser.sections()}
-    common = conf.validate(CommonConf, sections.pop(COMMON, {}), source=f"{FILE} [{COMMON}]")
+    common = ini.validate(CommonConf, sections.pop(COMMON, {}), source=f"{FILE} [{COMMON}]")
     confs = {}
     for name, keys in sections.items():
         if not _NAME.fullmatch(name):
             remedy = "use letters, digits, '.', '_' and '-'"
             raise ConfigError(FILE, "section", name, "not a host's name", remedy)
-        confs[name] = conf.validate(HostConf, keys, source=f"{FILE} [{name}]")
-    reader = _Reader(confs, common, conf.load(config_dir, "ssh", SshConf))
+        confs[name] = ini.validate(HostConf, keys, source=f"{FILE} [{name}]")
+    reader = _Reader(confs, common, ini.load(config_dir, "ssh", SshConf))
     found = HostList(
         path=path, common=common, machines=tuple(reader.machine(name) for name in confs)
     )

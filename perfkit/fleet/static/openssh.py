@@ -28,14 +28,14 @@ from perfkit.errors import HostError, LostError, PerfkitError, UnreachableError
 from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
 from perfkit.fleet.static.jumps import JumpHosts
 
-CARETAKER = Path(__file__).with_name("caretaker.sh")
+HOST_AGENT = Path(__file__).with_name("host_agent.sh")
 CONNECT_TIMEOUT_S = 10
 STAYS_OPEN_S = 20  # a login serves the next question too
 COMMAND_TIMEOUT_S = 45.0
 AT_ONCE = 64  # more than a lab has: whoever does not answer costs a whole timeout
-OUTPUT_LINES = 200  # of a caretaker's answer: a host may say what it likes
+OUTPUT_LINES = 200  # of a host agent's answer: a host may say what it likes
 OUTPUT_CHARS = 10_000
-BEGINS = "caretaker=here"  # what stands before it, the login shell has printed
+BEGINS = "host-agent=here"  # what stands before it, the login shell has printed
 
 _FOLDER = "perfkit-ssh-"
 _COMMON = f"""\
@@ -69,12 +69,12 @@ _CAUSES = (
 )
 
 # Some login shells are no POSIX shells, so sh is asked for, in words that all of them understand.
-# The text of the caretaker comes in on standard input; sudo hands it through.
+# The text of the host agent comes in on standard input; sudo hands it through.
 _ENCODED = """sh -c 'eval "$(echo {} | base64 -d)"'"""
 _AS_ROOT = f"""
 echo {BEGINS}
 echo "shell=$SHELL"
-run='text=$(cat); export text; exec sh -c "$text" perfkit-caretaker "$@"'
+run='text=$(cat); export text; exec sh -c "$text" perfkit-host-agent "$@"'
 if [ "$(id -u)" -eq 0 ]; then exec sh -c "$run" sh "$@"; fi
 command -v sudo >/dev/null || {{ echo no_root=sudo is not installed; exit 0; }}
 said=$(sudo -n true 2>&1) || {{ echo "no_root=$said" | head -n 1; exit 0; }}
@@ -85,8 +85,8 @@ Answer = Mapping[str, tuple[str, ...]]
 T = TypeVar("T")
 
 
-class Caretakers:
-    """Runs the caretaker's verbs on machines; the configuration lives as long as this object."""
+class HostAgents:
+    """Runs the host agent's verbs on machines; the configuration lives as long as this object."""
 
     def __init__(self, places: Iterable[Machine]) -> None:
         folder, lock = _own_folder()
@@ -101,7 +101,7 @@ class Caretakers:
         self._jumps = JumpHosts(self._login, str(folder))
 
     def ask(self, machine: Machine, verb: str, *arguments: str) -> Answer:
-        """Run one verb of `caretaker.sh`, as root or by sudo.
+        """Run one verb of `host_agent.sh`, as root or by sudo.
 
         Returns:
             The key=value lines it printed, by key.
@@ -109,11 +109,11 @@ class Caretakers:
         Raises:
             UnreachableError: no login; the message says why.
             LostError: no answer in time.
-            HostError: neither root nor sudo, or the caretaker failed.
+            HostError: neither root nor sudo, or the host agent failed.
         """
         script = f"set -- {shlex.join([verb, *arguments])}\n{_AS_ROOT}"
         command = _ENCODED.format(base64.b64encode(script.encode()).decode())
-        done = self._reach(machine, [machine.name, command], CARETAKER.read_text())
+        done = self._reach(machine, [machine.name, command], HOST_AGENT.read_text())
         if done.returncode == 255:
             raise self._unreachable(machine, done.stderr)
         noise, began, said = done.stdout.rpartition(f"{BEGINS}\n")
@@ -125,7 +125,7 @@ class Caretakers:
             raise HostError(machine.name, f"{no_root(answer, machine)}")
         if done.returncode != 0:
             words = (done.stderr.strip() or "no word why").splitlines()[-1]
-            raise HostError(machine.name, f"caretaker {verb}: exit {done.returncode}: {words}")
+            raise HostError(machine.name, f"host agent {verb}: exit {done.returncode}: {words}")
         return answer
 
     def fetch_key(self, machine: Machine) -> str:

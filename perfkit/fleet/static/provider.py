@@ -2,7 +2,7 @@
 
 A host is taken by putting a tag file into perfkit's folder there, which only one run can do; the
 tag says whose run it is and until when. Releasing removes everything the run put on the host; so
-does, at the run's expiry, a small process on the host itself (`caretaker.sh`). What is listed is
+does, at the run's expiry, a small process on the host itself (`host_agent.sh`). What is listed is
 what the tags on the hosts say: there is no local state.
 
 The hosts of the file take the run's names in its order: its first server becomes `server`, its
@@ -29,8 +29,8 @@ from perfkit.fleet.provider import (
 )
 from perfkit.fleet.static import hostlist
 from perfkit.fleet.static.hostlist import Machine
-from perfkit.fleet.static.looks import Looks
-from perfkit.fleet.static.openssh import Caretakers, on_all
+from perfkit.fleet.static.openssh import HostAgents, on_all
+from perfkit.fleet.static.polling import Looks
 from perfkit.fleet.static.tags import Tag, find_tag, obstacles
 from perfkit.fleet.unasked import describe
 from perfkit.model import Host, Jump, Role
@@ -57,9 +57,9 @@ class StaticProvider:
     def __init__(self, config_dir: Path) -> None:
         self._list = hostlist.load(config_dir)
         self._workdir = self._list.common.workdir
-        self._caretakers = Caretakers(self._list.places)
+        self._agents = HostAgents(self._list.places)
         self._by_name = {machine.name: machine for machine in self._list.hosts}
-        self._looks = Looks(self._list.hosts, self._caretakers, self._workdir)
+        self._looks = Looks(self._list.hosts, self._agents, self._workdir)
         self.traits = Traits(
             costs_money=False,
             shared_cpu=False,
@@ -113,7 +113,7 @@ class StaticProvider:
         ready = [m for m in machines if not {m.name, m.jump.name if m.jump else ""} & {*unpinned}]
         tunnel = self.traits.can_tunnel
         tools = (*TOOLS, *TUNNEL_TOOLS) if tunnel else TOOLS
-        found = on_all(ready, lambda m: self._caretakers.ask(m, "look", self._workdir, *tools))
+        found = on_all(ready, lambda m: self._agents.ask(m, "look", self._workdir, *tools))
         first: dict[str, str] = {}
         for name, answer in found.items():
             if isinstance(answer, PerfkitError):
@@ -221,7 +221,7 @@ class StaticProvider:
             members=members,
         )
         expires = str(int(request.expires_utc.timestamp()))
-        answer = self._caretakers.ask(
+        answer = self._agents.ask(
             machine, "claim", self._workdir, request.run_id, machine.user, expires, tag.to_text()
         )
         held = find_tag(answer)
@@ -332,7 +332,7 @@ class StaticProvider:
         report = self._clean(going, run_id)
         if going:  # so that the same launch, asked again, does not take them again
             line = f"ended={quote(' '.join(tags[machine.name].name for machine in going))}"
-            on_all(staying, lambda m: self._caretakers.ask(m, "note", self._workdir, run_id, line))
+            on_all(staying, lambda m: self._agents.ask(m, "note", self._workdir, run_id, line))
             self._looks.forget()
         return report
 
@@ -347,7 +347,7 @@ class StaticProvider:
         if not RUN_ID_PATTERN.fullmatch(run_id):
             return ReleaseReport()
         done = on_all(
-            machines, lambda m: self._caretakers.ask(m, "clean", self._workdir, run_id, m.user)
+            machines, lambda m: self._agents.ask(m, "clean", self._workdir, run_id, m.user)
         )
         self._looks.forget()
         leaked: list[str] = []

@@ -1,4 +1,4 @@
-"""What the caretaker's answers mean: whose a host is, and what is in the way of using it."""
+"""What the host agent's answers mean: whose a host is, and what is in the way of using it."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.fleet.static import hostlist
 from perfkit.fleet.static.hostlist import FILE, Machine
-from perfkit.fleet.static.openssh import Caretakers, fingerprint
-from perfkit.runs import write_atomic
+from perfkit.fleet.static.openssh import HostAgents, fingerprint
+from perfkit.runs.folder import write_atomic
 
 _HEADER = re.compile(r"\s*\[(?P<name>[^\]]*)\]")
 _HOST_KEY = re.compile(r"\s*host_key\s*[=:]")
@@ -73,7 +73,7 @@ def fetch(config_dir: Path, name: str) -> ShownKey:
     """
     places = hostlist.load(config_dir).places
     machine = next(place for place in places if place.name == name)
-    return ShownKey(machine=machine, host_key=Caretakers(places).fetch_key(machine))
+    return ShownKey(machine=machine, host_key=HostAgents(places).fetch_key(machine))
 
 
 def pin(config_dir: Path, shown: ShownKey) -> Path:

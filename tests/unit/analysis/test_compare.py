@@ -15,7 +15,7 @@ import pytest
 
 from perfkit.analysis.compare import Comparison, Difference, compare, group_alike, to_sides
 from perfkit.analysis.conditions import conditions, differing
-from perfkit.analysis.reduced import Reduced, reduce_run
+from perfkit.analysis.run_summary import Reduced, reduce_run
 from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
 from perfkit.testing.runs import make_run

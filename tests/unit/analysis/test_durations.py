@@ -16,7 +16,7 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 SLOT = "01-direct-tcp"

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from perfkit.analysis import confidence, counters, rates
 from perfkit.analysis.outcomes import outcomes
-from perfkit.analysis.reduction import quantiles
 from perfkit.analysis.segments import from_events
+from perfkit.analysis.slot_figures import quantiles
 from perfkit.analysis.stats import Summary, summarise, unequal_clients, with_ratio_to_direct
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run, read_truth
 
 W = Window(start_s=10.0, end_s=20.0)

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 
 from perfkit.analysis.outcomes import outcomes
-from perfkit.analysis.readout import Readings
-from perfkit.analysis.reduced import reduce_run
+from perfkit.analysis.run_summary import reduce_run
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
+from perfkit.analysis.window_figures import Readings
 from perfkit.logs.reader import read_run
-from perfkit.logs.runlogs import RunLogs
+from perfkit.logs.run_logs import RunLogs
 from perfkit.report.page import compose
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run, read_truth
 
 DIRECT, TUNNEL = "01-direct-tcp", "02-tunnel-tcp"

@@ -8,7 +8,7 @@ import pytest
 
 from perfkit.analysis.outcomes import outcomes
 from perfkit.logs.reader import read_run
-from perfkit.runs import Run, write_json
+from perfkit.runs.folder import Run, write_json
 from perfkit.testing.runs import make_run
 
 

@@ -18,7 +18,7 @@ from perfkit.analysis.stats import summarise
 from perfkit.errors import SegmentError
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.loads import CASES, Case, Load, Score, make_load
 from perfkit.testing.runs import make_run, read_truth
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from perfkit.analysis.reduced import Test
+from perfkit.analysis.run_summary import Test
 from perfkit.analysis.scaling import Growth, PowerLaw, bottleneck, fit
 from perfkit.errors import CampaignError
 

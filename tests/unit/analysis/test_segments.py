@@ -13,9 +13,9 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import summarise
 from perfkit.errors import RunError, SegmentError
 from perfkit.logs.reader import read_run
-from perfkit.logs.runlogs import RunLogs
+from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Segment, Window
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run, read_truth
 
 

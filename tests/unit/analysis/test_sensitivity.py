@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perfkit.analysis import reduction
+from perfkit.analysis import slot_figures
 from perfkit.analysis.outcomes import outcomes
-from perfkit.analysis.readout import Readings
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.sensitivity import FIGURES, inwards_change_pct, moved_windows, sensitivity
 from perfkit.analysis.stats import summarise
+from perfkit.analysis.window_figures import Readings
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
 from perfkit.report.page import compose
 from perfkit.report.standard import standard_tables
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 W = Window(start_s=10.0, end_s=20.0)
@@ -30,10 +30,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def prepared(run: Run) -> reduction.Prepared:
+def prepared(run: Run) -> slot_figures.Prepared:
     logs = read_run(run)
     found = outcomes(logs)
-    return reduction.prepare(logs, logs.slots[1], found[found["slot"] == logs.slots[1].name])
+    return slot_figures.prepare(logs, logs.slots[1], found[found["slot"] == logs.slots[1].name])
 
 
 def steady(run: Run) -> Window:
@@ -62,7 +62,7 @@ def test_a_window_is_never_moved_out_of_existence() -> None:
 
 
 def test_the_window_itself_gives_the_figures_of_the_summary(
-    run: Run, prepared: reduction.Prepared
+    run: Run, prepared: slot_figures.Prepared
 ) -> None:
     logs = read_run(run)
     found = outcomes(logs)
@@ -73,7 +73,7 @@ def test_the_window_itself_gives_the_figures_of_the_summary(
 
 
 def test_the_largest_change_is_the_one_that_moving_by_hand_finds(
-    run: Run, prepared: reduction.Prepared
+    run: Run, prepared: slot_figures.Prepared
 ) -> None:
     window = steady(run)
     table = sensitivity(prepared, window).set_index(["moved_s", "moves"])
@@ -89,7 +89,7 @@ def test_the_largest_change_is_the_one_that_moving_by_hand_finds(
 
 
 def test_taking_in_the_idle_time_around_a_test_costs_its_share_of_the_goodput(
-    run: Run, prepared: reduction.Prepared
+    run: Run, prepared: slot_figures.Prepared
 ) -> None:
     # Nothing is sent before the first second: a window 2 s longer at both ends has 20/24 the rate
     # (a little more, for the start spread and the tail are outside the steady window).
@@ -102,7 +102,7 @@ def test_taking_in_the_idle_time_around_a_test_costs_its_share_of_the_goodput(
 def test_a_figure_that_is_not_known_has_no_sensitivity(run: Run) -> None:
     logs = read_run(run)
     found = outcomes(logs)
-    direct = reduction.prepare(logs, logs.slots[0], found[found["slot"] == logs.slots[0].name])
+    direct = slot_figures.prepare(logs, logs.slots[0], found[found["slot"] == logs.slots[0].name])
     table = sensitivity(direct, Window(start_s=8.0, end_s=20.0))
     assert table["openvpn_cpu_s_per_gbit_change_pct"].isna().all()
     nothing = sensitivity(direct, Window(start_s=8.0, end_s=8.5), samples=(1,))

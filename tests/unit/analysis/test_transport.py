@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from perfkit.analysis import checks, serverload, transport
+from perfkit.analysis import checks, server_load, transport
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read, read_run
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 DATA = Path(__file__).parents[2] / "data"
@@ -126,16 +126,16 @@ def test_the_busiest_core_is_the_one_that_is_busy_over_the_whole_window() -> Non
             "cpu1_wait_pct": [10.0, 10.0],
         }
     )
-    found = serverload.busiest_core(ticks)
+    found = server_load.busiest_core(ticks)
     assert (found["busiest_core"], found["busiest_core_pct"]) == (1, 65.0)
-    assert serverload.busiest_core(ticks[["dt_s"]]) == {}
+    assert server_load.busiest_core(ticks[["dt_s"]]) == {}
 
 
 def test_a_process_that_moves_from_core_to_core_keeps_a_core_busy_in_every_tick() -> None:
     cores = {"cpu0_idle_pct": [0.0, 98.0], "cpu0_user_pct": [100.0, 2.0]}
     cores |= {"cpu1_idle_pct": [96.0, 2.0], "cpu1_user_pct": [4.0, 98.0]}
     ticks = pd.DataFrame({"dt_s": [1.0, 1.0], **cores})
-    found = serverload.busiest_core(ticks)
+    found = server_load.busiest_core(ticks)
     assert (found["busiest_core_pct"], found["busiest_core_tick_pct"]) == (51.0, 99.0)
 
 
@@ -143,7 +143,7 @@ def test_a_core_whose_clock_did_not_move_is_not_taken_for_a_full_one() -> None:
     shares = {"cpu0_idle_pct": [90.0, 90.0], "cpu0_user_pct": [10.0, 10.0]}
     still = {"cpu1_idle_pct": [0.0, 95.0], "cpu1_user_pct": [0.0, 5.0]}
     ticks = pd.DataFrame({"dt_s": [1.0, 1.0], **shares, **still})
-    found = serverload.busiest_core(ticks)
+    found = server_load.busiest_core(ticks)
     assert (found["busiest_core"], found["busiest_core_tick_pct"]) == (0, 10.0)
 
 

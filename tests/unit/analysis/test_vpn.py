@@ -12,8 +12,8 @@ import pytest
 
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.reader import read_run
-from perfkit.logs.runlogs import RunLogs, VpnLogs
-from perfkit.runs import Run
+from perfkit.logs.run_logs import RunLogs, VpnLogs
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 DATA = Path(__file__).parents[2] / "data"

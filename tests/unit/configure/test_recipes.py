@@ -9,13 +9,15 @@ from unittest.mock import Mock
 
 import pytest
 
-from perfkit import runs
-from perfkit.configure.recipes import Bundles, TunnelPlan, configure, fill_in, find_task
-from perfkit.configure.remote import Access, Remote, RemotePool
-from perfkit.configure.ssh import Link
+from perfkit.configure.fabric_tasks import GuardedConnection, do_task
+from perfkit.configure.recipes import Bundles, configure, fill_in, find_task
 from perfkit.errors import ConfigError, HostError
 from perfkit.model import Host, Role
-from perfkit.runs import Run
+from perfkit.runs import folder as runs
+from perfkit.runs.folder import Run
+from perfkit.ssh.connection import Link
+from perfkit.ssh.remote import Access, Remote, RemotePool
+from perfkit.vpn.plan import TunnelPlan
 
 RESOURCES = Path(__file__).parents[3] / "resources"
 PLAN = TunnelPlan(server_address="192.0.2.1", clients=100)
@@ -228,4 +230,4 @@ def test_an_error_in_a_task_names_file_and_line(
     refused = FileNotFoundError(2, "No such file")
     monkeypatch.setattr(Link, "sftp", lambda _: Mock(**{"stat.side_effect": refused}))
     with pytest.raises(HostError, match=words):
-        Remote(make_host("client-001"), access).call(task)
+        do_task(task, GuardedConnection(Remote(make_host("client-001"), access)))

@@ -7,8 +7,8 @@ import pytest
 
 from perfkit.errors import RunError
 from perfkit.fleet.inventory import Inventory
-from perfkit.journal import Journal, read
 from perfkit.model import Host, HostState, Role
+from perfkit.runs.journal import Journal, read
 
 
 def a_host(name: str) -> Host:

@@ -26,8 +26,8 @@ from perfkit.fleet.provider import (
     Traits,
 )
 from perfkit.fleet.reap import release_until_quiet, survey
-from perfkit.journal import Event, Journal, read
 from perfkit.model import Host, HostState, Role
+from perfkit.runs.journal import Event, Journal, read
 
 EXPIRES = datetime.now(UTC) + timedelta(hours=1)
 

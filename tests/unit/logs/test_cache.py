@@ -9,7 +9,7 @@ import pytest
 
 from perfkit.errors import LogError
 from perfkit.logs import cache as caching
-from perfkit.logs import many, reader, registry
+from perfkit.logs import parallel, reader, registry
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Reading
 
@@ -48,7 +48,7 @@ def entry(cache: Cache) -> Path:
 
 @pytest.mark.parametrize("path", LOGS, ids=lambda path: path.name)
 def test_what_comes_from_the_cache_is_what_was_parsed(path: Path, cache: Cache) -> None:
-    parsed = many.read_one(path, None, cache)
+    parsed = parallel.read_one(path, None, cache)
     found = cache.find(path.read_bytes(), path, parsed.format)
     assert (found is None) == parsed.frame.empty
     if found is not None:
@@ -56,7 +56,7 @@ def test_what_comes_from_the_cache_is_what_was_parsed(path: Path, cache: Cache) 
 
 
 def test_what_was_not_understood_and_what_was_said_is_kept(log: Path, cache: Cache) -> None:
-    parsed = many.read_one(log, None, cache)
+    parsed = parallel.read_one(log, None, cache)
     assert (parsed.unparsed.count, parsed.partial, len(parsed.messages)) == (2, True, 2)
     found = cache.find(log.read_bytes(), log, "iperf2")
     assert found is not None
@@ -66,9 +66,9 @@ def test_what_was_not_understood_and_what_was_said_is_kept(log: Path, cache: Cac
 def test_a_log_is_parsed_once_and_found_under_another_name(
     log: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     moved = log.rename(log.with_name("b.log"))
-    monkeypatch.setattr(many, "get_format", lambda name: pytest.fail(f"{name} parsed again"))
+    monkeypatch.setattr(parallel, "get_format", lambda name: pytest.fail(f"{name} parsed again"))
     chosen = registry.get_format("iperf2")
     found = cache.find(moved.read_bytes(), moved, chosen.name)
     assert found is not None
@@ -76,7 +76,7 @@ def test_a_log_is_parsed_once_and_found_under_another_name(
 
 
 def test_a_log_with_one_more_line_is_another_log(log: Path, cache: Cache) -> None:
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     log.write_text(log.read_text() + "0-1.0000 sec  8 Bytes  64 bits/sec\n")
     assert cache.find(log.read_bytes(), log, "iperf2") is None
 
@@ -84,10 +84,10 @@ def test_a_log_with_one_more_line_is_another_log(log: Path, cache: Cache) -> Non
 def test_another_version_of_the_parsers_parses_again(
     log: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     monkeypatch.setattr(caching, "parsers", lambda: "newer")
     assert cache.find(log.read_bytes(), log, "iperf2") is None
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     assert cache.find(log.read_bytes(), log, "iperf2") is not None
 
 
@@ -97,21 +97,21 @@ def test_another_version_of_the_parsers_parses_again(
 def test_a_foreign_file_in_its_place_is_ignored_and_written_again(
     content: bytes, log: Path, cache: Cache
 ) -> None:
-    parsed = many.read_one(log, None, cache)
+    parsed = parallel.read_one(log, None, cache)
     entry(cache).write_bytes(content)
-    assert_same(many.read_one(log, None, cache), parsed)
+    assert_same(parallel.read_one(log, None, cache), parsed)
     assert cache.find(log.read_bytes(), log, "iperf2") is not None
 
 
 def test_another_programs_parquet_in_its_place_is_ignored(log: Path, cache: Cache) -> None:
-    parsed = many.read_one(log, None, cache)
+    parsed = parallel.read_one(log, None, cache)
     parsed.frame.to_parquet(entry(cache))
     assert cache.find(log.read_bytes(), log, "iperf2") is None
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json"])
 def test_an_entry_with_any_byte_damaged_is_ignored(suffix: str, log: Path, cache: Cache) -> None:
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     file = entry(cache).with_suffix(suffix)
     raw, whole, chance = log.read_bytes(), file.read_bytes(), random.Random(7)
     for _ in range(300):
@@ -123,7 +123,7 @@ def test_an_entry_with_any_byte_damaged_is_ignored(suffix: str, log: Path, cache
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json"])
 def test_a_cut_entry_is_ignored(suffix: str, log: Path, cache: Cache) -> None:
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     file = entry(cache).with_suffix(suffix)
     whole = file.read_bytes()
     for length in range(0, len(whole), 97):
@@ -135,7 +135,7 @@ def test_a_cut_entry_is_ignored(suffix: str, log: Path, cache: Cache) -> None:
 def test_sound_json_that_says_something_else_is_ignored(
     about: bytes, log: Path, cache: Cache
 ) -> None:
-    many.read_one(log, None, cache)
+    parallel.read_one(log, None, cache)
     sealed = hashlib.sha256(about).hexdigest().encode() + b"\n" + about
     entry(cache).with_suffix(".json").write_bytes(sealed)
     assert cache.find(log.read_bytes(), log, "iperf2") is None
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_to_costs_nothing_but_time(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = Cache(tmp_path / "file" / "cache", smallest_bytes=1)
-    assert_same(many.read_one(log, None, cache), many.read_one(log, None))
+    assert_same(parallel.read_one(log, None, cache), parallel.read_one(log, None))
 
 
 def test_small_logs_are_not_kept(log: Path, tmp_path: Path) -> None:
@@ -169,5 +169,5 @@ def test_an_error_is_an_error_with_a_cache_too(tmp_path: Path, cache: Cache) -> 
     empty = tmp_path / "empty.log"
     empty.write_bytes(b"")
     with pytest.raises(LogError):
-        many.read_one(empty, "iperf2", cache)
+        parallel.read_one(empty, "iperf2", cache)
     assert not cache.folder.exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from perfkit.cli import main
+from perfkit.cli.app import main
 from perfkit.logs.describe import describe
 from perfkit.testing.runs import make_run
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.configure.remote import Answer
 from perfkit.errors import HostError
 from perfkit.measure.clocks import certain_error_s, choose_best
+from perfkit.ssh.remote import Answer
 
 NOW_S = 1_795_000_000.0
 

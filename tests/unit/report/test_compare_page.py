@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from perfkit import cli, phases
 from perfkit.analysis.uncertainty import Spread
 from perfkit.analysis.welch import Estimate, gap
+from perfkit.campaign import phases
+from perfkit.cli import app
 from perfkit.errors import CampaignError
 from perfkit.report import export
 from perfkit.report.compare import ComparisonReport, folder_for, render
 from perfkit.report.compare_tables import SHOWN, comparison_tables, shown
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
@@ -150,7 +151,7 @@ def test_the_page_goes_beside_the_newest_runs_report(runs: list[Run]) -> None:
 
 def test_the_command_compares_writes_and_prints(runs: list[Run], tmp_path: Path) -> None:
     names = [str(run.root) for run in runs[:2]]
-    result = CliRunner().invoke(cli.main, ["compare", *names, "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(app.main, ["compare", *names, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "Verdicts" in result.output
     assert (tmp_path / "out" / "compare.html").is_file()

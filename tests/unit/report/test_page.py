@@ -18,7 +18,7 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import summarise
 from perfkit.report.page import Report, compose, render
 from perfkit.report.plots import draw_plots
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
@@ -299,7 +299,7 @@ def test_a_thousand_clients_are_a_distribution_not_a_thousand_marks(tmp_path: Pa
 def test_drawing_needs_no_display_and_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
     code = (
         "import sys, matplotlib as m; before = m.rcParams.copy()\n"
-        "from pathlib import Path; from perfkit.runs import Run; from perfkit.report.page import compose\n"
+        "from pathlib import Path; from perfkit.runs.folder import Run; from perfkit.report.page import compose\n"
         f"compose(Run(Path({str(make_run(tmp_path / 'run', clients=2).root)!r})))\n"
         "assert dict.__eq__(before, m.rcParams); assert 'matplotlib.pyplot' not in sys.modules\n"
         "bad = {'perfkit.fleet', 'perfkit.configure', 'perfkit.measure', 'boto3', 'fabric'} & set(sys.modules)\n"

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import openpyxl
 import pytest
-from conftest import require
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openpyxl.utils.escape import unescape
 from openpyxl.worksheet.worksheet import Worksheet
+from prerequisites import require
 
 from perfkit.errors import ConfigError
 from perfkit.report import export

@@ -11,8 +11,8 @@ from slow_fleet import SlowSession, launch
 from perfkit.errors import RunError, StoppedError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import ReleaseReport
-from perfkit.journal import Journal
 from perfkit.model import HostState, Role
+from perfkit.runs.journal import Journal
 from perfkit.widgets import fleet_grid
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_grid import ranges
@@ -169,7 +169,7 @@ def test_a_stop_ends_with_one_line_in_a_notebook_and_no_traceback(
         "import io, threading\nfrom pathlib import Path\n"
         "from perfkit.fleet.inventory import Inventory\n"
         "from perfkit.fleet.provider import ReleaseReport\n"
-        "from perfkit.journal import Journal\n"
+        "from perfkit.runs.journal import Journal\n"
         "from perfkit.widgets.fleet_table import FleetView\n"
         f"log = Journal(Path({str(tmp_path / 'journal.jsonl')!r}))\n"
         "view = FleetView(Inventory(log), log, 'launch', on_stop=ReleaseReport, out=io.StringIO())\n"

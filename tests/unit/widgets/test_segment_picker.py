@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from perfkit.analysis import segments
-from perfkit.analysis.doubts import doubts as window_doubts
+from perfkit.analysis.window_warnings import doubts as window_doubts
+from perfkit.campaign.phases import segment
 from perfkit.errors import SegmentError
 from perfkit.model import Window
-from perfkit.phases import segment
-from perfkit.runs import Run
+from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 from perfkit.widgets.segment_picker import SegmentPicker
 

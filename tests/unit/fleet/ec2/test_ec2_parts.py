@@ -18,9 +18,9 @@ from perfkit.errors import LaunchRefusedError
 from perfkit.fleet import ec2
 from perfkit.fleet.ec2 import prices, tags, userdata
 from perfkit.fleet.ec2.conf import controller_network
-from perfkit.fleet.ec2.patience import Patience
 from perfkit.fleet.ec2.pools import Pool, Rest, Subnet, ladder
-from perfkit.sshkeys import make_ssh_key
+from perfkit.retry import Patience
+from perfkit.ssh.keys import make_ssh_key
 
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
 LABEL = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perfkit.fleet.local import workshop
+from perfkit.fleet.local import host_factory
 from perfkit.fleet.local.stalls import StallWatch
 
 PID = 7
@@ -77,12 +77,12 @@ def test_a_process_that_is_gone_counts_as_stalled(tmp_path: Path) -> None:
 def test_a_host_in_the_making_that_gets_nowhere_is_given_up_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(workshop, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(workshop, "MAKING_STALL_S", 0.05)
+    monkeypatch.setattr(host_factory, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(host_factory, "MAKING_STALL_S", 0.05)
     ours, its = socket.socketpair()
     with ours, its, subprocess.Popen(["sleep", "600"]) as child:
         os.kill(child.pid, signal.SIGSTOP)
-        assert "has done nothing for" in workshop._await_reason(child.pid, ours)
+        assert "has done nothing for" in host_factory._await_reason(child.pid, ours)
         child.kill()
 
 
@@ -92,4 +92,4 @@ def test_what_a_host_in_the_making_says_is_the_reason_and_its_silence_is_success
         with ours:
             its.sendall(said)
             its.close()
-            assert workshop._await_reason(os.getpid(), ours) == said.decode()
+            assert host_factory._await_reason(os.getpid(), ours) == said.decode()

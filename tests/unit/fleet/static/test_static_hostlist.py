@@ -18,7 +18,7 @@ from perfkit.fleet.static.provider import TOOLS, TUNNEL_TOOLS
 from perfkit.fleet.static.trust import with_key
 from perfkit.measure.plan import CRONTAB_BEGIN, CRONTAB_END
 from perfkit.model import Role
-from perfkit.sshkeys import make_ssh_key
+from perfkit.ssh.keys import make_ssh_key
 
 PROJECT = Path(__file__).parents[4]
 KEY = make_ssh_key().public_openssh
@@ -204,8 +204,8 @@ def test_a_tag_that_makes_no_sense_is_nobodys() -> None:
     assert tags.find_tag({}) is None
 
 
-def test_the_caretaker_looks_for_the_marks_that_the_crontab_has() -> None:
-    script = (PROJECT / "perfkit/fleet/static/caretaker.sh").read_text()
+def test_the_host_agent_looks_for_the_marks_that_the_crontab_has() -> None:
+    script = (PROJECT / "perfkit/fleet/static/host_agent.sh").read_text()
     assert f"/^{CRONTAB_BEGIN}$/,/^{CRONTAB_END}$/d" in script
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from perfkit.fleet.static.openssh import Caretakers
+from perfkit.fleet.static.openssh import HostAgents
 
 KILLED = """
 import os, signal
-from perfkit.fleet.static.openssh import Caretakers
-kept = Caretakers([])
+from perfkit.fleet.static.openssh import HostAgents
+kept = HostAgents([])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -34,7 +34,7 @@ def grown_old(folder: Path) -> Path:
 
 
 def test_a_configuration_goes_with_its_object(temporary: Path) -> None:
-    kept = Caretakers([])
+    kept = HostAgents([])
     (folder,) = temporary.iterdir()
     assert (folder / "config").exists()
     assert folder.stat().st_mode & 0o77 == 0
@@ -46,18 +46,18 @@ def test_a_configuration_goes_with_its_object(temporary: Path) -> None:
 def test_what_a_killed_process_left_goes_when_the_next_comes(temporary: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED], check=False)
     (left,) = temporary.iterdir()
-    young = Caretakers([])
+    young = HostAgents([])
     assert left.exists()  # it might just have been made
     grown_old(left)
-    kept = Caretakers([])
+    kept = HostAgents([])
     assert not left.exists()
     assert len(list(temporary.iterdir())) == len([young, kept])
 
 
 def test_what_somebody_uses_stays_however_old(temporary: Path) -> None:
-    used = Caretakers([])
+    used = HostAgents([])
     folder = grown_old(next(temporary.iterdir()))
     (temporary / "perfkit-ssh-file").write_text("no folder")
-    kept = Caretakers([])
+    kept = HostAgents([])
     assert (folder / "config").exists()
     assert len(list(temporary.iterdir())) == len([used, kept]) + 1

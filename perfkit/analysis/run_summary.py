@@ -1,0 +1,166 @@
+"""A run reduced to what a comparison needs: figures, their spread, clients, conditions, warnings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfkit.analysis import segments, uncertainty
+from perfkit.analysis.conditions import conditions
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.slot_figures import prepare
+from perfkit.analysis.stats import summarise
+from perfkit.analysis.uncertainty import Spread, together
+from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import Finding, RunLogs
+from perfkit.model import Segment
+from perfkit.runs.folder import Run
+
+OVER_TIME = ("goodput_bps", "client_median_bps", "jain", "openvpn_cpu_s_per_gbit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """One test of one run.
+
+    Attributes:
+        key: The test's name, and which time it ran where it ran more than once: `tunnel-tcp`,
+            `tunnel-tcp (2)`. Runs are matched by it, not by the place in the timetable.
+        figures: The row of `perfkit.analysis.stats.summarise`.
+        goodput_bps: Of each counted client, ascending.
+        spread: Standard error from within the run, by figure; see `perfkit.analysis.uncertainty`.
+    """
+
+    __test__ = False  # not a pytest class, whatever its name says
+
+    key: str
+    slot: str
+    figures: Mapping[str, Any]
+    goodput_bps: tuple[float, ...]
+    spread: Mapping[str, Spread]
+
+    def figure(self, name: str) -> float:
+        """A figure; NaN where there is none."""
+        value = self.figures.get(name)
+        return float(value) if isinstance(value, int | float) else float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduced:
+    """One run.
+
+    Attributes:
+        clients: How many the run was to have.
+        shared_cpu: All its hosts ran on the same processors.
+        conditions: See `perfkit.analysis.conditions.conditions`.
+        phases: Seconds by phase.
+        warnings: What may change its figures.
+    """
+
+    run_id: str
+    name: str
+    created_utc: str
+    clients: int
+    shared_cpu: bool
+    tests: tuple[Test, ...]
+    conditions: Mapping[str, str]
+    phases: Mapping[str, float]
+    warnings: tuple[Finding, ...]
+
+    def find_test(self, key: str) -> Test | None:
+        """A test by its key."""
+        return next((test for test in self.tests if test.key == key), None)
+
+
+def reduce_run(run: Run, *, phases: Sequence[tuple[str, float]] = ()) -> Reduced:
+    """Read a run's logs and reduce them; writes segments.json if there is none.
+
+    Args:
+        phases: (name, seconds) of each phase.
+
+    Raises:
+        RunError: the run measured nothing. SegmentError: its segments.json is damaged.
+    """
+    logs = read_run(run)
+    found = outcomes(logs)
+    chosen = segments.current(run, logs, found)
+    summary = summarise(logs, chosen, found)
+    return Reduced(
+        run_id=run.id,
+        name=str(logs.manifest.get("name", "")),
+        created_utc=str(logs.manifest.get("created_utc", "")),
+        clients=len(logs.clients),
+        shared_cpu=bool(logs.manifest.get("provider_traits", {}).get("shared_cpu")),
+        tests=_tests(logs, chosen, found, summary.tests, summary.clients),
+        conditions=conditions(run, logs),
+        phases=dict(phases),
+        warnings=tuple(f for f in summary.findings if f.level == "warning"),
+    )
+
+
+def _tests(
+    logs: RunLogs,
+    chosen: Sequence[Segment],
+    found: pd.DataFrame,
+    rows: pd.DataFrame,
+    clients: pd.DataFrame,
+) -> tuple[Test, ...]:
+    windows = {segment.slot: segment.steady for segment in chosen}
+    times: Counter[str] = Counter()
+    tests: dict[str, Test] = {}
+    for slot, row in zip(logs.slots, rows.to_dict("records"), strict=True):
+        times[slot.test] += 1
+        own = clients[((clients["slot"] == slot.name) & clients["ok"]).to_numpy()]
+        window, spread = windows.get(slot.name), {}
+        if window is not None:
+            prepared = prepare(logs, slot, found[(found["slot"] == slot.name).to_numpy()])
+            if not prepared.is_void:
+                spread = _spread(
+                    uncertainty.over_time(prepared, window, OVER_TIME),
+                    uncertainty.over_clients(own),
+                    row,
+                )
+        again = f" ({times[slot.test]})" if times[slot.test] > 1 else ""
+        tests[slot.name] = Test(
+            key=f"{slot.test}{again}",
+            slot=slot.name,
+            figures={str(name): value for name, value in row.items()},
+            goodput_bps=tuple(np.sort(own["goodput_bps"].to_numpy(dtype=np.float64)).tolist()),
+            spread=spread,
+        )
+    return tuple(_with_ratio(test, tests) for test in tests.values())
+
+
+def _spread(
+    time: Mapping[str, Spread], clients: Mapping[str, Spread], row: Mapping[Any, Any]
+) -> dict[str, Spread]:
+    """Both parts together; a figure that time has a part in has none without it."""
+    found = {
+        name: together(part, clients.get(name, Spread()))
+        for name, part in time.items()
+        if part.known
+    }
+    again, share = row.get("retransmits_per_gb"), clients.get("retransmits_per_gb")
+    if share is not None and isinstance(again, float):
+        found["retransmits_per_gb"] = replace(share, error=share.error * again)
+    return found
+
+
+def _with_ratio(test: Test, tests: Mapping[str, Test]) -> Test:
+    """The ratio of two totals is as uncertain as both (first-order propagation, independent)."""
+    direct, ratio = tests.get(str(test.figures.get("direct_slot"))), test.figure("vs_direct")
+    if direct is None or not np.isfinite(ratio):
+        return test
+    parts = [
+        Spread(ratio * spread.error / one.figure("goodput_bps"), spread.degrees)
+        for one in (test, direct)
+        if (spread := one.spread.get("goodput_bps"))
+    ]
+    if len(parts) < 2:
+        return test
+    return replace(test, spread={**test.spread, "vs_direct": together(*parts)})

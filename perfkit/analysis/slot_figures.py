@@ -1,0 +1,135 @@
+"""One slot reduced over one window: the figures that depend on where the window lies.
+
+`prepare` does once what no window changes; `Prepared.figures` is then cheap enough to be asked
+for many windows, as the sensitivity of each figure needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfkit.analysis import impossible, rates, server_load
+from perfkit.analysis import server_load as serverload
+from perfkit.logs.run_logs import RunLogs, SlotPlan
+from perfkit.model import Window
+from perfkit.units import bytes_to_bits
+
+QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+LEAST_CLIENTS = {"p5": 20, "p25": 4, "median": 1, "p75": 4, "p95": 20}
+QUANTILES_METHOD = (
+    "Quantiles interpolate linearly between order statistics (type 7); p5 and p95 from 20 clients "
+    "on, p25 and p75 from 4"
+)
+COARSEST_S = 1.5  # intervals of this length and less show how a rate changed from second to second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A slot's traffic, made ready.
+
+    Attributes:
+        counted: Clients that count.
+        placed: All its lines.
+        arrived: The lines that say what arrived; `side` says whose they are.
+        intervals: `arrived` as intervals that hold every byte.
+        resolution_s: How finely they are placed in time, see `rates.resolution_s`.
+        impossible: See `perfkit.analysis.impossible.why_impossible`.
+    """
+
+    logs: RunLogs
+    slot: SlotPlan
+    counted: tuple[str, ...]
+    placed: pd.DataFrame
+    arrived: pd.DataFrame
+    side: str
+    intervals: pd.DataFrame
+    resolution_s: float
+    impossible: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_void(self) -> bool:
+        """Its logs say what cannot have happened: there is no goodput, and nothing made of it."""
+        return impossible.is_void(self.impossible)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the log says what came in each second, not only a total of each stream."""
+        return self.resolution_s <= COARSEST_S
+
+    def goodput_by_host(self, window: Window) -> pd.Series[float]:
+        """Goodput in bit/s of every host that moved something, counted or not."""
+        got = rates.bytes_by_host(self.intervals, window)
+        return got * (bytes_to_bits(1.0) / window.length_s)
+
+    def figures(self, window: Window) -> dict[str, float]:
+        """Goodput, its distribution over clients, and the server's load over a window."""
+        if self.is_void:
+            return serverload.server_load(
+                self.logs, self.slot, window, self.intervals.iloc[:0], self._ways
+            )
+        got = self.goodput_by_host(window)
+        values = np.asarray(got.reindex(list(self.counted), fill_value=0.0), dtype=np.float64)
+        return {
+            "goodput_bps": float(values.sum()) if len(values) else np.nan,
+            "received_bps": float(got.sum()),
+            **distribution(values),
+            **server_load.server_load(self.logs, self.slot, window, self.intervals, self._ways),
+        }
+
+    @property
+    def _ways(self) -> tuple[str, ...]:
+        return serverload.directions(self.arrived)
+
+
+def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
+    """Take a slot's traffic out of a run's.
+
+    Args:
+        outcomes: The slot's rows of `perfkit.analysis.outcomes.outcomes`.
+    """
+    placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
+    arrived, side = rates.receiver_rows(placed, logs.server)
+    intervals = rates.whole_intervals(arrived)
+    return Prepared(
+        logs=logs,
+        slot=slot,
+        counted=tuple(outcomes.loc[outcomes["ok"], "host"]),
+        placed=placed,
+        arrived=arrived,
+        side=side,
+        intervals=intervals,
+        resolution_s=rates.resolution_s(intervals),
+        impossible=tuple(impossible.why_impossible(logs, slot, arrived, intervals, side)),
+    )
+
+
+def distribution(values: NDArray[np.float64]) -> dict[str, float]:
+    """Per-client figures; a client that got nothing is one of them."""
+    if not len(values):
+        return {}
+    mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
+    return {
+        "client_mean_bps": mean,
+        "client_sd_bps": sd,
+        "client_cv": sd / mean if mean else np.nan,
+        "client_min_bps": float(values.min()),
+        "client_max_bps": float(values.max()),
+        **{f"client_{name}_bps": value for name, value in quantiles(values).items()},
+        "jain": rates.jain_index(values),
+    }
+
+
+def quantiles(values: NDArray[np.float64]) -> dict[str, float]:
+    """Those of `QUANTILES`, by name; NaN of too few values to have one.
+
+    One of n values is a share of 1 / n: a quantile that leaves less than that beyond it is little
+    but the smallest or the largest value under another name.
+    """
+    return {
+        name: float(np.quantile(values, q)) if len(values) >= LEAST_CLIENTS[name] else np.nan
+        for name, q in QUANTILES.items()
+    }

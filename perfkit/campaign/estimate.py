@@ -1,0 +1,190 @@
+"""What a run will take: time and money by provider before it starts, the time of a phase after.
+
+The time is the timetable's, which is known, and what is around it: launching, configuring, arming,
+collecting. For hosts that share this machine's processors that was measured (see
+`LOCAL_FIXED_S`); for others only the timetable is said. How long one phase takes, for the live view,
+is a guess and shown as one ("of about"): phases of the newest runs of the same provider, scaled with
+the number of hosts, which is right where hosts share processors and too long elsewhere.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, cast
+
+from perfkit.campaign import session as sessions
+from perfkit.campaign.session import Session
+from perfkit.errors import PerfkitError
+from perfkit.fleet.provider import PricedProvider, Provider, provider_names
+from perfkit.measure.starters import CRON_LEAD_S
+from perfkit.report.tables import SCOPED_STYLE
+from perfkit.runs import folder, progress
+from perfkit.settings import parameters as settings
+from perfkit.settings.parameters import Settings
+from perfkit.units import format_duration, minutes_to_s
+
+# All phases around the timetable took 8.2 s with 3 clients, 11 s with 20, 17 s with 60 and 31 s
+# with 100, on a machine with two processors (`perfkit run`, two tests).
+LOCAL_FIXED_S = 8.0
+LOCAL_PER_HOST_S = 0.2
+RUNS_ASKED = 3
+RUNS_TRIED = 20
+ARMING_S = 8.0  # to make ready, arm, and wait for T0, in the runs this was taken from
+CRON_WAIT_S = CRON_LEAD_S + 30.0  # T0 is a whole minute then: half of one on average
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEstimate:
+    """What one run takes.
+
+    Attributes:
+        hosts: The server and the clients.
+        tests_s: From T0 to the end of the last test.
+        overall_s: All phases together; None where nobody has measured it.
+        expires_s: Hosts end by themselves so long after the run was opened.
+        money: One clause.
+        warnings: What speaks against it, and how the money was reckoned.
+        notices: What to know about the hosts, and what is left out because of them; the session
+            says it as well.
+    """
+
+    provider: str
+    hosts: int
+    tests: tuple[str, ...]
+    tests_s: float
+    overall_s: float | None
+    expires_s: float
+    money: str
+    warnings: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+    @property
+    def time(self) -> str:
+        """One clause."""
+        tests = f"the tests take {format_duration(self.tests_s)}"
+        if self.overall_s is None:
+            return f"{tests}; launching and configuring come on top"
+        overall_s = round(self.overall_s)
+        overall = f"{overall_s} s" if overall_s < 60 else format_duration(overall_s)
+        return f"about {overall} in all, of which {tests}"
+
+    @property
+    def outlook(self) -> tuple[str, ...]:
+        """What no session will say, one line each."""
+        count = f"{self.hosts - 1} client{'s' if self.hosts > 2 else ''} and 1 server"
+        expiry = f"hosts end by themselves after {format_duration(self.expires_s)}"
+        head = f"{count} at {self.provider}: {self.time}; {self.money}; {expiry}"
+        return (head, *self.warnings)
+
+    def __str__(self) -> str:
+        return "\n".join([*self.outlook, *self.notices])
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{html.escape(line)}</p>" for line in str(self).splitlines())
+
+
+def estimate(chosen: Settings) -> RunEstimate:
+    """Reckon what a run with these settings takes; asks the provider nothing that costs.
+
+    Raises:
+        ConfigError, ScheduleError, ProviderError: such a run would be refused.
+    """
+    provider = sessions.provider_for(chosen)
+    chosen, left_out = sessions.fitted(chosen, provider)
+    slots, hosts = sessions.planned(chosen), chosen.parameters.clients + 1
+    tests_s = max((slot.end_s for slot in slots), default=0.0)
+    expires_s = minutes_to_s(chosen.parameters.expires_min)
+    around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts if provider.traits.shared_cpu else None
+    waiting_s = CRON_WAIT_S if chosen.parameters.starter == "cron" else 0.0
+    overall_s = None if around_s is None else tests_s + waiting_s + around_s
+    late: tuple[str, ...] = ()
+    if (overall_s or tests_s + waiting_s) > expires_s:
+        late = ("The hosts would end before the tests do: raise expires_min.",)
+    money, reckoned = _money(provider, hosts, expires_s)
+    return RunEstimate(
+        provider=provider.name,
+        hosts=hosts,
+        tests=tuple(slot.name for slot in slots),
+        tests_s=tests_s,
+        overall_s=overall_s,
+        expires_s=expires_s,
+        money=money,
+        warnings=(*late, *reckoned),
+        notices=(*left_out, provider.notice),
+    )
+
+
+def _money(provider: Provider, hosts: int, life_s: float) -> tuple[str, tuple[str, ...]]:
+    """One clause about money, and how it was reckoned."""
+    if not provider.traits.costs_money:
+        return "costs nothing", ()
+    price = cast("PricedProvider", provider).estimate(hosts, life_s)
+    clause = f"{price.usd_per_h:.2f} USD an hour, at most {price.worst_usd:.2f} USD"
+    return clause, (*(f"OVER THE CAP: {text}" for text in price.over), *price.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimates:
+    """The same run at every provider; for one that cannot serve it, the reason instead."""
+
+    rows: tuple[tuple[str, RunEstimate | str], ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {row}" for name, row in self.rows)
+
+    def _repr_html_(self) -> str:
+        heads = ("provider", "time", "money", "what to know")
+        head = "".join(f"<th scope='col' class='t'>{text}</th>" for text in heads)
+        body = "".join(f"<tr>{_cells(name, row)}</tr>" for name, row in self.rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{SCOPED_STYLE}<div class='perfkit-table'>{table}</div>"
+
+
+def _cells(name: str, row: RunEstimate | str) -> str:
+    texts: Sequence[str]
+    if isinstance(row, str):
+        texts = (name, "not here", "", row)
+    else:
+        texts = (name, row.time, row.money, " ".join([*row.warnings, *row.notices]))
+    return "".join(f"<td class='t'>{html.escape(text)}</td>" for text in texts)
+
+
+def by_provider(**parameters: Any) -> Estimates:
+    """What a run with these parameters takes at each registered provider."""
+    return Estimates(rows=tuple((name, _row(name, parameters)) for name in provider_names()))
+
+
+def _row(name: str, parameters: Mapping[str, Any]) -> RunEstimate | str:
+    try:
+        return estimate(settings.load({**parameters, "provider": name}))
+    except (PerfkitError, ImportError) as exc:
+        return str(exc)
+
+
+def expected_s(session: Session, phase: str) -> float | None:
+    """Seconds that a phase of this session takes; None where no earlier run tells."""
+    if phase == "measure":
+        waiting_s = CRON_WAIT_S if session.settings.parameters.starter == "cron" else 0.0
+        return max(slot.end_s + slot.grace_s for slot in session.slots) + ARMING_S + waiting_s
+    found = list(itertools.islice(_per_host_s(session, phase), RUNS_ASKED))
+    return median(found) * (session.settings.parameters.clients + 1) if found else None
+
+
+def _per_host_s(session: Session, phase: str) -> Iterator[float]:
+    """What earlier runs took, the newest first; runs that cannot be read say nothing."""
+    earlier = reversed(folder.list_runs(session.settings.runs_dir))
+    for run in itertools.islice(earlier, RUNS_TRIED):
+        try:
+            parameters = run.manifest()["parameters"]
+            if parameters["provider"] != session.provider.name or run == session.run:
+                continue
+            seconds = progress.read(run).done.get(phase)
+            hosts = int(parameters["clients"]) + 1
+        except (PerfkitError, KeyError, TypeError, ValueError):
+            continue
+        if seconds:
+            yield seconds / hosts

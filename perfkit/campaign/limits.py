@@ -1,0 +1,69 @@
+"""What a run may not exceed: the disk it is kept on, and the life of its hosts.
+
+Both are found before a folder or a host is made for nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+from perfkit.errors import ConfigError
+from perfkit.model import Slot
+from perfkit.settings.parameters import Settings
+from perfkit.units import format_duration, format_size, minutes_to_s
+
+DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
+
+
+def require_disk(chosen: Settings) -> None:
+    """Refuse a runs folder that cannot be made or cannot hold the run.
+
+    Tries it with a temporary folder: that tells more than permissions do.
+
+    Raises:
+        ConfigError: with what is wrong with it, or with what is needed and what is free.
+    """
+    existing = chosen.runs_dir
+    try:
+        existing = next(p for p in (chosen.runs_dir, *chosen.runs_dir.parents) if p.exists())
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as exc:
+        raise ConfigError(
+            "parameters",
+            "runs_dir",
+            str(chosen.runs_dir),
+            f"no folder can be made in {existing} ({exc.strerror})",
+            "set runs_dir to a folder that you may write",
+        ) from exc
+    needed_bytes = (chosen.parameters.clients + 1) * DISK_PER_HOST_BYTES
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < needed_bytes:
+        raise ConfigError(
+            "parameters",
+            "runs_dir",
+            str(chosen.runs_dir),
+            f"a run with {chosen.parameters.clients} clients needs about "
+            f"{format_size(needed_bytes)}, {format_size(free_bytes)} are free",
+            "make room, ask for fewer clients, or set runs_dir to another disk",
+        )
+
+
+def require_life(chosen: Settings, slots: Sequence[Slot]) -> None:
+    """Refuse a timetable that is longer than the hosts live: they would end in the midst of a test.
+
+    Launching and configuring come on top, so a run that passes may still be too tight.
+
+    Raises:
+        ConfigError: with the time that the tests take.
+    """
+    tests_s = max((slot.end_s + slot.grace_s for slot in slots), default=0.0)
+    if tests_s >= minutes_to_s(chosen.parameters.expires_min):
+        raise ConfigError(
+            "parameters",
+            "expires_min",
+            chosen.parameters.expires_min,
+            f"the tests take {format_duration(tests_s)}, and the hosts would end before",
+            "give more minutes, or fewer or shorter tests",
+        )

@@ -1,0 +1,122 @@
+"""What is made of a run's folder: windows, tables, comparisons. Files are all it takes.
+
+The phases after the disk seam, for `perfkit.campaign.phases`, which people call: no host, no provider and no
+lock is needed, so a copied folder on a laptop will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from perfkit.analysis import segments, stats
+from perfkit.analysis.outcomes import outcomes
+from perfkit.errors import CampaignError
+from perfkit.logs.reader import read_run
+from perfkit.report import compare as compare_report
+from perfkit.report import page
+from perfkit.report.compare import ComparisonReport
+from perfkit.report.page import Report
+from perfkit.report.standard import standard_tables
+from perfkit.report.tables import ReportTable
+from perfkit.runs import progress
+from perfkit.runs.folder import Run
+from perfkit.runs.latest import LATEST, open_run
+from perfkit.settings import parameters
+from perfkit.widgets.fleet_table import is_interactive
+
+
+def find_run(run: str = LATEST, *, runs_dir: str = "", phase: str = "segment") -> Run:
+    """The folder of a run, for the phases that need files only.
+
+    Args:
+        run: Id, name, path, or `latest`: the newest that the phase can use; newer ones that it cannot
+            are named, with what they lack.
+        phase: `segment` needs collected logs, `report` windows too.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    found = open_run(parameters.runs_folder(runs_dir), run, phase=phase)
+    if found.passed_over:
+        click.echo(found)
+    return found.run
+
+
+def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
+    """Choose the window of each test that counts, and keep it in segments.json.
+
+    A window that was chosen before stays; one whose log has changed since says so.
+
+    Args:
+        policy: `events`, `saved` or `auto`; None: the run's parameter `segments`.
+
+    Returns:
+        One row a test: the window, how far the clients overlapped, who chose it.
+    """
+    logs = read_run(run)
+    found = outcomes(logs)
+    chosen = segments.current(run, logs, found, policy)
+    tables = standard_tables(logs, stats.summarise(logs, chosen, found))
+    return next(table for table in tables if table.name == "windows")
+
+
+def report(run: Run, *, echo: bool | None = None) -> Report:
+    """Write tables, plots and `report/index.html`; called again, it writes them anew.
+
+    Args:
+        echo: Also print the tables; None: where no person sees the returned object.
+    """
+    found = progress.read(run)
+    made = page.render(run, phases=list(found.done.items()), unfinished=progress.unfinished(found))
+    if echo or (echo is None and not is_interactive()):
+        click.echo(f"{made.text()}\n\nreport: {run.report_dir / 'index.html'}")
+    return made
+
+
+def compare(
+    *sides: str | Run | Sequence[str | Run],
+    runs_dir: str = "",
+    out: str = "",
+    echo: bool | None = None,
+) -> ComparisonReport:
+    """Hold runs against each other, the first is the baseline; needs files only.
+
+    Writes `compare.html`, every table and the pictures into one folder.
+
+    Args:
+        sides: Each a run (id, name, path or `Run`), or several runs of one side: a list, or names
+            with commas between. One each: runs made under the same recorded conditions are
+            taken as repetitions of each other.
+        out: The folder; empty: `report/compare-<other>` of the newest run.
+        echo: Also print the tables; None: where no person sees the returned object.
+
+    Raises:
+        CampaignError: nothing to compare, or a run given twice.
+    """
+    groups = [[_find(run, runs_dir) for run in _several(side)] for side in sides]
+    if not all(groups):
+        raise CampaignError("a side names no run; perfkit compare RUN,RUN RUN")
+    folder = Path(out).resolve() if out else compare_report.folder_for(groups)
+    times = {run.id: _phase_times(run) for group in groups for run in group}
+    made = compare_report.render(groups, folder, phases=times)
+    if echo or (echo is None and not is_interactive()):
+        click.echo(f"{made.text()}\n\ncomparison: {made.page}")
+    return made
+
+
+def _several(side: str | Run | Sequence[str | Run]) -> Sequence[str | Run]:
+    if isinstance(side, str):
+        return [word.strip() for word in side.split(",") if word.strip()]
+    return [side] if isinstance(side, Run) else side
+
+
+def _find(run: str | Run, runs_dir: str) -> Run:
+    return run if isinstance(run, Run) else find_run(run, runs_dir=runs_dir)
+
+
+def _phase_times(run: Run) -> list[tuple[str, float]]:
+    """Name and seconds of each phase that was done, in their order; the last time counts."""
+    return list(progress.read(run).done.items())

@@ -1,0 +1,341 @@
+"""One function a phase; the notebooks and the command line call these and nothing deeper.
+
+    session = phases.start(clients=10)   in a notebook: **notebook.parameters(globals())
+    phases.launch(session)       hosts, reachable over SSH
+    phases.configure(session)    recipes run, tunnels up
+    phases.measure(session)      the tests, started everywhere at the same instant
+    phases.collect(session)      logs in runs/<id>/raw, checksummed, read-only
+    phases.release(session)      hosts gone
+    phases.segment(session.run)  the windows that count        (needs files only)
+    phases.report(session.run)   tables, plots, index.html     (needs files only)
+    phases.conclude(session, …)  an error if, by that report, too few clients did their tests
+    phases.compare(run, other)   runs side by side, verdicts   (needs files only)
+
+Each is idempotent: a second call does what is missing. Each writes its outcome to the journal.
+Hosts that fail are named in what a phase returns; whether the run goes on without them is the
+parameter `on_shortfall`.
+
+A phase returns when it is done. An interrupt ends it at once; the hosts go on, and the same call
+again takes up where it was. The stop button of the live view ends it and releases the hosts.
+
+    going = phases.in_background(phases.configure, session)
+    going.result()               the same beside other cells: see `perfkit.widgets.background`
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import click
+
+from perfkit.campaign import estimate, missing_hosts, resume, shortfall, spot_notices, tunnel_gate
+from perfkit.campaign import session as sessions
+from perfkit.campaign.offline import compare, find_run, report, segment
+from perfkit.campaign.session import Session
+from perfkit.campaign.shortfall import conclude
+from perfkit.configure import recipes
+from perfkit.errors import RunError
+from perfkit.fleet.provider import ReleaseReport
+from perfkit.measure import collect as collecting
+from perfkit.measure import runner
+from perfkit.measure.options import Hooks, Options
+from perfkit.measure.plan import Addresses, pacing_for
+from perfkit.measure.provision import scripts_for
+from perfkit.measure.starters import get_starter
+from perfkit.model import Host, HostResult, HostState, Role, StageResult
+from perfkit.report.page import Report
+from perfkit.runs import progress
+from perfkit.runs.latest import LATEST, open_run
+from perfkit.settings import parameters, shebang
+from perfkit.ssh.known_hosts import pin_hosts
+from perfkit.widgets.background import in_background
+from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
+
+__all__ = [
+    "attach",
+    "collect",
+    "compare",
+    "conclude",
+    "configure",
+    "find_run",
+    "in_background",
+    "launch",
+    "measure",
+    "release",
+    "report",
+    "run_all",
+    "segment",
+    "start",
+]
+
+
+def start(**chosen: Any) -> Session:
+    """Check parameters, config/ and this machine; open a new run, or go on with one.
+
+    With `run=` that run is gone on with. With a `name` of your own, the newest run of that name
+    is, if its process died before it was finished and the settings are the same; see
+    `perfkit.campaign.resume`. What was taken up, or why not, is in what the session shows.
+
+    Raises:
+        ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
+    """
+    checked = parameters.load(chosen)
+    if checked.parameters.run:
+        found = open_run(checked.runs_dir, checked.parameters.run, phase="launch")
+        remarks = [str(found)] if found.passed_over else []
+        session = sessions.attach(checked.runs_dir, str(found.run.root), remarks)
+    else:
+        session = resume.open_session(checked)
+    if not is_interactive():
+        click.echo(session)
+    return session
+
+
+def attach(run: str = LATEST, *, runs_dir: str = "", phase: str = "") -> Session:
+    """Open a run that exists, by id, name, path or `latest`, to do its next phases.
+
+    Args:
+        phase: What is to be done: `latest` is the newest run that has what it needs. Newer ones that
+            do not are named. Empty: the newest.
+
+    Raises:
+        RunError: no such run, or none that will do; or another process has it open.
+    """
+    folder = parameters.runs_folder(runs_dir)
+    found = open_run(folder, run, phase=phase)
+    if found.passed_over:
+        click.echo(found)
+    return sessions.attach(folder, str(found.run.root))
+
+
+def launch(
+    session: Session, *, wait: bool | None = None, release_at_exit: bool = False
+) -> StageResult:
+    """Make the hosts that the run does not have yet.
+
+    Args:
+        wait: Return when all hosts are reachable; False: at once, while they are launching, so
+            that `configure` takes them as they come. None: wait where hosts share this machine's
+            processors, since configuring would only slow launching down.
+        release_at_exit: End the hosts when this process ends.
+    """
+    wait = session.provider.traits.shared_cpu if wait is None else wait
+    if release_at_exit:
+        session.release_at_exit()
+    started = monotonic()
+    if not (missing_hosts.is_complete(session) and "launch" in session.progress().done):
+        with _watched(session, "launch"):
+            missing_hosts.launch_missing(session)
+            if wait:
+                session.fleet.wait()
+    results = [
+        HostResult(host=r.name, ok=r.state is not HostState.FAILED, reason=r.reason)
+        for r in session.inventory.records()
+    ]
+    return shortfall.judged(
+        session, StageResult(stage="launch", results=results, elapsed_s=monotonic() - started)
+    )
+
+
+@contextlib.contextmanager
+def _watched(session: Session, phase: str) -> Iterator[FleetView]:
+    """A phase with its record in the journal and its live view, which may be stopped there."""
+    refuse_if_in_use(session.inventory)
+    view = FleetView(
+        session.inventory,
+        session.journal,
+        phase,
+        on_stop=session.fleet.release,
+        expected_s=estimate.expected_s(session, phase),
+    )
+    with session.phase(phase), view:
+        yield view
+
+
+def configure(session: Session) -> StageResult:
+    """Run the recipes on every host as it becomes reachable, then check every tunnel.
+
+    Returns:
+        One result a host; a partly configured client says what it lacks: address, route or ping.
+
+    Raises:
+        StageError: by `on_shortfall`, too many clients failed; or the server did.
+    """
+    if session.inventory.records():
+        missing_hosts.launch_missing(session)  # what a process that died left half launched
+    coming = (HostState.REQUESTED, HostState.RUNNING, HostState.REACHABLE)
+    if "configure" in session.progress().done and not session.inventory.names(*coming):
+        return shortfall.judged(
+            session, shortfall.as_it_was(session, HostState.CONFIGURED, "configure")
+        )
+    chosen, tunnel = session.settings, tunnel_gate.tunnel_of(session)
+    with _watched(session, "configure"):
+        setup = recipes.configure(
+            session.run,
+            _pinned(session),
+            pool=session.pool,
+            threads=chosen.threads,
+            resources_dir=chosen.resources_dir,
+            tunnel=tunnel,
+            checks={role: shebang.host_checks(scripts_for(role, session.slots)) for role in Role},
+            deadline_s=chosen.ssh.host_deadline_s,
+            on_result=shortfall.mover(
+                session, HostState.CONFIGURED, only_failures=tunnel is not None
+            ),
+        )
+        if tunnel is not None:
+            setup = tunnel_gate.with_tunnels(session, setup, tunnel)
+    return shortfall.judged(session, shortfall.with_earlier(session, setup, HostState.CONFIGURED))
+
+
+def _pinned(session: Session) -> Iterator[Host]:
+    """Hosts as they become reachable, each with its key pinned before anyone connects to it."""
+    known = session.inventory.hosts()
+    pin_hosts(session.run.known_hosts_path, known)
+    pinned = set(known)
+    for host in session.fleet.reachable():
+        if host not in pinned:  # new, or with its own key now instead of its first one
+            pin_hosts(session.run.known_hosts_path, [host])
+        yield host
+
+
+def measure(session: Session) -> StageResult:
+    """Run every test on all configured hosts, each at the exact instant the timetable says.
+
+    Writes timetable.json and the clock offsets. A run is measured once: called again, this
+    returns what it was. When the process died after all hosts had their orders, they went on
+    alone: then nothing is started, and each host's own records prove what it did. When it died
+    before, the tests are started anew, on all hosts.
+
+    Raises:
+        RunError: the hosts were released before.
+        StageError: by `on_shortfall`, too many clients could not be armed; or the server.
+    """
+    chosen = session.settings
+    done = session.progress()
+    if "measure" in done.done:
+        return shortfall.as_it_was(session, HostState.DONE, "measure")
+    if done.released:
+        raise RunError(
+            f"run {session.run.id}: its hosts were released before its tests were run, so it cannot "
+            "be gone on with; start a new run"
+        )
+    states = (HostState.ARMED,) if done.armed else (HostState.CONFIGURED, HostState.ARMED)
+    measuring = runner.take_up if done.armed else runner.measure
+    shortfall.judge(session, StageResult(stage="measure"))
+    passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
+
+    def on_result(name: str, result: HostResult) -> None:
+        shortfall.mover(session, passes.get(name, HostState.ARMED), only_failures=name == "ready")(
+            result
+        )
+
+    with _watched(session, "measure") as watch, spot_notices.watched(session):
+        result = measuring(
+            session.run,
+            session.inventory.hosts(*states),
+            session.slots,
+            pool=session.pool,
+            starter=get_starter(chosen.parameters.starter, chosen.cron.model_dump()),
+            addresses=_addresses(session),
+            options=Options(
+                bin_dir=chosen.resources_dir / "bin",
+                threads=chosen.threads,
+                monitor=chosen.parameters.monitor,
+                interfaces=_interfaces(session),
+                pid_file="openvpn/openvpn.pid",
+                pacing=pacing_for(
+                    chosen.parameters.clients, shared_cpu=session.provider.traits.shared_cpu
+                ),
+            ),
+            hooks=Hooks(
+                on_progress=lambda progress: watch.note(str(progress)),
+                on_result=on_result,
+                check=lambda armed: shortfall.judge(session, armed),
+                on_armed=lambda t0_utc_s: _record(session, progress.ARMED, t0_utc_s=t0_utc_s),
+                on_disarmed=lambda: _record(session, progress.DISARMED),
+            ),
+        )
+    return shortfall.with_earlier(session, result, HostState.DONE)
+
+
+def _record(session: Session, kind: str, **fields: Any) -> None:
+    session.journal.append(kind, **fields)
+
+
+def _addresses(session: Session) -> Addresses:
+    server = session.inventory.get_record("server")
+    assert server.host is not None  # configured, so it was made
+    return Addresses(remote=server.host.traffic_address, peer=server.tunnel_address)
+
+
+def _interfaces(session: Session) -> tuple[str, ...]:
+    """What carries the tests: loopback hosts have no interface of their own."""
+    address = _addresses(session).remote
+    return ("lo",) if address.startswith("127.") else (f"@{address}", "tun0")
+
+
+def collect(session: Session) -> StageResult:
+    """Bring home the logs of every host that was armed, failed ones included.
+
+    Writes `raw/` and its SHA256SUMS; what is there and whole is not fetched again.
+
+    Raises:
+        CollectError: a file that was collected before has been changed.
+        RunError: this machine's disk is full or read-only; the hosts keep what is not here, and
+            are not released when this process ends.
+    """
+    hosts = session.inventory.have_been(HostState.ARMED)
+    with _watched(session, "collect"):
+        return collecting.collect(
+            session.run,
+            hosts,
+            session.slots,
+            pool=session.pool,
+            threads=session.settings.threads,
+            monitor=session.settings.parameters.monitor,
+            gone=session.inventory.names(HostState.RELEASED) | session.gone,
+        )
+
+
+def release(session: Session, *, keep: bool | None = None) -> ReleaseReport:
+    """End the hosts.
+
+    Args:
+        keep: They stay until they expire. None: as the run's `keep_fleet` says.
+    """
+    stays = session.settings.parameters.keep_fleet if keep is None else keep
+    if stays or not session.is_up:
+        return ReleaseReport()
+    with session.phase("release"):
+        return session.fleet.release()
+
+
+def run_all(session: Session) -> Report:
+    """All phases of a run; the hosts are released also when one of them fails.
+
+    Unless it fails because this machine cannot store the logs: then the hosts keep them until they
+    expire, and the same command again, once there is room, brings them home.
+
+    Raises:
+        StageError: by `on_shortfall`, too few clients came through a phase or, when the report is
+            written, did their tests.
+        ReleaseError: the report is written, but something could not be released.
+    """
+    try:
+        launch(session)
+        configure(session)
+        measure(session)
+        collect(session)
+    finally:
+        if session.spared:
+            click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
+        elif (released := release(session)).leaked:
+            click.echo(released)
+    segment(session.run)
+    made = report(session.run)
+    conclude(session, made)
+    return made

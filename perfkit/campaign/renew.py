@@ -1,0 +1,112 @@
+"""Moving the end of a run that is under way: `perfkit renew`.
+
+Hosts of a cloud end by themselves at an absolute moment, whoever is still alive. A campaign that
+takes longer than was thought has that moment moved: in the tags of all that the run has, and in the
+timer of each host. Nothing is written to the run's folder, so the process that has the run open
+goes on undisturbed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from perfkit.campaign import session as sessions
+from perfkit.errors import ConfigError, ProviderError
+from perfkit.fleet.inventory import Inventory
+from perfkit.fleet.provider import PricedProvider, Provider, RenewableProvider
+from perfkit.model import Host, StageResult
+from perfkit.runs import journal
+from perfkit.runs.folder import Run
+from perfkit.runs.latest import open_run
+from perfkit.settings import parameters
+from perfkit.ssh.remote import Access, RemotePool
+from perfkit.ssh.workers import run_on_hosts
+
+HOST_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The new moment, and on which hosts the timer was moved; the others end at the old one."""
+
+    run_id: str
+    expires_utc: datetime
+    hosts: StageResult
+
+    def __str__(self) -> str:
+        return (
+            f"{self.run_id}: hosts end by themselves at {self.expires_utc:%Y-%m-%d %H:%M:%S} UTC\n"
+            f"{self.hosts}"
+        )
+
+
+def renew(run: str = "latest", *, minutes: float, yes: bool = False, runs_dir: str = "") -> Renewed:
+    """Let the hosts of a run live for so many minutes from now.
+
+    Args:
+        run: Id, name, path, or `latest`; it may be open in another process.
+        yes: Also above the caps of the provider's file.
+
+    Raises:
+        RunError: no such run.
+        ConfigError: above the caps, or no time at all.
+        ProviderError: its hosts' end cannot be moved, or it has none.
+    """
+    if minutes <= 0:
+        raise ConfigError(
+            "renew", "minutes", minutes, "no time at all", "perfkit reap --yes ends hosts at once"
+        )
+    folder = parameters.runs_folder(runs_dir)
+    found = open_run(folder, run, phase="release").run
+    chosen = sessions.settings_of(found)
+    provider = sessions.provider_for(chosen)
+    if not provider.traits.renewable:
+        raise ProviderError(
+            f"run {found.id}: the end of hosts of provider {provider.name} cannot be moved; give "
+            "the next run a longer expires_min"
+        )
+    hosts = Inventory.from_events(journal.read(found.journal_path).events).hosts()
+    expires = datetime.now(UTC) + timedelta(minutes=minutes)
+    if not yes:
+        _require_within_caps(provider, found, len(hosts), expires)
+    script = cast(RenewableProvider, provider).renew(found.id, expires)
+    access = Access(
+        key_path=found.key_path,
+        known_hosts_path=found.known_hosts_path,
+        connect_timeout_s=chosen.ssh.connect_timeout_s,
+        command_timeout_s=chosen.ssh.command_timeout_s,
+    )
+    with RemotePool(access) as pool:
+
+        def move_timer(host: Host) -> None:
+            sudo = "" if host.user == "root" else "sudo -n "
+            pool.get(host).run_script(f"{sudo}sh -c {shlex.quote(script)}")
+
+        moved = run_on_hosts(
+            "renew",
+            hosts,
+            move_timer,
+            threads=chosen.threads,
+            deadline_s=HOST_DEADLINE_S,
+            on_expired=pool.drop,
+        )
+    return Renewed(run_id=found.id, expires_utc=expires, hosts=moved)
+
+
+def _require_within_caps(provider: Provider, run: Run, n_hosts: int, expires: datetime) -> None:
+    if not provider.traits.costs_money:
+        return
+    created = datetime.fromisoformat(run.manifest()["created_utc"])
+    life_s = (expires - created).total_seconds()
+    reckoned = cast(PricedProvider, provider).estimate(max(1, n_hosts), life_s)
+    if reckoned.over:
+        raise ConfigError(
+            "renew",
+            "minutes",
+            round(life_s / 60),
+            f"above the caps of {provider.name}.conf: {'; '.join(reckoned.over)}",
+            "ask for less, raise the caps, or add --yes",
+        )

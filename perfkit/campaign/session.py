@@ -1,0 +1,394 @@
+"""A run that this process has open: its folder, journal, inventory, provider and connections.
+
+`open_new` makes a run; `attach` opens one that exists, also after the process that made it was
+killed: the inventory comes back from the journal and is held against the provider's own listing.
+One process writes a run at a time; a second one is told which.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import html
+import importlib.metadata
+import os
+import platform
+import pwd
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import click
+
+from perfkit.campaign import limits
+from perfkit.errors import ConfigError, RunError
+from perfkit.fleet.calls import unresolved
+from perfkit.fleet.inventory import Inventory
+from perfkit.fleet.launch import Fleet, LaunchPlan
+from perfkit.fleet.provider import PricedProvider, Provider, get_provider
+from perfkit.fleet.unasked import unasked
+from perfkit.measure.plan import grace_for, plan
+from perfkit.model import HostState, NetworkPath, Slot
+from perfkit.runs import folder, journal, progress
+from perfkit.runs.folder import Run
+from perfkit.runs.journal import Event
+from perfkit.runs.progress import Progress
+from perfkit.settings import parameters as settings
+from perfkit.settings import shebang
+from perfkit.settings.parameters import Settings
+from perfkit.ssh.first_login import FirstLogin
+from perfkit.ssh.keys import SshKey, derive_ssh_key, make_ssh_key
+from perfkit.ssh.remote import Access, RemotePool
+from perfkit.units import minutes_to_s
+from perfkit.vpn.openvpn import ca
+
+_open_here: dict[Path, Session] = {}  # so that a cell may be run again
+
+RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
+
+
+class Session:
+    """One open run. Close it, or leave its `with` block, to let another process have it."""
+
+    def __init__(
+        self, run: Run, chosen: Settings, provider: Provider, remarks: Sequence[str] = ()
+    ) -> None:
+        """Open it.
+
+        Args:
+            chosen: Fitted to the provider.
+            remarks: What to say about this opening, beside what the run itself says.
+        """
+        self.run, self.settings, self.provider = run, chosen, provider
+        self.slots, self.remarks = planned(chosen), tuple(remarks)
+        self.gone: set[str] = set()  # found gone when the run was opened
+        self.spared = ""  # why the hosts must outlive this process: they hold what is not here
+        self._stack = contextlib.ExitStack()
+        try:
+            self._open()
+        except BaseException:  # a notebook keeps the traceback, and would keep the lock with it
+            self.close()
+            raise
+        _open_here[run.root] = self
+
+    def _open(self) -> None:
+        run, chosen = self.run, self.settings
+        self._stack.callback(os.umask, os.umask(0o077))  # what a run makes is its owner's alone
+        self._stack.enter_context(run.locked())
+        self._stack.callback(_open_here.pop, run.root, None)
+        self._stack.callback(atexit.unregister, self._release_if_up)
+        events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
+        self.journal = journal.Journal(run.journal_path)
+        self._stack.callback(self.journal.close)
+        self.inventory = Inventory.from_events(events, self.journal)
+        self.pool = RemotePool(
+            Access(
+                key_path=run.key_path,
+                known_hosts_path=run.known_hosts_path,
+                connect_timeout_s=chosen.ssh.connect_timeout_s,
+                command_timeout_s=chosen.ssh.command_timeout_s,
+                patience_s=2 * chosen.ssh.connect_timeout_s,
+            ),
+            log_dir=run.root / "hosts",
+        )
+        self._stack.callback(self.pool.close)
+        self.fleet = self._make_fleet(events)
+        self.fleet.on_released = lambda: ca.destroy_secrets(self.run)
+        if events:
+            self._check_against_listing(events)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.run.id}: {len(self.inventory.records())} hosts>"
+
+    def __str__(self) -> str:
+        return "\n".join([f"run {self.run.id}", *self.notices, *self._timetable()])
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self._timetable())
+        notices = "".join(f"<p>{html.escape(line)}</p>" for line in self.notices)
+        return f"<p><b>{html.escape(self.run.id)}</b></p>{notices}<ul>{lines}</ul>"
+
+    @property
+    def notices(self) -> list[str]:
+        """What to know about the hosts, and what was left out because of them."""
+        return [*self.remarks, self.provider.notice, *self.run.manifest()["notices"]]
+
+    def progress(self) -> Progress:
+        """How far the run has come, from its journal."""
+        return progress.read(self.run)
+
+    def _timetable(self) -> list[str]:
+        return [f"T+{slot.start_s:g} s to T+{slot.end_s:g} s: {slot.name}" for slot in self.slots]
+
+    def close(self) -> None:
+        """Close connections and journal and give the run free; hosts go on. Safe to call twice."""
+        self._stack.close()
+
+    def release_at_exit(self) -> None:
+        """Release the fleet when this process ends, however a cell or the script failed."""
+        atexit.register(self._release_if_up)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Journal that a phase began and how it ended, with its seconds."""
+        self.journal.append("phase-started", phase=name)
+        started = monotonic()
+        try:
+            yield
+        except BaseException as exc:
+            reason = f"{type(exc).__name__}: {exc}"
+            if isinstance(exc, RunError) and name in {"measure", "collect"}:
+                self.spared = reason  # it is this machine that could not go on
+            self.journal.append(
+                "phase-failed", phase=name, elapsed_s=monotonic() - started, reason=reason
+            )
+            raise
+        else:
+            self.spared = ""
+            self.journal.append("phase-done", phase=name, elapsed_s=monotonic() - started)
+        finally:
+            self.write_hosts()
+
+    def write_hosts(self) -> None:
+        """Bring hosts.json up to date with the inventory; logs are named as seen from the run."""
+        rows = [record.to_dict() for record in self.inventory.records()]
+        for row in rows:
+            row["log"] = row["log"].removeprefix(f"{self.run.root}/")
+        folder.write_json(self.run.hosts_path, rows)
+
+    def host_key(self, name: str) -> SshKey:
+        """The key that a host of this run shows: the same one whenever it is asked for."""
+        return derive_ssh_key(self.run.key_path.read_text(), f"host {self.run.id} {name}")
+
+    def _make_fleet(self, events: Sequence[Event]) -> Fleet:
+        chosen = self.settings.parameters
+        created = datetime.fromisoformat(self.run.manifest()["created_utc"])
+        return Fleet(
+            self.run.id,
+            self.provider,
+            self.inventory,
+            self.journal,
+            LaunchPlan(
+                owner=_owner(),
+                expires_utc=created + timedelta(minutes=chosen.expires_min),
+                authorized_key=self.run.key_path.with_suffix(".pub").read_text().strip(),
+                ready_timeout_s=self.provider.traits.ready_s,
+                probe_threads=max(16, self.settings.threads),
+                earlier=unresolved(events),
+                tokens=frozenset(progress.follow(events).batches),
+            ),
+            keep=chosen.keep_fleet,
+            **self._probe(),
+        )
+
+    def _probe(self) -> dict[str, Any]:
+        """What waits for a new host: where its first key is a shared one, a login that changes it."""
+        if not self.provider.traits.temporary_host_keys:
+            # A greeting says little where others run the sshd, or a jump host stands before it.
+            return {} if self.provider.traits.shared_cpu else {"probe": self.pool.admit}
+        first = FirstLogin(
+            self.pool.access,
+            self.run.keys_dir / "first-login",
+            host_key=self.host_key,
+            log_path=self.pool.log_path,
+        )
+        return {"probe": first.take_over, "stop_probes": first.stop}
+
+    def _check_against_listing(self, events: Sequence[Event]) -> None:
+        """Hosts that the journal knows and the provider does not have are gone: say so.
+
+        Once their logs are here, that is how it should be.
+        """
+        settle_s = self.provider.traits.settle_s
+        known = self.inventory.names(*HostState) - self.inventory.names(
+            HostState.REQUESTED, HostState.FAILED, HostState.RELEASED
+        )
+        gone = known - self._listed() if known else set()
+        launched = [event.t_utc for event in events if event.kind == "launch-result"]
+        young_s = (datetime.now(UTC) - launched[-1]).total_seconds() if launched else settle_s
+        if gone and young_s < settle_s:
+            time.sleep(settle_s - young_s)
+            gone = known - self._listed()
+        state = HostState.RELEASED if "collect" in self.progress().done else HostState.FAILED
+        reason = f"gone: {self.provider.name} no longer lists it"
+        for name in sorted(gone):
+            self.inventory.move(name, state, reason="" if state is HostState.RELEASED else reason)
+        self.gone = gone
+
+    def _listed(self) -> set[str]:
+        """Hosts that the provider lists, or could not ask: those may be there."""
+        silent = unasked(self.provider, self.run.id, self.inventory.hosts())
+        listed = {host.name for host in self.provider.hosts(self.run.id)}
+        return listed | {host.name for host in silent}
+
+    @property
+    def is_up(self) -> bool:
+        """Hosts may be there: some were asked for and not released, failed ones included."""
+        return any(r.state is not HostState.RELEASED for r in self.inventory.records())
+
+    def _release_if_up(self) -> None:
+        if self.is_up and not self.spared and (report := self.fleet.release()).leaked:
+            click.echo(report, err=True)  # nobody else will say it
+
+
+def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
+    """Make a run folder for validated settings, once the provider has nothing against them.
+
+    Args:
+        remarks: What to say with it, for example which run was not taken up.
+
+    Raises:
+        ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
+    """
+    limits.require_life(chosen, planned(chosen))  # before a folder is made
+    provider = provider_for(chosen)
+    chosen, notices = fitted(chosen, provider)
+    provider = provider_for(chosen)  # a test that was left out needs nothing
+    if provider.traits.shared_cpu:  # hosts have this machine's programs
+        scripts = [test.script for test in chosen.tests]
+        scripts += [test.server_script for test in chosen.tests if test.server_script]
+        shebang.require_here(scripts, search_path=chosen.cron.path)
+    provider.preflight(chosen.parameters.clients + 1)
+    notices += _priced(chosen, provider)
+    limits.require_disk(chosen)
+
+    def fill(run: Run) -> dict[str, Any]:
+        _copy_config(chosen, run)
+        key = make_ssh_key()
+        folder.write_atomic(run.key_path, key.private_openssh.encode())
+        folder.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
+        return {
+            "notices": notices,
+            "provider_traits": asdict(provider.traits),
+            "controller": {
+                "kernel": platform.release(),
+                "python": platform.python_version(),
+                "ncpu": os.cpu_count(),
+                **{name: importlib.metadata.version(name) for name in RECORDED_PACKAGES},
+            },
+        }
+
+    run = folder.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict(), fill=fill)
+    return Session(run, chosen, provider, remarks)
+
+
+def attach(runs_dir: Path, run_id: str, remarks: Sequence[str] = ()) -> Session:
+    """Open a run that exists, with the settings it was made with; the same one if it is open here.
+
+    Raises:
+        RunError: no such run, or another process has it open; the message names it.
+    """
+    run = folder.open_run(runs_dir, run_id)
+    if run.root in _open_here:
+        return _open_here[run.root]
+    if not run.key_path.exists():
+        raise RunError(
+            f"run {run.id} holds files only, no key to any host: it is a sample or a copy; "
+            "its windows and its report can be made, hosts come with a launch of your own"
+        )
+    chosen = settings_of(run)
+    chosen, _ = fitted(chosen, provider_for(chosen))  # the manifest says what was left out
+    return Session(run, chosen, provider_for(chosen), remarks)
+
+
+def settings_of(run: Run) -> Settings:
+    """The settings a run was made with, from its manifest and its own copies of config/."""
+    kept = {**run.manifest()["parameters"], "runs_dir": str(run.root.parent), "run": ""}
+    return settings.load({**kept, "config_dir": str(run.config_dir)})
+
+
+def planned(chosen: Settings) -> tuple[Slot, ...]:
+    """The timetable of a run with these settings."""
+    return plan(chosen.tests, grace_s=grace_for(chosen.parameters.clients))
+
+
+def provider_for(chosen: Settings) -> Provider:
+    """The provider that the settings name, with the options meant for it."""
+    parameters = chosen.parameters
+    if parameters.provider != "local":
+        return get_provider(parameters.provider, config_dir=chosen.config_dir)
+    programs = {program for test in chosen.tests for program in test.needs}
+    if any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
+        programs.add("openvpn")
+    return get_provider(
+        "local",
+        isolation=parameters.isolation,
+        hidden=[chosen.runs_dir],
+        programs=sorted(programs),
+        ports={test.port for test in chosen.tests if test.server is None},
+    )
+
+
+def fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
+    """The settings as far as the provider can serve them, and what was left out."""
+    n_hosts = chosen.parameters.clients + 1
+    if n_hosts > provider.traits.max_hosts:
+        raise ConfigError(
+            "parameters",
+            "clients",
+            chosen.parameters.clients,
+            f"provider {provider.name} makes at most {provider.traits.max_hosts} hosts",
+            f"give at most {provider.traits.max_hosts - 1}",
+        )
+    outside = tuple(test for test in chosen.tests if test.path is not NetworkPath.TUNNEL)
+    if len(outside) == len(chosen.tests) or provider.traits.can_tunnel:
+        return chosen, []
+    in_tunnel = ",".join(test.name for test in chosen.tests if test not in outside)
+    if chosen.parameters.tests != "all" or not outside:
+        raise ConfigError(
+            "parameters",
+            "tests",
+            in_tunnel,
+            f"needs a tunnel, and hosts of provider {provider.name} cannot have one here",
+            "run as root or with passwordless sudo, or choose tests with path = direct",
+        )
+    return replace(chosen, tests=outside), [f"left out, hosts cannot have a tunnel: {in_tunnel}"]
+
+
+def _priced(chosen: Settings, provider: Provider) -> list[str]:
+    """What the run would cost, in words.
+
+    Raises:
+        ConfigError: more than the provider's file allows, and `yes` was not said.
+    """
+    if not provider.traits.costs_money:
+        return []
+    parameters = chosen.parameters
+    life_s = minutes_to_s(parameters.expires_min)
+    reckoned = cast(PricedProvider, provider).estimate(parameters.clients + 1, life_s)
+    if reckoned.over and not parameters.yes:
+        raise ConfigError(
+            "parameters",
+            "clients",
+            parameters.clients,
+            f"above the caps of {provider.name}.conf: {'; '.join(reckoned.over)}",
+            "ask for less, raise the caps, or say yes (--yes, or -p yes yes)",
+        )
+    return [*reckoned.lines, *(f"above a cap, as was said: {what}" for what in reckoned.over)]
+
+
+def _copy_config(chosen: Settings, run: Run) -> None:
+    for name in ("tests", "cron", "ssh", chosen.parameters.provider):
+        source = config_file(chosen, name)
+        if source is not None:
+            folder.write_atomic(run.config_dir / f"{name}.conf", source.read_bytes())
+
+
+def config_file(chosen: Settings, name: str) -> Path | None:
+    """The file of that name in config/ that counts: `x.conf`, else its sample; None = neither."""
+    places = [chosen.config_dir / f"{name}.conf{suffix}" for suffix in ("", ".sample")]
+    return next((place for place in places if place.exists()), None)
+
+
+def _owner() -> str:
+    return f"{pwd.getpwuid(os.getuid()).pw_name}@{platform.node()}"

@@ -1,0 +1,81 @@
+"""Watching, while tests run, for hosts that their provider takes back.
+
+What a host measures after the provider has said so is void: it may be slowed down or ended at any
+time. So each notice is in the journal and, with its moment, in the run's raw data, where
+`perfkit.analysis.outcomes` reads it: the host is then no part of any mean of that test, and is in
+the tables as failed, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from typing import cast
+
+from perfkit.campaign.session import Session
+from perfkit.errors import PerfkitError
+from perfkit.fleet.provider import Interruption, SpotProvider
+from perfkit.runs.folder import write_json
+
+LOOK_EVERY_S = 10.0  # a notice comes two minutes ahead
+
+
+@contextlib.contextmanager
+def watched(session: Session, *, every_s: float = LOOK_EVERY_S) -> Iterator[None]:
+    """Look for notices during the block, and once more at its end.
+
+    Does nothing for a provider that takes no host back. A provider that cannot be asked is no
+    reason to end a test: that is journalled.
+    """
+    if not session.provider.traits.interruptible:
+        yield
+        return
+    found: dict[str, Interruption] = {}
+    over = threading.Event()
+
+    def look_again() -> None:
+        while not over.wait(every_s):
+            _look(session, found)
+
+    thread = threading.Thread(target=look_again, name="interruptions", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        _look(session, found)
+
+
+def _look(session: Session, found: dict[str, Interruption]) -> None:
+    """Note what is new; a host's first notice is the one that counts."""
+    try:
+        notices = cast(SpotProvider, session.provider).interruptions(session.run.id)
+    except PerfkitError as exc:
+        session.journal.append("interruptions-unknown", reason=str(exc))
+        return
+    new = [notice for notice in notices if notice.host not in found]
+    for notice in new:
+        found[notice.host] = notice
+        session.journal.append(
+            "host-interrupted",
+            name=notice.host,
+            noticed_utc=_text(notice.noticed_utc),
+            reason=notice.reason,
+        )
+    if new:
+        rows = [
+            {
+                "host": notice.host,
+                "noticed_utc_s": notice.noticed_utc.timestamp(),
+                "reason": notice.reason,
+            }
+            for notice in found.values()
+        ]
+        write_json(session.run.interruptions_path, rows)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat()

@@ -1,0 +1,52 @@
+"""The run's VPN: whether it has one, and the gate before traffic.
+
+Without a test that goes through a tunnel none is made. With one, a host counts as configured only
+once its tunnel carries a ping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import monotonic
+
+from perfkit.campaign.session import Session
+from perfkit.campaign.shortfall import mover
+from perfkit.model import HostState, NetworkPath, StageResult
+from perfkit.vpn import health
+from perfkit.vpn.plan import TunnelPlan
+
+
+def tunnel_of(session: Session) -> TunnelPlan | None:
+    """The run's VPN, if a test goes through one; waits until the server has an address."""
+    if not any(slot.test.path is NetworkPath.TUNNEL for slot in session.slots):
+        return None
+    return TunnelPlan(
+        server_address=session.inventory.wait_for_host("server").traffic_address,
+        clients=session.settings.parameters.clients,
+    )
+
+
+def with_tunnels(session: Session, setup: StageResult, tunnel: TunnelPlan) -> StageResult:
+    """The result of `setup` once every tunnel was asked; moves each host accordingly.
+
+    Returns:
+        A client whose tunnel does not work says what it lacks: address, route or ping.
+    """
+    started = monotonic()
+    reached = {result.host for result in setup.ok}
+    hosts = [h for h in session.inventory.hosts(HostState.REACHABLE) if h.name in reached]
+    found = health.check_tunnels(
+        hosts,
+        session.pool,
+        peer=tunnel.server_tunnel_address,
+        threads=max(session.settings.threads, len(hosts)),
+    )
+    move, results = mover(session, HostState.CONFIGURED), {r.host: r for r in setup.results}
+    for name, tunnel_health in found.items():
+        if tunnel_health.tunnel_address:
+            session.inventory.set_tunnel_address(name, tunnel_health.tunnel_address)
+        reason = f"tunnel: {tunnel_health.reason}" if not tunnel_health.ok else ""
+        results[name] = replace(results[name], ok=tunnel_health.ok, reason=reason)
+        move(results[name])
+    elapsed_s = setup.elapsed_s + monotonic() - started
+    return replace(setup, results=tuple(results.values()), elapsed_s=elapsed_s)

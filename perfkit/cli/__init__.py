@@ -1,0 +1,1 @@
+"""The shell: the phases of a campaign as commands."""

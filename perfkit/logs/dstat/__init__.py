@@ -1,0 +1,1 @@
+"""Readers of dstat, dool and pcp-dstat CSV."""

@@ -1,0 +1,1 @@
+"""Readers of iperf 2: text and `-y C`."""

@@ -1,0 +1,112 @@
+"""The lines of an iperf 2 log that hold no figures: who is connected, who listens, what went wrong."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfkit.logs.format import UnparsedLines
+from perfkit.logs.timestamps import LATEST_EPOCH_S
+from perfkit.units import NS_PER_S
+
+NEVER = int(pd.NaT.value)
+LISTENING = re.compile(rb"Server listening on (TCP|UDP) port (\d{1,5})")
+CONNECTING = re.compile(rb"Client connecting to .*(TCP|UDP) port \d")
+_CONNECTED = re.compile(
+    rb"\[ *(?:\*|FD)? *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) "
+    rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
+)
+_STAMP = re.compile(rb"on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \((\w+)\)")
+_MSS = re.compile(rb"icwnd/mss/irtt=\d{1,9}/(\d{1,6})/")
+_OUT_OF_ORDER = re.compile(
+    rb"\[ *\*?(\d{1,9})\] +[\d.]+- *[\d.]+ +sec +(\d{1,15}) datagrams received out-of-order"
+)
+_SERVER_REPORT = re.compile(rb"\[ *(\d{1,9})\] Server Report:")
+_FURNITURE = re.compile(
+    rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[[^\]]{1,9}\] (?:Sent \d|.*datagrams received out-of-order)|"
+    rb"\[ CT\]|(?:TCP|UDP) (?:window|buffer) size|(?:Read|Write) buffer size|TOS |MSS size|"
+    rb"(?:Sending|Receiving) \d+ byte datagrams|Binding to local|TCP congestion control|IPG|"
+    rb"Waiting for server threads|Running Iperf Server as a daemon|The Iperf daemon process|"
+    rb"\[ *\*?\d+\] (?:TCP|UDP) |Joining multicast|Setting|Using|Clock sync|ACK|Listening"
+)
+_MESSAGE = re.compile(rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denied|did not|unable)")
+
+
+@dataclass(slots=True)
+class Furniture:
+    """What the lines without figures say.
+
+    Attributes:
+        connects: One record a `connected with` line.
+        server_reports: Numbers of the lines that head a report of the other end.
+        out_of_order: Line number, id and count of what iperf says of late datagrams.
+    """
+
+    connects: list[dict[str, Any]] = field(default_factory=list)
+    listening_ports: set[int] = field(default_factory=set)
+    is_client: bool = False
+    protocol: str = "tcp"
+    messages: list[str] = field(default_factory=list)
+    server_reports: set[int] = field(default_factory=set)
+    out_of_order: list[tuple[int, int, int]] = field(default_factory=list)
+    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
+
+
+def read_furniture(lines: Iterable[tuple[int, bytes]]) -> Furniture:
+    """Read the lines of one log that hold no figures, each given with its number, from 1."""
+    found = Furniture()
+    for line_no, raw in lines:
+        line = raw.strip()
+        connected = _CONNECTED.search(line)
+        if connected:
+            found.connects.append(_connection(connected, line_no))
+        elif listening := LISTENING.match(line):
+            found.listening_ports.add(int(listening[2]))
+            found.protocol = listening[1].decode().lower()
+        elif connecting := CONNECTING.match(line):
+            found.is_client = True
+            found.protocol = connecting[1].decode().lower()
+        elif _SERVER_REPORT.match(line):
+            found.server_reports.add(line_no)
+        elif late := _OUT_OF_ORDER.match(line):
+            found.out_of_order.append((line_no, int(late[1]), int(late[2])))
+        elif not _FURNITURE.match(line):
+            if _MESSAGE.match(line):
+                found.messages.append(line[:200].decode("utf-8", "replace"))
+            else:
+                found.unparsed.add(line_no, line)
+    return found
+
+
+def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
+    stamp = _STAMP.search(match[6])
+    return {
+        "line_no": line_no,
+        "id": int(match[1]),
+        "local_address": match[2].decode("ascii", "replace").split("%")[0],
+        "local_port": int(match[3]),
+        "peer_address": match[4].decode("ascii", "replace").split("%")[0],
+        "peer_port": int(match[5]),
+        # Another zone's abbreviation is not a zone: CST is five of them.
+        "connected_ns": _moment(stamp[1]) if stamp and stamp[2] in (b"UTC", b"GMT") else NEVER,
+        "reverse": b"(reverse)" in match[6],
+        "mss": float(mss[1]) if (mss := _MSS.search(match[6])) and int(mss[1]) else np.nan,
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _moment(stamp: bytes) -> int:
+    """`2026-11-22 12:33:13` in nanoseconds since 1970; 13:87 is no moment, nor is the year 9999."""
+    try:
+        moment = datetime.strptime(stamp.decode(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:
+        return NEVER
+    seconds = int(moment.timestamp())
+    return seconds * NS_PER_S if abs(seconds) < LATEST_EPOCH_S else NEVER

@@ -1,0 +1,306 @@
+"""iperf 2 text (2.0.x, 2.1, 2.2; client and server): bytes in, `traffic` frame out.
+
+A server's log holds many streams at once, and ids come again after a stream has ended. A
+`connected with` line opens a stream; every later line with its id belongs to it until the id is
+opened again. Lines with figures are taken apart for the whole file at once by Arrow's regular
+expressions (RE2: linear time, whatever the input); only the few other lines are looked at singly.
+
+Sizes are binary (1 MByte = 2^20 bytes), rates are SI, as iperf prints them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from perfkit.errors import LogError, TruncatedError
+from perfkit.logs.arrow_text import split_logs, take_text, to_categories
+from perfkit.logs.format import Format, Reading
+from perfkit.logs.frames import KINDS_OF_LINE, SIDES
+from perfkit.logs.iperf2.banner import CONNECTING, LISTENING, NEVER, Furniture, read_furniture
+from perfkit.logs.iperf2.figures import SUM, Columns, of_one_log, read_figures
+from perfkit.logs.traffic import RECEIVER, SUMMARY, last_row_before
+
+_HEADER = re.compile(rb"(?m)^\[ ID\] Interval +Transfer")
+_ROWS_TO_COPY = 20_000
+_IPERF3 = re.compile(
+    rb"iperf ?3|\] local \S+ port \d+ connected to |Connecting to host|Server listening on \d|Bitrate"
+)
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first bytes are iperf 2 text; iperf3's differ in a word here and there."""
+    if _IPERF3.search(head):
+        return False
+    return bool(LISTENING.search(head) or CONNECTING.search(head) or _HEADER.search(head))
+
+
+def parse(data: bytes, path: Path) -> Reading:
+    """Read one log.
+
+    Returns:
+        A `traffic` frame, in the order of the lines. `kind` is `summary` for a stream's whole
+        length, `interval` for a part of it; `group-*` for [SUM] and full-duplex lines, which
+        repeat bytes of other lines. Lines of a stream without a connection line have an empty
+        peer; `partial` says the last line is cut.
+
+    Raises:
+        TruncatedError: the file is empty.
+    """
+    [outcome] = parse_many([(data, path)])
+    if isinstance(outcome, LogError):
+        raise outcome
+    return outcome
+
+
+def parse_many(logs: Sequence[tuple[bytes, Path]]) -> list[Reading | LogError]:
+    """Read several logs: each as if alone, but small ones together take a third of the time.
+
+    Returns:
+        For each log what `parse` returns, or the error it raises.
+    """
+    readings = _read_together([(data, path) for data, path in logs if not _is_empty(data)])
+    return [
+        TruncatedError(path, "the log is empty: the test never wrote to it")
+        if _is_empty(data)
+        else next(readings)
+        for data, path in logs
+    ]
+
+
+FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse, parse_many=parse_many)
+
+
+@dataclass(slots=True)
+class _Lines:
+    """One log's lines; those without figures, and those that end before they begin, as text."""
+
+    columns: Columns
+    line_nos: NDArray[np.int64]
+    others: list[tuple[int, bytes]]
+    backwards: list[tuple[int, bytes]]
+    is_cut: bool
+
+
+def _is_empty(data: bytes) -> bool:
+    return not data or data.isspace()
+
+
+def _read_together(logs: Sequence[tuple[bytes, Path]]) -> Iterator[Reading]:
+    # Step by step for all logs: the processor keeps a step's code at hand, which halves the time.
+    apart = _take_apart([data for data, _ in logs])
+    furniture = [read_furniture(lines.others) for lines in apart]
+    columns = [_columns(*one) for one in zip(apart, furniture, strict=True)]
+    frames = [_to_frame(named) for named in columns]
+    for (_, path), lines, found, named, frame in zip(
+        logs, apart, furniture, columns, frames, strict=True
+    ):
+        for backward in lines.backwards:
+            found.unparsed.add(*backward)
+        yield Reading(
+            path=path,
+            format="iperf2",
+            kind="traffic",
+            frame=frame,
+            unparsed=found.unparsed.result(),
+            notes=_notes(named, cut=lines.is_cut),
+            messages=tuple(dict.fromkeys(found.messages)),
+            partial=lines.is_cut,
+        )
+
+
+def _take_apart(logs: Sequence[bytes]) -> list[_Lines]:
+    """The lines of each log, read in one go."""
+    lines, starts = split_logs(logs)
+    columns, line_nos = read_figures(lines)
+    is_data = np.zeros(len(lines), dtype=bool)
+    is_data[line_nos - 1] = True
+    others = np.flatnonzero(~is_data)
+    numbered = list(
+        zip((others + 1).tolist(), lines.take(pa.array(others)).to_pylist(), strict=True)
+    )
+    borders = [starts, np.searchsorted(line_nos, starts, "right"), np.searchsorted(others, starts)]
+    found = []
+    for data, ends in zip(logs, pairwise(np.transpose(borders).tolist()), strict=True):
+        line, row, other = (slice(*of_log) for of_log in zip(*ends, strict=True))
+        own, own_nos = of_one_log(columns, row), line_nos[row] - line.start
+        forwards = own["end_s"] >= own["start_s"]
+        backwards = own_nos[~forwards].tolist()
+        if backwards:
+            own = {name: values[forwards] for name, values in own.items()}
+            own_nos = own_nos[forwards]
+        found.append(
+            _Lines(
+                columns=own,
+                line_nos=own_nos,
+                others=[(number - line.start, text) for number, text in numbered[other]],
+                backwards=[
+                    (number, lines[line.start + number - 1].as_py()) for number in backwards
+                ],
+                is_cut=not data.endswith(b"\n") and not bool(is_data[line.stop - 1]),
+            )
+        )
+    return found
+
+
+def _columns(lines: _Lines, furniture: Furniture) -> dict[str, Any]:
+    """Add who each line is about: stream, ends, side, kind."""
+    columns, line_nos, connects = lines.columns, lines.line_nos, furniture.connects
+    ids, marks = columns.pop("id"), columns.pop("mark")
+    stream = _stream_numbers(ids, line_nos, connects)
+    orphan = (stream < 0) & (ids != SUM)
+    stream[orphan] = len(connects) + np.unique(ids[orphan], return_inverse=True)[1]
+    # Where the connection was not printed, the row takes the empty last entry of each list.
+    ends = np.where((stream >= 0) & (stream < len(connects)), stream, len(connects))
+    moments = np.array([*(c["connected_ns"] for c in connects), NEVER], dtype="datetime64[ns]")
+    sides, kinds = _sides(ends, marks, furniture), _line_kinds(stream, ids, marks, columns)
+    _mark_server_reports(sides, kinds, columns["start_s"], line_nos, furniture.server_reports)
+    if furniture.protocol == "udp":
+        late = _out_of_order(ids, line_nos, furniture.out_of_order)
+        received = (sides == RECEIVER) & (kinds == SUMMARY)
+        columns["out_of_order"] = np.where(received & np.isnan(late), 0.0, late)
+    mss_bytes = np.array([*(c["mss"] for c in connects), np.nan])
+    if np.isfinite(mss_bytes).any():
+        columns["mss_bytes"] = mss_bytes[ends]
+    return {
+        "stream": stream,
+        "stream_id": _printed_ids(ids, marks),
+        "kind": to_categories(kinds, list(KINDS_OF_LINE)),
+        "side": to_categories(sides, list(SIDES)),
+        "protocol": to_categories(
+            np.full(len(stream), furniture.protocol == "udp", dtype=np.int8), ["tcp", "udp"]
+        ),
+        "local_address": take_text([c["local_address"] for c in connects], ends),
+        "local_port": np.array([*(c["local_port"] for c in connects), 0])[ends],
+        "peer_address": take_text([c["peer_address"] for c in connects], ends),
+        "peer_port": np.array([*(c["peer_port"] for c in connects), 0])[ends],
+        "connected_utc": pd.DatetimeIndex(moments[ends], tz="UTC"),
+        **columns,
+        "line_no": line_nos,
+    }
+
+
+def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
+    # A copy is in one piece a type, which is faster to hand to another process, and does not keep
+    # the other logs' figures in memory; a large log has no others, and had better not be copied.
+    return pd.DataFrame(columns, copy=len(columns["line_no"]) <= _ROWS_TO_COPY)
+
+
+def _out_of_order(
+    ids: NDArray[np.int64], line_nos: NDArray[np.int64], said: list[tuple[int, int, int]]
+) -> NDArray[np.float64]:
+    """Datagrams that came late, said in a line of their own after the one they are about.
+
+    Where none did there is no such line: a receiver's summary without one has 0.
+    """
+    late = np.full(len(ids), np.nan)
+    rows = last_row_before([(line_no, of) for line_no, of, _ in said], line_nos, ids)
+    for row, (_, _, count) in zip(rows.tolist(), said, strict=True):
+        if row >= 0:
+            late[row] = count
+    return late
+
+
+def _stream_numbers(
+    ids: NDArray[np.int64], line_nos: NDArray[np.int64], connects: list[dict[str, Any]]
+) -> NDArray[np.int64]:
+    """For each line the last connection before it with the same id; -1 = there is none."""
+    if not connects or not len(ids):
+        return np.full(len(ids), -1, dtype=np.int64)
+    shift = int(max(line_nos[-1], connects[-1]["line_no"])) + 1
+    opened = np.array([c["id"] * shift + c["line_no"] for c in connects])
+    order = np.argsort(opened)
+    position = np.searchsorted(opened[order], ids * shift + line_nos) - 1
+    candidate = order[np.maximum(position, 0)]
+    fits = (position >= 0) & (opened[candidate] // shift == ids)
+    return np.where(fits, candidate, -1)
+
+
+def _sides(
+    ends: NDArray[np.int64], marks: NDArray[np.int64], furniture: Furniture
+) -> NDArray[np.int8]:
+    """0 sender, 1 receiver: the listening end receives, unless stream or line is the reverse one."""
+    ports = furniture.listening_ports
+    if not ports and not furniture.is_client:
+        return np.full(len(ends), 2, dtype=np.int8)  # no banner: not known
+    listens = [c["local_port"] in ports for c in furniture.connects]
+    receives = [
+        here ^ (here and c["reverse"]) for here, c in zip(listens, furniture.connects, strict=True)
+    ]
+    receives_here = np.array([*receives, not furniture.is_client], dtype=bool)[ends]
+    return np.asarray(receives_here ^ (marks == 1), dtype=np.int8)
+
+
+def _line_kinds(
+    stream: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    marks: NDArray[np.int64],
+    columns: Columns,
+) -> NDArray[np.int8]:
+    """Codes of `KINDS_OF_LINE`.
+
+    A later line from 0 is its stream's summary; a lone one is, unless it is one tick long.
+    """
+    group = (stream + 1) * 3 + marks  # few and small, so they are counted and not sorted
+    sizes = np.bincount(group)
+    first_rows = np.zeros(len(sizes), dtype=np.int64)
+    first_rows[group[::-1]] = np.arange(len(group))[::-1]  # the last written stays
+    first = np.zeros(len(stream), dtype=bool)
+    first[first_rows[sizes > 0]] = True
+    lone = sizes[group] == 1
+    from_zero = columns["start_s"] == 0
+    ticks = columns["end_s"][first & ~lone & from_zero]
+    tick = float(np.median(ticks)) if len(ticks) else np.nan
+    summary = from_zero & (~first | (lone & ~np.isclose(columns["end_s"], tick, atol=1e-3)))
+    repeats = (ids == SUM) | (marks == 2)
+    return np.asarray(summary + 2 * repeats, dtype=np.int8)
+
+
+def _printed_ids(ids: NDArray[np.int64], marks: NDArray[np.int64]) -> pd.Categorical[Any]:
+    """The id as printed: 3, *3, FD3, SUM."""
+    positions, values = pd.factorize((ids + 1) * 3 + marks, sort=True)
+    names = [
+        ("", "*", "FD")[value % 3] + ("SUM" if value < 3 else str(value // 3 - 1))
+        for value in values.tolist()
+    ]
+    return to_categories(positions, names)
+
+
+def _mark_server_reports(
+    sides: NDArray[np.int8],
+    kinds: NDArray[np.int8],
+    start_s: NDArray[np.float64],
+    line_nos: NDArray[np.int64],
+    reports: set[int],
+) -> None:
+    """A UDP client prints the receiver's summary under `Server Report:`, after a header or not."""
+    if reports:
+        near = np.isin(line_nos, [n + step for n in reports for step in (1, 2)]) & (start_s == 0)
+        sides[near], kinds[near] = 1, 1
+
+
+def _notes(columns: dict[str, Any], *, cut: bool) -> tuple[str, ...]:
+    notes = ["the last line is cut"] if cut else []
+    stream, peer_port, kinds = columns["stream"], columns["peer_port"], columns["kind"].codes
+    # Streams are numbered from 0, so they are counted by marking them; sums are -1, the last place.
+    has_line, is_nameless, has_ended = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
+    has_line[stream] = True
+    is_nameless[stream[peer_port == 0]] = True
+    has_ended[stream[kinds == 1]] = True
+    streams, nameless, ended = (
+        int(np.count_nonzero(marked[:-1])) for marked in (has_line, is_nameless, has_ended)
+    )
+    if nameless:
+        notes.append(f"{nameless} streams have no connection line, so their peer is not known")
+    if streams > ended:
+        notes.append(f"{streams - ended} of {streams} streams have no summary: they did not end")
+    return tuple(notes)

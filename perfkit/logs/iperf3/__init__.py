@@ -1,0 +1,1 @@
+"""Readers of iperf3: JSON and text."""

@@ -1,0 +1,1 @@
+"""Readers of OpenVPN's status files, statistics and logs."""

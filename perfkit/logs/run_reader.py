@@ -1,0 +1,337 @@
+"""A run folder's raw logs to `RunLogs`: finds the files, names their owners, sets the clocks."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from perfkit import untrusted
+from perfkit.errors import LogError, PerfkitError, UnknownFormatError, UntrustedError
+from perfkit.logs import clock_alignment, frames, slot_traffic
+from perfkit.logs.arrow_text import to_categories
+from perfkit.logs.cache import Cache
+from perfkit.logs.events import parse_record, to_frame
+from perfkit.logs.format import Reading
+from perfkit.logs.parallel import read_all
+from perfkit.logs.registry import load
+from perfkit.logs.run_logs import (
+    VPN_KINDS,
+    Clock,
+    Finding,
+    LogNote,
+    Notice,
+    RunLogs,
+    SlotPlan,
+    VpnLogs,
+    clocks_from,
+    grouped,
+)
+from perfkit.model import NetworkPath
+from perfkit.runs.folder import Run
+from perfkit.units import format_size
+
+_COUNTERS = (("monitor.csv", "dstat"), ("procstat.csv", "procstat"))
+_VPN = ("openvpn-status.log", "openvpn.log")  # of the server and of clients, told apart by content
+_LONGEST_MESSAGE = 200
+# What perfkit's own starter puts in the place of a test's log: why there was no test.
+_OWN_WORDS = re.compile(rb"\S+Z run-slot: ([^\n]{1,200})\n")
+
+
+class RunReader:
+    """Reads one run, once; collects what goes wrong on the way.
+
+    Args:
+        executor: Runs the parsing; None = `read_all` chooses.
+        cache: Where parsed logs are kept; None = nowhere.
+    """
+
+    def __init__(
+        self, run: Run, executor: Executor | None = None, cache: Cache | None = None
+    ) -> None:
+        self.run = run
+        self._executor, self._cache = executor, cache
+        self._found: dict[Path, Reading | LogError] = {}
+        self.findings: list[Finding] = []
+        self.logs: list[LogNote] = []
+        self.messages: dict[tuple[str, str], str] = {}
+        timetable = run.load_json(run.timetable_path)
+        self.t0_utc_s = float(timetable["t0_utc_s"])
+        self.slots = tuple(_slot(record) for record in timetable["slots"])
+        addresses = ["address", "traffic_address", "tunnel_address"]
+        columns = ["name", "role", *addresses, "state", "reason", "log"]
+        hosts = run.load_json(run.hosts_path)  # those of earlier versions have no traffic_address
+        self.hosts = pd.DataFrame(hosts, columns=columns, dtype=object).fillna("")
+        self.names = [str(name) for name in self.hosts["name"]]
+        self.server = next(
+            (n for n, r in zip(self.names, self.hosts["role"], strict=True) if r == "server"), ""
+        )
+        self.clocks = self._clocks()
+
+    def read(self) -> RunLogs:
+        """All of it."""
+        self._read_ahead()
+        self._note_parts()
+        events = self._events()
+        traffic, more = clock_alignment.place(self._traffic(), events, self._clock, self.t0_utc_s)
+        self.findings += more
+        return RunLogs(
+            run_id=self.run.id,
+            manifest=self.run.manifest(),
+            t0_utc_s=self.t0_utc_s,
+            slots=self.slots,
+            hosts=self.hosts,
+            clocks=self.clocks,
+            facts=self._facts(),
+            events=events,
+            traffic=traffic,
+            monitor=self._counters("monitor.csv", "monitor"),
+            process=self._counters("procstat.csv", "process"),
+            vpn=self._vpn(),
+            messages={place: untrusted.one_line(text) for place, text in self.messages.items()},
+            logs=tuple(replace(it, remark=untrusted.one_line(it.remark)) for it in self.logs),
+            findings=tuple(grouped([_for_eyes(finding) for finding in self.findings])),
+            interrupted=self._interrupted(),
+        )
+
+    def _interrupted(self) -> dict[str, Notice]:
+        path = self.run.interruptions_path
+        if not path.is_file():
+            return {}
+        return {
+            str(row["host"]): Notice(
+                noticed_utc_s=float(row["noticed_utc_s"]), reason=str(row["reason"])
+            )
+            for row in self.run.load_json(path)
+        }
+
+    def _clock(self, host: str) -> Clock:
+        return self.clocks.get(host, Clock())
+
+    def _clocks(self) -> dict[str, Clock]:
+        if not self.run.clocks_path.is_file():
+            self.findings.append(
+                Finding("clock", "clock offsets were not measured; all hosts are taken to agree")
+            )
+            return {}
+        return clocks_from(self.run.load_json(self.run.clocks_path))
+
+    def _events(self) -> pd.DataFrame:
+        rows = []
+        for name in self.names:
+            for slot in self.slots:
+                path = self.run.host_raw_dir(name) / f"{slot.name}.events.json"
+                if not path.is_file():
+                    continue
+                try:
+                    row = parse_record(load(path), path)
+                except LogError as exc:
+                    self._lost(path, exc)
+                else:  # the folder and the file's name say whose it is; the text may be a copy
+                    rows.append({**row, "host": name, "slot": slot.name})
+        return to_frame(rows)
+
+    def _traffic(self) -> pd.DataFrame:
+        return frames.concat([self._slot_traffic(slot) for slot in self.slots], "run-traffic")
+
+    def _slot_traffic(self, slot: SlotPlan) -> pd.DataFrame:
+        """All traffic logs of a slot: each client's, and the server's about all of them."""
+        names, found, assumed = [], [], 0
+        for name in self.names:
+            path = self.run.host_raw_dir(name) / f"{slot.name}.log"
+            reading = self._read_traffic(path, slot.name) if name != self.server else None
+            if reading is None:
+                continue
+            if reading.messages:
+                self.messages[slot.name, name] = reading.messages[-1]
+            assumed += slot_traffic.lacks_side(reading.frame)
+            names.append(name)
+            found.append(slot_traffic.with_sides(reading, of_server=False))
+        sent = slot_traffic.of_clients(slot.name, names, found)
+        reading = self._server_log(slot)
+        if reading is not None:
+            assumed += slot_traffic.lacks_side(reading.frame)
+            received = slot_traffic.with_sides(reading, of_server=True)
+            sent = frames.concat([sent, self._received(slot, received, sent)], "run-traffic")
+        if assumed:
+            text = f"the format of {assumed} logs {slot_traffic.SIDE_ASSUMED}"
+            self.findings.append(Finding(slot.name, text, "note"))
+        return sent
+
+    def _received(self, slot: SlotPlan, received: pd.DataFrame, sent: pd.DataFrame) -> pd.DataFrame:
+        clients = self.hosts[self.hosts["role"] != "server"]
+        named = slot_traffic.owners(received, sent, clients)
+        nobodys = received.loc[(named == "") & (received["stream"] >= 0), "stream"].nunique()
+        if nobodys:
+            text = f"{nobodys} streams at the server are from no client of this run"
+            self.findings.append(Finding(slot.name, text))
+        return slot_traffic.of_server(slot.name, self.server, received, named)
+
+    def _server_log(self, slot: SlotPlan) -> Reading | None:
+        if slot.server is not None or not self.server:
+            return None
+        path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
+        if not path.is_file():
+            why = "the server's log is missing"
+            if not slot.server_script:
+                why = "the test has no script for the server, and so no log of it"
+            text = f"{why}: figures are what the clients' logs say"
+            self.findings.append(Finding(slot.name, text))
+        return self._read_traffic(path, slot.name)
+
+    def _read_traffic(self, path: Path, slot: str) -> Reading | None:
+        """A traffic log of whatever format; of one that is none, its last line is the message."""
+        unknown = isinstance(self._found.get(path), UnknownFormatError)
+        if unknown and (own := _OWN_WORDS.fullmatch(load(path))):
+            del self._found[path]
+            self.messages[slot, path.parent.name] = own[1].decode("utf-8", "replace")
+            return None
+        reading = self._read(path)
+        try:
+            if reading is not None:
+                return slot_traffic.checked(reading)
+        except LogError as exc:
+            self._lost(path, exc)
+            unknown = True
+        if unknown:
+            last = load(path).rstrip().rsplit(b"\n", 1)[-1][:_LONGEST_MESSAGE]
+            self.messages[slot, path.parent.name] = last.decode("utf-8", "replace").strip()
+        return None
+
+    def _counters(self, file: str, kind: str) -> pd.DataFrame:
+        found = []
+        for name in self.names:
+            path = self.run.host_raw_dir(name) / file
+            reading = self._read(path)
+            if reading is not None and len(reading.frame):
+                found.append(self._on_time_line(reading.frame, name))
+        frame = frames.concat(found, kind)
+        return frame if "t_s" in frame else frame.assign(t_s=np.nan)
+
+    def _on_time_line(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """A host's rows with its name and their time from T0, its clock corrected."""
+        offset = self._clock(name).offset_s(self.t0_utc_s)
+        t_utc = frame["t_utc"] - pd.Timedelta(seconds=offset)
+        t_s = (t_utc - pd.Timestamp(self.t0_utc_s, unit="s", tz="UTC")).dt.total_seconds()
+        host = to_categories(np.zeros(len(t_s), dtype=np.int8), [name])
+        return frame.assign(host=host, t_utc=t_utc, t_s=t_s)
+
+    def _vpn(self) -> VpnLogs:
+        """What OpenVPN said on every host: its status or statistics, and its log."""
+        found: dict[str, list[pd.DataFrame]] = {kind: [] for kind in VPN_KINDS}
+        for name in self.names:
+            for file in _VPN:
+                path = self.run.host_raw_dir(name) / file
+                reading = self._read(path, quietly=True)
+                if reading is None:
+                    continue
+                if reading.kind in found:
+                    found[reading.kind].append(self._on_time_line(reading.frame, name))
+                else:
+                    self._lost(path, LogError(path, f"{reading.format}, which is not OpenVPN's"))
+        joined = {
+            kind.removeprefix("vpn-"): frames.concat(rows, kind)
+            for kind, rows in found.items()
+            if any(len(frame) for frame in rows)
+        }
+        return VpnLogs(**joined)
+
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        facts = {}
+        for name in self.names:
+            path = self.run.host_raw_dir(name) / "facts.json"
+            if not path.is_file():
+                continue
+            try:
+                facts[name] = untrusted.parse_record(load(path), untrusted.FACTS)
+            except UntrustedError as exc:
+                self._lost(path, LogError(path, str(exc)))
+            except LogError as exc:
+                self._lost(path, exc)
+        return facts
+
+    def _read_ahead(self) -> None:
+        """All logs at once, so that all cores have work; what they are for is seen later."""
+        tasks: list[tuple[Path, str | None]] = []
+        for name in self.names:
+            folder = self.run.host_raw_dir(name)
+            kind = "server.log" if name == self.server else "log"
+            tasks += [(folder / f"{slot.name}.{kind}", None) for slot in self.slots]
+            tasks += [(folder / file, form) for file, form in _COUNTERS]
+            tasks += [(folder / file, None) for file in _VPN]
+        tasks = [task for task in tasks if task[0].is_file()]
+        paths = [path for path, _ in tasks]
+        read = read_all(tasks, self._executor, self._cache)
+        self._found = dict(zip(paths, read, strict=True))
+
+    def _read(self, path: Path, *, quietly: bool = False) -> Reading | None:
+        """A log that was read ahead; None when it is not there, or lost, which is then noted.
+
+        Args:
+            quietly: Its notes, where it is whole, are for the table of logs only.
+        """
+        reading = self._found.pop(path, None)
+        if isinstance(reading, LogError):
+            self._lost(path, reading)
+            return None
+        if reading is not None:
+            self._note(reading, quietly=quietly)
+        return reading
+
+    def _note(self, reading: Reading, *, quietly: bool) -> None:
+        log = str(reading.path.relative_to(self.run.raw_dir))
+        if reading.unparsed.count:
+            self.findings.append(Finding(log, str(reading.unparsed)))
+        for note in reading.notes if reading.partial or not quietly else ():
+            level: Literal["warning", "note"] = "warning" if reading.partial else "note"
+            self.findings.append(Finding(log, note, level))
+        self.logs.append(
+            LogNote(
+                log=log,
+                format=reading.format,
+                rows=len(reading.frame),
+                unparsed=reading.unparsed.count,
+                remark="; ".join((*reading.notes, *reading.messages)),
+            )
+        )
+
+    def _note_parts(self) -> None:
+        """Logs whose collection broke off: their beginnings are kept, and used for nothing."""
+        for name in self.names:
+            for part in sorted(self.run.host_raw_dir(name).glob(".*.part")):
+                log = f"{name}/{part.name[1:].removesuffix('.part')}"
+                size = format_size(part.stat().st_size)
+                text = f"only the first {size} of it came home; they are kept, and used for nothing"
+                self.findings.append(Finding(log, text))
+                self.logs.append(
+                    LogNote(log=log, format="partial", rows=0, unparsed=0, remark=text)
+                )
+
+    def _lost(self, path: Path, error: PerfkitError) -> None:
+        """A log or record that cannot be used is a finding."""
+        log = str(path.relative_to(self.run.raw_dir))
+        text = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}:")
+        self.findings.append(Finding(log, text))
+        self.logs.append(LogNote(log=log, format="unread", rows=0, unparsed=0, remark=text))
+
+
+def _for_eyes(finding: Finding) -> Finding:
+    """A finding that may quote a log."""
+    return replace(finding, text=untrusted.one_line(finding.text))
+
+
+def _slot(record: dict[str, Any]) -> SlotPlan:
+    return SlotPlan(
+        name=str(record["name"]),
+        test=str(record["test"]),
+        start_s=float(record["start_s"]),
+        duration_s=float(record["duration_s"]),
+        path=NetworkPath(record.get("path", "direct")),
+        server=record.get("server"),
+        server_script=bool(record.get("server_script", True)),  # earlier versions did not say
+    )

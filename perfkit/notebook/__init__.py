@@ -1,0 +1,1 @@
+"""Notebooks: their parameters, the form that shows them, and `perfkit lab`."""

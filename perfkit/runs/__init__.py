@@ -1,0 +1,1 @@
+"""The run folder: its layout, its journal, and how far a run has come."""

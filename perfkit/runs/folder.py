@@ -1,0 +1,397 @@
+"""The layout of a run folder; the only code that knows its paths.
+
+::
+
+    runs/<utc>-<name>-<random>/   0700; everything in it 0600
+      manifest.json               resolved parameters, versions, kernel, tools on the hosts
+      journal.jsonl               what happened (`perfkit.runs.journal`)
+      hosts.json                  the hosts: name, role, addresses, state, reason, log
+      timetable.json              T0 and the planned slots
+      config/                     copies of the settings as resolved
+      keys/                       run key, known_hosts, the OpenVPN CA
+      hosts/<host>/               configure.log and the files made for that host
+      raw/<host>/<slot>.log       what the test script printed, on client and server
+      raw/<host>/<slot>.server.log     what the test's server script printed
+      raw/<host>/<slot>.events.json    planned and actual start and end, exit status
+      raw/<host>/monitor.csv      dool, one row a second, epoch first
+      raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes of the OpenVPN server process
+      raw/<host>/openvpn.log      and openvpn-status.log
+      raw/<host>/facts.json       kernel, ncpu, memory, tool versions
+      raw/controller/clocks.json  clock offsets and bounds, before and after the tests
+      raw/controller/interruptions.json   hosts that the provider took back, and when it said so
+      raw/SHA256SUMS              of all the above; read-only once collected
+      tables/*.parquet            tidy frames
+      tables/cache/               frames of large logs as parsed; may be deleted (`perfkit.logs.cache`)
+      segments.json               the windows that count, who chose them
+      report/                     index.html, tables in every format, plots
+
+The folder's name is the run's id and the tag of all it makes. Two runs of one name may begin in the
+same second, in two folders or on two machines that share a cloud account, and neither may take or
+end the other's hosts: hence the random letters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import secrets
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from perfkit import untrusted
+from perfkit.errors import RunError, UntrustedError, did_you_mean
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+MANIFEST_FORMAT = 1
+JSON_BYTES = 64 * 2**20  # of a file of a run: its lists grow with the fleet
+_STAMP = len("20260101T120000Z")  # of an id: the second it was made in
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old or the new content, also after a crash.
+
+    Raises:
+        RunError: the disk is full or the folder read-only; what was there before is there still.
+    """
+    try:
+        _write_beside(path, data, mode)
+    except OSError as exc:
+        raise RunError(
+            f"{path}: cannot be written ({exc.strerror}); what was there is as it was: make room "
+            "or mend the permissions, then run the same command again"
+        ) from exc
+
+
+def _write_beside(path: Path, data: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, two spaces deep, keys in the order given."""
+    write_atomic(path, (json.dumps(value, indent=2, default=str) + "\n").encode())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run folder. Knows where things are; opens nothing, connects to nothing."""
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name; also the tag on everything the run makes."""
+        return self.root.name
+
+    @property
+    def manifest_path(self) -> Path:
+        """Resolved parameters and versions."""
+        return self.root / "manifest.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """The event log."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def hosts_path(self) -> Path:
+        """The hosts as the last phase left them."""
+        return self.root / "hosts.json"
+
+    @property
+    def timetable_path(self) -> Path:
+        """T0 and the planned slots."""
+        return self.root / "timetable.json"
+
+    @property
+    def segments_path(self) -> Path:
+        """The windows that count."""
+        return self.root / "segments.json"
+
+    @property
+    def config_dir(self) -> Path:
+        """Copies of the settings as resolved."""
+        return self.root / "config"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Secrets of the run, 0700."""
+        return self.root / "keys"
+
+    @property
+    def key_path(self) -> Path:
+        """The run's SSH key."""
+        return self.keys_dir / "id_ed25519"
+
+    @property
+    def known_hosts_path(self) -> Path:
+        """Every host key, pinned before the first connection."""
+        return self.keys_dir / "known_hosts"
+
+    @property
+    def raw_dir(self) -> Path:
+        """Collected logs, never rewritten."""
+        return self.root / "raw"
+
+    @property
+    def sums_path(self) -> Path:
+        """Checksums of the collected logs."""
+        return self.raw_dir / "SHA256SUMS"
+
+    @property
+    def clocks_path(self) -> Path:
+        """Clock offsets, measured by the controller."""
+        return self.raw_dir / "controller" / "clocks.json"
+
+    @property
+    def interruptions_path(self) -> Path:
+        """Hosts that the provider took back during the tests; not there when there were none."""
+        return self.raw_dir / "controller" / "interruptions.json"
+
+    @property
+    def tables_dir(self) -> Path:
+        """Tidy frames."""
+        return self.root / "tables"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Frames of large logs, by the logs' hashes."""
+        return self.tables_dir / "cache"
+
+    @property
+    def report_dir(self) -> Path:
+        """What is published."""
+        return self.root / "report"
+
+    def host_dir(self, host: str) -> Path:
+        """What the controller keeps about one host."""
+        return self.root / "hosts" / host
+
+    def host_raw_dir(self, host: str) -> Path:
+        """What was collected from one host."""
+        return self.raw_dir / host
+
+    def load_json(self, path: Path) -> Any:
+        """Read one of the run's JSON files.
+
+        Raises:
+            RunError: it is not there or not JSON; the message says which phase writes it.
+        """
+        try:
+            data = untrusted.read_file(path, JSON_BYTES)
+            return untrusted.parse_json(data, limit_bytes=JSON_BYTES, ours=True)
+        except FileNotFoundError as exc:
+            raise RunError(
+                f"{path}: not there; the phase that writes it has not run (perfkit status {self.id})"
+            ) from exc
+        except (UntrustedError, OSError) as exc:
+            raise RunError(f"{path}: cannot be read ({getattr(exc, 'strerror', exc)})") from exc
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dictionary.
+
+        Raises:
+            RunError: it is missing, damaged, or of a version this perfkit does not know.
+        """
+        manifest = self.load_json(self.manifest_path)
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != MANIFEST_FORMAT:
+            raise RunError(
+                f"{self.manifest_path}: format {MANIFEST_FORMAT} expected, {found} found; "
+                "use the perfkit that made the run"
+            )
+        return dict(manifest)
+
+    def update_manifest(self, values: Mapping[str, Any]) -> None:
+        """Add to the manifest, atomically."""
+        write_json(self.manifest_path, {**self.manifest(), **values})
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the one writer of this run.
+
+        The kernel lets the lock go when its holder dies, so a dead process never bars a run; what
+        is written in the file only names the holder: its pid and the boot it belongs to.
+
+        Raises:
+            RunError: another process is, and the message names it; or the folder is read-only.
+        """
+        path = self.root / ".lock"
+        try:
+            file = path.open("a+")
+        except OSError as exc:
+            raise RunError(
+                f"{self.root}: cannot be written ({exc.strerror}); work on a copy you own"
+            ) from exc
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                file.seek(0)
+                raise RunError(
+                    f"run {self.id} is open in another process ({file.read().strip()}); wait until "
+                    "it is done, or end it: a notebook by Kernel > Shut Down Kernel"
+                ) from exc
+            with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
+                file.truncate(0)
+                file.write(_this_process())
+                file.flush()
+            yield
+
+
+def _this_process() -> str:
+    """Who holds a lock, for whoever is refused."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    boot = boot_id.read_text().strip() if boot_id.exists() else "unknown"
+    now = datetime.now(UTC)
+    # Jupyter tells a kernel the file it works for; people know their notebooks, not their pids.
+    name = Path(os.environ.get("JPY_SESSION_NAME") or sys.argv[0] or sys.executable).name
+    return (
+        f"pid {os.getpid()}, {name} on {platform.node()}, boot {boot}, "
+        f"since {now:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def create(
+    runs_dir: Path,
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    fill: Callable[[Run], Mapping[str, Any]] = lambda _run: {},
+) -> Run:
+    """Make a new run folder; its manifest comes last, so a folder with one is complete.
+
+    Args:
+        fill: Puts into the folder what a run begins with; returns more for the manifest.
+
+    Raises:
+        RunError: `runs_dir` cannot be written.
+    """
+    created = datetime.now(UTC)
+    stamp = created.strftime("%Y%m%dT%H%M%SZ")
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        root = _fresh_folder(runs_dir, f"{stamp}-{name}")
+        run = Run(root)
+        for folder in (run.keys_dir, run.config_dir, run.raw_dir):
+            folder.mkdir(mode=0o700)
+        more = fill(run)
+        write_json(
+            run.manifest_path,
+            {
+                "format": MANIFEST_FORMAT,
+                "run": run.id,
+                "name": name,
+                "created_utc": created.isoformat(),
+                "parameters": dict(parameters),
+                **more,
+            },
+        )
+    except OSError as exc:
+        raise RunError(
+            f"{runs_dir}: no run folder can be made there ({exc.strerror}); "
+            "mend its permissions or set runs_dir"
+        ) from exc
+    return run
+
+
+def _fresh_folder(runs_dir: Path, stem: str) -> Path:
+    while True:
+        root = runs_dir / f"{stem}-{secrets.token_hex(3)}"
+        with contextlib.suppress(FileExistsError):
+            root.mkdir(mode=0o700)
+            return root
+
+
+def list_runs(runs_dir: Path) -> list[Run]:
+    """All runs that this user may look into, oldest first.
+
+    Raises:
+        RunError: the folder itself may not be looked into.
+    """
+    try:
+        folders = list(runs_dir.iterdir()) if runs_dir.is_dir() else []
+    except OSError as exc:
+        raise RunError(
+            f"{runs_dir}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
+        ) from exc
+    found = [Run(path) for path in folders if _is_run(path)]
+    sharing = Counter(run.id[:_STAMP] for run in found)
+
+    def age(run: Run) -> tuple[str, str, str]:
+        second = run.id[:_STAMP]  # manifests are read only where it does not tell
+        return second, _created(run) if sharing[second] > 1 else "", run.id
+
+    return sorted(found, key=age)
+
+
+def _created(run: Run) -> str:
+    """When it was made, to the microsecond; empty where the manifest is damaged."""
+    try:
+        return str(run.manifest().get("created_utc", ""))
+    except RunError:
+        return ""
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / "manifest.json").is_file()
+    except OSError:  # another user's: runs are their owners' alone
+        return False
+
+
+def open_run(runs_dir: Path, run: str) -> Run:
+    """Open a run by id, by name (the newest of that name), by path, or `latest`.
+
+    Raises:
+        RunError: no such run; the message names the nearest one.
+    """
+    path = Path(run)
+    if _is_run(path):
+        return Run(path.resolve())
+    known = list_runs(runs_dir)
+    if run == "latest" and known:
+        return known[-1]
+    for candidate in reversed(known):
+        if run in (candidate.id, _name_of(candidate)):
+            return candidate
+    if known:
+        hint = did_you_mean(run, {word for r in known for word in (r.id, _name_of(r)) if word})
+    else:
+        hint = "there are no runs yet" if runs_dir.is_dir() else "there is no such folder"
+    raise RunError(f"{runs_dir}: no run {run!r}; {hint}")
+
+
+def _name_of(run: Run) -> str | None:
+    try:
+        return str(run.manifest().get("name"))
+    except RunError:  # one damaged run must not hide the others; it is still found by its id
+        return None

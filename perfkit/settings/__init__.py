@@ -1,0 +1,1 @@
+"""Settings: parameters and config/*.conf in, validated values out; secrets are refused."""

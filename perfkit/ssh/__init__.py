@@ -1,0 +1,1 @@
+"""SSH to hosts: connections that cannot hang, pinned keys, files, and threads over a fleet."""

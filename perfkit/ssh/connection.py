@@ -1,0 +1,392 @@
+"""An SSH connection that cannot hang, trust a stranger, or mistake a lost line for a result.
+
+The only importer of paramiko; its errors end here, in `translated`. Only one key is offered, the
+run's own or the one named for the host, and only the pinned host key is accepted: no agent, no
+ssh_config, no trust on first use. Every wait has a limit, and a host that falls silent is asked for
+a sign of life. `perfkit.ssh.remote` is what the other rooms use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+
+import paramiko
+import paramiko.buffered_pipe
+import paramiko.hostkeys
+import paramiko.pkey
+import paramiko.sftp
+
+from perfkit.errors import (
+    HostError,
+    LostError,
+    TransferError,
+    UnreachableError,
+)
+from perfkit.model import Host, Jump
+from perfkit.ssh.access import Access
+from perfkit.ssh.commands import CommandResult, out_of_time, shorten, wrap
+from perfkit.ssh.host_log import Transcript
+from perfkit.ssh.jump_hosts import Gateways
+from perfkit.ssh.known_hosts import find_pin, pin_name
+from perfkit.ssh.sockets import shut
+from perfkit.ssh.streams import NO_EXIT_STATUS, Exchange
+
+GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
+WAKE_S = 5.0  # paramiko's reader wakes this often; its 0.1 s costs a core with 1,000 hosts
+BACKOFF_S = (0.2, 5.0)  # first and longest pause between attempts to connect
+
+# Where a run has no logging set up, Python prints a library's errors to stderr: ours are raised.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+NO_SSH_CONFIG = paramiko.SSHConfig()  # given to Fabric, so that it reads no file
+_chance = random.SystemRandom()
+
+
+# Most specific first; the first match decides.
+_UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
+    (paramiko.BadHostKeyException, "its host key is not the pinned one"),
+    (paramiko.AuthenticationException, "it refused the run's key"),
+    (ConnectionRefusedError, "connection refused"),
+    (TimeoutError, "no answer in time"),
+    (socket.gaierror, "its name is not known"),
+    (paramiko.ChannelException, "its jump host could not connect to it"),
+    (EOFError, "it closed the connection before the login"),
+    (paramiko.SSHException, "no SSH session"),
+    (OSError, "no connection"),
+)
+_LOST = (
+    paramiko.SSHException,
+    paramiko.buffered_pipe.PipeTimeout,
+    EOFError,
+    ConnectionError,
+    TimeoutError,
+)
+_TRANSFER = (paramiko.sftp.SFTPError, OSError)
+FOREIGN = (*_LOST, *_TRANSFER)
+
+
+def unreachable(host: Host | Jump, exc: BaseException, attempts: int) -> UnreachableError:
+    """Our error for an attempt to connect that failed."""
+    cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
+    if isinstance(exc, paramiko.AuthenticationException) and not is_final(exc):
+        cause = "no answer to the login"
+    where = pin_name(host.address, host.port)
+    tries = f" after {attempts} attempts" if attempts > 1 else ""
+    detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
+    if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended
+        detail = ": it did not come to the end of its SSH greeting"
+    return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
+
+
+def is_final(exc: BaseException) -> bool:
+    """Trying again is of no use: the host is another one, or it does not let us in.
+
+    paramiko reports a login that was cut off with the class of one that was refused; only the
+    text tells them apart.
+    """
+    if isinstance(exc, paramiko.AuthenticationException):
+        return not any(words in str(exc) for words in ("timeout", "EOF"))
+    return isinstance(exc, paramiko.BadHostKeyException)
+
+
+def translate(host: str, exc: BaseException, doing: str) -> HostError:
+    """Our error for one that came out of an open connection."""
+    detail = str(exc) or type(exc).__name__
+    doing = " at ".join([doing, *getattr(exc, "__notes__", ())])
+    is_closed = detail == "Socket is closed"  # paramiko's word for a closed channel
+    if isinstance(exc, _LOST) or is_closed:
+        return LostError(
+            host, f"connection lost ({detail}) while {doing}; its outcome is not known"
+        )
+    return TransferError(host, f"{doing}: {detail}")
+
+
+@lru_cache(maxsize=8)
+def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
+    return paramiko.PKey.from_path(path)
+
+
+def _key_of_agent(path: Path) -> paramiko.PKey:
+    """The agent's key of a file that a passphrase protects; no other key it holds is offered."""
+    public = path.with_name(f"{path.name}.pub").read_text().split()[1]
+    agent = paramiko.Agent()
+    for key in agent.get_keys():
+        if key.get_base64() == public:
+            return key
+    agent.close()
+    raise ValueError("it has a passphrase, and ssh-agent does not hold it: ssh-add it")
+
+
+class Link:
+    """One SSH connection to one host; commands on it may run at the same time.
+
+    `abort` may be called from any thread: who waits gets a LostError, and it never opens again.
+    """
+
+    def __init__(
+        self,
+        host: Host | Jump,
+        access: Access,
+        transcript: Transcript,
+        *,
+        gateways: Gateways | None = None,
+    ) -> None:
+        self.host, self.access, self.transcript = host, access, transcript
+        self._gateways = gateways or Gateways(access)
+        # All that is started on the host inherits it, so what is left of a run can be found there.
+        self._tag = {"PERFKIT_WORKDIR": host.workdir} if isinstance(host, Host) else {}
+        self.client: paramiko.SSHClient | None = None
+        self._socket: socket.socket | paramiko.Channel | None = None
+        self._sftp: paramiko.SFTPClient | None = None
+        self._aborted = threading.Event()
+        self._reason = "the connection is closed"
+
+    @property
+    def is_open(self) -> bool:
+        """The connection is up, as far as this side knows."""
+        transport = self.client.get_transport() if self.client else None
+        return transport is not None and transport.is_active() and not self._aborted.is_set()
+
+    # -- opening and closing -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Connect and log in; does nothing when that is done.
+
+        What fails before the login is tried again, with growing random pauses, until
+        `Access.patience_s` is over. A wrong pin, no pin and a refused key are final.
+
+        Raises:
+            UnreachableError: with the cause.
+            LostError: the link was aborted.
+        """
+        if self.is_open:
+            return
+        pin, key = self._get_pin(), self._get_key()
+        try:
+            self._connect_patiently(pin, key)
+        finally:
+            if isinstance(key, paramiko.AgentKey):
+                key.agent.close()  # type: ignore[attr-defined] # it is an Agent
+
+    def _connect_patiently(self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey) -> None:
+        give_up = monotonic() + self.access.patience_s
+        pause_s, attempts = BACKOFF_S[0], 0
+        while True:
+            attempts += 1
+            try:
+                self._connect(pin, key, max(0.1, give_up - monotonic()))
+            except FOREIGN as exc:
+                error = unreachable(self.host, exc, attempts)
+                wait_s = _chance.uniform(pause_s / 2, pause_s)
+                if self._aborted.is_set():
+                    raise LostError(self.host.name, self._reason) from exc
+                if is_final(exc) or monotonic() + wait_s > give_up:
+                    self.transcript.write(f"! {error}")
+                    raise error from exc
+                self._aborted.wait(wait_s)
+                pause_s = min(2 * pause_s, BACKOFF_S[1])
+            else:
+                self.transcript.write(f"connected to {self.host.address}:{self.host.port}")
+                return
+
+    def _get_pin(self) -> paramiko.hostkeys.HostKeyEntry:
+        where, path = pin_name(self.host.address, self.host.port), self.access.known_hosts_path
+        pin = find_pin(path, self.host.address, self.host.port)
+        try:
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{where} {pin}") if pin else None
+        except paramiko.hostkeys.InvalidHostKey:
+            entry = None
+        if entry is None:
+            raise UnreachableError(
+                self.host.name,
+                f"{where}: no host key is pinned in {path}; "
+                "hosts are pinned when they are launched, and a stranger is not trusted",
+            )
+        return entry
+
+    def _get_key(self) -> paramiko.PKey:
+        path = Path(self.host.key_file) if self.host.key_file else self.access.key_path
+        try:
+            try:
+                return _load_key(path, path.stat().st_mtime_ns)
+            except TypeError:
+                return _key_of_agent(path)
+        except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
+            raise UnreachableError(self.host.name, f"the key {path} cannot be used: {exc}") from exc
+
+    def _connect(
+        self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey, left_s: float
+    ) -> None:
+        timeout_s = min(self.access.connect_timeout_s, left_s)
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        client.get_host_keys().add(pin.hostnames[0], pin.key.get_name(), pin.key)
+        with contextlib.ExitStack() as on_failure:
+            sock = self._gateways.dial(self.host, timeout_s)
+            on_failure.callback(sock.close)
+            on_failure.callback(client.close)
+            on_failure.callback(shut, sock)
+            self._socket = sock
+            if self._aborted.is_set():  # before there was a socket that `abort` could shut
+                raise EOFError(self._reason)
+            client.connect(
+                hostname=self.host.address,
+                port=self.host.port,
+                username=self.host.user,
+                pkey=key,
+                sock=sock,
+                # At this limit paramiko goes on to a login that cannot work, "No existing session":
+                # later than the banner's own limit, so that a silent host is called silent.
+                timeout=timeout_s + 2,
+                banner_timeout=timeout_s,
+                auth_timeout=timeout_s,
+                channel_timeout=timeout_s,
+                allow_agent=False,
+                look_for_keys=False,
+            )
+            if self._aborted.is_set():
+                raise EOFError(self._reason)
+            on_failure.pop_all()
+        sock.settimeout(WAKE_S)
+        self.client = client
+
+    def close(self) -> None:
+        """End the connection; safe to call twice, and with a host that no longer answers."""
+        if self._socket is not None:
+            shut(self._socket)  # wakes paramiko's reader, so `close` need not wait for it
+        if self.client is not None:
+            self.client.close()
+        self._sftp = None
+
+    def abort(self, reason: str) -> None:
+        """End the connection from outside, for good; whoever waits on it learns the reason."""
+        is_first = not self._aborted.is_set()
+        if is_first:
+            self._reason = reason
+            self._aborted.set()
+        if self._socket is not None:
+            shut(self._socket)
+        if is_first:
+            self.transcript.write(f"! {reason}")
+
+    def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
+        """Have this host connect to another address; the channel behaves like a socket."""
+        return self._transport().open_channel(
+            "direct-tcpip", dest_addr=address, src_addr=("127.0.0.1", 0), timeout=timeout_s
+        )
+
+    # -- work ----------------------------------------------------------------------------------
+
+    def is_alive(self) -> bool:
+        """The host gives a sign of life; the link to one that does not is at its end."""
+        with contextlib.suppress(HostError), self.translated("asking for a sign of life"):
+            self._ask_for_life()
+            return True
+        return False
+
+    def _transport(self) -> paramiko.Transport:
+        transport = self.client.get_transport() if self.client else None
+        if transport is None or not transport.is_active():
+            raise EOFError(self._reason)
+        return transport
+
+    @contextlib.contextmanager
+    def translated(self, doing: str) -> Iterator[None]:
+        """Turn what paramiko and sockets raise in the block into our errors."""
+        try:
+            yield
+        except FOREIGN as exc:
+            if self._aborted.is_set():
+                error: HostError = LostError(self.host.name, f"{self._reason} (while {doing})")
+            else:
+                error = translate(self.host.name, exc, doing)
+                if isinstance(error, LostError) and (fault := self._gateways.find_fault(self.host)):
+                    error = LostError(self.host.name, f"{fault}: {error.message}")
+            if isinstance(error, LostError):
+                self.abort(error.message)
+            self.transcript.write(f"! {error.message}")
+            raise error from exc
+
+    def start(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
+        """Open a channel and begin something in it; both are answered in time or the link ends."""
+        transport, limit_s = self._transport(), self.access.connect_timeout_s
+        # paramiko waits without a limit for the answer to exec and subsystem requests
+        reason = f"no answer to a request within {2 * limit_s:g} s"
+        guard = threading.Timer(2 * limit_s, self.abort, [reason])
+        guard.daemon = True
+        guard.start()
+        try:
+            channel = transport.open_session(timeout=limit_s)
+            channel.settimeout(limit_s)
+            begin(channel)
+        finally:
+            guard.cancel()
+        return channel
+
+    def execute(
+        self, script: str, *, limit_s: float, env: Mapping[str, str] | None = None
+    ) -> CommandResult:
+        """Run a POSIX sh script to its end and return what it did, whatever its exit status.
+
+        Raises:
+            LostError: the connection went away, or the host did not answer.
+            PromptError: it was still running at its limit, with a question as its last line.
+            CommandTimeoutError: it was still running at its limit; it has been killed.
+        """
+        command = wrap(script, limit_s=limit_s, env={**self._tag, **(env or {})})
+        doing = f"running {shorten(script, 80)!r}"
+        self.transcript.write(*(f"$ {line}" for line in script.strip().splitlines()))
+        started = monotonic()
+        with self.translated(doing):
+            channel = self.start(lambda it: it.exec_command(command))
+            with contextlib.closing(channel):
+                channel.shutdown_write()
+                exchange = Exchange(channel, self.transcript, self.access.silence_s)
+                exit_status = exchange.run(limit_s + GRACE_S, self._ask_for_life)
+            elapsed_s = monotonic() - started
+            if exit_status is None:
+                raise TimeoutError(f"no answer {GRACE_S:g} s after its limit of {limit_s:g} s")
+            if exit_status == NO_EXIT_STATUS:
+                raise EOFError("the connection ended before the command did")
+        result = CommandResult(
+            host=self.host.name,
+            command=script,
+            exit_status=exit_status,
+            stdout=exchange.out.text(),
+            stderr=exchange.err.text(),
+            elapsed_s=elapsed_s,
+        )
+        self.transcript.write(f"= exit status {exit_status} after {elapsed_s:.2f} s")
+        if exit_status in {124, 137} and elapsed_s >= limit_s:
+            raise out_of_time(result, limit_s)
+        return result
+
+    def _ask_for_life(self) -> None:
+        """Ask for another channel: a host that refuses is alive, one that is stopped is silent."""
+        if self._gateways.find_fault(self.host):
+            raise EOFError("no sign of life")
+        with contextlib.suppress(paramiko.ChannelException):
+            self._transport().open_session(timeout=self.access.connect_timeout_s).close()
+
+    def sftp(self) -> paramiko.SFTPClient:
+        """The file channel of this link, opened on first use; every answer on it has a limit.
+
+        Call it, and use what it returns, inside `translated`.
+        """
+        if self._sftp is None:
+            try:
+                channel = self.start(lambda it: it.invoke_subsystem("sftp"))
+            except paramiko.SSHException as exc:
+                if not self.is_open or isinstance(exc, paramiko.ChannelException):
+                    raise
+                problem = "its SSH server has no SFTP: give its sshd_config a Subsystem sftp"
+                raise TransferError(self.host.name, problem) from exc
+            self._sftp = paramiko.SFTPClient(channel)
+        return self._sftp

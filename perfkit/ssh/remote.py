@@ -1,0 +1,318 @@
+"""One host over SSH, as the other rooms use it: commands and files; and a fleet's pool of them.
+
+What can go wrong::
+
+    UnreachableError      no authenticated connection was ever made
+    LostError             the connection went away or the host fell silent: outcome not known
+    CommandError          a command ended with another status than 0
+    CommandTimeoutError   it was ended at its limit, on both sides
+    PromptError           it asked a question; its input is at end of file, nothing can wait
+    TransferError         a file did not arrive whole
+
+Create a `Remote`, open it (or enter it), work, close it; `RemotePool` does that for a fleet.
+paramiko is met only in `perfkit.ssh.connection`; recipes meet Fabric in
+`perfkit.configure.fabric_tasks`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import join, quote
+from types import TracebackType
+from typing import Any
+
+from perfkit import untrusted
+from perfkit.errors import CommandError, LostError, PerfkitError, UntrustedError
+from perfkit.model import Host
+from perfkit.ssh import sftp
+from perfkit.ssh.access import Access
+from perfkit.ssh.commands import CommandResult, detached, failed, shorten
+from perfkit.ssh.connection import Link
+from perfkit.ssh.host_log import Transcript
+from perfkit.ssh.jump_hosts import Gateways
+from perfkit.ssh.known_hosts import pin_hosts
+
+LONGEST_ANSWER_BYTES = 4096  # of one line of a conversation
+
+__all__ = ["Access", "Answer", "CommandResult", "Remote", "RemotePool"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One line of a conversation; both moments in epoch seconds by the controller's clock."""
+
+    sent_utc_s: float
+    received_utc_s: float
+    line: str
+
+
+class Remote:
+    """One host. Commands have a limit on both sides, and what they print goes to the host's log."""
+
+    def __init__(
+        self,
+        host: Host,
+        access: Access,
+        log: Path | None = None,
+        *,
+        gateways: Gateways | None = None,
+    ) -> None:
+        self.host, self.access, self.log = host, access, log
+        self.link = Link(host, access, Transcript(log), gateways=gateways)
+        self._files = threading.RLock()
+
+    def __enter__(self) -> Remote:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "open" if self.link.is_open else "closed"
+        return f"<Remote {self.host.name} {self.host.address}:{self.host.port} {state}>"
+
+    def open(self) -> None:
+        """Connect and log in; see `Link.open`.
+
+        Raises:
+            UnreachableError: with its cause.
+        """
+        self.link.open()
+
+    def close(self) -> None:
+        """End the connection; safe to call twice."""
+        self.link.close()
+
+    def run(
+        self, argv: Sequence[str], *, timeout_s: float | None = None, check: bool = True
+    ) -> CommandResult:
+        """Run one program with its arguments, quoted for the remote shell.
+
+        Args:
+            argv: Program and arguments; nothing in them is interpreted.
+            timeout_s: Limit; None = `Access.command_timeout_s`.
+            check: Raise when the exit status is not 0.
+
+        Raises:
+            CommandError, CommandTimeoutError, PromptError, LostError: as in the module's text.
+        """
+        return self.run_script(join(argv), timeout_s=timeout_s, check=check)
+
+    def run_script(
+        self,
+        script: str,
+        *,
+        timeout_s: float | None = None,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> CommandResult:
+        """Run POSIX sh text as `run` does; `env` is added to its environment, quoted."""
+        limit_s = self.access.command_timeout_s if timeout_s is None else timeout_s
+        result = self.link.execute(script, limit_s=limit_s, env=env)
+        if check and result.exit_status != 0:
+            raise failed(result)
+        return result
+
+    def run_for_int(self, script: str) -> int:
+        """Run a script that prints a whole number.
+
+        Raises:
+            CommandError: it printed something else.
+        """
+        result = self.run_script(script)
+        try:
+            return untrusted.parse_int(result.stdout)
+        except UntrustedError as exc:
+            raise CommandError(result.host, str(exc), shorten(script), 0) from exc
+
+    def start_detached(self, argv: Sequence[str], *, log: str | None = None) -> int:
+        """Start a program that outlives the connection; returns its pid on the host.
+
+        It leads its own session, its input is /dev/null, and its output goes to `log` (appended)
+        or nowhere.
+
+        Raises:
+            CommandError: there is no such program, or `log` cannot be written.
+        """
+        return self.run_for_int(detached(argv, log))
+
+    def converse(
+        self, script: str, questions: Sequence[str], *, timeout_s: float = 10.0
+    ) -> list[Answer]:
+        """Start a script, send it a line at a time, and note when each answer came.
+
+        For measuring clocks: one channel, no process started between question and answer.
+
+        Raises:
+            LostError: no answer within `timeout_s`, or the script ended.
+        """
+        answers = []
+        with self.link.translated(f"talking to {shorten(script, 80)!r}"):
+            command = f"timeout -k 1 {timeout_s * (len(questions) + 1):.0f} sh -c {quote(script)}"
+            channel = self.link.start(lambda it: it.exec_command(command))
+            with contextlib.closing(channel), channel.makefile("rb") as lines:
+                channel.settimeout(timeout_s)
+                for question in questions:
+                    sent = time.time()
+                    line = _ask(channel, lines, question)
+                    received = time.time()
+                    text = line.decode(errors="replace").rstrip("\n")
+                    answers.append(Answer(sent_utc_s=sent, received_utc_s=received, line=text))
+        return answers
+
+    def put(self, source: bytes | Path, path: str, *, mode: int = 0o644) -> None:
+        """Write a file on the host; a reader there sees the old one or the whole new one.
+
+        Raises:
+            TransferError: it did not arrive whole; what arrived has been removed.
+            LostError: the connection went away.
+        """
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        with self._files, self.link.translated(f"putting {path}"):
+            sftp.put(self.link.sftp(), data, path, mode)
+        self.link.transcript.write(f"put {path} ({len(data)} bytes, mode {mode:o})")
+
+    def get(self, path: str, target: Path, *, limit_bytes: int, sha256: str | None = None) -> int:
+        """Fetch a regular file; `target` appears only when it is whole. Returns its size in bytes.
+
+        Args:
+            sha256: What it must be; then a part that has arrived is kept and gone on with.
+
+        Raises:
+            TransferError: no regular file (a symbolic link is none), larger than `limit_bytes`,
+                or it did not arrive whole.
+            LostError: the connection went away.
+            RunError: this machine's disk is full or read-only.
+        """
+        with self._files, self.link.translated(f"getting {path}"):
+            size_bytes = sftp.get(self.link.sftp(), path, target, limit_bytes, sha256)
+        self.link.transcript.write(f"got {path} ({size_bytes} bytes)")
+        return size_bytes
+
+    def read(self, path: str, *, limit_bytes: int) -> bytes:
+        """Fetch a regular file's content; errors as for `get`."""
+        with self._files, self.link.translated(f"reading {path}"):
+            return b"".join(sftp.receive(self.link.sftp(), path, limit_bytes))
+
+
+def _ask(channel: Any, lines: Any, question: str) -> bytes:
+    """One line there and one back.
+
+    Raises:
+        EOFError: whoever is asked has ended, which sending notices only if it is told in time.
+        OSError: nothing is sent or said within the channel's time limit.
+    """
+    try:
+        channel.sendall(question.encode() + b"\n")
+    except OSError:
+        if not channel.closed:
+            raise
+    line: bytes = lines.readline(LONGEST_ANSWER_BYTES)
+    if not line.endswith(b"\n"):
+        raise EOFError("it ended before it answered, or answered too much")
+    return line
+
+
+class RemotePool:
+    """Open connections of a fleet: one a host, kept between phases, made anew when dead.
+
+    Thread-safe. Two hosts never wait for each other; two threads that want the same host do. A host
+    that could not be reached before is given the time of one attempt, so that a dead one costs its
+    full patience once in a run and not in every phase.
+    """
+
+    def __init__(self, access: Access, log_dir: Path | None = None) -> None:
+        self.access, self._log_dir = access, log_dir
+        self._lock = threading.Lock()
+        self._remotes: dict[str, Remote] = {}
+        self._gateways = Gateways(access)
+        self._opening: dict[str, threading.Lock] = {}
+        self._unreached: set[str] = set()
+        self._closed = False
+
+    def __enter__(self) -> RemotePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def log_path(self, host: Host) -> Path | None:
+        """Where the log of a host is, or will be."""
+        return self._log_dir / host.name / "configure.log" if self._log_dir else None
+
+    def get(self, host: Host) -> Remote:
+        """The host's open connection.
+
+        Raises:
+            UnreachableError: it cannot be opened.
+            LostError: the pool was closed, or the host dropped, meanwhile.
+        """
+        with self._lock:
+            opening = self._opening.setdefault(host.name, threading.Lock())
+        with opening:
+            remote = self._current(host)
+            if not remote.link.is_open:
+                try:
+                    remote.open()
+                except PerfkitError:
+                    self._unreached.add(host.name)
+                    self._forget(remote)
+                    raise
+                self._unreached.discard(host.name)
+            return remote
+
+    def admit(self, host: Host, _timeout_s: float = 0.0) -> None:
+        """Pin a new host and log in to it; the connection stays open for who comes next.
+
+        Raises:
+            UnreachableError: it cannot be logged in to within `Access.patience_s`.
+        """
+        pin_hosts(self.access.known_hosts_path, [host])
+        self.get(host)
+
+    def _current(self, host: Host) -> Remote:
+        with self._lock:
+            if self._closed:
+                raise LostError(host.name, "the connections of this run are closed")
+            remote = self._remotes.get(host.name)
+            if remote is None or remote.host != host or not remote.link.is_open:
+                if remote is not None:
+                    remote.link.abort("replaced by a new connection")
+                access = self.access
+                if host.name in self._unreached:
+                    access = replace(access, patience_s=access.connect_timeout_s)
+                remote = Remote(host, access, self.log_path(host), gateways=self._gateways)
+                self._remotes[host.name] = remote
+            return remote
+
+    def _forget(self, remote: Remote) -> None:
+        with self._lock:
+            if self._remotes.get(remote.host.name) is remote:
+                del self._remotes[remote.host.name]
+
+    def drop(self, host: Host, reason: str) -> None:
+        """End a host's connection from outside; whoever works on it gets a LostError."""
+        with self._lock:
+            remote = self._remotes.pop(host.name, None)
+        if remote is not None:
+            remote.link.abort(reason)
+
+    def close(self) -> None:
+        """End all connections; safe to call twice. Nothing is opened afterwards."""
+        with self._lock:
+            self._closed = True
+            remotes = list(self._remotes.values())
+            self._remotes.clear()
+        for remote in remotes:
+            remote.close()
+        self._gateways.close()

@@ -1,0 +1,197 @@
+"""The gate before traffic: every tunnel has its address, its route, and an answer to a ping."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from shlex import quote
+
+from perfkit import untrusted
+from perfkit.model import Host, Role
+from perfkit.ssh.remote import RemotePool
+from perfkit.ssh.workers import run_on_hosts
+
+TICK_S = 0.2
+MARGIN_S = 10.0
+_LOG_LINES = 5
+_LINE_LENGTH = 300
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+
+# What OpenVPN logs when waiting is of no use. On the server the lines about certificates and
+# ciphers are about whoever tried to connect, so they say nothing of the server itself.
+_FATAL = (
+    "Options error",
+    "Cannot open TUN/TAP",
+    "Cannot ioctl TUNSETIFF",
+    "Failed to open tun/tap",
+    "Socket bind failed",
+)
+_REFUSED = (
+    "AUTH_FAILED",
+    "VERIFY .*ERROR",
+    "certificate verify failed",
+    "OPTIONS ERROR",
+    "no (common|shared) cipher",
+    "unsupported protocol",
+    "no protocols available",
+    "alert (unknown ca|bad certificate|certificate|handshake failure|protocol version)",
+)
+_STAMP = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3} \w{3} +\d+ [\d:]{8} \d{4}) +")
+
+# Waits on the host, so that a fleet of waiting hosts costs no SSH traffic. The device is looked
+# for by the shell itself; programs are started only once it is there.
+_SCRIPT = r"""
+PATH=$PATH:/usr/sbin:/sbin
+has_device() {
+    while read -r name _; do [ "$name" = tun0: ] && return 0; done </proc/net/dev
+    return 1
+}
+# What ended OpenVPN, or will never let it connect; looked for only while it has no tunnel.
+find_final() {
+    final=$(grep -E PATTERNS LOG 2>/dev/null | tail -n 1)
+    [ "$final" ] && [ "$ends" = yes ] && return
+    read -r pid 2>/dev/null <PID_FILE || return
+    case $pid in '' | *[!0-9]*) return ;; esac
+    if [ -d "/proc/$pid" ]; then final=; return; fi
+    [ "$final" ] || final=$(tail -n 1 LOG 2>/dev/null)
+    final=${final:-it has ended without a word}
+}
+address= route= ping= final=
+ends=ENDS
+tick=0
+while [ $tick -lt TICKS ]; do
+    if has_device; then
+        address=$(ip -4 -o addr show dev tun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
+        case $(ip -4 route get PEER 2>/dev/null) in *'dev tun0'* | local*) route=yes ;; esac
+        if [ "$address" ] && [ "$route" ]; then
+            ping -n -q -c 1 -W 1 PEER >/dev/null 2>&1 && ping=yes && break
+            tick=$((tick + 5))
+        fi
+    fi
+    if [ -z "$address" ] && [ $((tick % 5)) -eq 4 ]; then
+        find_final
+        [ -z "$final" ] || break
+    fi
+    tick=$((tick + 1))
+    sleep 0.2
+done
+echo "address=$address"
+echo "route=$route"
+echo "ping=$ping"
+printf 'final=%s\n' "$final"
+[ "$ping" ] || tail -n LINES LOG 2>/dev/null
+exit 0
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelHealth:
+    """How far a host's tunnel has come.
+
+    Attributes:
+        tunnel_address: Its own address in the tunnel; None = it has none.
+        route_ok: It sends to the server's tunnel address through the tunnel.
+        ping_ok: The server's tunnel address answered it.
+        reason: What is missing and the last lines of openvpn.log; empty when nothing is.
+    """
+
+    host: str
+    tunnel_address: str | None = None
+    route_ok: bool = False
+    ping_ok: bool = False
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Traffic may start."""
+        return not self.reason
+
+
+def check_tunnels(
+    hosts: Iterable[Host],
+    pool: RemotePool,
+    *,
+    peer: IPv4Address | str,
+    timeout_s: float = 30.0,
+    threads: int = 32,
+) -> dict[str, TunnelHealth]:
+    """Wait until every host can use its tunnel, or the time is over; one command a host.
+
+    A host whose OpenVPN has ended, or says that it will not be let in, is not waited for.
+
+    Args:
+        hosts: Server and clients; the server pings itself.
+        pool: Connections to them.
+        peer: The server's address in the tunnel.
+        timeout_s: How long a host waits for its tunnel.
+        threads: Hosts asked at a time.
+
+    Returns:
+        By host name, one entry for every host, also for those that could not be asked.
+    """
+    found: dict[str, TunnelHealth] = {}
+    ticks = max(1, round(timeout_s / TICK_S))
+
+    def check(host: Host) -> None:
+        script = health_script(host, ticks, str(peer))
+        result = pool.get(host).run_script(script, timeout_s=2 * timeout_s + MARGIN_S)
+        found[host.name] = parse_health(host, result.stdout, str(peer))
+
+    stage = run_on_hosts(
+        "tunnels",
+        hosts,
+        check,
+        threads=threads,
+        deadline_s=2 * timeout_s + 2 * MARGIN_S,
+        on_expired=pool.drop,
+    )
+    for result in stage.failed:
+        found[result.host] = TunnelHealth(host=result.host, reason=result.reason)
+    return found
+
+
+def health_script(host: Host, ticks: int, peer: str) -> str:
+    """Shell text that waits for the host's tunnel and prints what `parse_health` reads."""
+    is_client = host.role is Role.CLIENT
+    patterns = "|".join([*_FATAL, *(_REFUSED if is_client else ())])
+    return (
+        _SCRIPT.replace("TICKS", str(ticks))
+        .replace("PEER", quote(peer))
+        .replace("LINES", str(_LOG_LINES))
+        .replace("PID_FILE", quote(f"{host.workdir}/openvpn/openvpn.pid"))
+        .replace("LOG", quote(f"{host.workdir}/logs/openvpn.log"))
+        .replace("ENDS", "yes" if is_client else "")
+        .replace("PATTERNS", quote(patterns))
+    )
+
+
+def parse_health(host: Host, text: str, peer: str) -> TunnelHealth:
+    """Read what the script printed: four answers, then the end of openvpn.log."""
+    lines = [untrusted.one_line(line, _LINE_LENGTH) for line in text.splitlines()]
+    answers = dict(line.partition("=")[::2] for line in lines[:4])
+    address = answers.get("address") or None
+    if address is not None and not _ADDRESS.fullmatch(address):
+        address = None
+    route_ok, ping_ok = answers.get("route") == "yes", answers.get("ping") == "yes"
+    missing = [
+        what
+        for what, is_there in (
+            ("no tunnel address", address is not None),
+            (f"no route to {peer}", route_ok),
+            (f"no answer to a ping from {peer}", ping_ok),
+        )
+        if not is_there
+    ]
+    reason = ", ".join(missing)
+    log = lines[4 : 4 + _LOG_LINES]
+    if missing and answers.get("final"):
+        reason = f"OpenVPN: {_STAMP.sub('', answers['final'])}"
+    elif missing and log:
+        reason += "; openvpn.log ends: " + " | ".join(log)
+    elif missing:
+        reason += f"; no openvpn.log on the {Role(host.role)}: OpenVPN was not started"
+    return TunnelHealth(
+        host=host.name, tunnel_address=address, route_ok=route_ok, ping_ok=ping_ok, reason=reason
+    )

@@ -1,0 +1,1 @@
+"""OpenVPN: its certificate authority and its configuration."""

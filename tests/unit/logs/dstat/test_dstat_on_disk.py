@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from log_damage import mutations
+
+from perfkit.logs import registry
+from perfkit.logs.dstat import csv
+from perfkit.logs.format import clean
+from perfkit.logs.frames import check
+from perfkit.logs.reader import read
+
+DATA = Path(__file__).parents[3] / "data" / "dool"
+HEAD = (
+    '"dool 1.3.8 CSV output"\n"Host:","h",,,,"User:","u"\n'
+    '"Cmdline:","dool --epoch --bytes -c -n 1",,,,"Date:","31 Dec 2025 23:59:57 UTC"\n'
+    '"epoch","total cpu usage",,"net/eth0",\n"epoch","usr","idl","recv","send"\n'
+)
+ROWS = [f"{1767225600 + n}.25,{n % 7}.125,{80 + n % 9},{n * 1000},{n}" for n in range(300)]
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "monitor.csv"
+    path.write_bytes(text.encode())
+    return path
+
+
+def plain(rows: list[str] = ROWS) -> str:
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def test_a_plain_file_is_read_from_the_disk_as_it_is_from_memory(tmp_path: Path) -> None:
+    path = written(tmp_path, plain())
+    unloaded, loaded = csv.parse_file(path), csv.parse(path.read_bytes(), path)
+    assert unloaded is not None
+    check(unloaded.frame, "monitor")
+    pd.testing.assert_frame_equal(unloaded.frame, loaded.frame)
+    assert (unloaded.notes, unloaded.unparsed) == (loaded.notes, loaded.unparsed)
+    assert len(unloaded.frame) == 299
+
+
+def test_decimals_that_begin_late_are_kept(tmp_path: Path) -> None:
+    reading = csv.parse_file(written(tmp_path, plain([*ROWS, "1767225900.25,1.5,80.5,7.5,1"])))
+    assert reading is not None
+    last = reading.frame.iloc[-1]
+    assert (last["cpu_idle_pct"], last["net_eth0_recv_bps"]) == (80.5, 60.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        plain().replace("\n", "\r\n"),
+        plain().replace(ROWS[250], "\0" + ROWS[250]),
+        plain().replace(ROWS[250], "\x1b[0m" + ROWS[250]),
+        plain().replace(ROWS[250], ROWS[250].replace(".25,", ".25,0x")),
+        plain().replace(ROWS[250], ROWS[250] + ",1,2"),
+        plain().replace(ROWS[250], "killed"),
+        plain() + plain(),
+        plain()[:-4],
+        plain().replace('"dool 1.3.8 CSV output"', '"pcp-dstat 6.2.0 CSV Output"') + '"a",1,1,1\n',
+        "\ufeff" + plain(),
+        HEAD,
+        "no head at all\n",
+    ],
+)
+@pytest.mark.parametrize("rows_in_the_head", [True, False])
+def test_what_is_not_plain_is_left_to_those_who_load_it(
+    text: str, rows_in_the_head: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not rows_in_the_head:
+        monkeypatch.setattr("perfkit.logs.dstat.on_disk._HEAD_BYTES", 2000)
+    assert csv.parse_file(written(tmp_path, text)) is None
+
+
+def test_a_large_file_is_not_loaded_and_a_damaged_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_WORTH_NOT_LOADING", 1000)
+    path = written(tmp_path, plain())
+    expected = csv.parse(path.read_bytes(), path)
+    monkeypatch.setattr(registry, "load_raw", lambda path: pytest.fail(f"{path} was loaded"))
+    for name in (None, "dstat"):
+        pd.testing.assert_frame_equal(read(path, name).frame, expected.frame)
+    monkeypatch.undo()
+    monkeypatch.setattr(registry, "_WORTH_NOT_LOADING", 1000)
+    damaged = written(tmp_path, plain().replace(ROWS[250], "killed"))
+    reading = read(damaged)
+    assert reading.unparsed.line_nos == (256,)
+    assert reading.unparsed.samples == ("killed",)
+    assert len(reading.frame) == 298
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.csv")), ids=lambda path: path.name)
+def test_real_files_come_out_the_same_both_ways(path: Path) -> None:
+    unloaded = csv.parse_file(path)
+    if unloaded is not None:
+        loaded = csv.parse(clean(path.read_bytes()), path)
+        pd.testing.assert_frame_equal(unloaded.frame, loaded.frame)
+        assert unloaded.notes == loaded.notes
+
+
+@pytest.mark.parametrize("name", ["missed.csv", "bits.csv", "printed-time.csv"])
+def test_damaged_files_come_out_the_same_both_ways_or_are_left_to_those_who_load_them(
+    name: str, tmp_path: Path
+) -> None:
+    path, unloaded = tmp_path / name, 0
+    for damaged in mutations((DATA / name).read_bytes(), 150, seed=7):
+        path.write_bytes(damaged)
+        reading = csv.parse_file(path)
+        if reading is not None:
+            unloaded += 1
+            pd.testing.assert_frame_equal(reading.frame, csv.parse(damaged, path).frame)
+    assert unloaded > 3

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from perfkit.errors import TruncatedError
+from perfkit.logs.format import Reading
+from perfkit.logs.frames import check
+from perfkit.logs.iperf2 import figures
+from perfkit.logs.iperf2 import text as iperf2
+
+DATA = Path(__file__).parents[3] / "data" / "iperf2"
+
+
+def read(name: str) -> Reading:
+    path = DATA / name
+    reading = iperf2.parse(path.read_bytes(), path)
+    check(reading.frame, "traffic")
+    return reading
+
+
+def parse(text: str) -> Reading:
+    reading = iperf2.parse(text.encode(), Path("made-up.log"))
+    check(reading.frame, "traffic")
+    return reading
+
+
+def own(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["kind"].isin(["interval", "summary"])]
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.log")), ids=lambda p: p.name)
+def test_every_line_of_real_output_is_understood(path: Path) -> None:
+    assert read(path.name).unparsed.count == 0
+
+
+def test_twelve_clients_of_one_server_are_told_apart_by_their_address() -> None:
+    frame = read("server.log").frame
+    twelve = frame[frame["peer_address"].isin([f"127.0.1.{i}" for i in range(1, 13)])]
+    summaries = twelve[twelve["kind"] == "summary"]
+    assert sorted(summaries["peer_address"]) == sorted(f"127.0.1.{i}" for i in range(1, 13))
+    per_client = twelve[twelve["kind"] == "interval"].groupby("peer_address", observed=True).size()
+    assert set(per_client) <= {3, 4}
+    assert set(twelve["side"]) == {"receiver"}
+
+
+def test_a_servers_summary_says_what_its_client_says_it_sent() -> None:
+    server, client = read("server.log").frame, read("client-1.log").frame
+    port = client["local_port"].iloc[0]
+    received = server[(server["peer_port"] == port) & (server["kind"] == "summary")]
+    sent = client[client["kind"] == "summary"]
+    assert received["size_bytes"].tolist() == sent["size_bytes"].tolist()
+    assert sent["side"].tolist() == ["sender"]
+
+
+def test_the_connection_stamp_is_read_as_utc() -> None:
+    frame = read("client-1.log").frame
+    assert frame["connected_utc"].iloc[0] == pd.Timestamp("2026-11-22 13:27:12", tz="UTC")
+
+
+def test_sum_lines_repeat_their_streams_and_are_kept_apart_from_them() -> None:
+    frame = read("parallel-client.log").frame
+    summaries = frame[frame["kind"] == "summary"]
+    sums = frame[frame["kind"] == "group-summary"]
+    assert len(summaries) == 3
+    assert sums["stream_id"].tolist() == ["SUM"]
+    assert sums["size_bytes"].sum() == summaries["size_bytes"].sum()
+
+
+def test_the_two_halves_of_a_full_duplex_stream_have_opposite_sides() -> None:
+    for name, sides in (
+        ("fullduplex-client.log", ("sender", "receiver")),
+        ("server.log", ("receiver", "sender")),
+    ):
+        frame = read(name).frame
+        stream = frame.loc[frame["stream_id"].str.startswith("FD"), "stream"].iloc[0]
+        summaries = own(frame)[(own(frame)["stream"] == stream) & (own(frame)["kind"] == "summary")]
+        by_mark = summaries.set_index(summaries["stream_id"].str.startswith("*"))["side"]
+        assert (by_mark[False], by_mark[True]) == sides
+
+
+def test_a_reverse_stream_is_received_by_the_client_and_sent_by_the_server() -> None:
+    client = read("reverse-client.log").frame
+    assert set(client["side"]) == {"receiver"}
+    server = read("server.log").frame
+    there = server[server["peer_port"] == client["local_port"].iloc[0]]
+    assert set(there["side"]) == {"sender"}
+
+
+def test_a_client_that_was_killed_has_no_summary_and_the_note_says_so() -> None:
+    reading = read("killed-client.log")
+    assert set(reading.frame["kind"]) == {"interval"}
+    assert "no summary" in reading.notes[0]
+
+
+def test_a_refused_connection_is_a_message_and_no_traffic() -> None:
+    reading = read("refused-client.log")
+    assert reading.frame.empty
+    assert reading.messages == ("tcp connect failed: Connection refused",)
+
+
+def test_ids_of_three_digits_are_all_seen() -> None:
+    frame = read("many-server.log").frame
+    assert frame["peer_address"].nunique() == 110
+    assert (
+        frame.groupby("stream")["kind"].apply(lambda kinds: (kinds == "summary").sum()) == 1
+    ).all()
+
+
+def test_udp_jitter_loss_and_the_server_report_are_read() -> None:
+    frame = read("udp-client.log").frame
+    report = frame[frame["side"] == "receiver"]
+    assert report["kind"].tolist() == ["summary"]
+    assert report["jitter_s"].tolist() == [pytest.approx(2e-6)]
+    assert (report["lost"].tolist(), report["datagrams"].tolist()) == ([0], [514])
+    assert set(frame["protocol"]) == {"udp"}
+
+
+def test_retransmits_and_round_trip_time_of_a_sender_are_read() -> None:
+    frame = read("server.log").frame
+    reverse = frame[(frame["side"] == "sender") & (frame["kind"] == "summary")].iloc[-1]
+    assert reverse["retransmits"] == 1
+    assert 0 < reverse["rtt_s"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("printed", "size_bytes", "rate_bps"),
+    [
+        ("  1000 Bytes  8000 bits/sec", 1000, 8000),
+        ("  1.50 KBytes  12.3 Kbits/sec", 1536, 12_300),
+        ("  2.00 MBytes  16.8 Mbits/sec", 2 * 2**20, 16.8e6),
+        ("  1.25 GBytes  10.7 Gbits/sec", 1.25 * 2**30, 10.7e9),
+        ("  3.00 TBytes  1.00 Tbits/sec", 3 * 2**40, 1e12),
+        ("  6272 KBytes  6205 KBytes/sec", 6272 * 1024, 6205 * 1024 * 8),
+        ("  0.00 Bytes  0.00 bits/sec", 0, 0),
+    ],
+)
+def test_every_unit_prefix_is_read(printed: str, size_bytes: float, rate_bps: float) -> None:
+    row = parse(f"[  3]  0.0-10.0 sec{printed}\n").frame.iloc[0]
+    assert row["size_bytes"] == pytest.approx(size_bytes)
+    assert row["throughput_bps"] == pytest.approx(rate_bps)
+
+
+@pytest.mark.parametrize(
+    ("line", "start_s", "end_s", "stream_id"),
+    [
+        ("[  3]  0.0- 2.8 sec  12 MBytes  35.9 Mbits/sec", 0.0, 2.8, "3"),
+        ("[128] 0.00-1.00 sec  12 MBytes  101 Mbits/sec", 0.0, 1.0, "128"),
+        ("[*3] 1.0000-2.0000 sec  12 MBytes  101 Mbits/sec", 1.0, 2.0, "*3"),
+        ("[ *3] 1.0000-2.0000 sec  12 MBytes  101 Mbits/sec", 1.0, 2.0, "*3"),
+        ("13:47:16.57571 [  4]  3.0- 4.0 sec  1.0 MBytes  8.4 Mbits/sec", 3.0, 4.0, "4"),
+        ("2026-11-22 13:47:16 [  4]  3.0- 4.0 sec  1 MBytes  8.4 Mbits/sec", 3.0, 4.0, "4"),
+    ],
+)
+def test_intervals_and_ids_are_read_however_they_are_set(
+    line: str, start_s: float, end_s: float, stream_id: str
+) -> None:
+    row = parse(line + "\n").frame.iloc[0]
+    assert (row["start_s"], row["end_s"], row["stream_id"]) == (start_s, end_s, stream_id)
+
+
+def test_an_id_that_comes_again_is_another_stream() -> None:
+    connect = "[  4] local 10.0.0.1 port 5001 connected with 10.0.0.{} port {}\n"
+    figure = "[  4]  0.0-10.0 sec  {} MBytes  1.0 Mbits/sec\n"
+    text = "Server listening on TCP port 5001\n"
+    text += "".join(connect.format(i, 4000 + i) + figure.format(i) for i in (7, 8, 9))
+    frame = parse(text).frame
+    assert frame["peer_address"].tolist() == ["10.0.0.7", "10.0.0.8", "10.0.0.9"]
+    assert frame["stream"].tolist() == [0, 1, 2]
+    assert set(frame["kind"]) == {"summary"}
+
+
+def test_figures_that_are_no_numbers_are_unknown_not_zero() -> None:
+    row = parse(
+        "[  3] 0.0000-0.0000 sec  0.00 Bytes  -nan bits/sec  131.072 ms 4294966296/0 (inf%)\n"
+    )
+    assert row.frame["throughput_bps"].isna().all()
+    assert row.frame["lost"].tolist() == [4294966296]
+
+
+def test_lines_that_are_not_understood_are_counted_numbered_and_shown() -> None:
+    reading = parse(
+        "Server listening on TCP port 5001\nwhat is this\n[  1] 2.0-1.0 sec  1 Bytes  1 bits/sec\n"
+    )
+    assert reading.unparsed.count == 2
+    assert reading.unparsed.line_nos == (2, 3)
+    assert reading.unparsed.samples[0] == "what is this"
+    assert "line 2" in str(reading.unparsed)
+
+
+def test_a_log_that_stops_in_the_middle_of_a_line_is_partial() -> None:
+    text = (DATA / "client-1.log").read_bytes()
+    reading = iperf2.parse(text[: text.rindex(b"bits/sec")], Path("cut.log"))
+    assert reading.partial
+    assert reading.frame["kind"].tolist() == ["interval"] * 3
+    assert reading.unparsed.count == 1
+
+
+def test_an_empty_log_is_truncated() -> None:
+    with pytest.raises(TruncatedError, match="never wrote"):
+        parse(" \n")
+
+
+def test_a_log_without_banner_and_connections_has_unknown_sides_and_peers() -> None:
+    reading = parse(
+        "[  1] 0.0-1.0 sec  1 MBytes  8.4 Mbits/sec\n[  1] 0.0-2.0 sec  2 MBytes  8.4 Mbits/sec\n"
+    )
+    assert set(reading.frame["side"]) == {"unknown"}
+    assert set(reading.frame["peer_address"]) == {""}
+    assert "no connection line" in reading.notes[0]
+
+
+def test_a_stamp_in_a_zone_that_is_only_an_abbreviation_is_not_taken_for_utc() -> None:
+    text = (
+        "[  1] local 10.0.0.2 port 4000 connected with 10.0.0.1 port 5001 on 2026-11-22 12:00:00 (CST)\n"
+        "[  1] 0.0-1.0 sec  1 MBytes  8.4 Mbits/sec\n"
+    )
+    assert parse(text).frame["connected_utc"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Connecting to host 10.0.0.1, port 5201\n[  5] local 10.0.0.2 port 1 connected to 10.0.0.1 port 5201\n",
+        b"Server listening on 5201 (test #1)\n",
+        b"[ ID] Interval           Transfer     Bitrate\n",
+        b'{"start": {"version": "iperf 3.12"}}',
+    ],
+)
+def test_iperf3_is_not_taken_for_iperf_2(head: bytes) -> None:
+    assert not iperf2.sniff(head)
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.log")), ids=lambda p: p.name)
+def test_a_log_read_in_slices_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read(path.name)
+    monkeypatch.setattr(figures, "_SLICE_LINES", 7)
+    in_slices = read(path.name)
+    pd.testing.assert_frame_equal(whole.frame, in_slices.frame, check_exact=True)
+    assert (whole.unparsed, whole.notes) == (in_slices.unparsed, in_slices.notes)
+
+
+def test_a_stamp_that_is_no_moment_is_none(tmp_path: Path) -> None:
+    line = b"[  1] local 127.0.0.1 port 5001 connected with 127.0.0.1 port 4000 on 2026-11-22 %s (UTC)\n"
+    sums = b"[ ID] Interval Transfer Bandwidth\n[  1] 0.00-1.00 sec  1000 Bytes  8000 bits/sec\n"
+    for moment, known in ((b"13:07:12", True), (b"13:87:12", False), (b"99:99:99", False)):
+        frame = iperf2.parse(line % moment + sums, tmp_path / "x.log").frame
+        assert frame["connected_utc"].notna().all() == known
+        assert float(frame["size_bytes"].sum()) == 1000
+
+
+def test_datagrams_out_of_order_are_given_to_the_line_before() -> None:
+    server, client = read("udp-late-server.log").frame, read("udp-late-client.log").frame
+    assert server["out_of_order"].tolist() == [9, 8, 18]
+    report = client[client["side"] == "receiver"]
+    assert report["out_of_order"].tolist() == [18]
+    assert client.loc[client["side"] == "sender", "out_of_order"].isna().all()
+
+
+def test_a_udp_summary_without_a_word_on_the_order_had_none_out_of_order() -> None:
+    frame = read("udp-server.log").frame
+    of_summary = frame["kind"] == "summary"
+    assert set(frame.loc[of_summary & (frame["side"] == "receiver"), "out_of_order"]) == {0}
+    assert "out_of_order" not in read("server.log").frame
+
+
+def test_the_mss_of_a_connection_is_on_all_its_lines() -> None:
+    frame = read("server.log").frame
+    assert set(frame.loc[frame["peer_port"] > 0, "mss_bytes"]) == {32768}
+    assert "mss_bytes" not in read("udp-server.log").frame
+
+
+def test_a_stamp_beyond_what_nanoseconds_can_hold_is_none(tmp_path: Path) -> None:
+    line = b"[  1] local 127.0.0.1 port 5001 connected with 127.0.0.1 port 4000 on %s-11-22 13:07:12 (UTC)\n"
+    sums = b"[ ID] Interval Transfer Bandwidth\n[  1] 0.00-1.00 sec  1000 Bytes  8000 bits/sec\n"
+    for year in (b"0000", b"1600", b"2300", b"9999"):
+        frame = iperf2.parse(line % year + sums, tmp_path / "x.log").frame
+        assert frame["connected_utc"].isna().all()
+        assert float(frame["size_bytes"].sum()) == 1000
