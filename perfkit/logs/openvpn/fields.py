@@ -40,11 +40,14 @@ _TRANSPORT = re.compile(r"(?:udp|tcp)[46]?(?:-server|-client)?:")
 _LONGEST_ADDRESS = 80
 
 
-def read_moment(text: str, microseconds: int = 0, *, zone: tzinfo = UTC) -> pd.Timestamp | None:
+def read_moment(
+    text: str, microseconds: int = 0, *, zone: tzinfo = UTC, fold: int = 0
+) -> pd.Timestamp | None:
     """A moment from `2026-11-22 13:15:50` (2.5 and later) or `Sun Jan 1 23:42:00 2012` (ctime).
 
     Args:
         zone: Of a time that was printed without one.
+        fold: 1 = the second of two equal times, where a clock was put back.
 
     Returns:
         The moment in UTC; None if the text is none.
@@ -63,7 +66,7 @@ def read_moment(text: str, microseconds: int = 0, *, zone: tzinfo = UTC) -> pd.T
     if not 1970 <= year <= _LATEST_YEAR:
         return None
     try:
-        moment = datetime(year, month, day, hour, minute, second, microseconds, zone)
+        moment = datetime(year, month, day, hour, minute, second, microseconds, zone, fold=fold)
         return pd.Timestamp(moment.astimezone(UTC)).as_unit("ns")
     except (ValueError, OverflowError):
         return None

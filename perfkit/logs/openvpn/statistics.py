@@ -14,9 +14,10 @@ from typing import Any
 from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment, to_frame
+from perfkit.logs.openvpn.paste import begins_with, is_end, is_pasted, without_indent
 
 _TITLE = "OpenVPN STATISTICS"
-_SNIFF = re.compile(rb"(?:>[^\n]*\n|\s)*OpenVPN STATISTICS[ \t]*(?:\n|$)")
+_FIRST = re.compile(rf"{_TITLE}\s*$")
 _COUNTERS = {
     "TUN/TAP read bytes": "tun_read_bytes",
     "TUN/TAP write bytes": "tun_write_bytes",
@@ -32,8 +33,8 @@ _COUNTER = re.compile(r"([^,]+),([0-9]{1,20})\s*")
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first line is a client's statistics; management lines may precede."""
-    return bool(_SNIFF.match(head))
+    """Whether a client's statistics begin; what a terminal shows around them may precede."""
+    return begins_with(head, _FIRST)
 
 
 def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
@@ -52,14 +53,14 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
         raise TruncatedError(path, "the statistics are empty: OpenVPN had not written them yet")
     unparsed, rows = UnparsedLines(), list[dict[str, Any]]()
     ended = False
-    lines = data.decode("utf-8", "replace").split("\n")
+    lines = without_indent(data.decode("utf-8", "replace"), _FIRST).split("\n")
     for line_no, line in enumerate(lines, start=1):
         if line.strip() == _TITLE:
             rows.append({"snapshot": len(rows), "line_no": line_no})
             ended = False
-        elif line.strip() == "END" and rows:
+        elif is_end(line) and rows:
             ended = True
-        elif not line.strip() or (line.startswith(">") and not rows):
+        elif is_pasted(line):
             continue
         elif (
             line_no == len(lines)

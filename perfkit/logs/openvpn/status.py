@@ -9,6 +9,9 @@ several. Counters count from the client's connection and start again when it rec
   one column can have taken them and all other cells are what they must be.
 - A client that has not said its name yet is `UNDEF`; two clients may have one name (duplicate-cn).
 - Version 1 has the tunnel addresses in its routing table only; they are taken from there.
+- A list whose header is lost is read by the columns that releases gave it, if one fits, and noted.
+
+How many clients there were is never 0 because they could not be read: such a file is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +27,36 @@ import pandas as pd
 
 from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.openvpn.fields import (
-    LOCAL_TIME,
-    read_moment,
-    read_time_t,
-    split_end_point,
-    to_frame,
-)
+from perfkit.logs.openvpn.fields import split_end_point, to_frame
+from perfkit.logs.openvpn.paste import begins_with, is_end, is_pasted, without_indent
+from perfkit.logs.openvpn.times import PrintedTimes
 
 NOT_NAMED = "UNDEF"
 _HEAD_V1 = "OpenVPN CLIENT LIST"
-_SNIFF = re.compile(rb"(?:>[^\n]*\n|\s)*(?:OpenVPN CLIENT LIST[ \t]*(?:\n|$)|TITLE[,\t]OpenVPN )")
+_TITLE = re.compile(r"OpenVPN CLIENT LIST\s*$|TITLE[,\t]OpenVPN ")
 _CLIENTS, _ROUTES = "Common Name", "Virtual Address"  # the first columns of the two tables
+_FEWEST_CELLS = 4  # of a row
 _FREE_TEXT = ("Common Name", "Username")  # columns that may hold a comma
-_FARTHEST_ZONE_S = 15 * 3600
+# What releases had: 2.0 to 2.2, 2.3, 2.4, 2.5 and later; then version 1, and the routing tables.
+_OLDEST = (
+    "Common Name,Real Address,Virtual Address,Bytes Received,Bytes Sent,Connected Since,"
+    "Connected Since (time_t)"
+)
+_NEWER = _OLDEST.replace("Virtual Address,", "Virtual Address,Virtual IPv6 Address,")
+_NEWER += ",Username,Client ID,Peer ID"
+_STANDARD = {
+    ("CLIENT_LIST", True): (
+        _OLDEST,
+        f"{_OLDEST},Username",
+        _NEWER,
+        f"{_NEWER},Data Channel Cipher",
+    ),
+    ("CLIENT_LIST", False): ("Common Name,Real Address,Bytes Received,Bytes Sent,Connected Since",),
+    ("ROUTING_TABLE", True): (
+        "Virtual Address,Common Name,Real Address,Last Ref,Last Ref (time_t)",
+    ),
+    ("ROUTING_TABLE", False): ("Virtual Address,Common Name,Real Address,Last Ref",),
+}
 _TEXTS = {
     "common_name": "Common Name",
     "username": "Username",
@@ -51,31 +70,46 @@ _IDS = {"client_id": "Client ID", "peer_id": "Peer ID"}
 
 @dataclass(slots=True)
 class _Snapshot:
-    """One status: its moment, the columns of its tables, and its rows."""
+    """One status: its moment, the columns of its tables, and its rows.
+
+    Attributes:
+        is_tagged: Version 2 or 3.
+        table: Version 1: the table that the lines belong to.
+        routes: Network, name and end point.
+        headless: Rows that stand in no table with a header yet: cells, table, line number, line.
+        unread: Rows of clients that were not understood.
+    """
 
     number: int
     separator: str = ","
+    is_tagged: bool = False
     moment: pd.Timestamp | None = None
     headers: dict[str, list[str]] = field(default_factory=dict)
-    table: str = ""  # version 1: the table that the lines belong to
+    table: str = ""
     clients: list[dict[str, Any]] = field(default_factory=list)
-    routes: list[tuple[str, str, str]] = field(default_factory=list)  # network, name, end point
+    routes: list[tuple[str, str, str]] = field(default_factory=list)
+    headless: list[tuple[list[str], str, int, str]] = field(default_factory=list)
+    unread: list[tuple[int, str]] = field(default_factory=list)
     ended: bool = False
 
 
 @dataclass(slots=True)
 class _Found:
-    """What a file holds besides the rows; `zone` is of its local times, None when not known."""
+    """What a file holds besides the rows.
 
-    zone: tzinfo | None = None
+    Attributes:
+        times: What was learnt of its times.
+    """
+
+    times: PrintedTimes
     snapshots: list[_Snapshot] = field(default_factory=list)
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
     notes: list[str] = field(default_factory=list)
 
 
 def sniff(head: bytes) -> bool:
-    """Whether the first line is a server status's; lines of the management interface may precede."""
-    return bool(_SNIFF.match(head))
+    """Whether a server status begins; what a terminal shows around it may precede."""
+    return begins_with(head, _TITLE)
 
 
 def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
@@ -89,22 +123,28 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
         when the last snapshot has no END, because it was read while it was being written.
 
     Raises:
-        TruncatedError: the file is empty. ParseError: no line begins a status.
+        TruncatedError: the file is empty, or cut before its client list.
+        ParseError: no line begins a status; or there were clients, or may have been, and none can
+            be read.
     """
     if not data.strip():
         raise TruncatedError(path, "the status is empty: OpenVPN had not written it yet")
-    found = _Found(zone=zone)
-    text = data.decode("utf-8", "replace")
-    lines = text.split("\n")
+    found = _Found(PrintedTimes(zone))
+    lines = without_indent(data.decode("utf-8", "replace"), _TITLE).split("\n")
     for line_no, line in enumerate(lines, start=1):
-        if line_no == len(lines) and line and line != "END":
+        if line_no == len(lines) and not (is_end(line) or is_pasted(line)):
             found.unparsed.add(line_no, line)  # cut: a number may have lost its end
         elif line.strip():
             _read_line(line, line_no, found)
     if not found.snapshots:
         raise ParseError(path, 1, lines[0], "the title of an OpenVPN status expected")
     for snapshot in found.snapshots:
+        _read_headless(snapshot, found)
         _complete(snapshot, found)
+    _refuse_unread(found, path)
+    found.notes += found.times.notes()
+    if any(snapshot.moment is None for snapshot in found.snapshots):
+        found.notes.append("when the status was written cannot be read: it has no time")
     partial = not found.snapshots[-1].ended
     if partial:
         found.notes.insert(0, "the status has no END: it was read while it was being written")
@@ -134,12 +174,15 @@ def _read_line(line: str, line_no: int, found: _Found) -> None:
     """One line that is not empty: a tagged one, or one of version 1."""
     now = found.snapshots[-1] if found.snapshots else None
     if line.startswith(("TITLE,", "TITLE\t")):
-        found.snapshots.append(_Snapshot(len(found.snapshots), separator=line[5]))
+        number = len(found.snapshots)
+        found.snapshots.append(_Snapshot(number, separator=line[5], is_tagged=True))
     elif line.strip() == _HEAD_V1:
         found.snapshots.append(_Snapshot(len(found.snapshots)))
-    elif line.startswith(">") and (now is None or now.ended):
-        return  # the management interface greets, or reports something between two snapshots
-    elif now is None or now.ended or not _read_part(line, line_no, now, found):
+    elif (now is None or now.ended) and is_pasted(line):
+        return  # or the management interface reports something between two snapshots
+    elif now and not now.ended and is_end(line):
+        now.ended = True
+    elif now is None or now.ended or not (_read_part(line, line_no, now, found) or is_pasted(line)):
         found.unparsed.add(line_no, line)
 
 
@@ -147,15 +190,13 @@ def _read_part(line: str, line_no: int, now: _Snapshot, found: _Found) -> bool:
     """One line inside a status; False when it is not understood."""
     cells = line.split(now.separator)
     match cells[0].strip():
-        case "END" if len(cells) == 1:
-            now.ended = True
         case "TIME" | "Updated" if now.moment is None:
-            now.moment = _time(cells[1:], found)
+            now.moment = found.times.read(cells[1:])
             return now.moment is not None
         case "HEADER" if len(cells) > 2:
             now.headers[cells[1]] = [cell.strip() for cell in cells[2:]]
         case "CLIENT_LIST" | "ROUTING_TABLE" as table:
-            return _read_row(cells[1:], table, line_no, now, found)
+            return _take_row(cells[1:], table, line_no, line, now, found)
         case "GLOBAL_STATS" if len(cells) == 3:
             found.notes.append(f"{cells[1]}: {cells[2]}")
         case "ROUTING TABLE" | "GLOBAL STATS" as title if len(cells) == 1:
@@ -166,16 +207,62 @@ def _read_part(line: str, line_no: int, now: _Snapshot, found: _Found) -> bool:
         case name if now.table == "GLOBAL_STATS" and len(cells) == 2:
             found.notes.append(f"{name}: {cells[1]}")
         case _:
-            return bool(now.table) and _read_row(cells, now.table, line_no, now, found)
+            is_row = not now.is_tagged and now.table != "GLOBAL_STATS"
+            return is_row and _read_untagged(cells, line_no, line, now, found)
     return True
 
 
-def _read_row(cells: list[str], table: str, line_no: int, now: _Snapshot, found: _Found) -> bool:
-    """A row of one of the two tables; False when its cells are not what the header says."""
+def _read_untagged(
+    cells: list[str], line_no: int, line: str, now: _Snapshot, found: _Found
+) -> bool:
+    """A row of version 1; False when it is not understood."""
+    if len(cells) < _FEWEST_CELLS and is_pasted(line):
+        return False
+    return _take_row(cells, now.table or "CLIENT_LIST", line_no, line, now, found)
+
+
+def _take_row(
+    cells: list[str], table: str, line_no: int, line: str, now: _Snapshot, found: _Found
+) -> bool:
+    """A row of one of the two tables, now or, where its header has not come, in the end."""
     header = now.headers.get(table)
     if not header:
-        return False
-    fits = [row for row in _assignments(header, cells) if _is_row(row, table)]
+        now.headless.append((cells, table, line_no, line))
+        return True
+    is_read = _read_row([header], cells, table, line_no, now, found)
+    if not is_read and table == "CLIENT_LIST":
+        now.unread.append((line_no, line))
+    return is_read
+
+
+def _read_headless(now: _Snapshot, found: _Found) -> None:
+    """Rows whose header came after them or never: then by the columns that releases had."""
+    for cells, table, line_no, line in now.headless:
+        own = now.headers.get(table)
+        standard = [layout.split(",") for layout in _STANDARD[table, now.is_tagged]]
+        if not _read_row([own] if own else standard, cells, table, line_no, now, found):
+            found.unparsed.add(line_no, line)
+            if table == "CLIENT_LIST":
+                now.unread.append((line_no, line))
+        elif not own:
+            found.notes.append(
+                f"the header of the {table.replace('_', ' ').lower()} is not there: its columns are "
+                "taken to be those of the release that has as many"
+            )
+    now.clients.sort(key=lambda client: int(client["line_no"]))
+
+
+def _read_row(
+    headers: list[list[str]],
+    cells: list[str],
+    table: str,
+    line_no: int,
+    now: _Snapshot,
+    found: _Found,
+) -> bool:
+    """A row of one of the two tables; False when its cells are not what one header says."""
+    ways = [row for header in headers for row in _assignments(header, cells)]
+    fits = [row for row in ways if _is_row(row, table)]
     if len(fits) != 1:
         return False
     row = fits[0]
@@ -220,8 +307,8 @@ def _is_row(row: dict[str, str], table: str) -> bool:
 
 def _client(row: dict[str, str], found: _Found) -> dict[str, Any] | None:
     """A checked row of the client list as a row of the frame; None when it has no moment."""
-    connected = _time(
-        [row.get("Connected Since", ""), row.get("Connected Since (time_t)", "")], found
+    connected = found.times.read(
+        [row.get("Connected Since", ""), row.get("Connected Since (time_t)", "")]
     )
     end_point = split_end_point(row["Real Address"])
     if connected is None or end_point is None:
@@ -237,22 +324,30 @@ def _client(row: dict[str, str], found: _Found) -> dict[str, Any] | None:
     }
 
 
-def _time(cells: list[str], found: _Found) -> pd.Timestamp | None:
-    """The moment of `printed local time[, time_t]`; the Unix time is preferred."""
-    printed = read_moment(cells[0], zone=found.zone or UTC) if cells else None
-    if len(cells) > 1 and cells[1].strip():
-        unix = read_time_t(cells[1])
-        if unix is not None and printed is not None:
-            apart_s = abs((unix - printed).total_seconds())
-            if apart_s > _FARTHEST_ZONE_S:
-                found.notes.append(
-                    f"printed time and time_t are {apart_s / 3600:.0f} h apart, more than a zone "
-                    "can make; time_t is taken"
-                )
-        return unix
-    if printed is not None and found.zone is None:
-        found.notes.append(LOCAL_TIME)
-    return printed
+def _refuse_unread(found: _Found, path: Path) -> None:
+    """Name what is not known of the clients; refuse a file of whose clients nothing is.
+
+    Raises:
+        ParseError: see `parse`.
+    """
+    unread = [row for snapshot in found.snapshots for row in snapshot.unread]
+    if any(snapshot.clients for snapshot in found.snapshots):
+        if unread:
+            found.notes.append(f"{len(unread)} clients are missing: their rows cannot be read")
+    elif unread:
+        raise ParseError(path, *unread[0], "a client, but not in the columns of the header")
+    listless = [s for s in found.snapshots if not (s.clients or s.unread or _has_list(s))]
+    if len(listless) == len(found.snapshots):
+        reason = "how many clients there were is not known: the client list is not there"
+        if not listless[-1].ended:
+            raise TruncatedError(path, f"{reason}, the status was cut before it")
+        raise ParseError(path, 1, "", reason)
+    if listless:
+        found.notes.append("a client list is not there: how many clients there were is not known")
+
+
+def _has_list(snapshot: _Snapshot) -> bool:
+    return "CLIENT_LIST" in snapshot.headers
 
 
 def _complete(snapshot: _Snapshot, found: _Found) -> None:
@@ -261,12 +356,19 @@ def _complete(snapshot: _Snapshot, found: _Found) -> None:
     for network, name, end_point in snapshot.routes:
         if "/" not in network and not network.endswith("C"):  # no subnet, no cached route
             by_client.setdefault((name, end_point), []).append(network)
-    for client in snapshot.clients:
-        routes = by_client.get((client["common_name"], client.pop("end_point")), [])
-        if "Virtual Address" not in snapshot.headers.get("CLIENT_LIST", []):
+    ends = [client.pop("end_point") for client in snapshot.clients]
+    for client, end in zip(snapshot.clients, ends, strict=True):
+        routes = by_client.get((client["common_name"], end), [])
+        if not client["tunnel_address"]:
             client["tunnel_address"] = next((r for r in routes if ":" not in r), "")
             client["tunnel_ipv6_address"] = next((r for r in routes if ":" in r), "")
         client["t_utc"] = snapshot.moment
+    known = {
+        (client["common_name"], end) for client, end in zip(snapshot.clients, ends, strict=True)
+    }
+    strangers = {(name, end) for _, name, end in snapshot.routes} - known
+    if strangers:
+        found.notes.append(f"{len(strangers)} clients have routes and are not in the client list")
     names = Counter(client["common_name"] for client in snapshot.clients)
     unnamed = names.pop(NOT_NAMED, 0)
     if unnamed:
