@@ -88,6 +88,11 @@ def format_rate(bps: float) -> str:
     return _scaled(bps, "bit/s", _PRINTED_SI_PREFIXES)
 
 
+def format_mbps(bps: float) -> str:
+    """A rate of a test, in the unit and with the decimal of the report: `338.5 Mbit/s`."""
+    return f"{bps_to_mbps(bps):.1f} Mbit/s" if math.isfinite(bps) else "n/a"
+
+
 def format_size(size_bytes: float) -> str:
     """A size with a binary prefix: `1.50 MiB`; `n/a` for NaN."""
     return _scaled(size_bytes, "B", BINARY_PREFIXES, infix="i")

@@ -15,7 +15,7 @@ from perfkit.analysis.sensitivity import SAMPLES, inwards_change_pct, sensitivit
 from perfkit.analysis.slot_figures import Prepared, prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import Window
-from perfkit.units import format_rate
+from perfkit.units import format_mbps
 
 NEAR_S = 30.0  # of counters before and after a window: enough for every edge that is moved
 
@@ -46,7 +46,7 @@ class Readout:
     def __str__(self) -> str:
         clients = f"{self.active_least} of {self.clients} clients active throughout"
         cpu = f"CPU {self.cpu_busy_pct:.1f} %" if np.isfinite(self.cpu_busy_pct) else "CPU n/a"
-        goodput = f"VOID ({self.void})" if self.void else format_rate(self.goodput_bps)
+        goodput = f"VOID ({self.void})" if self.void else format_mbps(self.goodput_bps)
         return f"{goodput}, {clients}, {cpu}"
 
 

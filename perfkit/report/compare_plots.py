@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from perfkit.analysis.compare import Comparison, Side
+from perfkit.analysis.rate_scale import FAR_APART
 from perfkit.analysis.run_summary import Reduced, Test
-from perfkit.report.plots import BLUE, FAR_APART, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.report.plots import BLUE, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
 
 _COLOURS, _DASHES, _SHAPES = (BLUE, RED, GREEN, ORANGE), ("-", "--", "-.", ":"), "os^Dv<>p"
 _POINTS = 201  # of a distribution's curve: 1,000 clients are drawn by as many as 200

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
+from perfkit.analysis.rate_scale import FAR_APART, floor_bps
 from perfkit.analysis.server_load import TUNNEL_NIC, outside_nic
 from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
@@ -31,7 +33,6 @@ MEGA = SI_PREFIXES["M"]
 INK = "#010203"  # stands for the page's own text colour until the SVG is written
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
-FAR_APART = 4.0  # times
 _PNG_DPI = 150
 _MANY = 40  # above this many clients dots say less than a distribution
 STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
@@ -89,24 +90,31 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
 
 def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: RunLogs) -> Plot:
     panels = [
-        ("NIC\n(Mbit/s)", _nic_lines(monitor, outside_nic(monitor))),
-        ("Tunnel\n(Mbit/s)", _nic_lines(monitor, TUNNEL_NIC)),
-        ("CPU (%)", _cpu_lines(monitor)),
+        ("NIC", _nic_lines(monitor, outside_nic(monitor))),
+        ("Tunnel", _nic_lines(monitor, TUNNEL_NIC)),
+        ("CPU", _cpu_lines(monitor)),
     ]
     panels = [(label, lines) for label, lines in panels if lines]
     figure = Figure(figsize=(9.6, 1.0 + 1.6 * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     gaps = _gaps(monitor)
     broken = np.insert(monitor["t_s"].to_numpy(), gaps, np.nan)
+    moments = monitor["t_s"].to_numpy(dtype=np.float64)
     for place, (axis, (label, lines)) in enumerate(zip(axes, panels, strict=True)):
+        rates = [(moments, values * MEGA) for values in lines.values()] if label != "CPU" else []
+        floor = floor_bps(rates, logs.slots) / MEGA
         for (name, values), (colour, dash) in zip(
             lines.items(), ((BLUE, "-"), (ORANGE, "--"), (GREEN, ":")), strict=False
         ):
-            axis.step(
-                broken, np.insert(values, gaps, np.nan), dash, where="pre", color=colour, label=name
-            )
-        axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+            drawn_values = np.insert(np.maximum(values, floor), gaps, np.nan)
+            axis.step(broken, drawn_values, dash, where="pre", color=colour, label=name)
+        unit = "%" if label == "CPU" else "Mbit/s, log" if floor else "Mbit/s"
+        axis.set_ylabel(f"{label}\n({unit})")
+        if floor:
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(_log_label(floor))
+            axis.yaxis.set_minor_locator(NullLocator())
+        axis.set_ylim(bottom=floor)
         _shade(axis, segments, named=place == 0)
         if len(lines) > 1:
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
@@ -125,6 +133,11 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
         **drawn(figure),
         alt=f"Line plots of the server's network and CPU load by second. Tests: {named or 'none'}.",
     )
+
+
+def _log_label(floor: float) -> Callable[[float, int], str]:
+    """Labels of a logarithmic axis; what is below its floor is drawn there."""
+    return lambda value, _place: f"{'≤' if np.isclose(value, floor) else ''}{value:,.10g}"
 
 
 def _nic_lines(monitor: pd.DataFrame, nic: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from perfkit.analysis.timeline import Timeline
 from perfkit.analysis.window_figures import Readings, Readout
 from perfkit.errors import PerfkitError
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
-from perfkit.units import format_rate
+from perfkit.units import format_mbps
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.timeline_picture import LEAST_WIDTH_PX, LEFT_PX, MOST_WIDTH_PX, View
 from perfkit.widgets.window_editor import WindowDesk
@@ -179,7 +179,7 @@ class PickerLink:
             "slot": slot,
             "preview": is_preview,
             "edges": edges,
-            "goodput": format_rate(found.goodput_bps) if found else "",
+            "goodput": _goodput(found) if found else "",
             "entries": _entries(slot, found),
         }
         self.widget.send(content)
@@ -210,8 +210,8 @@ def _entries(slot: str, found: Readout | None) -> list[tuple[str, str, str]]:
         (slot, f"{found.window.length_s:.2f} s", "steady window"),
         (
             "Total goodput",
-            format_rate(found.goodput_bps),
-            f"{_change(found.goodput_change_pct)} {moved}",
+            _goodput(found),
+            found.void or f"{_change(found.goodput_change_pct)} {moved}",
         ),
         (
             "Clients active",
@@ -220,6 +220,10 @@ def _entries(slot: str, found: Readout | None) -> list[tuple[str, str, str]]:
         ),
         ("Server CPU", cpu, f"{_change(found.cpu_change_pct)} {moved}"),
     ]
+
+
+def _goodput(found: Readout) -> str:
+    return "VOID" if found.void else format_mbps(found.goodput_bps)
 
 
 def _change(pct: float) -> str:

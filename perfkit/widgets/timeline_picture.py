@@ -25,10 +25,11 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from perfkit.analysis.decimation import kept_samples, visible
+from perfkit.analysis.rate_scale import floor_bps
 from perfkit.analysis.timeline import Panel, Series, Timeline
 from perfkit.logs.run_logs import SlotPlan
 from perfkit.model import Segment
-from perfkit.units import SI_PREFIXES, format_rate, format_some
+from perfkit.units import SI_PREFIXES, format_mbps, format_some
 from perfkit.widgets import panel_legend
 
 LEFT_PX, RIGHT_PX = 58, 14
@@ -160,7 +161,7 @@ def draw(
                 (proposed, theme.proposed, "//"),
             ):
                 _draw_windows(sheet, windows, (top, bottom), colour, hatch)
-            _draw_panel(sheet, panel, (top, bottom))
+            _draw_panel(sheet, panel, (top, bottom), line.slots)
         if not line.panels:
             words = "nothing was measured on the server, and no client counts"
             sheet.text(view.width_px / 2, sum(places[0]) / 2, words, theme.faint, ha="center")
@@ -236,7 +237,7 @@ def describe(
 def _worded(top: float, unit: str) -> str:
     if not np.isfinite(top):
         return "no data"
-    return f"up to {format_rate(top) if unit == 'bit/s' else f'{top:.0f} {unit}'.strip()}"
+    return f"up to {format_mbps(top) if unit == 'bit/s' else f'{top:.0f} {unit}'.strip()}"
 
 
 def _largest(series: Series, view: View) -> float:
@@ -261,24 +262,26 @@ def _draw_plan(sheet: _Sheet, slots: Sequence[SlotPlan]) -> None:
             sheet.text((left + right) / 2, middle, name, sheet.theme.ink, ha="center")
 
 
-def _draw_panel(sheet: _Sheet, panel: Panel, place: tuple[int, int]) -> None:
+def _draw_panel(
+    sheet: _Sheet, panel: Panel, place: tuple[int, int], slots: Sequence[SlotPlan]
+) -> None:
     view, theme, (top, bottom) = sheet.view, sheet.theme, place
     tops = [_largest(series, view) for series in panel.series]
     most = max((value for value in tops if np.isfinite(value)), default=0.0) or 1.0
-    factor, unit = _scale(panel.unit, most)
-    per_px = (bottom - top) / (1.06 * most)
-    steps = MaxNLocator(3, steps=_ROUND, integer=not panel.unit).tick_values(0, most / factor)
-    marks = [mark for mark in steps if 0 <= mark * factor <= 1.06 * most]
-    heights = [bottom - mark * factor * per_px for mark in marks]
+    axis = _axis(panel, view, most, slots)
+    marks = axis.marks
+    heights = [bottom - height for height in axis.height(np.array(marks)) * (bottom - top)]
     _draw_grid(sheet, heights, place)
     for mark, height in zip(marks, heights, strict=True):
-        sheet.text(LEFT_PX - 7, height, f"{mark:,.6g}", theme.ink, ha="right")
-    title = f"{panel.name} ({unit})" if unit else panel.name
+        least = "≤" if axis.floor and mark == axis.floor else ""
+        sheet.text(LEFT_PX - 7, height, f"{least}{mark:,.6g}", theme.ink, ha="right")
+    title = f"{panel.name} ({axis.unit})" if axis.unit else panel.name
     sheet.text(LEFT_PX, top - 10, title, theme.ink, ha="left", weight="bold")
     looks = list(zip(panel.series, _cycle(theme.lines), _cycle(_DASHES), strict=False))
     for series, colour, dash in reversed(looks):
         x_px, values = _polyline(series, view)
-        sheet.line(x_px, bottom - values * per_px, colour, dash, 1.5)
+        heights_px = axis.height(values / axis.factor) * (bottom - top)
+        sheet.line(x_px, bottom - heights_px, colour, dash, 1.5)
     names = [series.name for series in panel.series] if len(looks) > 1 else []
     entries = panel_legend.place(
         names, title, begin_px=LEFT_PX, end_px=view.right_px, size_px=_TEXT_PX
@@ -330,12 +333,48 @@ def _polyline(series: Series, view: View) -> tuple[NDArray[np.float64], NDArray[
     return across, levels
 
 
-def _scale(unit: str, most: float) -> tuple[float, str]:
-    """What to divide by, so that the axis has few digits; and the unit that is left."""
-    if unit != "bit/s":
-        return 1.0, unit
-    prefix = next((p for p in ("G", "M", "K") if most >= 2 * SI_PREFIXES[p]), "")
-    return float(SI_PREFIXES[prefix]), f"{'k' if prefix == 'K' else prefix}bit/s"
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """How values stand in a panel.
+
+    Attributes:
+        unit: What the title says.
+        factor: Values are divided by it; rates are in Mbit/s as in the report.
+        top, floor: Of the axis, in the unit; a floor above 0 makes it logarithmic.
+        marks: Values with a label, in the unit.
+    """
+
+    unit: str
+    factor: float
+    top: float
+    floor: float
+    marks: list[float]
+
+    def height(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Part of the panel's height, from its bottom; NaN stays."""
+        if not self.floor:
+            return values / self.top
+        above = np.log10(np.maximum(values, self.floor) / self.floor)
+        return np.asarray(above / np.log10(self.top / self.floor))
+
+
+def _axis(panel: Panel, view: View, most: float, slots: Sequence[SlotPlan]) -> _Axis:
+    if panel.unit != "bit/s":
+        marks = MaxNLocator(3, steps=_ROUND, integer=not panel.unit).tick_values(0, most)
+        shown = [float(mark) for mark in marks if 0 <= mark <= 1.06 * most]
+        return _Axis(panel.unit, 1.0, 1.06 * most, 0.0, shown)
+    factor = float(SI_PREFIXES["M"])
+    lines = [(series.t_s, series.values) for series in panel.series]
+    floor = floor_bps(lines, slots, view.begin_s, view.end_s) / factor
+    if not floor:
+        marks = MaxNLocator(3, steps=_ROUND).tick_values(0, most / factor)
+        shown = [float(mark) for mark in marks if 0 <= mark * factor <= 1.06 * most]
+        return _Axis("Mbit/s", factor, 1.06 * most / factor, 0.0, shown)
+    top = 1.3 * most / factor
+    decades = np.arange(round(np.log10(floor)), np.floor(np.log10(top)) + 1)
+    every = max(1, int(np.ceil(len(decades) / 4)))  # labels must not touch
+    shown = [float(10.0**decade) for decade in decades[::every]]
+    return _Axis("Mbit/s, log scale", factor, top, floor, shown)
 
 
 def _draw_windows(

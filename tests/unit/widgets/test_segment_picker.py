@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from perfkit.analysis.window_warnings import doubts as window_doubts
 from perfkit.campaign.phases import segment
 from perfkit.errors import SegmentError
 from perfkit.model import Window
+from perfkit.report.page import compose
 from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 from perfkit.widgets.segment_picker import SegmentPicker
 
 DIRECT, TUNNEL = "01-direct-tcp", "02-tunnel-tcp"
+VIEW = {"begin": 0.0, "end": 60.0, "width": 700, "ratio": 1.0, "dark": False}
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 
 
@@ -195,10 +198,39 @@ def test_a_page_gets_state_picture_and_figures(
     assert struct.unpack(">II", png[16:24]) == (1400, 2 * picture["height"])
     assert picture["alt"].startswith("The server from 0.0 to 20.0 s")
     figures = page.ask("figures", slot=DIRECT, edges=True)
-    assert "Mbit/s" in figures["goodput"]
+    assert re.fullmatch(r"\d+\.\d Mbit/s", figures["goodput"])
     assert [entry[1] for entry in figures["entries"]][2] == "3 of 3"
     preview = page.ask("figures", slot=DIRECT, steady=[8.0, 9.0], preview=True)
     assert preview["entries"][0][1] == "1.00 s"
+
+
+def test_picker_and_report_say_one_figure_in_one_unit(
+    open_picker: Callable[..., SegmentPicker], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Page(open_picker(watched=False), monkeypatch)
+    page.ask("hello")
+    (tests,) = (t for t in compose(run).tables.values() if t.name == "tests")
+    place = [column.label for column in tests.columns].index("Total goodput (Mbit/s)")
+    for slot, row in zip((DIRECT, TUNNEL), tests.shown(), strict=True):
+        assert page.ask("figures", slot=slot)["goodput"] == f"{row[place]} Mbit/s"
+    assert re.search(r"NIC: up to \d+\.\d Mbit/s", page.ask("draw", **VIEW)["alt"])
+
+
+def test_a_void_test_has_no_goodput_in_the_picker(
+    open_picker: Callable[..., SegmentPicker], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run.host_raw_dir("server") / "monitor.csv"
+    cells = [line.split(",") for line in path.read_text().splitlines()]
+    halved = [
+        [*row[:10], f"{float(row[10]) / 2:.3f}", *row[11:]] if row[0][:1].isdigit() else row
+        for row in cells
+    ]
+    path.write_text("\n".join(map(",".join, halved)) + "\n")
+    page = Page(open_picker(watched=False), monkeypatch)
+    page.ask("hello")
+    figures = page.ask("figures", slot=DIRECT, edges=True)
+    assert figures["goodput"] == "VOID"
+    assert "times as much arrived" in figures["entries"][1][2]
 
 
 def test_a_page_is_told_of_what_cannot_be_done(
