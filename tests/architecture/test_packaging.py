@@ -17,6 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from perfkit.doctor import load_needs
 from perfkit.fleet.provider import ENTRY_POINT_GROUP, Provider
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,14 @@ def test_conda_and_pyproject_name_the_same_packages_and_lower_bounds() -> None:
     assert {name: spec for name, spec in conda.items() if name not in CONDA_ONLY} == declared
     assert conda["python"] == PROJECT["project"]["requires-python"]
     assert "--editable ." in pip_section
+
+
+def test_conda_brings_the_programs_that_every_host_needs_and_nothing_unknown() -> None:
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = set(bounds([entry for entry in listed if isinstance(entry, str)]))
+    needs = [need for need in load_needs() if need.conda != "-"]
+    assert {need.conda for need in needs if need.needed_for == "all"} <= conda
+    assert CONDA_ONLY - {"pip"} <= {need.conda for need in needs}
 
 
 def test_every_declared_package_has_one_exact_pin_within_its_bounds() -> None:

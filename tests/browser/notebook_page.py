@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import re
@@ -9,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import nbformat
@@ -18,6 +18,14 @@ from playwright.sync_api import Error, Locator, Page, Response, expect
 
 from browser.jupyter_server import JupyterServer
 
+# Runs code as a cell does, and keeps what it printed and its last value.
+_ASK = """\
+from IPython.utils.capture import capture_output as _captured
+with _captured(display=False) as _out:
+    _done = get_ipython().run_cell({code!r})
+_value = _done.error_before_exec or _done.error_in_exec or _done.result
+_said = _out.stdout + ("" if _value is None else repr(_value))
+"""
 STEP_S = 120.0  # a cell, a start of a kernel: generous, since two cores are shared
 PROMPTS = ".jp-CodeCell .jp-InputPrompt"
 
@@ -116,24 +124,29 @@ class NotebookPage:
         """Run code in the notebook's kernel beside the page: what it printed, or its last value.
 
         Waits for its turn behind the notebook's own cells. A lost answer (a restart) is "".
+
+        What it printed comes with the answer itself: the channel that outputs are published on
+        tells a new listener nothing of what was said before it was heard.
         """
-        printed: list[str] = []
-
-        def on_output(message: dict[str, Any]) -> None:
-            content = message["content"]
-            match message["msg_type"]:
-                case "stream":
-                    printed.append(content["text"])
-                case "execute_result":
-                    printed.append(content["data"]["text/plain"])
-                case "error":
-                    printed.append("\n".join(content["traceback"]))
-
-        with self._client() as client, contextlib.suppress(TimeoutError):
-            client.execute_interactive(
-                code, store_history=False, output_hook=on_output, timeout=timeout_s
-            )
-        return "".join(printed).strip()
+        deadline = time.monotonic() + timeout_s
+        asked = _ASK.format(code=code)
+        with self._client() as client:
+            while (left_s := deadline - time.monotonic()) > 0:
+                try:
+                    answer = client.execute(
+                        asked,
+                        store_history=False,
+                        user_expressions={"said": "_said"},
+                        reply=True,
+                        timeout=left_s,
+                    )["content"]
+                except TimeoutError:
+                    return ""
+                if answer["status"] == "ok":
+                    said = answer["user_expressions"]["said"]["data"]["text/plain"]
+                    return str(ast.literal_eval(said)).strip()
+                # Aborted: a cell of the notebook failed while this waited behind it.
+        return ""
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something is so, with the page going on meanwhile."""

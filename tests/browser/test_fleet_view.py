@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 from browser.notebook_page import NotebookPage
 
@@ -106,15 +107,15 @@ def test_a_thousand_hosts_are_one_grid_that_names_each_by_keys_and_escapes_what_
         notebook.run_all()
         cells = notebook.page.locator(".perfkit-fleet .hosts span")
         seen(notebook, ".perfkit-fleet .hosts span.failed")
-        assert cells.count() == n + 1
+        expect(cells).to_have_count(n + 1)
         cells.first.focus()
         for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
             notebook.page.keyboard.press(key)
-        readout = notebook.page.locator(".perfkit-fleet .readout").inner_text()
-        assert readout.startswith("client-003: failed, UnreachableError: no answer, but <script>")
+        words = "client-003: failed, UnreachableError: no answer, but <script>"
+        expect(notebook.page.locator(".perfkit-fleet .readout")).to_contain_text(words)
         assert notebook.page.title() != "owned"
         link = seen(notebook, ".perfkit-fleet a >> text=configure.log")
-        assert "configure.log" in str(link.get_attribute("href"))
+        expect(link).to_have_attribute("href", re.compile(r"configure\.log"))
         notebook.screenshot(f"fleet-{n + 1}-{theme}")
         notebook.python("view.__exit__(None, None, None)")
         seen(notebook, ".perfkit-fleet summary")
