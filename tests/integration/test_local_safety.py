@@ -7,11 +7,10 @@ import json
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +90,7 @@ call("sethostname", "sethostname", b"other", 5)
 handle = (ctypes.c_uint32 * 4)(8, 1, 2, 0)  # 8 bytes, FILEID_INO32_GEN, inode 2: the root's
 call("open_by_handle_at", "open_by_handle_at", os.open("/usr", os.O_RDONLY), handle, 0)
 command("date", "date", "-s", "2001-01-01")
-command("modprobe", "modprobe", "dummy")
+command("modprobe", "modprobe", "sctp")
 open("/tmp/module.ko", "w").write("not one")
 command("insmod", "insmod", "/tmp/module.ko")
 command("shutdown", "reboot", "-f")
@@ -100,10 +99,19 @@ command("own pid namespace", "unshare", "-Urmpf", "mount", "-t", "proc", "none",
 print(json.dumps(said))
 """
 
-# What the tests of the other lane change on this machine meanwhile: what programs keep in a home once
-# they have run, and a small disk of their own (tests/reliability/fetches.py).
-OTHERS_IN_HOMES = {".cache", ".config", ".ipython", ".jupyter", ".local", ".pki"}
-OTHERS_MOUNTS = "/fetches-"
+# Only what nobody else changes is compared: other tests make interfaces, mounts, devices and files
+# meanwhile, and packages are installed.
+STEADY_IN_ETC = (
+    "debian_version",
+    "fstab",
+    "hostname",
+    "hosts",
+    "login.defs",
+    "os-release",
+    "profile",
+)
+ATTACKED_MODULE = "sctp"  # that no other test has loaded
+ATTACKED_FOLDERS = ("boot", "dev", "etc", "home", "mnt", "opt", "proc", "root", "sys", "usr")
 
 DESTRUCTION = """
 echo overwritten > /dev/{disk}
@@ -117,63 +125,87 @@ echo still here
 class Machine:
     """What must not change; compared as a whole."""
 
-    etc: str
-    homes: dict[str, str]
+    etc: dict[str, str]
     settings: dict[str, str]
     routes: list[str]
     links: list[str]
     mounts: list[str]
     devices: list[str]
-    modules: set[str]  # not how often each is in use
+    has_module: bool
     boot_id: str
 
     @classmethod
     def look(cls, uplink: str) -> Machine:
-        """All but what belongs to other runs that may be going on."""
+        """What is the machine's own, and nobody's else."""
         settings = ("kernel/panic", "kernel/core_pattern", "kernel/hostname", "kernel/modprobe")
-        routes = subprocess.check_output(["ip", "route", "show", "table", "all"], text=True)
-        links = sorted(path.name for path in Path("/sys/class/net").iterdir())
         more = ("vm/swappiness", "fs/file-max", "net/ipv4/ip_forward", "net/core/somaxconn")
+        links = sorted(path.name for path in Path("/sys/class/net").iterdir() if _is_ours(path))
+        links += [uplink] if Path("/sys/class/net", uplink).exists() else []
+        routes = subprocess.check_output(["ip", "route", "show", "table", "all"], text=True)
+        mounts = _read(Path("/proc/self/mountinfo")).splitlines()
+        modules = {line.split()[0] for line in _read(Path("/proc/modules")).splitlines()}
         return cls(
-            etc=_fingerprint(Path("/etc")),
-            homes={
-                str(home): _fingerprint(home, depth=1, but=OTHERS_IN_HOMES)
-                for home in (Path("/root"), Path("/home"))
+            etc={
+                name: _fingerprint(Path("/etc", name))
+                for name in STEADY_IN_ETC
+                if Path("/etc", name).exists()
             },
             settings={
                 name: Path("/proc/sys", name).read_text()
                 for name in settings + more
                 if Path("/proc/sys", name).exists()
             },
-            routes=[
-                line for line in routes.splitlines() if " dev pk" not in line or uplink in line
-            ],
-            links=[name for name in links if not name.startswith("pk") or name == uplink],
-            mounts=[
-                line
-                for line in Path("/proc/self/mountinfo").read_text().splitlines()
-                if OTHERS_MOUNTS not in line
-            ],
-            devices=sorted(path.name for path in Path("/dev").iterdir()),
-            modules={line.split()[0] for line in _read(Path("/proc/modules")).splitlines()},
+            routes=[line for line in routes.splitlines() if _dev_of(line) in {*links, uplink}],
+            links=links,
+            mounts=[line for line in mounts if _is_attacked(Path(line.split()[4]))],
+            devices=sorted(p.name for p in Path("/dev").iterdir() if "loop" not in p.name),
+            has_module=ATTACKED_MODULE in modules,
             boot_id=_read(Path("/proc/sys/kernel/random/boot_id")),
         )
+
+
+def _is_ours(link: Path) -> bool:
+    """Not made by software for somebody's hosts, but the machine's: loopback, or with a device."""
+    return link.name == "lo" or (link / "device").exists()
+
+
+def _dev_of(route: str) -> str:
+    words = route.split()
+    return words[words.index("dev") + 1] if "dev" in words[:-1] else ""
+
+
+def _is_attacked(mount_point: Path) -> bool:
+    return len(mount_point.parts) == 1 or mount_point.parts[1] in ATTACKED_FOLDERS
 
 
 def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _fingerprint(folder: Path, depth: int = 99, but: Collection[str] = ()) -> str:
-    """Hash of names, modes, owners and contents down to a depth, but of some names."""
-    digest = hashlib.sha256()
-    found = folder.rglob("*") if depth > 1 else folder.iterdir()
-    for path in sorted(path for path in found if path.name not in but):
-        status = path.lstat()
-        digest.update(f"{path} {status.st_mode} {status.st_uid} {status.st_gid}".encode())
-        if stat.S_ISREG(status.st_mode):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _fingerprint(path: Path) -> str:
+    """Hash of a file's mode, owner and content."""
+    status = path.stat()
+    told = f"{status.st_mode} {status.st_uid} {status.st_gid} {status.st_ino}".encode()
+    return hashlib.sha256(told + path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def canaries() -> Iterator[list[Path]]:
+    """Files of this test's own in the machine's folders: whoever destroys there destroys them."""
+    name = f"perfkit-canary-{uuid.uuid4().hex[:10]}"
+    folders = [
+        path for path in map(Path, ("/etc", "/home", "/root", "/var", "/srv")) if path.exists()
+    ]
+    planted = [folder / name for folder in folders]
+    for path in planted:
+        path.write_text(name)
+    told = [_fingerprint(path) for path in planted]
+    try:
+        yield planted
+        assert [_fingerprint(path) for path in planted] == told
+    finally:
+        for path in planted:
+            path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -191,7 +223,9 @@ def secrets() -> Iterator[dict[str, Path]]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, secrets: dict[str, Path]) -> Iterator[tuple[LocalRun, Host]]:
+def run(
+    tmp_path: Path, secrets: dict[str, Path], canaries: list[Path]
+) -> Iterator[tuple[LocalRun, Host]]:
     provider = LocalProvider("namespaces", hidden=[secrets["hidden"].parent])
     run = LocalRun(tmp_path)
     uplink = tags.uplink_name(run.run_id)
