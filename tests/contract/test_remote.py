@@ -73,6 +73,9 @@ def own_sshd(tmp_path: Path) -> Iterator[LocalSshd]:
     server.stop()
 
 
+OWN = os.getpid()  # in the length of a sleep: the same tests may run elsewhere on this machine
+
+
 def processes_with(words: str) -> list[str]:
     """Command lines on this machine that hold the words, without ours."""
     found = []
@@ -148,9 +151,11 @@ def test_a_command_killed_by_a_signal_is_told_from_a_lost_connection(remote: Rem
 def test_a_command_is_ended_at_its_limit_and_leaves_no_process(remote: Remote) -> None:
     started = time.monotonic()
     with pytest.raises(CommandTimeoutError, match=r"after 0\.5 s"):
-        remote.run_script("sleep 71.5 & sleep 71.5", timeout_s=0.5)
+        remote.run_script(f"sleep 71.{OWN} & sleep 71.{OWN}", timeout_s=0.5)
     assert time.monotonic() - started < SOON_S
-    wait_until(lambda: processes_with("sleep 71.5") == [], SOON_S)  # a killed one has to be run
+    wait_until(
+        lambda: processes_with(f"sleep 71.{OWN}") == [], SOON_S
+    )  # a killed one has to be run
 
 
 def test_output_from_before_the_limit_is_in_the_error(remote: Remote) -> None:
@@ -237,7 +242,7 @@ PROMPTS = {
     "sudo": "echo 'sudo: a password is required' >&2; exit 1",
     "apt": 'printf "Do you want to continue? [Y/n] "; read -r a || { echo Abort.; exit 1; }',
     "dpkg": 'printf "*** /etc/x (Y/I/N/O/D/Z) [default=N] ? "; read -r a || exit 1',
-    "a question, then silence": 'printf "Overwrite the file? "; sleep 73.5',
+    "a question, then silence": f'printf "Overwrite the file? "; sleep 73.{OWN}',
 }
 
 
@@ -249,7 +254,7 @@ def test_a_prompt_is_reported_in_time_and_leaves_no_process(remote: Remote, scri
     assert time.monotonic() - started < SOON_S
     assert caught.value.host == remote.host.name
     assert caught.value.last_line
-    wait_until(lambda: processes_with("sleep 73.5") == [], SOON_S)
+    wait_until(lambda: processes_with(f"sleep 73.{OWN}") == [], SOON_S)
 
 
 def test_an_ssh_that_would_ask_for_a_host_key_is_a_prompt(
@@ -275,10 +280,10 @@ def test_a_killed_sshd_means_lost_and_never_a_result(
     with Remote(own_sshd.host, access) as opened:
         opened.run(["true"])
         with (
-            once_it_runs("sleep 44.25", lambda: own_sshd.signal(number)),
+            once_it_runs(f"sleep 44.{OWN}", lambda: own_sshd.signal(number)),
             pytest.raises(LostError, match="outcome is not known"),
         ):
-            opened.run_script("echo half; sleep 44.25; echo whole", check=False)
+            opened.run_script(f"echo half; sleep 44.{OWN}; echo whole", check=False)
         with pytest.raises(LostError):
             opened.run(["true"])
 
@@ -289,10 +294,10 @@ def test_a_stopped_sshd_is_noticed_long_before_the_commands_limit(own_sshd: Loca
         opened.run(["true"])
         started = time.monotonic()
         with (
-            once_it_runs("sleep 45.25", lambda: own_sshd.signal(signal.SIGSTOP)),
+            once_it_runs(f"sleep 45.{OWN}", lambda: own_sshd.signal(signal.SIGSTOP)),
             pytest.raises(LostError),
         ):
-            opened.run_script("sleep 45.25", timeout_s=60)
+            opened.run_script(f"sleep 45.{OWN}", timeout_s=60)
         assert time.monotonic() - started < SOON_S
 
 
@@ -317,10 +322,10 @@ def test_an_abort_from_outside_ends_a_running_command_at_once(
     with Remote(sshd.host, access) as opened:
         started = time.monotonic()
         with (
-            once_it_runs("sleep 46.25", lambda: opened.link.abort("deadline is over")),
+            once_it_runs(f"sleep 46.{OWN}", lambda: opened.link.abort("deadline is over")),
             pytest.raises(LostError, match="deadline is over"),
         ):
-            opened.run_script("sleep 46.25", timeout_s=60)
+            opened.run_script(f"sleep 46.{OWN}", timeout_s=60)
         assert time.monotonic() - started < SOON_S
 
 
@@ -535,10 +540,10 @@ def test_a_recipe_may_ignore_a_status_but_not_a_lost_connection(own_sshd: LocalS
     access = make_access(own_sshd.root, RUN_KEY, own_sshd.host)
     with (
         Remote(own_sshd.host, access) as opened,
-        once_it_runs("sleep 47.25", lambda: own_sshd.signal(signal.SIGKILL)),
+        once_it_runs(f"sleep 47.{OWN}", lambda: own_sshd.signal(signal.SIGKILL)),
         pytest.raises(LostError),
     ):
-        opened.call(lambda c: c.run("sleep 47.25", warn=True))
+        opened.call(lambda c: c.run(f"sleep 47.{OWN}", warn=True))
 
 
 def test_a_recipe_that_prompts_is_reported_with_its_question(remote: Remote) -> None:

@@ -343,17 +343,18 @@ def test_a_host_cannot_pose_as_another_host_or_keeper(
     run: LocalRun, provider: LocalProvider
 ) -> None:
     (host,) = provider.launch(run.request("client-001"))
-    fake = "perfkit-host run=stolen name=x role=client address=1.2.3.4 expires=1 owner=x"
-    keeper = "perfkit-keeper run=stolen expires=1 uid=0"
+    stolen = f"stolen-{run.run_id}"
+    fake = f"perfkit-host run={stolen} name=x role=client address=1.2.3.4 expires=1 owner=x"
+    keeper = f"perfkit-keeper run={stolen} expires=1 uid=0"
     run.ssh(
         host,
         f"for tag in '{fake} isolation=namespaces' '{fake} isolation=loopback' '{keeper}'; do "
         "setsid sh -c 'sleep 100; true' \"$tag\" >/dev/null 2>&1 </dev/null & done",
     )
-    assert wait_until(lambda: count_commands("run=stolen") == 3, SOON_S)
-    assert list(provider.hosts("stolen")) == []
-    assert "stolen" not in provider.runs()
-    assert provider.release("stolen").released == ()
+    assert wait_until(lambda: count_commands(f"run={stolen} ") == 3, SOON_S)
+    assert list(provider.hosts(stolen)) == []
+    assert stolen not in provider.runs()
+    assert provider.release(stolen).released == ()
 
 
 def count_commands(text: str) -> int:

@@ -6,6 +6,7 @@ Six kinds of asking, each with other words and other ways to go on when nobody a
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections import Counter
@@ -77,7 +78,7 @@ def run(n: int, seed: int) -> Outcome:
 
 
 def _ask(remote: Remote, script: str, number: int) -> tuple[str, float]:
-    mark = f": prompt-{number}-{id(remote)}"
+    mark = f": prompt-{os.getpid()}-{number}-{id(remote)}"
     started = time.monotonic()
     try:
         remote.run_script(f"{mark}\n{script}", timeout_s=OWN_LIMIT_S)
