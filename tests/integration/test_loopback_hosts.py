@@ -134,7 +134,7 @@ def test_sshd_checks_owners_and_modes_itself_where_no_folder_on_the_way_is_every
     (host,) = provider.launch(run.request("client-001"))
     assert "StrictModes no\n" in (folder_of(host) / "sshd_config").read_text()
     provider.release(run.run_id)
-    with tempfile.TemporaryDirectory(prefix="perfkit test % ", dir="/run") as closed:
+    with tempfile.TemporaryDirectory(prefix="perfkit test % ", dir="/var/lib") as closed:
         monkeypatch.setattr("tempfile.tempdir", closed)
         (host,) = provider.launch(run.request("client-001", token="second"))
         assert "StrictModes yes\n" in (folder_of(host) / "sshd_config").read_text()
