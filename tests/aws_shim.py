@@ -39,6 +39,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+DRY_RUNS_THAT_MOTO_DOES = frozenset({"CreateFleet", "CreateLaunchTemplate"})
 Params = dict[str, str]
 Answer = tuple[str, list[tuple[str, str]], bytes]
 
@@ -127,6 +128,7 @@ class AwsShim:
         on_launch: Told the moto instances of a launch before they are listed.
         on_end: Told the ids of instances that have ended.
         remembers_tokens: As EC2 does and moto does not.
+        denied: What every request of an action is answered, dry runs included; `*`: of any action.
     """
 
     lag_s: float = 0.0
@@ -136,6 +138,7 @@ class AwsShim:
     empty: set[tuple[str, str]] = field(default_factory=set)
     on_launch: Callable[[list[Any]], None] = lambda _instances: None
     on_end: Callable[[list[str]], None] = lambda _ids: None
+    denied: dict[str, Fault] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     busy: int = 0  # requests that are being worked on
     _faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
@@ -207,6 +210,7 @@ class AwsShim:
     def reset(self) -> None:
         """Forget everything, moto's things included."""
         self._faults.clear()
+        self.denied.clear()
         ec2_backends[ACCOUNT].reset()
         self._tokens.clear()
         self._visible_at.clear()
@@ -249,6 +253,10 @@ class AwsShim:
             queue = self._faults.get(request.action)
             dry = request.params.get("DryRun") == "true"
             fault = queue.popleft() if queue and not dry else None
+        if denied := self.denied.get(request.action, self.denied.get("*")):
+            return _refuse(denied)
+        if dry and request.action in DRY_RUNS_THAT_MOTO_DOES:
+            return _refuse(error("DryRunOperation", 412))
         if fault and not fault.done and fault.at_most is None:
             return _refuse(fault) if fault.code else None
         answer = self._work(environ, request, fault) if request.action else None

@@ -9,6 +9,7 @@ times read timeout is how long a call may hang, so both are small.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,9 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import botocore.parsers
+import botocore.session
 
-from perfkit.errors import ProviderError
+from perfkit.errors import ConfigError, ProviderError, did_you_mean
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.failures import ApiError, Failure, classify
 
@@ -42,12 +44,11 @@ _NO_ANSWER = (
     botocore.exceptions.IncompleteReadError,
     botocore.exceptions.ChecksumError,
 )
+_NEEDS_LOGIN = (botocore.exceptions.TokenRetrievalError, botocore.exceptions.SSOError)
 _NO_CREDENTIALS = (
     botocore.exceptions.NoCredentialsError,
     botocore.exceptions.PartialCredentialsError,
     botocore.exceptions.CredentialRetrievalError,
-    botocore.exceptions.TokenRetrievalError,
-    botocore.exceptions.SSOError,
     botocore.exceptions.ProfileNotFound,
     botocore.exceptions.InvalidConfigError,
 )
@@ -75,6 +76,11 @@ def translated(operation: str) -> Iterator[None]:
         raise ApiError(
             operation, code, classify(code, status), str(error.get("Message", ""))
         ) from exc
+    except _NEEDS_LOGIN as exc:
+        raise ProviderError(
+            f"AWS: the login of this profile has expired or was never made ({exc}); run `aws sso "
+            "login`, with --profile where ec2.conf names one, and try again"
+        ) from exc
     except _NO_CREDENTIALS as exc:
         raise ProviderError(
             f"AWS: no credentials that work ({exc}); run `aws configure` or `aws sso login`, set "
@@ -95,6 +101,48 @@ def _session(profile: str) -> boto3.session.Session:
     return boto3.session.Session(profile_name=profile or None)
 
 
+def _require_profile(conf: Ec2Conf) -> None:
+    """Refuse a profile that is nowhere in AWS's own files.
+
+    Raises:
+        ConfigError: ec2.conf, or the environment, names one.
+    """
+    name = conf.profile or os.environ.get("AWS_PROFILE", "")
+    known = botocore.session.Session().available_profiles
+    if name and name not in known:
+        source = "ec2.conf [ec2]" if conf.profile else "environment"
+        near = did_you_mean(name, known) if known else "there is none"
+        raise ConfigError(
+            source,
+            "profile" if conf.profile else "AWS_PROFILE",
+            name,
+            "no such profile in ~/.aws/config or ~/.aws/credentials",
+            f"{near}; make it with `aws configure --profile {name}`",
+        )
+
+
+def _require_region(key: str, name: str) -> None:
+    """Refuse a region that AWS does not have; nothing is asked over the network.
+
+    Raises:
+        ConfigError: the message names the nearest one.
+    """
+    session = botocore.session.Session()
+    known = {
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition, allow_non_regional=False)
+    }
+    if name not in known:
+        raise ConfigError(
+            "ec2.conf [ec2]",
+            key,
+            name,
+            f"no region of AWS that boto3 {boto3.__version__} knows",
+            f"{did_you_mean(name, known)} For one newer than that: pip install --upgrade boto3",
+        )
+
+
 class Region:
     """One region's clients. Thread-safe.
 
@@ -103,6 +151,13 @@ class Region:
     """
 
     def __init__(self, conf: Ec2Conf, name: str) -> None:
+        """Nothing is asked yet.
+
+        Raises:
+            ConfigError: AWS has no such region, or its files no such profile.
+        """
+        _require_profile(conf)
+        _require_region("region" if name == conf.region else "reap_regions", name)
         self.name, self.calls = name, Counter[str]()
         self._conf, self._lock = conf, threading.Lock()
         self._clients: dict[tuple[str, bool], Any] = {}

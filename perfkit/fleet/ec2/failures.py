@@ -95,6 +95,57 @@ _CODES: dict[Failure, tuple[str, ...]] = {
     Failure.DRY_RUN: ("DryRunOperation",),
 }
 _KIND_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
+_LOGIN = "renew them: `aws sso login`, `aws configure`, or whatever gave you AWS_SESSION_TOKEN"
+_CLOCK = (
+    "and see whether this machine's clock is right (`timedatectl`): AWS takes 5 minutes of error"
+)
+_KEYS = (
+    "check the profile (`aws sts get-caller-identity`), that its key is active, and that the region is "
+    "enabled for the account (`aws account list-regions`)"
+)
+_ALLOW = (
+    "have whoever manages the account allow it to you; what perfkit needs is in "
+    "perfkit/fleet/ec2/policy.json"
+)
+_ONLINE = (
+    "is this machine online, can it resolve names, does it need a proxy (HTTPS_PROXY), and is "
+    "`region` in ec2.conf right?"
+)
+# What a person can do about an error, by its code; of no answer at all, by the transport's word.
+REMEDIES: dict[str, str] = {
+    **dict.fromkeys(
+        ("ExpiredToken", "ExpiredTokenException"), f"your credentials expired; {_LOGIN}"
+    ),
+    "RequestExpired": f"your credentials expired, or the clock is wrong; {_LOGIN}, {_CLOCK}",
+    "RequestTimeTooSkewed": f"the clock is wrong: set it, {_CLOCK}",
+    "SignatureDoesNotMatch": f"the secret key is not the one of this key id; {_KEYS}; {_CLOCK}",
+    **dict.fromkeys(
+        (
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "AuthFailure",
+            "InvalidAccessKeyId",
+        ),
+        f"AWS does not know these credentials; {_KEYS}",
+    ),
+    "OptInRequired": (
+        "the region is not enabled for the account, or the account is not signed up for EC2: enable it "
+        "(`aws account enable-region --region-name NAME`), or choose another one in ec2.conf"
+    ),
+    **dict.fromkeys(
+        ("PendingVerification", "Blocked"), "the account cannot launch yet: ask AWS's support"
+    ),
+    **dict.fromkeys(
+        ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OperationNotPermitted"),
+        _ALLOW,
+    ),
+    **dict.fromkeys(
+        ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"),
+        _ONLINE,
+    ),
+}
+# A person cannot read what follows it: it is for `aws sts decode-authorization-message`.
+_ENCODED = " Encoded authorization failure message:"
 _FLEET_ENTRY_SUFFIXES = ("Exception",)
 
 
@@ -113,7 +164,9 @@ class ApiError(ProviderError):
         self.operation, self.code, self.kind, self.detail = operation, code, kind, detail
 
     def __str__(self) -> str:
-        return f"{self.operation}: {self.code}: {self.detail}"
+        said = f"{self.operation}: {self.code}: {self.detail.partition(_ENCODED)[0]}"
+        remedy = REMEDIES.get(self.code, "")
+        return f"{said}; {remedy}" if remedy else said
 
 
 def classify(code: str, status: int = 400) -> Failure:

@@ -12,9 +12,12 @@ without a name is given one of those that are missing when the launch goes on af
 
 from __future__ import annotations
 
+import getpass
 import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -232,6 +235,34 @@ def _body(
             *tags.specifications(labels, "instance"),
         ],
     }
+
+
+def dry_bodies(
+    conf: Ec2Conf, image: str, ladder: Sequence[Pool]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a run asks CreateLaunchTemplate and CreateFleet for, to be tried and not done."""
+    name = network.name_for(f"preflight-{uuid.uuid4().hex[:12]}")
+    labels = tags.run_tags("preflight", getpass.getuser(), datetime.now(UTC), conf.tags)
+    template = {
+        "LaunchTemplateName": name,
+        "LaunchTemplateData": {"ImageId": image},
+        "TagSpecifications": tags.specifications(labels, "launch-template"),
+    }
+    fleet = {
+        "Type": "instant",
+        "LaunchTemplateConfigs": [
+            {
+                "LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "$Latest"},
+                "Overrides": [{"InstanceType": ladder[0].type, "SubnetId": ladder[0].subnet}],
+            }
+        ],
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": 1,
+            "DefaultTargetCapacityType": conf.market,
+        },
+        "TagSpecifications": tags.specifications(labels, "fleet", "instance"),
+    }
+    return template, fleet
 
 
 def _instance(

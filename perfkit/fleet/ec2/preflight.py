@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import getpass
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from perfkit.errors import ConfigError, ProviderError, did_you_mean
+from perfkit.fleet.ec2 import calls, fleets, tags, userdata
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.pools import Pool, Subnet, ladder
 from perfkit.fleet.ec2.prices import DISK_GB, family
 from perfkit.model import Role
+from perfkit.ssh.keys import make_ssh_key
+
+MAX_DRY_RUNS = 20
 
 QUOTA_CODES = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}  # vCPUs of standard instances
-DENIED = "UnauthorizedOperation"
 # The quotas above are theirs; dl, hpc, inf, mac and trn have their own.
 STANDARD_FAMILIES = frozenset("acdhimrtz")
 
@@ -148,28 +153,51 @@ def find_subnets(region: Region, conf: Ec2Conf) -> list[Subnet]:
     Raises:
         ConfigError: there is none, or they are of several VPCs.
     """
-    if conf.subnets:
-        arguments: dict[str, Any] = {"SubnetIds": list(conf.subnets)}
-    else:
-        filters = [{"Name": "default-for-az", "Values": ["true"]}]
-        if conf.zones:
-            filters.append({"Name": "availability-zone", "Values": list(conf.zones)})
-        arguments = {"Filters": filters}
-    entries = region.pages("DescribeSubnets", "Subnets", **arguments)
-    found = [Subnet(id=e["SubnetId"], zone=e["AvailabilityZone"], vpc=e["VpcId"]) for e in entries]
+    found = _list_subnets(region, conf)
+    if not conf.subnets:
+        _check_zones(region, conf, {subnet.zone for subnet in found})
+        found = [subnet for subnet in found if not conf.zones or subnet.zone in conf.zones]
     order = [*conf.subnets, *conf.zones]
     ranks = {name: rank for rank, name in enumerate(order)}
     found.sort(key=lambda s: (ranks.get(s.id, len(order)), ranks.get(s.zone, len(order)), s.zone))
     wanted = conf.subnets or conf.zones
     if not found:
         raise _wrong(
-            "subnets", ", ".join(wanted), f"no subnet in {region.name}", "name one in `subnets`"
+            "subnets",
+            ", ".join(wanted),
+            f"no default subnet in {region.name}",
+            "name one in `subnets`, or make them: `aws ec2 create-default-vpc`",
         )
     if len({subnet.vpc for subnet in found}) > 1:
         raise _wrong(
             "subnets", ", ".join(wanted), "they are of several VPCs", "hosts must reach each other"
         )
     return found
+
+
+def _list_subnets(region: Region, conf: Ec2Conf) -> list[Subnet]:
+    """Those that ec2.conf names, else the default ones of all zones."""
+    arguments: dict[str, Any] = {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
+    if conf.subnets:
+        arguments = {"SubnetIds": list(conf.subnets)}
+    try:
+        entries = list(region.pages("DescribeSubnets", "Subnets", **arguments))
+    except ApiError as exc:
+        if not exc.code.startswith("InvalidSubnetID"):
+            raise
+        remedy = "subnets belong to one account and region: `aws ec2 describe-subnets` lists yours"
+        raise _wrong("subnets", ", ".join(conf.subnets), exc.detail, remedy) from exc
+    return [Subnet(id=e["SubnetId"], zone=e["AvailabilityZone"], vpc=e["VpcId"]) for e in entries]
+
+
+def _check_zones(region: Region, conf: Ec2Conf, there: set[str]) -> None:
+    """Every zone that ec2.conf names has a default subnet; one that is mistyped is not left out."""
+    for zone in conf.zones:
+        if zone in there:
+            continue
+        problem = f"no subnet is there by default; is it a zone of {region.name}?"
+        remedy = did_you_mean(zone, there) if there else "name subnets of yours in `subnets`"
+        raise _wrong("zones", zone, problem, remedy)
 
 
 def _offered(region: Region, types: Sequence[str]) -> set[tuple[str, str]]:
@@ -182,20 +210,86 @@ def _offered(region: Region, types: Sequence[str]) -> set[tuple[str, str]]:
     return {(str(entry["InstanceType"]), str(entry["Location"])) for entry in entries}
 
 
-def check_permission(region: Region, body: Mapping[str, Any]) -> None:
-    """Ask for a launch with DryRun: EC2 says whether it would be allowed, and makes nothing.
+def check_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> None:
+    """Try what a launch would ask for with DryRun: EC2 says whether it may, and makes nothing.
+
+    The best pool of each role; with `pools = mixed` all pools, a launch template, and a fleet.
 
     Raises:
-        ProviderError: it would not.
+        ProviderError: it would not be allowed, or EC2 has no pool of the run.
+    """
+    is_mixed = conf.pools == "mixed"
+    rungs = MAX_DRY_RUNS if is_mixed else 1
+    pools = dict.fromkeys(pool for role in Role for pool in terrain.ladder[role][:rungs])
+    body, lacking = _dry_body(conf, terrain), list[ApiError]()
+    for pool in pools:
+        try:
+            launch = {**body, "InstanceType": pool.type, "SubnetId": pool.subnet}
+            _dry_run("RunInstances", region.reader.run_instances, launch)
+        except ApiError as exc:
+            if exc.kind is not Failure.CAPACITY:
+                raise ProviderError(f"{pool}: {exc}") from exc
+            lacking.append(exc)  # the other pools may do
+    if len(lacking) == len(pools):
+        raise ProviderError(str(lacking[0])) from lacking[0]
+    if is_mixed:
+        _check_fleet_permission(region, conf, terrain)
+
+
+def _check_fleet_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> None:
+    """The template is not there for the fleet; whoever may not make fleets is told so before that."""
+    template, fleet = fleets.dry_bodies(conf, terrain.image.id, terrain.ladder[Role.CLIENT])
+    name = template["LaunchTemplateName"]
+    try:
+        if _dry_run("CreateLaunchTemplate", region.reader.create_launch_template, template):
+            region.reader.delete_launch_template(LaunchTemplateName=name)  # no such server is AWS
+        _dry_run("CreateFleet", region.reader.create_fleet, fleet)
+    except ApiError as exc:
+        if not exc.code.startswith("InvalidLaunchTemplate"):
+            raise ProviderError(str(exc)) from exc
+
+
+def _dry_body(conf: Ec2Conf, terrain: Terrain) -> dict[str, object]:
+    """A launch as a run's would be; group and key only if they are not to be made later.
+
+    Its user data is as long as a run's, with a key that nobody has.
+    """
+    now, nobodys = datetime.now(UTC), make_ssh_key()
+    labels = tags.run_tags("preflight", getpass.getuser(), now, conf.tags)
+    user_data = userdata.render(
+        authorized_key=nobodys.public_openssh,
+        host_key=nobodys,
+        expires_utc=now,
+        user=conf.user,
+    )
+    return {
+        "ImageId": terrain.image.id,
+        "MinCount": 1,
+        "MaxCount": 1,
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {"HttpTokens": "required"},
+        "UserData": user_data,
+        **({"SecurityGroupIds": [conf.group]} if conf.group else {}),
+        **({"KeyName": conf.key} if conf.key else {}),
+        "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(conf)),
+        **calls.market(conf),
+    }
+
+
+def _dry_run(operation: str, call: Callable[..., Any], body: Mapping[str, Any]) -> bool:
+    """Whether a call that was only to be tried was done all the same.
+
+    Raises:
+        ApiError: it would fail.
     """
     try:
-        with translated("RunInstances (dry run)"):
-            region.reader.run_instances(**{**body, "DryRun": True})
+        with translated(f"{operation} (dry run)"):
+            call(**{**body, "DryRun": True})
     except ApiError as exc:
         if exc.kind is Failure.DRY_RUN:
-            return
-        remedy = "; perfkit's needs are in perfkit/fleet/ec2/policy.json"
-        raise ProviderError(f"{exc}{remedy if exc.code == DENIED else ''}") from exc
+            return False
+        raise
+    return True
 
 
 def check_quota(region: Region, conf: Ec2Conf, wanted: tuple[int, int]) -> str:

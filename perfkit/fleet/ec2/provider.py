@@ -15,11 +15,10 @@ hosts than a run may have would take is in the package's docstring.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from perfkit.errors import ConfigError, LaunchRefusedError, PerfkitError, ProviderError
@@ -34,7 +33,6 @@ from perfkit.fleet.ec2 import (
     renewal,
     spot,
     tags,
-    userdata,
 )
 from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.ec2.describe import Watch
@@ -52,9 +50,8 @@ from perfkit.fleet.provider import (
     Traits,
     check_request,
 )
-from perfkit.model import Host, Role
+from perfkit.model import Host
 from perfkit.retry import Patience
-from perfkit.ssh.keys import make_ssh_key
 
 MAX_HOSTS = 1001
 SETTLE_S = 60.0
@@ -137,7 +134,7 @@ class Ec2Provider:
         terrain = self._survey()
         wanted = preflight.wanted_vcpus(terrain, n_hosts)
         self._quota = preflight.check_quota(region, self.conf, wanted)
-        preflight.check_permission(region, self._dry_body(terrain))
+        preflight.check_permission(region, self.conf, terrain)
 
     def estimate(self, n_hosts: int, life_s: float) -> Estimate:
         """Reckon what a run would cost; see `perfkit.fleet.ec2.prices`."""
@@ -357,32 +354,3 @@ class Ec2Provider:
             ),
             tags=labels,
         )
-
-    def _dry_body(self, terrain: Terrain) -> dict[str, object]:
-        """A launch as a run's would be; group and key only if they are not to be made later.
-
-        Its user data is as long as a run's, with a key that nobody has.
-        """
-        chosen, pool = self.conf, terrain.ladder[Role.CLIENT][0]
-        now, nobodys = datetime.now(UTC), make_ssh_key()
-        labels = tags.run_tags("preflight", getpass.getuser(), now, chosen.tags)
-        user_data = userdata.render(
-            authorized_key=nobodys.public_openssh,
-            host_key=nobodys,
-            expires_utc=now,
-            user=chosen.user,
-        )
-        return {
-            "ImageId": terrain.image.id,
-            "InstanceType": pool.type,
-            "SubnetId": pool.subnet,
-            "MinCount": 1,
-            "MaxCount": 1,
-            "InstanceInitiatedShutdownBehavior": "terminate",
-            "MetadataOptions": {"HttpTokens": "required"},
-            "UserData": user_data,
-            **({"SecurityGroupIds": [chosen.group]} if chosen.group else {}),
-            **({"KeyName": chosen.key} if chosen.key else {}),
-            "TagSpecifications": tags.specifications(labels, *calls.tagged_kinds(chosen)),
-            **calls.market(chosen),
-        }
