@@ -30,6 +30,7 @@ provider, run = LocalProvider("namespaces"), LocalRun(Path(sys.argv[1]))
 names = ["server", *(f"client-{n:03d}" for n in range(1, int(sys.argv[2]) + 1))]
 begun_s, silent, why = time.monotonic(), names, ""
 try:
+    provider.preflight(len(names))
     hosts = provider.launch(run.request(*names, life_s=900.0))
     waited = [host.name for host in hosts if wait_until(lambda: answers(host), 600.0)]
     silent = sorted(set(names) - set(waited))
