@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import tempfile
 from pathlib import Path
 
 
@@ -31,6 +32,16 @@ def find_fault(folder: Path) -> str | None:
     except OSError as exc:
         return f"{folder}: {exc.strerror}"
     return None
+
+
+def find_temporary_fault() -> str | None:
+    """Why nothing of ours may lie in the system's temporary folder, with the remedy; None: it may."""
+    base = Path(tempfile.gettempdir())
+    fault = find_fault(base)
+    return fault and (
+        f"{base}: other users could replace what lies there, keys and configurations included: "
+        f"{fault}; set TMPDIR to a folder that only root or you can change, or mend its owner and mode"
+    )
 
 
 def is_private(folder: Path) -> bool:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from perfkit.fleet.local import loopback, loopback_folders, loopback_processes, 
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.reap import release_until_quiet
 from perfkit.model import Host
+from perfkit.testing.provider_contract import with_reasons
 
 NOBODY = 65534
 SOON_S = 60.0
@@ -264,16 +266,25 @@ def test_why_one_host_of_several_was_not_made_is_recorded(
                 file.write("NoSuchWord yes\n")
 
     monkeypatch.setattr(loopback, "_write_folder", write_wrong)
-    recorded = {}
-    request = run.request("client-001", "client-002")
-    object.__setattr__(
-        request,
-        "record",
-        lambda _kind, **fields: recorded.update({fields["name"]: fields["reason"]}),
-    )
+    request, reasons = with_reasons(run.request("client-001", "client-002"))
     (host,) = provider.launch(request)
     assert host.name == "client-001"
-    assert list(recorded) == ["client-002"]
-    assert "NoSuchWord" in recorded["client-002"]
+    assert list(reasons) == ["client-002"]
+    assert "NoSuchWord" in reasons["client-002"]
     assert loopback_folders.find(run.run_id)
+    provider.release(run.run_id)
+
+
+def test_a_key_that_cannot_be_written_fails_its_own_host_only(
+    run: LocalRun, provider: LocalProvider
+) -> None:
+    request = run.request("client-001", "client-002", "client-003")
+    wrong = replace(request.hosts[1], host_key_private="no text: \ud800")
+    request, reasons = with_reasons(
+        replace(request, hosts=(request.hosts[0], wrong, request.hosts[2]))
+    )
+    for _ in range(2):
+        assert [host.name for host in provider.launch(request)] == ["client-001", "client-003"]
+        assert list(reasons) == ["client-002"]
+        assert "UnicodeEncodeError" in reasons["client-002"]
     provider.release(run.run_id)

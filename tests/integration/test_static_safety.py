@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from perfkit.errors import ProviderError
 from perfkit.fleet.static import openssh
 from perfkit.fleet.static.tags import obstacles
 
@@ -126,3 +127,13 @@ def test_a_folder_below_one_for_everybody_is_taken_where_nobody_made_it_first(
     finally:
         assert ask(workdir, "clean", "r1", login, login=login)["cleaned"] == "server"
     assert not workdir.exists()
+
+
+def test_a_temporary_folder_in_which_others_may_rename_holds_no_configuration_of_ssh(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    assert openssh._own_folder()[0].parent == shared
+    shared.chmod(0o777)
+    with pytest.raises(ProviderError, match=r"no sticky bit.*set TMPDIR"):
+        openssh._own_folder()

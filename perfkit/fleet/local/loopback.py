@@ -213,12 +213,12 @@ def _start_all(request: LaunchRequest, run: Path, sshd: str) -> tuple[list[Host]
     settings = tools.sshd_extra_lines()
     hosts: dict[str, Host] = {}
     for _ in range(PORT_ATTEMPTS):
-        started = _start_some(request, missing, run, sshd, settings)
-        silent = _await_answers(request.run_id, run, started)
+        started, silent = _start_some(request, missing, run, sshd, settings)
+        silent |= _await_answers(request.run_id, run, started)
         hosts |= {host.name: host for host in started if host.name not in silent}
         reasons |= silent
         if silent:
-            _end_hosts(request.run_id, list(silent))
+            _end_hosts(request.run_id, list(silent))  # and its folder
         missing = [it for it in missing if "Address already in use" in silent.get(it.name, "")]
         if not missing:
             break
@@ -232,16 +232,24 @@ def _start_some(
     run: Path,
     sshd: str,
     settings: Sequence[str],
-) -> list[Host]:
+) -> tuple[list[Host], dict[str, str]]:
+    """Those that were started, which may not answer yet, and why each other could not be."""
+    started: list[Host] = []
+    reasons: dict[str, str] = {}
     try:
         _make_privilege_separation_folder()
         ports = _free_ports(len(wanted))
-        for one, port in zip(wanted, ports, strict=True):
+    except (LaunchError, OSError) as exc:
+        return [], {one.name: str(exc) for one in wanted}
+    for one, port in zip(wanted, ports, strict=True):
+        try:
             _write_folder(run / one.name, request, one, port, settings)
             _start(run / one.name, request, one, port, sshd)
-    except OSError as exc:
-        raise LaunchError(f"run {request.run_id}: {run}: {exc}") from exc
-    return [_host(run / one.name, one, port) for one, port in zip(wanted, ports, strict=True)]
+        except (OSError, ValueError) as exc:  # no room, or a key that is no text
+            reasons[one.name] = f"{type(exc).__name__}: {exc}"
+        else:
+            started.append(_host(run / one.name, one, port))
+    return started, reasons
 
 
 def _start(folder: Path, request: LaunchRequest, wanted: HostRequest, port: int, sshd: str) -> None:

@@ -39,7 +39,7 @@ def check(n_hosts: int) -> None:
             "use Linux, or a provider of remote hosts"
         )
     base = Path(tempfile.gettempdir())
-    _check_safe(base)
+    _check_safe()
     if not os.access(base, os.W_OK):
         raise ProviderError(f"{base}: cannot be written; set TMPDIR to a folder that can")
     free_bytes, needed_bytes = shutil.disk_usage(base).free, n_hosts * DISK_PER_HOST_BYTES
@@ -50,13 +50,9 @@ def check(n_hosts: int) -> None:
         )
 
 
-def _check_safe(base: Path) -> None:
-    if fault := ownership.find_fault(base):
-        raise ProviderError(
-            f"{base}: other users could replace what a loopback host keeps there, its keys "
-            f"included: {fault}; set TMPDIR to a folder that only root or you can change, or mend "
-            "its owner and mode"
-        )
+def _check_safe() -> None:
+    if fault := ownership.find_temporary_fault():
+        raise ProviderError(fault)
 
 
 def find(run_id: str) -> list[Path]:
@@ -90,7 +86,7 @@ def find_or_make(run_id: str) -> Path:
     for folder in find(run_id):
         return folder
     base = Path(tempfile.gettempdir()).resolve()
-    _check_safe(base)
+    _check_safe()
     return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{run_id}-", dir=base))
 
 

@@ -24,7 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from perfkit.errors import HostError, LostError, PerfkitError, UnreachableError
+from perfkit import ownership
+from perfkit.errors import HostError, LostError, PerfkitError, ProviderError, UnreachableError
 from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
 from perfkit.fleet.static.jumps import JumpHosts
 
@@ -213,7 +214,12 @@ def _own_folder() -> tuple[Path, int]:
 
     Not in the run's folder, whose path may be longer than a socket's can be. Folders of processes
     that were killed go at this opportunity: their locks went with them.
+
+    Raises:
+        ProviderError: others could put their own configuration in its place.
     """
+    if fault := ownership.find_temporary_fault():
+        raise ProviderError(fault)
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with contextlib.suppress(OSError):  # somebody else's, just removed, or in use
             _remove_left(folder)
