@@ -10,12 +10,24 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from perfkit.errors import LaunchError
-from perfkit.fleet.local import cleanup, hosts, linux, network, rootfs, tags, tools
+from perfkit.fleet.local import (
+    cleanup,
+    confinement,
+    hosts,
+    linux,
+    machine_view,
+    network,
+    tags,
+    tools,
+    userns,
+)
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.model import Role
 
@@ -23,10 +35,28 @@ from perfkit.model import Role
 IN_THE_MAKING_PER_CPU = 4
 MAKING_STALL_S = 30.0
 LOOK_EVERY_S = 1.0
+ENDED = "it ended on the way"
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """A host in the making: its PID 1 and our end of the socket to it."""
+
+    plan: hosts.HostPlan
+    index: int
+    pid: int
+    ready: socket.socket
+
+    def give_up(self, reason: str) -> dict[str, str]:
+        """End what there is of it; its name and the reason."""
+        self.ready.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        return {self.plan.name: reason}
 
 
 class Workshop:
-    """The run's switch, its mask layer, and what came of which token."""
+    """The run's switch, its view of the machine, and what came of which token."""
 
     def __init__(self, run_id: str, hidden: Iterable[Path]) -> None:
         self._run_id = run_id
@@ -34,8 +64,7 @@ class Workshop:
         cleanup.end_hosts(run_id)
         self._tools = tools.find_host_tools()
         self._switch = network.Switch(run_id)
-        _set_stage(hidden)
-        self._trees = rootfs.present_trees()
+        self._view = _set_stage(hidden)
         self._failed: dict[str, dict[str, str]] = {}  # token -> host -> why it was not made
         self._next_index = 0
 
@@ -59,20 +88,31 @@ class Workshop:
 
     def _make_all(self, request: dict[str, Any], token: str) -> None:
         there = [tagged for tagged in tags.scan(self._run_id) if tagged.kind == tags.HOST]
-        window = IN_THE_MAKING_PER_CPU * (os.cpu_count() or 1)
-        making: list[tuple[hosts.HostPlan, int, socket.socket]] = []
+        processors = os.cpu_count() or 1
+        begun: deque[_Making] = deque()
+        connected: deque[_Making] = deque()
         plans, failed = self._plan_all(request, there)
+
+        def advance(may_be_begun: int, may_be_connected: int) -> None:
+            while len(begun) > may_be_begun:
+                one = begun.popleft()
+                reason = self._connect(one)
+                if reason:
+                    failed.update(one.give_up(reason))
+                else:
+                    connected.append(one)
+            while len(connected) > may_be_connected:
+                failed.update(_finish(connected.popleft()))
+
         self._introduce(plans, there)
         self._failed[token] = failed  # from here on it is served, whatever comes of it
         for index, plan in plans:
             try:
-                making.append(self._start(plan, index))
-            except (LaunchError, OSError) as exc:
+                begun.append(_Making(plan, index, *hosts.start(plan, self._tools, self._view)))
+            except OSError as exc:
                 failed[plan.name] = str(exc)
-            if len(making) >= window:
-                failed.update(_finish(making.pop(0)))
-        for one in making:
-            failed.update(_finish(one))
+            advance(processors, (IN_THE_MAKING_PER_CPU - 1) * processors)
+        advance(0, 0)
 
     def _plan_all(
         self, request: dict[str, Any], there: Sequence[tags.Tagged]
@@ -146,34 +186,32 @@ class Workshop:
             with contextlib.suppress(ProcessLookupError), tags.pinned(tagged) as pidfd:
                 self._switch.introduce_to_host(pidfd, addresses)
 
-    def _start(self, plan: hosts.HostPlan, index: int) -> tuple[hosts.HostPlan, int, socket.socket]:
-        pid, ready = hosts.start(plan, self._tools, self._trees)
+    def _connect(self, one: _Making) -> str:
+        """Give a host its `eth0`, once it is in its own network; the reason when that fails."""
+        said = _await_reason(one.pid, one.ready)
+        if said != hosts.HAS_NETWORK.decode():
+            return said.lstrip(hosts.HAS_NETWORK.decode()) or ENDED
         try:
-            self._switch.connect(pid, index)
-            ready.sendall(b"1")
-        except BaseException:
-            ready.close()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            raise
-        return plan, pid, ready
+            self._switch.connect(one.pid, one.index)
+            one.ready.sendall(hosts.GO_ON)
+        except (LaunchError, OSError) as exc:
+            return str(exc)
+        return ""
 
 
-def _finish(one: tuple[hosts.HostPlan, int, socket.socket]) -> dict[str, str]:
+def _finish(one: _Making) -> dict[str, str]:
     """Wait until a host has become one; its name and the reason when it has not."""
-    plan, pid, ready = one
-    with ready:
-        reason = _await_reason(pid, ready)
-    if not reason and not _shows_its_tag(pid):
-        reason = "it ended on the way"
+    reason = _await_reason(one.pid, one.ready)
+    if not reason and not _shows_its_tag(one.pid):
+        reason = ENDED
     if reason:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return {plan.name: reason} if reason else {}
+        return one.give_up(reason)
+    one.ready.close()
+    return {}
 
 
 def _await_reason(pid: int, ready: socket.socket) -> str:
-    """What the host in the making says until it is a host: nothing, or why it cannot be."""
+    """What a host in the making says next: nothing when it is one, or why it cannot be."""
     watch = StallWatch(pid)
     ready.settimeout(LOOK_EVERY_S)
     while not watch.has_stalled(MAKING_STALL_S):
@@ -198,14 +236,14 @@ def _shows_its_tag(pid: int) -> bool:
     return False
 
 
-def _set_stage(hidden: Iterable[Path]) -> None:
+def _set_stage(hidden: Iterable[Path]) -> machine_view.View:
     """Prepare, in a mount namespace of our own, what hosts are built from."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.make_mounts_private()
-    linux.mount("tmpfs", str(hosts.STAGE), "tmpfs", linux.MS_NOSUID, "size=64m,mode=0700")
+    # Open to all: the public view is made with the rights of a user who is nobody. Nobody is here.
+    linux.mount("tmpfs", str(hosts.STAGE), "tmpfs", linux.MS_NOSUID, "size=256m,mode=0755")
     (hosts.STAGE / "host").mkdir()
-    (hosts.STAGE / "mask").mkdir()
-    rootfs.build_mask(hosts.STAGE / "mask", hidden, tools.sshd_extra_lines())
+    return machine_view.build(hosts.STAGE, hidden, tools.sshd_extra_lines())
 
 
 def probe() -> None:
@@ -218,10 +256,15 @@ def probe() -> None:
     pid = os.fork()
     if pid == 0:
         try:
-            linux.unshare(linux.HOST_NAMESPACES)
-            _set_stage(())
+            linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWCGROUP)
+            view = _set_stage(())
             network.try_bridge()
-            rootfs.try_overlay(hosts.STAGE)
+            linux.unshare(linux.CLONE_NEWPID)  # late: its first process is the next that is started
+            owner = userns.Owner()
+            owner.enter_owned()
+            hosts.mount_root(view)
+            owner.become_root_inside()
+            confinement.confine()
         except BaseException as exc:  # noqa: BLE001  the child must end here, whatever happens
             its.sendall(str(exc).encode())
         finally:

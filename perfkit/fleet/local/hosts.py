@@ -1,5 +1,8 @@
 """Make one host: from the fork into new namespaces to the exec of its PID 1.
 
+Its first process enters new PID, mount and cgroup namespaces as the machine's root, mounts there
+what the host is to see, and becomes root of the host's own user namespace last (see `userns`).
+
 A host is: PID 1 (`tini`, which reaps orphans, with a `sleep` that ends with the host's life), its
 sshd and its cron. Whatever else runs in it dies with PID 1, because the kernel ends a PID
 namespace with its first process. sshd may die; the host lives on.
@@ -16,12 +19,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perfkit.fleet.local import linux, network, rootfs, tags
+from perfkit.fleet.local import confinement, linux, network, rootfs, tags
+from perfkit.fleet.local.machine_view import View, write_file
 from perfkit.fleet.local.tools import HostTools
+from perfkit.fleet.local.userns import Owner
 
 # In the keeper's own mount namespace; /dev/shm exists everywhere and holds no program.
 STAGE = Path("/dev/shm")  # noqa: S108  shadowed by the keeper's private tmpfs
 STORE_OPTIONS = "size=512m,nr_inodes=200k,mode=0755"
+NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWCGROUP | linux.CLONE_NEWPID
+HAS_NETWORK, GO_ON = b"\0", b"1"  # what a host in the making and the keeper tell each other
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -54,40 +61,47 @@ class HostPlan:
         return self.fields["name"]
 
 
-def start(plan: HostPlan, tools: HostTools, trees: tuple[str, ...]) -> tuple[int, socket.socket]:
+def start(plan: HostPlan, tools: HostTools, view: View) -> tuple[int, socket.socket]:
     """Fork a process that becomes the host.
 
-    It waits for one byte on the returned socket before it touches its `eth0`, and closes the
-    socket by becoming the host; text on the socket before is the reason why it could not.
+    It says `HAS_NETWORK` on the returned socket once it is in its network namespace, waits for
+    `GO_ON` before it touches its `eth0`, and closes the socket by becoming the host; anything else
+    it says is the reason why it could not.
 
     Returns:
         PID 1 of the host as seen here, and our end of the socket.
     """
     ours, its = socket.socketpair()
-    pid = linux.clone_with_namespaces(linux.HOST_NAMESPACES)
+    pid, pidfd = linux.clone_with_namespaces(NAMESPACES)
     if pid:
+        os.close(pidfd)
         its.close()
         return pid, ours
     try:
         ours.close()
-        _become(plan, tools, trees, its)
+        _become(plan, tools, view, its)
     except BaseException as exc:  # noqa: BLE001  the child must end here, whatever happens
         its.sendall(f"{type(exc).__name__}: {exc}".encode())
     finally:
         os._exit(1)
 
 
-def _become(plan: HostPlan, tools: HostTools, trees: tuple[str, ...], ready: socket.socket) -> None:
+def _become(plan: HostPlan, tools: HostTools, view: View, ready: socket.socket) -> None:
     linux.reset_signals()
     os.setsid()
     os.umask(0o022)
     linux.make_mounts_private()
+    owner = Owner()
+    owner.enter_owned()
+    ready.sendall(HAS_NETWORK)
     socket.sethostname(plan.name)
-    _enter_root(plan, trees)
-    if ready.recv(1) != b"1":
+    _enter_root(plan, view)
+    if ready.recv(1) != GO_ON:
         raise ConnectionAbortedError("the keeper gave up")
     network.configure_host(plan.address, plan.neighbours)
-    linux.limit_capabilities(linux.HOST_CAPABILITIES.values())
+    confinement.lift_limits()
+    owner.become_root_inside()
+    confinement.confine()
     _redirect_stdio()
     for command in (
         [tools.sshd, "-D", "-E", "/var/log/sshd.log", "-f", "/etc/ssh/sshd_config"],
@@ -99,17 +113,23 @@ def _become(plan: HostPlan, tools: HostTools, trees: tuple[str, ...], ready: soc
     os.execve(tools.tini, [title, "--", tools.sleep, str(life_s)], _ENVIRONMENT)  # noqa: S606  no shell is wanted
 
 
-def _enter_root(plan: HostPlan, trees: tuple[str, ...]) -> None:
+def _enter_root(plan: HostPlan, view: View) -> None:
     """Build the host's tree on a tmpfs of its own and make it `/`."""
+    root = mount_root(view)
+    _write_identity(root, plan)
+    linux.pivot_into(str(root))
+
+
+def mount_root(view: View) -> Path:
+    """Mount all that a host's tree takes, in this process's mount namespace; where it is."""
     place = STAGE / "host"
     linux.mount("tmpfs", str(place), "tmpfs", linux.MS_NOSUID, STORE_OPTIONS)
     root = place / "root"
     root.mkdir()
     linux.bind(str(root), str(root))
-    rootfs.build(root, place / "store", STAGE / "mask", trees)
-    rootfs.mount_kernel_views(root)
-    _write_identity(root, plan)
-    linux.pivot_into(str(root))
+    rootfs.build(root, place / "store", view)
+    rootfs.mount_kernel_views(root, place, view)
+    return root
 
 
 def _write_identity(root: Path, plan: HostPlan) -> None:
@@ -122,7 +142,7 @@ def _write_identity(root: Path, plan: HostPlan) -> None:
         "ssh/ssh_host_ed25519_key.pub": (f"{plan.host_key}\n", 0o644),
     }
     for name, (text, mode) in files.items():
-        rootfs.write_file(root / "etc" / name, text, mode)
+        write_file(root / "etc" / name, text, mode)
 
 
 def _redirect_stdio() -> None:

@@ -1,26 +1,26 @@
 """The few Linux calls that Python 3.11 does not offer, each a thin and checked ctypes wrapper.
 
-Everything here acts on the calling process only: its namespaces, its mounts, its capabilities.
+Everything here acts on the calling process only: its namespaces, its mounts, its credentials.
 Failures are `OSError` with the call and its arguments in the message.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
-HOST_NAMESPACES = (
-    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
-)
+_CLONE_PIDFD = 0x00001000
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -33,15 +33,16 @@ MS_PRIVATE = 0x40000
 MNT_DETACH = 0x2
 
 _SYS_CLONE3 = 435  # the same number on every architecture: it is younger than the unification
+_PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 # Docker's default set without MKNOD, with what a host for network tests needs besides: NET_ADMIN
-# (tun, tc, nft), IPC_LOCK (openvpn --mlock) and SYS_NICE. No SYS_ADMIN (it could mount devtmpfs),
-# no DAC_READ_SEARCH (open_by_handle_at leaves any mount), no SYS_MODULE, SYS_TIME, SYS_BOOT,
-# SYS_RAWIO. Numbers: linux/capability.h.
+# (tun, tc, nft), IPC_LOCK and SYS_NICE. No SYS_ADMIN (it could mount devtmpfs), no DAC_READ_SEARCH
+# (open_by_handle_at leaves any mount), no SYS_MODULE, SYS_TIME, SYS_BOOT, SYS_RAWIO. They count in
+# the host's own user namespace only. Numbers: linux/capability.h.
 HOST_CAPABILITIES = {
     "CHOWN": 0,
     "DAC_OVERRIDE": 1,
@@ -90,16 +91,21 @@ def _check(result: int, what: str) -> int:
     return result
 
 
-def clone_with_namespaces(flags: int) -> int:
-    """Fork into new namespaces; like `os.fork`, 0 in the child, whose PID there is 1.
+def clone_with_namespaces(flags: int) -> tuple[int, int]:
+    """Fork into new namespaces; PID and pidfd of the child, (0, -1) in the child itself.
 
     Only safe in a process with one thread, and the child may do no more than prepare and exec:
     Python's own after-fork hooks do not run.
     """
-    arguments = _CloneArgs(flags=flags, exit_signal=signal.SIGCHLD)
-    return _check(
-        _libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)), "clone3"
+    pidfd = ctypes.c_int(-1)
+    arguments = _CloneArgs(
+        flags=flags | _CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=signal.SIGCHLD
     )
+    pid = _check(
+        _libc.syscall(_SYS_CLONE3, ctypes.byref(arguments), ctypes.sizeof(arguments)),
+        f"clone3 {flags:#x}",
+    )
+    return (pid, pidfd.value) if pid else (0, -1)
 
 
 def unshare(flags: int) -> None:
@@ -129,6 +135,11 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 def bind(source: str, target: str) -> None:
     """Make `source` appear at `target` too."""
     mount(source, target, flags=MS_BIND)
+
+
+def unmount(target: str) -> None:
+    """Take the topmost mount off `target`."""
+    _check(_libc.umount2(os.fsencode(target), 0), f"umount {target}")
 
 
 def make_mounts_private() -> None:
@@ -169,6 +180,31 @@ def limit_capabilities(keep: Iterable[int]) -> None:
     # effective, permitted, inheritable of the low word, then of the high one; see capset(2)
     data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
     _check(_libc.capset(header, data), "capset")
+
+
+@contextlib.contextmanager
+def files_as(user: int) -> Iterator[None]:
+    """Meanwhile, ask for files with the rights of a user and group number and no others.
+
+    The capabilities over files go too, CAP_SYS_ADMIN stays: capabilities(7), setfsuid(2).
+    """
+    groups = os.getgroups()
+    os.setgroups([])
+    _libc.setfsgid(user)
+    _libc.setfsuid(user)
+    try:
+        if _libc.setfsuid(-1) != user:  # it has no other way to say that it failed
+            raise PermissionError(f"setfsuid {user}: refused")
+        yield
+    finally:
+        _libc.setfsuid(os.geteuid())
+        _libc.setfsgid(os.getegid())
+        os.setgroups(groups)
+
+
+def forbid_inspection() -> None:
+    """Close this process's memory and descriptors, until it execs, to all but the machine's root."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "PR_SET_DUMPABLE")
 
 
 def reset_signals() -> None:

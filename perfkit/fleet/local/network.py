@@ -25,7 +25,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from perfkit.errors import LaunchError
-from perfkit.fleet.local import claims, linux, tags
+from perfkit.fleet.local import claims, gate, linux, tags
 
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
 SUBNET_BITS = 20
@@ -126,6 +126,8 @@ class Switch:
                 "address": _mac(self.controller),
             },
         )
+        (uplink,) = self._netlink.link_lookup(ifname="uplink")
+        gate.close(self._netlink, uplink, self.controller, self.subnet)
 
     @property
     def controller(self) -> str:
@@ -298,7 +300,7 @@ def _address_uplink(machine: Any, uplink: str, subnet: ipaddress.IPv4Network) ->
 
 
 def try_bridge() -> None:
-    """Make a bridge with a veth in the current network namespace, to see whether it works.
+    """Make a bridge with a veth and a gate in the current network namespace, to see whether it works.
 
     Raises:
         LaunchError: the kernel refuses.
@@ -308,5 +310,7 @@ def try_bridge() -> None:
             netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
             bridge = netlink.link_lookup(ifname=_BRIDGE)[0]
             netlink.link("add", ifname="a", kind="veth", master=bridge, peer={"ifname": "b"})
+            (port,) = netlink.link_lookup(ifname="a")
+            gate.close(netlink, port, str(POOL[1]), POOL)
     except NetlinkError as exc:
-        raise LaunchError(f"bridge and veth: {exc}") from exc
+        raise LaunchError(f"bridge, veth and gate (sch_htb, cls_u32): {exc}") from exc

@@ -1,0 +1,88 @@
+"""A host's user namespace: the owner of its network, IPC and UTS namespaces, and of nothing else.
+
+The kernel asks for a capability in the user namespace that owns what is acted on. Were a host's
+namespaces the machine's, CAP_NET_ADMIN in it would count in every network namespace that root there can
+name: the machine's, the bridge's, other hosts' (rtnetlink(7), IFLA_TARGET_NETNSID). One user
+namespace for all hosts would leave each its power over the others.
+
+The host's PID 1 mounts, with the machine's rights, what the host is to see, and enters the user
+namespace last: mounts made by it are the machine's, and no one inside can undo them. Numbers of
+users and groups are the same inside and outside, so that the machine's files, devices and
+set-user-ID programs mean in a host what they mean outside.
+
+Source: user_namespaces(7), network_namespaces(7), pidfd_open(2).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from perfkit.fleet.local import linux
+
+OWNED = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
+LIMIT = Path("/proc/sys/user/max_user_namespaces")
+_DONE = b"1"
+
+
+class Owner:
+    """A new user namespace and those it owns, held by a child until this process has entered."""
+
+    def __init__(self) -> None:
+        self._word, word = socket.socketpair()
+        self._pid, self._pidfd = linux.clone_with_namespaces(linux.CLONE_NEWUSER | OWNED)
+        if self._pid == 0:
+            self._word.close()
+            _hold(word)
+        word.close()
+        # By number, because /proc may be that of another PID namespace than ours.
+        folder = Path("/proc", _pid_in_proc(self._pidfd))
+        for kind in ("uid_map", "gid_map"):
+            (folder / kind).write_text(_identity(kind))
+
+    def enter_owned(self) -> None:
+        """Move this process into the namespaces that are owned; it keeps all rights of its own.
+
+        Raises:
+            OSError: the child could not do its part.
+        """
+        said = self._word.recv(4096)
+        if said != _DONE:
+            raise OSError(f"the host's user namespace: {said.decode(errors='replace')}")
+        linux.enter(self._pidfd, OWNED)
+
+    def become_root_inside(self) -> None:
+        """Move this process into the user namespace, for good, and end the child that held it."""
+        linux.enter(self._pidfd, linux.CLONE_NEWUSER)
+        os.close(self._pidfd)
+        self._word.close()
+        os.waitpid(self._pid, 0)
+
+
+def _hold(word: socket.socket) -> None:
+    """Be the process that keeps the namespaces alive, until the other end is closed."""
+    try:
+        LIMIT.write_text(
+            "0"
+        )  # this namespace's own: what it could make would only be more to attack
+        word.sendall(_DONE)
+        word.recv(1)
+    except OSError as exc:
+        word.sendall(str(exc).encode())
+    finally:
+        os._exit(0)
+
+
+def _pid_in_proc(pidfd: int) -> str:
+    """The PID, as the mounted /proc counts, of a process that is a child of ours."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            return line.split()[1]
+    raise ProcessLookupError(f"pidfd {pidfd}: its process has ended")
+
+
+def _identity(kind: str) -> str:
+    """The map that gives every number that is valid here the same number inside."""
+    lines = Path("/proc/self", kind).read_text().splitlines()
+    return "".join(f"{begin} {begin} {count}\n" for begin, _, count in map(str.split, lines))
