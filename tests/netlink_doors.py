@@ -183,6 +183,11 @@ def push_by_id(number: int) -> None:
         ask(DELLINK, ACK, link(attribute(IFNAME, left)))
 
 
+def make(number: int) -> None:
+    veth("made", attribute(TARGET_NETNSID, number))
+    ask(DELLINK, ACK, link(attribute(IFNAME, "made"), attribute(TARGET_NETNSID, number)))
+
+
 def delete(number: int) -> None:
     ask(DELLINK, ACK, link(attribute(IFNAME, VICTIM), attribute(TARGET_NETNSID, number)))
 
@@ -206,9 +211,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "list the machine's interfaces": lambda: walk_to(CANARY),
     "list the bridge's interfaces": lambda: walk_to(VICTIM),
     "list by id": lambda: on_any_id(lambda number: seen(CANARY, number)),
-    "make one there": lambda: on_any_id(
-        lambda number: veth("made", attribute(TARGET_NETNSID, number))
-    ),
+    "make one there": lambda: on_any_id(make),
     "make one whose other end is there, by PID": lambda: far_end(NS_PID, "far1"),
     "make one whose other end is there, by descriptor": lambda: far_end(NS_FD, "far2"),
     "move one there by PID": lambda: push(NS_PID, "byp"),

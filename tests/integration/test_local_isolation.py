@@ -122,16 +122,19 @@ def test_root_in_a_host_cannot_act_on_interfaces_outside_it(
     assert once == dict.fromkeys(once, "done")
     assert len(once) == 13
     assert "victim-old" not in made.at_the_bridge("ip", "link")
-    before = (out("ip", "-o", "link", "show", canary), made.at_the_bridge("ip", "-br", "link"))
+    before = names(out("ip", "-j", "link")), names(made.at_the_bridge("ip", "-j", "link"))
 
     now = made.inside(script, canary, index, "victim-new")
     assert now.keys() == once.keys()
     assert [what for what, outcome in now.items() if outcome == "done"] == []
-    assert before == (
-        out("ip", "-o", "link", "show", canary),
-        made.at_the_bridge("ip", "-br", "link"),
-    )
-    assert "victim-new" in before[1]
+    after = names(out("ip", "-j", "link")), names(made.at_the_bridge("ip", "-j", "link"))
+    assert {"victim-new", "uplink", "host0"} < before[1] == after[1]
+    assert canary in before[0] & after[0]
+
+
+def names(said: str) -> set[str]:
+    """Of the interfaces that `ip -j link` lists."""
+    return {link["ifname"] for link in json.loads(said)}
 
 
 def test_each_host_has_its_own_user_namespace_which_owns_its_network(tmp_path: Path) -> None:
