@@ -123,8 +123,8 @@ def parse_json(data: bytes | str, *, limit_bytes: int = RECORD_BYTES, ours: bool
     """JSON that came from a host.
 
     Args:
-        ours: It was written by perfkit itself, in which texts may hold any character, and a number
-            may be none.
+        ours: It was written by perfkit itself, in which texts and numbers may be whatever it
+            met.
 
     Raises:
         UntrustedError: not JSON, too large or too deep, a number or character beyond the bounds,
@@ -132,9 +132,9 @@ def parse_json(data: bytes | str, *, limit_bytes: int = RECORD_BYTES, ours: bool
     """
     if len(data) > limit_bytes:
         raise UntrustedError(f"{len(data)} bytes of JSON, more than {limit_bytes}")
-    hooks: dict[str, Any] = {"object_pairs_hook": _unique, "parse_int": parse_int}
+    hooks: dict[str, Any] = {"object_pairs_hook": _unique}
     if not ours:
-        hooks |= {"parse_constant": _no_number, "parse_float": _finite}
+        hooks |= {"parse_int": parse_int, "parse_constant": _no_number, "parse_float": _finite}
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
         value = json.loads(text.removeprefix("\ufeff"), **hooks)

@@ -23,7 +23,8 @@ import invoke.tasks
 
 from perfkit.errors import CommandError, ConfigError, PerfkitError, PromptError
 from perfkit.ssh.commands import CommandResult, failed, find_question
-from perfkit.ssh.connection import FOREIGN, NO_SSH_CONFIG
+from perfkit.ssh.connection import NO_SSH_CONFIG
+from perfkit.ssh.foreign_errors import FOREIGN
 from perfkit.ssh.remote import Remote
 
 Task = Callable[[fabric.Connection], object]

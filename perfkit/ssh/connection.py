@@ -1,6 +1,6 @@
 """An SSH connection that cannot hang, trust a stranger, or mistake a lost line for a result.
 
-The only importer of paramiko; its errors end here, in `translated`. Only one key is offered, the
+The importer of paramiko, whose errors end here, in `translated`. Only one key is offered, the
 run's own or the one named for the host, and only the pinned host key is accepted: no agent, no
 ssh_config, no trust on first use. Every wait has a limit, and a host that falls silent is asked for
 a sign of life. `perfkit.ssh.remote` is what the other rooms use.
@@ -33,8 +33,10 @@ from perfkit.errors import (
 from perfkit.model import Host, Jump
 from perfkit.ssh.access import Access
 from perfkit.ssh.commands import CommandResult, out_of_time, shorten, wrap
+from perfkit.ssh.foreign_errors import FOREIGN, is_final, translate, unreachable
 from perfkit.ssh.host_log import Transcript
 from perfkit.ssh.jump_hosts import Gateways
+from perfkit.ssh.keys import has_passphrase, key_file_fault, passphrase_fault
 from perfkit.ssh.known_hosts import find_pin, pin_name
 from perfkit.ssh.sockets import shut
 from perfkit.ssh.streams import NO_EXIT_STATUS, Exchange
@@ -49,65 +51,6 @@ NO_SSH_CONFIG = paramiko.SSHConfig()  # given to Fabric, so that it reads no fil
 _chance = random.SystemRandom()
 
 
-# Most specific first; the first match decides.
-_UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
-    (paramiko.BadHostKeyException, "its host key is not the pinned one"),
-    (paramiko.AuthenticationException, "it refused the run's key"),
-    (ConnectionRefusedError, "connection refused"),
-    (TimeoutError, "no answer in time"),
-    (socket.gaierror, "its name is not known"),
-    (paramiko.ChannelException, "its jump host could not connect to it"),
-    (EOFError, "it closed the connection before the login"),
-    (paramiko.SSHException, "no SSH session"),
-    (OSError, "no connection"),
-)
-_LOST = (
-    paramiko.SSHException,
-    paramiko.buffered_pipe.PipeTimeout,
-    EOFError,
-    ConnectionError,
-    TimeoutError,
-)
-_TRANSFER = (paramiko.sftp.SFTPError, OSError)
-FOREIGN = (*_LOST, *_TRANSFER)
-
-
-def unreachable(host: Host | Jump, exc: BaseException, attempts: int) -> UnreachableError:
-    """Our error for an attempt to connect that failed."""
-    cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
-    if isinstance(exc, paramiko.AuthenticationException) and not is_final(exc):
-        cause = "no answer to the login"
-    where = pin_name(host.address, host.port)
-    tries = f" after {attempts} attempts" if attempts > 1 else ""
-    detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
-    if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended
-        detail = ": it did not come to the end of its SSH greeting"
-    return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
-
-
-def is_final(exc: BaseException) -> bool:
-    """Trying again is of no use: the host is another one, or it does not let us in.
-
-    paramiko reports a login that was cut off with the class of one that was refused; only the
-    text tells them apart.
-    """
-    if isinstance(exc, paramiko.AuthenticationException):
-        return not any(words in str(exc) for words in ("timeout", "EOF"))
-    return isinstance(exc, paramiko.BadHostKeyException)
-
-
-def translate(host: str, exc: BaseException, doing: str) -> HostError:
-    """Our error for one that came out of an open connection."""
-    detail = str(exc) or type(exc).__name__
-    doing = " at ".join([doing, *getattr(exc, "__notes__", ())])
-    is_closed = detail == "Socket is closed"  # paramiko's word for a closed channel
-    if isinstance(exc, _LOST) or is_closed:
-        return LostError(
-            host, f"connection lost ({detail}) while {doing}; its outcome is not known"
-        )
-    return TransferError(host, f"{doing}: {detail}")
-
-
 @lru_cache(maxsize=8)
 def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
     return paramiko.PKey.from_path(path)
@@ -115,13 +58,14 @@ def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
 
 def _key_of_agent(path: Path) -> paramiko.PKey:
     """The agent's key of a file that a passphrase protects; no other key it holds is offered."""
-    public = path.with_name(f"{path.name}.pub").read_text().split()[1]
     agent = paramiko.Agent()
-    for key in agent.get_keys():
-        if key.get_base64() == public:
-            return key
+    with contextlib.suppress(OSError, IndexError):
+        public = path.with_name(f"{path.name}.pub").read_text().split()[1]
+        for key in agent.get_keys():
+            if key.get_base64() == public:
+                return key
     agent.close()
-    raise ValueError("it has a passphrase, and ssh-agent does not hold it: ssh-add it")
+    raise ValueError(passphrase_fault(path))
 
 
 class Link:
@@ -213,13 +157,17 @@ class Link:
 
     def _get_key(self) -> paramiko.PKey:
         path = Path(self.host.key_file) if self.host.key_file else self.access.key_path
+        fault = key_file_fault(path)
         try:
-            try:
-                return _load_key(path, path.stat().st_mtime_ns)
-            except TypeError:
+            if not fault and has_passphrase(path):
                 return _key_of_agent(path)
+            if not fault:
+                return _load_key(path, path.stat().st_mtime_ns)
         except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
-            raise UnreachableError(self.host.name, f"the key {path} cannot be used: {exc}") from exc
+            known = str(exc) == passphrase_fault(path)
+            fault = str(exc) if known else f"the key {path} cannot be used: {exc}"
+            raise UnreachableError(self.host.name, fault) from exc
+        raise UnreachableError(self.host.name, fault)
 
     def _connect(
         self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey, left_s: float

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import stat
 import textwrap
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -19,6 +23,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from perfkit.errors import ConfigError
 
 SEED_BYTES = 32  # of an ed25519 key
+_HEAD_BYTES = 16_384
+_PUBLIC = (b"ssh-", b"ecdsa-", b"sk-", b"-----BEGIN PUBLIC KEY", b"---- BEGIN SSH2 PUBLIC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,78 @@ def derive_ssh_key(secret: str, label: str) -> SshKey:
         algorithm=hashes.SHA256(), length=SEED_BYTES, salt=None, info=f"perfkit {label}".encode()
     ).derive(_raw(secret))
     return _render(ed25519.Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def fingerprint(host_key: str) -> str:
+    """`SHA256:…` of a public key, as `ssh-keygen -l` prints it."""
+    digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def wrong_host_key(pinned: str, shown: str = "") -> str:
+    """What is said of a host that does not show its pinned key.
+
+    Args:
+        pinned: Its public key.
+        shown: The fingerprint of the key that it shows; empty: not known.
+    """
+    shows = f"it shows {shown}, " if shown else ""
+    return (
+        f"its host key is not the pinned one: {shows}pinned is {fingerprint(pinned)}; it was set up "
+        "anew, or another machine answers in its place"
+    )
+
+
+def refused_key(path: Path, user: str) -> str:
+    """What is said where a host does not let a key in."""
+    if has_passphrase(path):
+        return passphrase_fault(path)
+    return f"it refused the key {path} for user {user}"
+
+
+def passphrase_fault(path: Path) -> str:
+    """What is said of a key that nobody can unlock: perfkit never asks for a passphrase."""
+    return (
+        f"the key {path} has a passphrase, and ssh-agent does not hold it: ssh-add {path}, or name "
+        "a key without one"
+    )
+
+
+def key_file_fault(path: Path) -> str:
+    """Why a file is no private key that can be used; empty when it looks like one.
+
+    Who may read it is judged as OpenSSH does: one of this user's own is nobody else's to read.
+    """
+    try:
+        about = path.stat()
+        head = path.read_bytes()[:_HEAD_BYTES] if path.is_file() else b""
+    except FileNotFoundError:
+        return f"the key file {path} is not there: mend the path in config/, or make the key"
+    except OSError as exc:
+        return f"the key file {path} cannot be read ({exc.strerror}): mend its permissions"
+    if about.st_uid == os.getuid() and about.st_mode & 0o077:
+        mode = f"{stat.S_IMODE(about.st_mode):04o}"
+        return f"the key file {path} can be read by others (mode {mode}): chmod 600 {path}"
+    if head.startswith(_PUBLIC):
+        return f"the key file {path} holds a public key: name the private one"
+    return "" if b"PRIVATE KEY" in head else f"the key file {path} holds no private key"
+
+
+def has_passphrase(path: Path) -> bool:
+    """A private key that must be unlocked before it can be used."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    is_openssh = b"OPENSSH PRIVATE KEY" in data
+    load = serialization.load_ssh_private_key if is_openssh else serialization.load_pem_private_key
+    try:
+        load(data, password=None)
+    except TypeError:  # its word for a password that is missing
+        return True
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return False
 
 
 def _raw(private_openssh: str) -> bytes:

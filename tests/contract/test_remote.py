@@ -388,7 +388,7 @@ def test_a_key_that_the_host_does_not_know_is_refused_once(sshd: LocalSshd, tmp_
 
 def test_a_missing_key_file_is_said_at_once(sshd: LocalSshd, access: Access) -> None:
     reason, elapsed_s = refusal(sshd.host, replace(access, key_path=Path("/nonexistent/key")))
-    assert "/nonexistent/key cannot be used" in reason
+    assert "the key file /nonexistent/key is not there" in reason
     assert elapsed_s < SOON_S / 2  # the patience that it could have cost is 20 s
 
 

@@ -71,7 +71,7 @@ def test_a_key_with_a_passphrase_is_used_through_the_agent_or_refused_with_the_r
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
         change = ["ssh-keygen", "-q", "-p", "-P", "", "-N", PASSPHRASE, "-f", key]
         subprocess.run(change, check=True, capture_output=True)
-        with pytest.raises(UnreachableError, match=r"passphrase.*ssh-add it"):
+        with pytest.raises(UnreachableError, match=r"passphrase.*ssh-add "):
             Remote(sshd.host, access).open()
         assert wait_until(socket.exists, 60)
         env = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}

@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import fcntl
-import hashlib
 import os
+import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -22,12 +23,13 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from perfkit import ownership
 from perfkit.errors import HostError, LostError, PerfkitError, ProviderError, UnreachableError
 from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
 from perfkit.fleet.static.jumps import JumpHosts
+from perfkit.ssh.keys import fingerprint, key_file_fault, refused_key, wrong_host_key
 
 HOST_AGENT = Path(__file__).with_name("host_agent.sh")
 CONNECT_TIMEOUT_S = 10
@@ -36,6 +38,7 @@ COMMAND_TIMEOUT_S = 45.0
 AT_ONCE = 64  # more than a lab has: whoever does not answer costs a whole timeout
 OUTPUT_LINES = 200  # of a host agent's answer: a host may say what it likes
 OUTPUT_CHARS = 10_000
+OUTPUT_BYTES = 2**20
 BEGINS = "host-agent=here"  # what stands before it, the login shell has printed
 
 _FOLDER = "perfkit-ssh-"
@@ -59,14 +62,14 @@ Host *
   LogLevel ERROR
 """
 
+_WRONG_KEY = ("HOST IDENTIFICATION HAS CHANGED", "Host key verification failed")
+_SHOWN = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 # What the client says, and what it means; the first that fits.
 _CAUSES = (
-    ("HOST IDENTIFICATION HAS CHANGED", "its host key is not the pinned one"),
-    ("Host key verification failed", "its host key is not the pinned one"),
-    ("Permission denied", "it refused the key {key} for user {user}"),
     ("Connection refused", "connection refused"),
     ("Could not resolve hostname", "its name is not known"),
     ("timed out", "no answer in time"),
+    ("Permission denied", "it lets nobody in without a key, and none is named for it"),
 )
 
 # Some login shells are no POSIX shells, so sh is asked for, in words that all of them understand.
@@ -158,6 +161,8 @@ class HostAgents:
         self, machine: Machine, words: Sequence[str], text: str
     ) -> subprocess.CompletedProcess[str]:
         """Call `ssh` for a machine, once its jump host is logged in to."""
+        if text and machine.key_file and (fault := key_file_fault(Path(machine.key_file))):
+            raise UnreachableError(machine.name, fault)
         if fault := self._jumps.find_fault(machine):
             raise UnreachableError(machine.name, fault)
         try:
@@ -169,6 +174,9 @@ class HostAgents:
 
     def _unreachable(self, machine: Machine, stderr: str) -> UnreachableError:
         fault = self._jumps.find_fault(machine, again=True)
+        if not fault and machine.host_key and _is_wrong_key(stderr) and not _SHOWN.search(stderr):
+            with contextlib.suppress(HostError):  # a key of another type, which ssh does not show
+                stderr += f"\n{fingerprint(self.fetch_key(machine))}"
         return UnreachableError(machine.name, fault or _cause(machine, stderr))
 
     def _login(self, machine: Machine, words: Sequence[str]) -> str:
@@ -182,26 +190,50 @@ class HostAgents:
     def _ssh(
         self, machine: Machine, words: Sequence[str], text: str
     ) -> subprocess.CompletedProcess[str]:
-        # Not a pipe: the login that stays open may hold on to it.
-        with tempfile.TemporaryFile(mode="w+", errors="replace") as stderr:
-            try:
-                done = subprocess.run(
-                    ["ssh", "-F", str(self._config), *words],
-                    input=text,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    text=True,
-                    errors="replace",
-                    timeout=COMMAND_TIMEOUT_S,
-                    check=False,
-                    env=_environment(),
-                    start_new_session=True,  # no terminal: there is nobody to ask
-                )
-            except subprocess.TimeoutExpired as exc:
-                raise LostError(machine.name, f"no answer within {exc.timeout:g} s") from exc
+        # Not pipes: the login that stays open may hold on to standard error.
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+            stdin.write(text.encode())
+            stdin.seek(0)
+            process = subprocess.Popen(
+                ["ssh", "-F", str(self._config), *words],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=_environment(),
+                start_new_session=True,  # no terminal: there is nobody to ask
+            )
+            with process:
+                try:
+                    stdout = _bounded_output(process, machine, stderr)
+                finally:
+                    process.kill()
             stderr.seek(0)
-            done.stderr = stderr.read(OUTPUT_CHARS)
-        return done
+            said = stderr.read(OUTPUT_CHARS).decode(errors="replace")
+        return subprocess.CompletedProcess(
+            process.args, process.returncode, stdout.decode(errors="replace"), said
+        )
+
+
+def _bounded_output(process: subprocess.Popen[bytes], machine: Machine, stderr: IO[bytes]) -> bytes:
+    """What the client prints until it ends; a host that says too much is not listened to.
+
+    Raises:
+        LostError: no end in time. HostError: more than `OUTPUT_BYTES`.
+    """
+    assert process.stdout is not None
+    give_up_s = time.monotonic() + COMMAND_TIMEOUT_S
+    found = b""
+    while (left_s := give_up_s - time.monotonic()) > 0:
+        if select.select([process.stdout], [], [], min(left_s, 1.0))[0]:
+            data = os.read(process.stdout.fileno(), OUTPUT_BYTES)
+            found += data
+            if not data:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(left_s)
+                    return found
+        if len(found) + os.fstat(stderr.fileno()).st_size > OUTPUT_BYTES:
+            raise HostError(machine.name, f"it printed more than {OUTPUT_BYTES} bytes")
+    raise LostError(machine.name, f"no answer within {COMMAND_TIMEOUT_S:g} s")
 
 
 def _environment() -> dict[str, str]:
@@ -289,12 +321,6 @@ def on_all(
         )
 
 
-def fingerprint(host_key: str) -> str:
-    """`SHA256:…` of a public key, as `ssh-keygen -l` prints it."""
-    digest = hashlib.sha256(base64.b64decode(host_key.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-
 def _section(place: Machine) -> str:
     options = {
         "HostName": place.address,
@@ -312,9 +338,18 @@ def _cause(machine: Machine, stderr: str) -> str:
     """What the client's last words mean; the words themselves, made harmless, go with it."""
     words = " ".join(line.strip() for line in stderr.splitlines() if line.strip("@ \r"))[-300:]
     words = "".join(letter if letter.isprintable() else "?" for letter in words)
-    found = (text for sign, text in _CAUSES if sign in stderr)
-    cause = next(found, "no SSH session")
-    if machine.host_key == "" and "not the pinned" in cause:
-        cause = f"no host key is pinned: run perfkit trust {machine.name}"
+    if _is_wrong_key(stderr):
+        if not machine.host_key:
+            return f"no host key is pinned: run perfkit trust {machine.name}"
+        shown = _SHOWN.search(stderr)
+        fault = wrong_host_key(machine.host_key, shown[0] if shown else "")
+        return f"{fault}: compare on its console, then perfkit trust {machine.name}"
+    if "Permission denied" in stderr and machine.key_file:
+        return refused_key(Path(machine.key_file), machine.user)
+    cause = next((text for sign, text in _CAUSES if sign in stderr), "no SSH session")
     said = words or "the connection ended without a word"
-    return f"{cause.format(key=machine.key_file, user=machine.user)} ({said})"
+    return f"{cause} ({said})"
+
+
+def _is_wrong_key(stderr: str) -> bool:
+    return any(sign in stderr for sign in _WRONG_KEY)

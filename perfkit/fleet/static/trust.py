@@ -13,8 +13,9 @@ from pathlib import Path
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.fleet.static import hostlist
 from perfkit.fleet.static.hostlist import FILE, Machine
-from perfkit.fleet.static.openssh import HostAgents, fingerprint
+from perfkit.fleet.static.openssh import HostAgents
 from perfkit.runs.folder import write_atomic
+from perfkit.ssh.keys import fingerprint
 
 _HEADER = re.compile(r"\s*\[(?P<name>[^\]]*)\]")
 _HOST_KEY = re.compile(r"\s*host_key\s*[=:]")

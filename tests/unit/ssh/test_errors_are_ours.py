@@ -26,7 +26,7 @@ from perfkit.errors import (
     UnreachableError,
 )
 from perfkit.model import Host, Role
-from perfkit.ssh.connection import is_final, translate, unreachable
+from perfkit.ssh.foreign_errors import is_final, translate, unreachable
 from perfkit.ssh.keys import make_ssh_key
 from perfkit.ssh.remote import Access, Remote
 

@@ -13,12 +13,11 @@ import pytest
 from perfkit.errors import ConfigError, NotSetUpError
 from perfkit.fleet.static import hostlist, tags
 from perfkit.fleet.static.hostlist import HostList
-from perfkit.fleet.static.openssh import fingerprint
 from perfkit.fleet.static.provider import TOOLS, TUNNEL_TOOLS
 from perfkit.fleet.static.trust import with_key
 from perfkit.measure.plan import CRONTAB_BEGIN, CRONTAB_END
 from perfkit.model import Role
-from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.keys import fingerprint, make_ssh_key
 
 PROJECT = Path(__file__).parents[4]
 KEY = make_ssh_key().public_openssh

@@ -1,0 +1,82 @@
+"""paramiko's and the sockets' errors as ours: which mean unreachable, which lost, which a transfer.
+
+Part of the boundary to paramiko, with `perfkit.ssh.connection`.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import paramiko
+import paramiko.buffered_pipe
+import paramiko.sftp
+
+from perfkit.errors import HostError, LostError, TransferError, UnreachableError
+from perfkit.model import Host, Jump
+from perfkit.ssh.keys import fingerprint, refused_key, wrong_host_key
+from perfkit.ssh.known_hosts import pin_name
+
+# Most specific first; the first match decides.
+_UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
+    (paramiko.AuthenticationException, "no answer to the login"),
+    (ConnectionRefusedError, "connection refused"),
+    (TimeoutError, "no answer in time"),
+    (socket.gaierror, "its name is not known"),
+    (paramiko.ChannelException, "its jump host could not connect to it"),
+    (EOFError, "it closed the connection before the login"),
+    (paramiko.SSHException, "no SSH session"),
+    (OSError, "no connection"),
+)
+_LOST = (
+    paramiko.SSHException,
+    paramiko.buffered_pipe.PipeTimeout,
+    EOFError,
+    ConnectionError,
+    TimeoutError,
+)
+_TRANSFER = (paramiko.sftp.SFTPError, OSError)
+FOREIGN = (*_LOST, *_TRANSFER)
+
+
+def unreachable(host: Host | Jump, exc: BaseException, attempts: int) -> UnreachableError:
+    """Our error for an attempt to connect that failed."""
+    where = pin_name(host.address, host.port)
+    if isinstance(exc, paramiko.BadHostKeyException):
+        pinned = f"{exc.expected_key.get_name()} {exc.expected_key.get_base64()}"
+        shown = fingerprint(f"{exc.key.get_name()} {exc.key.get_base64()}")
+        return UnreachableError(host.name, f"{where}: {wrong_host_key(pinned, shown)}")
+    if isinstance(exc, paramiko.AuthenticationException) and is_final(exc):
+        cause = f"it refused the run's key for user {host.user}"
+        if host.key_file:
+            cause = refused_key(Path(host.key_file), host.user)
+        return UnreachableError(host.name, f"{where}: {cause}")
+    cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
+    tries = f" after {attempts} attempts" if attempts > 1 else ""
+    detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
+    if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended
+        detail = ": it did not come to the end of its SSH greeting"
+    return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
+
+
+def is_final(exc: BaseException) -> bool:
+    """Trying again is of no use: the host is another one, or it does not let us in.
+
+    paramiko reports a login that was cut off with the class of one that was refused; only the
+    text tells them apart.
+    """
+    if isinstance(exc, paramiko.AuthenticationException):
+        return not any(words in str(exc) for words in ("timeout", "EOF"))
+    return isinstance(exc, paramiko.BadHostKeyException)
+
+
+def translate(host: str, exc: BaseException, doing: str) -> HostError:
+    """Our error for one that came out of an open connection."""
+    detail = str(exc) or type(exc).__name__
+    doing = " at ".join([doing, *getattr(exc, "__notes__", ())])
+    is_closed = detail == "Socket is closed"  # paramiko's word for a closed channel
+    if isinstance(exc, _LOST) or is_closed:
+        return LostError(
+            host, f"connection lost ({detail}) while {doing}; its outcome is not known"
+        )
+    return TransferError(host, f"{doing}: {detail}")
