@@ -18,7 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from perfkit.testing.provider_runs import wait_until
+
 ROOT = Path(__file__).parents[2]
+LANES = 6  # of pytest, in scripts/test
 NOBODY = pwd.getpwnam("nobody")
 APT_GETS_IT = 'case "$*" in *" install "*) cp "$0" "${0%/*}/no-such-tool" ;; esac'
 
@@ -43,15 +46,20 @@ class Project:
         return lines
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*command, **environment)
+        said, complained = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
         for path in (self.root, *self.root.rglob("*")):
             os.chown(path, *self.owner)
-        return subprocess.run(
+        return subprocess.Popen(
             [str(self.root / command[0]), *command[1:]],
             env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "HOME": str(self.root), **environment},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
             **({"user": NOBODY.pw_uid, "group": NOBODY.pw_gid} if os.geteuid() == 0 else {}),
         )
 
@@ -225,12 +233,29 @@ def test_test_names_each_lane_that_failed_and_shows_what_it_printed(project: Pro
     done = project.run("scripts/test")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    first = lines.index("wrong type")
-    assert lines[first + 1] == "test: types FAILED"
-    assert lines[lines.index("bad") + 1] == "test: browser FAILED"
-    lanes = [line.split()[1] for line in lines[first:] if line.startswith("test: ")]
-    assert lines.count("ok") == len(lanes) - 2
+    shown = lines[lines.index("== types") :]
+    assert shown[:2] == ["== types", "wrong type"]
+    assert shown[shown.index("== browser") + 1] == "bad"
+    said = [line.split() for line in lines[: lines.index("== types")]]
+    verdicts = {words[1]: words[2] for words in said if words[0] == "test:"}
+    lanes = {line.removeprefix("== ") for line in shown if line.startswith("== ")}
+    assert {name for name in lanes if verdicts[name] == "FAILED"} == {"types", "browser"}
+    assert {name for name in lanes if verdicts[name] == "ok"} == lanes - {"types", "browser"}
+    assert shown.count("ok") == len(lanes) - 2
     assert done.stderr.strip() == "test: failed: types browser"
+
+
+def test_a_test_run_that_is_ended_ends_its_lanes(project: Project) -> None:
+    ready(project)
+    project.add_tool(".venv/bin/pytest", f"echo $$ >>{project.root}/pids; exec sleep 600")
+    process = project.start("scripts/test")
+    pids = project.root / "pids"
+    assert wait_until(lambda: pids.exists() and len(pids.read_text().splitlines()) == LANES, 60)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    for pid in pids.read_text().split():
+        assert wait_until(lambda pid=pid: not Path("/proc", pid).exists(), 60)
 
 
 def test_every_test_belongs_to_one_lane(project: Project) -> None:
