@@ -29,6 +29,33 @@ TOOLS = {
     "python3": ("python3", "python3"),
     "openvpn": ("openvpn", "openvpn"),
 }
+# apt-daily of a machine that was just booted holds apt's locks for a while. `apt-get update` has no
+# option that waits for its own, nor has the lock of the download folder.
+INSTALL = r"""
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+until_s=$(($(date +%s) + 240))
+waiting_apt() {
+    until said=$(apt-get "$@" 2>&1 </dev/null); do
+        case $said in
+            *'Could not get lock'* | *'Unable to lock'* | *'Unable to acquire'*) ;;
+            *) printf '%s\n' "$said" >&2; return 1 ;;
+        esac
+        if [ "$(date +%s)" -ge $until_s ]; then
+            printf '%s\n' "$said" "apt was at work here for 4 minutes: what holds its lock?" >&2
+            return 1
+        fi
+        echo 'apt is at work here already: waiting for its lock'
+        sleep 2
+    done
+    printf '%s\n' "$said"
+}
+# $apt and $dnf are lists of packages, set before this text.
+if command -v apt-get; then
+    waiting_apt update &&
+        waiting_apt install -y -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold $apt
+else dnf install -y $dnf
+fi
+"""
 FOLDERS = ("bin", "logs", "openvpn", "tests")
 
 
@@ -74,14 +101,7 @@ def install(c: Connection, tools: list[str]) -> None:
     """Install what is missing with the host's own package manager."""
     apt = " ".join(TOOLS[tool][0] for tool in tools)
     dnf = " ".join(TOOLS[tool][1] for tool in tools)
-    options = "-y -o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120"
-    script = f"""
-        export DEBIAN_FRONTEND=noninteractive
-        if command -v apt-get; then apt-get update && apt-get install {options} {apt}
-        else dnf install -y {dnf}
-        fi
-    """
-    as_root(c, script, timeout=600)
+    as_root(c, f"apt={quote(apt)} dnf={quote(dnf)}\n{INSTALL}", timeout=600)
 
 
 def push(c: Connection, folder: Path) -> None:
