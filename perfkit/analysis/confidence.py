@@ -7,13 +7,6 @@ from numpy.typing import NDArray
 
 MIN_BATCHES = 3
 LEVEL = 0.95
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
-_T = (
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281,
-    2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860,
-    2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423,
-)  # fmt: skip
-_NORMAL = 1.959964
 
 
 def batch_count(samples: int) -> int:
@@ -43,12 +36,20 @@ def half_width(standard_error: float, batches: int) -> float:
     return standard_error * student_t(batches - 1) if batches >= MIN_BATCHES else float("nan")
 
 
-def student_t(degrees: int) -> float:
-    """Two-sided 95 % quantile of Student's t; right within 0.0001.
+def student_t(degrees: float, level: float = LEVEL) -> float:
+    """Two-sided quantile of Student's t: the interval is the estimate +- this many standard errors.
 
-    Source: above 30 degrees of freedom the Cornish-Fisher expansion, Abramowitz and Stegun 26.7.5.
+    Args:
+        degrees: Of freedom; need not be whole.
+        level: Of the interval, a share.
     """
-    if degrees <= len(_T):
-        return _T[degrees - 1]
-    z = _NORMAL
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    from scipy import special  # noqa: PLC0415 -- it takes longer to load than all of perfkit
+
+    return float(special.stdtrit(degrees, (1 + level) / 2))
+
+
+def student_p(statistic: float, degrees: float) -> float:
+    """Two-sided p-value of a t statistic."""
+    from scipy import special  # noqa: PLC0415 -- as above
+
+    return 2 * float(special.stdtr(degrees, -abs(statistic)))

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
+from perfkit.analysis.confidence import student_t
 from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.analysis.welch import LEVEL
 from perfkit.errors import CampaignError
@@ -95,7 +95,7 @@ def fit(clients: Sequence[float], cost: Sequence[float]) -> PowerLaw:
     rest = y - y.mean() - exponent * centred
     degrees = len(x) - 2
     error = float(np.sqrt((rest**2).sum() / degrees / squares))
-    half = error * float(special.stdtrit(degrees, (1 + LEVEL) / 2))
+    half = error * student_t(degrees, LEVEL)
     return PowerLaw(
         exponent=exponent, low=exponent - half, high=exponent + half, runs=len(x), sizes=sizes
     )

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
+from perfkit.analysis.confidence import student_p, student_t
 from perfkit.analysis.uncertainty import Spread, together
 
 LEVEL = 0.95
@@ -98,7 +98,7 @@ def gap(baseline: Estimate, other: Estimate) -> Gap:
     both = together(*parts)
     if both.error == 0:  # nothing varied at all: equal is equal, and more cannot be said
         return Gap(difference=difference, p=float("nan") if difference else 1.0)
-    t = float(special.stdtrit(both.degrees, (1 + LEVEL) / 2))
+    t = student_t(both.degrees, LEVEL)
     ratio_low, ratio_high = ratio_interval(
         (baseline.value, parts[0].error), (other.value, parts[1].error), t
     )
@@ -108,7 +108,7 @@ def gap(baseline: Estimate, other: Estimate) -> Gap:
         high=difference + t * both.error,
         ratio_low=ratio_low,
         ratio_high=ratio_high,
-        p=2 * float(special.stdtr(both.degrees, -abs(difference) / both.error)),
+        p=student_p(difference / both.error, both.degrees),
         degrees=both.degrees,
     )
 

@@ -36,7 +36,6 @@ from perfkit.campaign import session as sessions
 from perfkit.campaign.offline import compare, find_run, report, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
-from perfkit.configure import recipes
 from perfkit.errors import RunError
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure import collect as collecting
@@ -164,6 +163,8 @@ def configure(session: Session) -> StageResult:
     Raises:
         StageError: by `on_shortfall`, too many clients failed; or the server did.
     """
+    from perfkit.configure import recipes  # noqa: PLC0415 -- loads Fabric
+
     if session.inventory.records():
         missing_hosts.launch_missing(session)  # what a process that died left half launched
     coming = (HostState.REQUESTED, HostState.RUNNING, HostState.REACHABLE)

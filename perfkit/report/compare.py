@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perfkit import __version__
 from perfkit.analysis.compare import Comparison, compare, group_alike, to_sides
 from perfkit.analysis.run_summary import Reduced, reduce_run
 from perfkit.report import export
-from perfkit.report.compare_plots import draw_comparison
 from perfkit.report.compare_tables import comparison_tables
 from perfkit.report.document import (
     cleaned,
@@ -29,9 +29,11 @@ from perfkit.report.document import (
     standalone,
     warning_box,
 )
-from perfkit.report.plots import Plot
 from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
 from perfkit.runs.folder import Run, write_atomic
+
+if TYPE_CHECKING:
+    from perfkit.report.plots import Plot
 
 Phases = Mapping[str, Sequence[tuple[str, float]]]
 PAGE = "compare.html"
@@ -107,6 +109,10 @@ def compose(groups: Sequence[Sequence[Run]], *, phases: Phases | None = None) ->
     Raises:
         CampaignError: nothing to compare. RunError, SegmentError: a run cannot be read.
     """
+    from perfkit.report.compare_plots import (  # noqa: PLC0415 -- loads matplotlib
+        draw_comparison,
+    )
+
     times = phases or {}
     reduced = [[reduce_run(run, phases=times.get(run.id, ())) for run in group] for group in groups]
     if all(len(group) == 1 for group in reduced):

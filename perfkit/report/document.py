@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from perfkit.report import export
-from perfkit.report.plots import Plot
 from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
+
+if TYPE_CHECKING:
+    from perfkit.report.plots import Plot
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")

@@ -20,7 +20,6 @@ from pathlib import Path
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.report.tables import LONG_TEXT, ReportTable, Value, one_line, to_html
 from perfkit.report.wiki import to_mediawiki, to_trac
-from perfkit.report.xlsx import to_xlsx
 from perfkit.runs.folder import write_atomic
 
 Render = Callable[[ReportTable], str | bytes]
@@ -201,6 +200,13 @@ def _latex_layout(table: ReportTable, shown: Sequence[Sequence[str]]) -> str:
         else "r"
         for column, n in zip(table.columns, long, strict=True)
     )
+
+
+def to_xlsx(table: ReportTable) -> bytes:
+    """A workbook of one sheet, see `perfkit.report.xlsx`."""
+    from perfkit.report import xlsx  # noqa: PLC0415 -- loads openpyxl
+
+    return xlsx.to_xlsx(table)
 
 
 EXPORTERS: Mapping[str, Exporter] = {

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from perfkit.analysis import segments as windows
 from perfkit.analysis.outcomes import outcomes
@@ -30,10 +31,12 @@ from perfkit.report.document import (
     standalone,
     warning_box,
 )
-from perfkit.report.plots import Plot, draw_plots
 from perfkit.report.standard import provenance, standard_tables
 from perfkit.report.tables import ReportTable
 from perfkit.runs.folder import Run, write_atomic
+
+if TYPE_CHECKING:
+    from perfkit.report.plots import Plot
 
 Phases = Sequence[tuple[str, float]]
 _FOLDED = ("hosts", "vpn-clients", "logs")  # long and seldom wanted: closed until asked for
@@ -91,6 +94,8 @@ def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
     Raises:
         RunError: the run measured nothing. SegmentError: its segments.json is damaged.
     """
+    from perfkit.report.plots import draw_plots  # noqa: PLC0415 -- loads matplotlib
+
     logs = read_run(run)
     found = outcomes(logs)
     chosen = windows.current(run, logs, found)

@@ -32,7 +32,6 @@ from perfkit.model import Host
 from perfkit.ssh import sftp
 from perfkit.ssh.access import Access
 from perfkit.ssh.commands import CommandResult, detached, failed, shorten
-from perfkit.ssh.connection import Link
 from perfkit.ssh.host_log import Transcript
 from perfkit.ssh.jump_hosts import Gateways
 from perfkit.ssh.known_hosts import pin_hosts
@@ -63,6 +62,8 @@ class Remote:
         gateways: Gateways | None = None,
     ) -> None:
         self.host, self.access, self.log = host, access, log
+        from perfkit.ssh.connection import Link  # noqa: PLC0415 -- loads paramiko
+
         self.link = Link(host, access, Transcript(log), gateways=gateways)
         self._files = threading.RLock()
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.units import format_duration
-from perfkit.widgets.fleet_grid import Screen, Shown
+from perfkit.widgets.fleet_snapshot import Shown
 from perfkit.widgets.fleet_table import (
     Place,
     in_use,
@@ -29,6 +29,9 @@ from perfkit.widgets.fleet_table import (
     stopped,
 )
 from perfkit.widgets.stopping import Stop
+
+if TYPE_CHECKING:
+    from perfkit.widgets.fleet_grid import Screen
 
 Result = TypeVar("Result")
 
@@ -56,7 +59,11 @@ class Background(Generic[Result]):
         self._started = time.monotonic()
         self._value: Result | None = None
         self._error: BaseException | None = None
-        self._screen = Screen(self.stop) if is_interactive() else None
+        self._screen: Screen | None = None
+        if is_interactive():
+            from perfkit.widgets.fleet_grid import Screen  # noqa: PLC0415 -- loads ipywidgets
+
+            self._screen = Screen(self.stop)
         threading.Thread(target=self._run, name=f"background-{name}", daemon=True).start()
         self._ready.wait()
 

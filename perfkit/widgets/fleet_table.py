@@ -23,14 +23,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from perfkit.errors import RunError, StoppedError
 from perfkit.fleet.inventory import EVENT_KIND, Inventory
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.runs.journal import Event, Journal
-from perfkit.widgets.fleet_grid import Screen, Shown
+from perfkit.widgets.fleet_snapshot import Shown
 from perfkit.widgets.stopping import Stop
+
+if TYPE_CHECKING:
+    from perfkit.widgets.fleet_grid import Screen
 
 DRAWS_PER_S = 5
 HEADLESS_INTERVAL_S = (2.0, 30.0)  # a tenth of the time that has passed, within these
@@ -124,6 +127,8 @@ class FleetView:
         if given is not None:
             self._screen = given.screen
         elif is_interactive():
+            from perfkit.widgets.fleet_grid import Screen  # noqa: PLC0415 -- loads ipywidgets
+
             self._screen = Screen(self._ask if self._release is not None else None)
         self._thread.start()
         return self

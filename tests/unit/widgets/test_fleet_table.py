@@ -15,7 +15,7 @@ from perfkit.model import HostState, Role
 from perfkit.runs.journal import Journal
 from perfkit.widgets import fleet_grid
 from perfkit.widgets.background import in_background
-from perfkit.widgets.fleet_grid import ranges
+from perfkit.widgets.fleet_snapshot import ranges
 from perfkit.widgets.fleet_table import FleetView
 
 
