@@ -57,5 +57,10 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
     assert {n for n in modules_after("perfkit") if n.startswith("perfkit")} == {"perfkit"}
 
 
+def test_the_phases_load_what_draws_compares_or_talks_to_hosts_only_when_they_do() -> None:
+    slow = HEAVY | {"matplotlib", "scipy", "openpyxl", "anywidget", "ipywidgets", "ruptures"}
+    assert modules_after("perfkit.campaign.phases") & slow == set()
+
+
 def test_the_command_line_answers_help_without_loading_ssh_or_cloud() -> None:
     assert modules_after("perfkit.cli.app") & HEAVY == set()
