@@ -37,12 +37,10 @@ def _content(reading: Reading) -> Iterable[str]:
     if frame.empty:
         return
     if reading.kind == "traffic":
-        whole = frame[frame["kind"] == "summary"]
-        whole = whole if len(whole) else frame[frame["kind"] == "interval"]
+        size_bytes = _moved_bytes(frame)
         sides = ", ".join(sorted({str(side) for side in frame["side"]}))
         streams = frame.loc[frame["stream"] >= 0, "stream"].nunique()
-        peers = frame["peer_address"].astype("str").nunique()
-        size_bytes = float(whole["size_bytes"].sum())
+        peers = frame.loc[frame["peer_port"] > 0, "peer_address"].astype("str").nunique()
         length_s = float(frame["end_s"].max())
         yield f"{streams} streams with {peers} peers, seen as {sides}"
         moved = f"{format_size(size_bytes)}, longest stream {length_s:.1f} s"
@@ -55,3 +53,20 @@ def _content(reading: Reading) -> Iterable[str]:
             yield "no row has a time"
             return
         yield f"from {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _moved_bytes(frame: pd.DataFrame) -> float:
+    """What all streams moved, each counted once: by its receiver, where the log has both ends.
+
+    A stream without a summary counts by its intervals. The two directions of a full-duplex stream
+    have ids of their own; where a log holds sums alone, they count.
+    """
+    own = frame[frame["stream"] >= 0]
+    if own.empty:
+        own = frame.assign(kind=frame["kind"].astype(str).str.removeprefix("group-"))
+    sides = ["receiver", "sender", "unknown"]
+    by = ["stream", "stream_id", "side", "kind"]
+    sizes = own.assign(side=own["side"].astype(str)).groupby(by, observed=True)["size_bytes"].sum()
+    counts = sizes.unstack("kind").reindex(columns=["summary", "interval"])
+    views = counts["summary"].fillna(counts["interval"]).unstack("side").reindex(columns=sides)
+    return float(views.bfill(axis="columns").iloc[:, 0].sum())

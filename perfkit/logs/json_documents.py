@@ -1,8 +1,9 @@
 """JSON as programs print it: several documents in a file, text around them, cut, `-nan`.
 
-A document begins with a brace at the beginning of a line, or with the first brace of the file;
-what is printed inside one is indented. So a damaged document costs itself and not its successor,
-and every byte is looked at a fixed number of times, whatever the input.
+Documents stand under each other, side by side, or in arrays of any depth, one a line or over many.
+After a damaged one it goes on at the next brace that stands as far from the beginning of its line, or
+at one that begins a line: so it costs itself and not its successor. What failed attempts may look at
+is bounded, so that the work grows with the input and not with its square.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _BEGINS = re.compile(r"^\{", re.MULTILINE)
 # What C's printf makes of numbers that JSON has no word for, and an exponent that lost its sign.
 _NOT_NUMBERS = re.compile(r"(?<=[:,\[])(\s*)-?(?:nan|inf(?:inity)?)(?:\(\w*\))?(?=\s*[,}\]])", re.I)
 _LOST_SIGN = re.compile(r"(?<=[0-9][eE]) (?=[0-9])")
-_SPACE = re.compile(r"\s*")
+_BETWEEN = re.compile(r"[\s,\[\]]*")  # documents in arrays
+_INDENT = re.compile(r"[ \t]*")
+_FAILED_LOOKS = 8  # at every byte, on average
 _BEGUN = re.compile(r"[-+.\w]{0,20}\s*")  # a word or a number, of which the end may be missing
 
 
@@ -59,15 +62,7 @@ def read_documents(data: bytes, path: Path) -> Documents:
         ParseError: it is damaged, or there is none.
     """
     text = data.decode("utf-8", "replace")
-    result = Documents()
-    starts = [match.start() for match in _BEGINS.finditer(text)]
-    first = text.find("{")
-    if first >= 0 and first not in starts[:1]:
-        starts.insert(0, first)
-    ends = [*starts[1:], len(text)] if starts else []
-    line_no = _leave(result, 1, text[: starts[0]] if starts else text)
-    for start, end in zip(starts, ends, strict=True):
-        line_no = _read_chunk(result, line_no, text[start:end], path, is_last=end == len(text))
+    result = _Scan(text, path).run()
     if not result.found:
         if result.damage:
             raise result.damage
@@ -77,28 +72,87 @@ def read_documents(data: bytes, path: Path) -> Documents:
     return result
 
 
-def _read_chunk(result: Documents, line_no: int, chunk: str, path: Path, *, is_last: bool) -> int:
-    """Read a piece of text that begins with a brace: one document, or several side by side.
+class _Scan:
+    """One way through a text, from document to document."""
 
-    Returns:
-        The number of the line after it.
-    """
-    position, mended = 0, False
-    while chunk.startswith("{", position):
+    def __init__(self, text: str, path: Path) -> None:
+        self._text = text
+        self._path = path
+        self._result = Documents()
+        self._line_no = 1
+        self._mended = False
+        self._looks_left = _FAILED_LOOKS * len(text)
+
+    def run(self) -> Documents:
+        position, first = 0, self._text.find("{")
+        begins = _BEGINS.search(self._text)
+        start = first if begins is None else min(first, begins.start())
+        while start >= 0:
+            self._leave(position, start)
+            position = start
+            if end := self._read(start):
+                between = _BETWEEN.match(self._text, end)
+                assert between is not None  # it matches nothing, too
+                position = between.end()
+                self._leave(end, position)
+            at_once = bool(end) and self._text.startswith("{", position)
+            start = position if at_once else self._next(start, max(position, start + 1))
+        self._leave(position, len(self._text))
+        return self._result
+
+    def _next(self, failed: int, position: int) -> int:
+        """Where the next document may begin; -1 = nowhere."""
+        line = self._text.rfind("\n", 0, failed) + 1
+        indent = _INDENT.match(self._text, line)
+        assert indent is not None
+        places = [_BEGINS.search(self._text, position)]
+        if line < indent.end() == failed:
+            places.append(
+                re.compile(rf"^{indent[0]}(?=\{{)", re.MULTILINE).search(self._text, position)
+            )
+        return min((place.end() - (place[0] == "{") for place in places if place), default=-1)
+
+    def _read(self, start: int) -> int:
+        """Read the document at `start`; where it ends, 0 if it is none."""
+        following = _BEGINS.search(self._text, start + 1)
+        border = following.start() if following else len(self._text)
         try:
-            value, end = _DECODER.raw_decode(chunk, position)
+            value, end = self._decode(start, border)
+        except (ValueError, RecursionError):
+            if not self._mended:
+                self._text = self._text[:start] + _mend(self._result, self._text[start:])
+                self._mended = True
+                return self._read(start)
+            chunk = self._text[start:border]
+            try:
+                _DECODER.raw_decode(chunk)
+            except (ValueError, RecursionError) as exc:
+                is_last = border == len(self._text)
+                damage = _damage(exc, chunk, self._line_no, self._path, is_last=is_last)
+                self._result.damage = self._result.damage or damage
+            return 0
+        self._result.found.append(Document(self._line_no, value))
+        self._line_no += self._text.count("\n", start, end)
+        return end
+
+    def _decode(self, start: int, border: int) -> tuple[dict[str, Any], int]:
+        """The object at `start`; when failed attempts were many, it may not go beyond `border`."""
+        if self._looks_left <= 0:
+            value, end = _DECODER.raw_decode(self._text[start:border])
+            return value, start + end
+        try:
+            return _DECODER.raw_decode(self._text, start)
         except (ValueError, RecursionError) as exc:
-            if not mended:
-                chunk, mended = _mend(result, chunk), True
-                continue
-            result.damage = result.damage or _damage(exc, chunk, line_no, path, is_last=is_last)
-            break
-        result.found.append(Document(line_no, value))
-        space = _SPACE.match(chunk, end)
-        assert space is not None  # it matches nothing, too
-        line_no += chunk.count("\n", position, space.end())
-        position = space.end()
-    return _leave(result, line_no, chunk[position:])
+            failed = exc.pos if isinstance(exc, json.JSONDecodeError) else len(self._text)
+            self._looks_left -= failed - start
+            raise
+
+    def _leave(self, start: int, end: int) -> None:
+        """Note lines that are no document."""
+        for number, line in enumerate(self._text[start:end].split("\n"), start=self._line_no):
+            if line.strip(" \t\r\f\v,[]"):
+                self._result.unparsed.add(number, line)
+        self._line_no += self._text.count("\n", start, end)
 
 
 def _mend(result: Documents, chunk: str) -> str:
@@ -132,12 +186,3 @@ def _damage(exc: Exception, chunk: str, line_no: int, path: Path, *, is_last: bo
         place = line_no + exc.lineno - 1
         return ParseError(path, place, exc.doc.split("\n")[exc.lineno - 1], f"not JSON: {exc.msg}")
     return ParseError(path, line_no, chunk[:200], f"not JSON: {exc}")
-
-
-def _leave(result: Documents, line_no: int, text: str) -> int:
-    """Note lines that are no document; returns the number of the line after the text."""
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=line_no):
-        if line.strip():
-            result.unparsed.add(number, line)
-    return line_no + len(lines) - 1

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from perfkit.errors import FrameError, LogError, ReaderError
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.frames import get_columns
+
+_NOTHING = "the reader found no figures in the log"
 
 
 @contextlib.contextmanager
@@ -87,7 +90,7 @@ def parse_together(
         with contextlib.suppress(Exception):  # whose fault it is shows when each is read alone
             found = chosen.parse_many(logs)
             if len(found) == len(logs):
-                return found
+                return [one if isinstance(one, LogError) else _sound(one) for one in found]
     return [_alone(chosen, data, path) for data, path in logs]
 
 
@@ -99,7 +102,7 @@ def _alone(chosen: Format, data: bytes, path: Path) -> Reading | LogError:
 
 
 def _sound(reading: Reading) -> Reading:
-    """The reading, if it has the columns that those who use it rely on.
+    """The reading, if it has the columns that those who use it rely on; an empty one says so.
 
     Raises:
         FrameError: it lacks some. TypeError: it is something else.
@@ -110,4 +113,7 @@ def _sound(reading: Reading) -> Reading:
     missing = [name for name in required if name not in reading.frame.columns]
     if missing:
         raise FrameError(f"{reading.kind} frame: columns missing: {', '.join(missing)}")
+    understood = not (reading.unparsed.count or reading.messages or reading.notes)
+    if reading.frame.empty and understood:  # what was looked for and not found is said
+        return replace(reading, notes=(_NOTHING,))
     return reading

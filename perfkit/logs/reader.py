@@ -22,7 +22,7 @@ from perfkit.logs.timestamps import get_zone
 from perfkit.runs.folder import Run
 
 
-def sniff(path: Path) -> str:
+def sniff(path: Path | str) -> str:
     """The name of a file's format.
 
     Raises:
@@ -30,15 +30,16 @@ def sniff(path: Path) -> str:
         TruncatedError: it is empty, or its compression stops in the middle.
         LogError: it cannot be opened.
     """
+    path = Path(path)
     return recognise(load(path), path).name
 
 
 def read(
-    path: Path,
+    path: Path | str,
     format: str | None = None,  # noqa: A002 - what a caller calls it
     *,
     zone: str = "",
-    cache: Path | None = None,
+    cache: Path | str | None = None,
 ) -> Reading:
     """Read a log of any known format.
 
@@ -51,8 +52,9 @@ def read(
     Raises:
         UnknownFormatError, TruncatedError, ParseError, ReaderError, LogError: and nothing else.
     """
+    path = Path(path)
     if not zone:
-        return read_one(path, format, Cache(cache) if cache else None)
+        return read_one(path, format, Cache(Path(cache)) if cache else None)
     data = load(path)
     chosen = get_format(format) if format else recognise(data, path)
     if chosen.parse_local is None:
@@ -66,7 +68,10 @@ def read(
 
 
 def read_many(
-    paths: Iterable[Path], executor: Executor | None = None, *, cache: Path | None = None
+    paths: Iterable[Path | str],
+    executor: Executor | None = None,
+    *,
+    cache: Path | str | None = None,
 ) -> list[Reading | LogError]:
     """Read logs of any known formats.
 
@@ -80,15 +85,18 @@ def read_many(
         For each path, in order, what `read` returns, or the error it raises.
     """
     tasks = [(Path(path), None) for path in paths]
-    return read_all(tasks, executor, Cache(cache) if cache else None)
+    return read_all(tasks, executor, Cache(Path(cache)) if cache else None)
 
 
-def read_run(run: Run, executor: Executor | None = None, *, cached: bool = True) -> RunLogs:
+def read_run(
+    run: Run | Path | str, executor: Executor | None = None, *, cached: bool = True
+) -> RunLogs:
     """Read all logs of a run; needs no host and no network.
 
     A log that is missing or damaged is a finding, not an error: the others still count.
 
     Args:
+        run: The run, or its folder.
         executor: Runs the work, as in `read_many`.
         cached: Keep the frames of large logs in the run's `tables/cache`, where it can be written
             to, and use those that are there. Nothing else is written.
@@ -96,4 +104,5 @@ def read_run(run: Run, executor: Executor | None = None, *, cached: bool = True)
     Raises:
         RunError: the run has no hosts or no timetable, so it measured nothing.
     """
+    run = run if isinstance(run, Run) else Run(Path(run))
     return RunReader(run, executor, Cache(run.cache_dir) if cached else None).read()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import union_categoricals
 
 from perfkit.logs.arrow_text import take_text, to_categories
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
@@ -95,6 +96,34 @@ def to_frame(
             "line_no": line_no,
         }
     )
+
+
+def join_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Frames of one log in one, rows in the order of its lines; streams are numbered on."""
+    frames = [frame for frame in frames if len(frame)] or list(frames[:1])
+    if len(frames) == 1:
+        return frames[0]
+    offset, parts = 0, []
+    for frame in frames:
+        stream = frame["stream"].to_numpy()
+        parts.append(frame.assign(stream=np.where(stream >= 0, stream + offset, stream)))
+        offset += int(stream.max(initial=-1)) + 1
+    names = list(dict.fromkeys(name for part in parts for name in part.columns))
+    joined: dict[str, Any] = {}
+    for name in names:
+        columns = [part[name] if name in part else _nothing(part) for part in parts]
+        if isinstance(columns[0].dtype, pd.CategoricalDtype):
+            joined[name] = union_categoricals(columns)
+        else:
+            joined[name] = pd.concat(columns, ignore_index=True)
+    order = np.argsort(np.concatenate([part["line_no"] for part in parts]), kind="stable")
+    whole = pd.DataFrame(joined).take(order).reset_index(drop=True)
+    return whole[[*(name for name in names if name != "line_no"), "line_no"]]
+
+
+def _nothing(frame: pd.DataFrame) -> pd.Series[float]:
+    """A figure that a frame has not."""
+    return pd.Series(np.nan, index=frame.index, dtype=np.float64)
 
 
 def last_row_before(

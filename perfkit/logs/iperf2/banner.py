@@ -19,6 +19,13 @@ from perfkit.units import NS_PER_S
 NEVER = int(pd.NaT.value)
 LISTENING = re.compile(rb"Server listening on (TCP|UDP) port (\d{1,5})")
 CONNECTING = re.compile(rb"Client connecting to .*(TCP|UDP) port \d")
+# Where a line's own text begins, for the lines where that can be told.
+BEGIN = re.compile(
+    rb"(?P<own>\[ *(?:\*|FD)? *(?:\d{1,9}|SUM|ID)(?:-\w+)?\] *"
+    rb"(?:[\d.]+ *- *[\d.]+ +sec|Interval +Transfer|local \S+ port \d|Server Report:|Sent \d)|"
+    rb"Server listening on (?:TCP|UDP) port|Client connecting to |-{20}|"
+    rb"(?:TCP|UDP) (?:window|buffer) size)"
+)
 _CONNECTED = re.compile(
     rb"\[ *(?:\*|FD)? *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) "
     rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
@@ -30,7 +37,12 @@ _OUT_OF_ORDER = re.compile(
 )
 _SERVER_REPORT = re.compile(rb"\[ *(\d{1,9})\] Server Report:")
 _FURNITURE = re.compile(
-    rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[[^\]]{1,9}\] (?:Sent \d|.*datagrams received out-of-order)|"
+    rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[SUM-cnt\]|"
+    rb"\[[^\]]{1,9}\] (?:Sent \d|.*datagrams received out-of-order)|"
+    rb"\[ *(?:\*|FD)? *\d{1,9}\] +[\d.]+- *[\d.]+ +sec +[A-Z]+\d+(?:\(f\))?-PDF: |"  # --histograms
+    rb"Bursting: |Bounce-back test|Enabled (?:write|receive) histograms|Isochronous: |"
+    rb"TCP three-way-handshake|MSS req size|fair-queue socket pacing|"
+    rb"\(null\)local \S+ port \d|"  # 2.1.8, of a connection that was only made
     rb"\[ CT\]|(?:TCP|UDP) (?:window|buffer) size|(?:Read|Write) buffer size|TOS |MSS size|"
     rb"(?:Sending|Receiving) \d+ byte datagrams|Binding to local|TCP congestion control|IPG|"
     rb"Waiting for server threads|Running Iperf Server as a daemon|The Iperf daemon process|"
@@ -45,14 +57,14 @@ class Furniture:
 
     Attributes:
         connects: One record a `connected with` line.
+        banners: Line number, whether of a client, whether of UDP: where an iperf says what it does.
         server_reports: Numbers of the lines that head a report of the other end.
         out_of_order: Line number, id and count of what iperf says of late datagrams.
     """
 
     connects: list[dict[str, Any]] = field(default_factory=list)
     listening_ports: set[int] = field(default_factory=set)
-    is_client: bool = False
-    protocol: str = "tcp"
+    banners: list[tuple[int, bool, bool]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     server_reports: set[int] = field(default_factory=set)
     out_of_order: list[tuple[int, int, int]] = field(default_factory=list)
@@ -69,10 +81,9 @@ def read_furniture(lines: Iterable[tuple[int, bytes]]) -> Furniture:
             found.connects.append(_connection(connected, line_no))
         elif listening := LISTENING.match(line):
             found.listening_ports.add(int(listening[2]))
-            found.protocol = listening[1].decode().lower()
+            found.banners.append((line_no, False, listening[1] == b"UDP"))
         elif connecting := CONNECTING.match(line):
-            found.is_client = True
-            found.protocol = connecting[1].decode().lower()
+            found.banners.append((line_no, True, connecting[1] == b"UDP"))
         elif _SERVER_REPORT.match(line):
             found.server_reports.add(line_no)
         elif late := _OUT_OF_ORDER.match(line):

@@ -10,6 +10,7 @@ A stamp is local time without zone, except in 2.1.9 and later with -e; the calle
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -26,6 +27,8 @@ from perfkit.logs.arrow_text import split_lines, to_floats
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.frames import SIDES
 from perfkit.logs.iperf2.endpoints import Endpoints, Rows
+from perfkit.logs.line_prefix import find_prefix, read_processes
+from perfkit.logs.plausible import leave_impossible
 from perfkit.logs.traffic import SENDER, UNKNOWN, describe_streams
 from perfkit.units import MS_PER_S, US_PER_S, bytes_to_bits
 
@@ -39,9 +42,15 @@ _ROW = (
     r"(?P<tail>(?:,[^,\s]*)*)(?P<rest>[ \t][^\n]*)?\n?$"
 )
 _SNIFF = re.compile(
-    rb"(?m)^(?:[+-]\d{4}:)?\d{14}(?:\.\d+)?,[^,\s]{1,64},\d{1,5},[^,\s]{1,64},\d{1,5},-?\d+,\d|"
-    rb"^time,srcaddress,srcport,"
+    rb"(?m)^.{0,200}?(?<!\d)\d{14}(?:\.\d+)?,[^,\s]{1,64},\d{1,5},[^,\s]{1,64},\d{1,5},-?\d+,\d|"
+    rb"^.{0,200}?\btime,srcaddress,srcport,"
 )
+# Where a row begins in its line, and a line that has something else in front.
+_BEGIN = re.compile(
+    rb"(?P<own>(?<!\d)(?:[+-]\d{4}:)?\d{14}(?:\.\d+)?,[^,\s]{1,64},\d{1,5},[^,\s]{1,64},\d|"
+    rb"time,srcaddress,)"
+)
+_OTHER_LINE = re.compile(rb"(?m)^(?!(?:[+-]\d{4}:)?\d{14}[.,])[^\n]+")
 _TEXT = re.compile(rb"\[ ID\]|Server listening on|Client connecting to")
 _HEADER = b"time,srcaddress,"
 _BEFORE_TAIL = 10  # columns of a header up to the rate; interval start and end are two
@@ -91,6 +100,14 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     """
     if not data.strip():
         raise TruncatedError(path, "the file is empty: the test never wrote to it")
+    parse_own = functools.partial(_parse_own, zone=zone)
+    if any(find_prefix(line[0], _BEGIN) for line in _OTHER_LINE.finditer(data)):
+        return read_processes(data, path, _BEGIN, parse_own)
+    return parse_own(data, path)
+
+
+def _parse_own(data: bytes, path: Path, *, zone: tzinfo | None) -> Reading:
+    """Read what one process printed."""
     text = split_lines(data)
     matched = pc.extract_regex(text, pattern=_ROW)
     is_row = np.asarray(matched.is_valid())
@@ -102,13 +119,15 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     frame = Endpoints(rows).frame()
     if "out_of_order" in frame:  # a sender prints 0
         frame["out_of_order"] = frame["out_of_order"].where(frame["side"] != SIDES[SENDER])
+    notes = _notes(rows, frame, zone)
+    frame, said = leave_impossible(frame, found.unparsed, lambda line_no: text[line_no - 1].as_py())
     return Reading(
         path=path,
         format="iperf2-csv",
         kind="traffic",
         frame=frame,
         unparsed=found.unparsed.result(),
-        notes=(*(["the last line may be cut"] if cut else []), *_notes(rows, frame, zone)),
+        notes=(*(["the last line may be cut"] if cut else []), *notes, *said),
         messages=tuple(dict.fromkeys(found.messages)),
         partial=cut,
     )

@@ -33,8 +33,7 @@ _DATA_LINE = (
     rf"(?P<rate>{_NUMBER} [KMGT]?(?:bits|Bytes))/sec"
 )
 _ODD_DATA_LINE = (
-    r"^(?:[0-9][0-9T:.,+Z-]{0,39} +){0,2}"  # a time stamp someone's logger put in front
-    r"\[ *(?P<who>(?:\*|FD)? *(?:[0-9]{1,9}|SUM))(?:-[0-9]+)?\] *"
+    r"^\[ *(?P<who>(?:\*|FD)? *(?:[0-9]{1,9}|SUM))(?:-[0-9]+)?\] *"
     rf"(?P<interval>{_NUMBER} *- *{_NUMBER}) +sec +"
     rf"(?P<size>(?:{_NUMBER}|-?nan|inf) +[KMGT]?)Bytes +"
     rf"(?P<rate>(?:{_NUMBER}|-?nan|inf) +[KMGT]?(?:bits|Bytes))/sec"
@@ -43,13 +42,15 @@ _MARKS = {b"": 0, b"*": 1, b"FD": 2}
 _NOT_UNIT = "0123456789. -nanif"
 _NOT_NUMBER = " KMGTbitsBytes"
 _TAIL = r"^[^/]*/sec"  # no slash comes before the rate's
-# -e on a sender: Write/Err Rtry Cwnd/RTT(var) NetPwr; 2.0.x has no variance.
-_SENDER = rf"{_TAIL} +[0-9]+/[0-9]+ +[0-9]"
+# -e on a sender: Write/Err Rtry Cwnd/RTT(var) NetPwr; 2.0.x has no variance. --bounceback has four
+# times of the bounces in place of Write/Err.
+_BEFORE_RETRIES = r"(?:[0-9]+|[0-9]+=[0-9.]+/[0-9.]+/[0-9.]+)/[0-9.]+(?: ms)? +"
+_SENDER = rf"{_TAIL} +{_BEFORE_RETRIES}[0-9]+(?:\s*$|\s+[-0-9])"  # of UDP: pps
 _SENDER_TAIL = (
-    rf"{_TAIL} +[0-9]+/[0-9]+ +(?P<retransmits>[0-9]{{1,18}})"
-    rf"(?: +-?[0-9]+K/(?P<rtt_us>{_NUMBER}))?"
+    rf"{_TAIL} +{_BEFORE_RETRIES}(?P<retransmits>[0-9]{{1,18}})"
+    rf"(?: +-?[0-9]+K/(?P<rtt_us>{_NUMBER})|\s*$|\s+[-0-9])"
 )
-_DATAGRAMS = r" ms [^/]*/"
+_DATAGRAMS = r" ms +-?[0-9]+/ *-?[0-9]+ +\("
 _UDP_TAIL = (
     rf"{_TAIL} +(?:(?P<jitter_ms>{_NUMBER})|-?nan) ms "
     r"+(?P<lost>-?[0-9]{1,18})/ *(?P<sent>-?[0-9]{1,18}) "

@@ -26,14 +26,24 @@ from perfkit.errors import LogError, TruncatedError
 from perfkit.logs.arrow_text import split_logs, take_text, to_categories
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
-from perfkit.logs.iperf2.banner import CONNECTING, LISTENING, NEVER, Furniture, read_furniture
+from perfkit.logs.iperf2.banner import (
+    BEGIN,
+    CONNECTING,
+    LISTENING,
+    NEVER,
+    Furniture,
+    read_furniture,
+)
 from perfkit.logs.iperf2.figures import SUM, Columns, of_one_log, read_figures
-from perfkit.logs.traffic import RECEIVER, SUMMARY, last_row_before
+from perfkit.logs.iperf2.streams import number_streams, split_runs
+from perfkit.logs.line_prefix import find_prefix, read_processes
+from perfkit.logs.plausible import leave_impossible
+from perfkit.logs.traffic import RECEIVER, SUMMARY, UNKNOWN, last_row_before
 
-_HEADER = re.compile(rb"(?m)^\[ ID\] Interval +Transfer")
+_HEADER = re.compile(rb"(?m)^.{0,200}?\[(?: ID|SUM-cnt)\] Interval +Transfer")
 _ROWS_TO_COPY = 20_000
 _IPERF3 = re.compile(
-    rb"iperf ?3|\] local \S+ port \d+ connected to |Connecting to host|Server listening on \d|Bitrate"
+    rb"iperf 3\.\d|iperf3: (?:error|interrupt|the )|\] local \S+ port \d+ connected to |Connecting to host|Server listening on \d|Bitrate"
 )
 
 
@@ -89,6 +99,13 @@ class _Lines:
     others: list[tuple[int, bytes]]
     backwards: list[tuple[int, bytes]]
     is_cut: bool
+    all_lines: pa.LargeBinaryArray
+    first: int
+
+    def text(self, line_no: int) -> bytes:
+        """A line by its number in the log."""
+        text: bytes = self.all_lines[self.first + line_no - 1].as_py()
+        return text
 
 
 def _is_empty(data: bytes) -> bool:
@@ -96,23 +113,42 @@ def _is_empty(data: bytes) -> bool:
 
 
 def _read_together(logs: Sequence[tuple[bytes, Path]]) -> Iterator[Reading]:
-    # Step by step for all logs: the processor keeps a step's code at hand, which halves the time.
+    """Each log's reading; one whose lines have a prefix is read anew, without it."""
     apart = _take_apart([data for data, _ in logs])
-    furniture = [read_furniture(lines.others) for lines in apart]
-    columns = [_columns(*one) for one in zip(apart, furniture, strict=True)]
+    prefixed = [any(find_prefix(text, BEGIN) for _, text in lines.others) for lines in apart]
+    own = _to_readings(
+        [
+            (path, lines)
+            for (_, path), lines, no in zip(logs, apart, prefixed, strict=True)
+            if not no
+        ]
+    )
+    for (data, path), is_prefixed in zip(logs, prefixed, strict=True):
+        yield read_processes(data, path, BEGIN, _parse_own) if is_prefixed else next(own)
+
+
+def _parse_own(data: bytes, path: Path) -> Reading:
+    [lines] = _take_apart([data])
+    [reading] = _to_readings([(path, lines)])
+    return reading
+
+
+def _to_readings(logs: Sequence[tuple[Path, _Lines]]) -> Iterator[Reading]:
+    # Step by step for all logs: the processor keeps a step's code at hand, which halves the time.
+    furniture = [read_furniture(lines.others) for _, lines in logs]
+    columns = [_columns(lines, found) for (_, lines), found in zip(logs, furniture, strict=True)]
     frames = [_to_frame(named) for named in columns]
-    for (_, path), lines, found, named, frame in zip(
-        logs, apart, furniture, columns, frames, strict=True
-    ):
+    for (path, lines), found, frame in zip(logs, furniture, frames, strict=True):
         for backward in lines.backwards:
             found.unparsed.add(*backward)
+        possible, said = leave_impossible(frame, found.unparsed, lines.text)
         yield Reading(
             path=path,
             format="iperf2",
             kind="traffic",
-            frame=frame,
+            frame=possible,
             unparsed=found.unparsed.result(),
-            notes=_notes(named, cut=lines.is_cut),
+            notes=(*_notes(possible, cut=lines.is_cut), *said),
             messages=tuple(dict.fromkeys(found.messages)),
             partial=lines.is_cut,
         )
@@ -147,6 +183,8 @@ def _take_apart(logs: Sequence[bytes]) -> list[_Lines]:
                     (number, lines[line.start + number - 1].as_py()) for number in backwards
                 ],
                 is_cut=not data.endswith(b"\n") and not bool(is_data[line.stop - 1]),
+                all_lines=lines,
+                first=line.start,
             )
         )
     return found
@@ -155,30 +193,33 @@ def _take_apart(logs: Sequence[bytes]) -> list[_Lines]:
 def _columns(lines: _Lines, furniture: Furniture) -> dict[str, Any]:
     """Add who each line is about: stream, ends, side, kind."""
     columns, line_nos, connects = lines.columns, lines.line_nos, furniture.connects
-    ids, marks = columns.pop("id"), columns.pop("mark")
-    stream = _stream_numbers(ids, line_nos, connects)
-    orphan = (stream < 0) & (ids != SUM)
-    stream[orphan] = len(connects) + np.unique(ids[orphan], return_inverse=True)[1]
+    reports = _of_server_reports(columns["start_s"], line_nos, furniture.server_reports)
+    ids, marks = columns["id"], columns["mark"]
+    plain = ~reports & (marks == 0) & (ids != SUM)
+    stream = number_streams(columns, line_nos, connects, plain)
     # Where the connection was not printed, the row takes the empty last entry of each list.
     ends = np.where((stream >= 0) & (stream < len(connects)), stream, len(connects))
     moments = np.array([*(c["connected_ns"] for c in connects), NEVER], dtype="datetime64[ns]")
-    sides, kinds = _sides(ends, marks, furniture), _line_kinds(stream, ids, marks, columns)
-    _mark_server_reports(sides, kinds, columns["start_s"], line_nos, furniture.server_reports)
-    if furniture.protocol == "udp":
+    banner = _last_banner(ends, line_nos, furniture)
+    sides = _sides(ends, marks, banner, furniture)
+    kinds = _line_kinds(stream, banner, reports, columns)
+    sides[reports] = RECEIVER
+    kinds[reports] = SUMMARY
+    is_udp = _are_udp(banner, furniture, columns)
+    if is_udp.any():
         late = _out_of_order(ids, line_nos, furniture.out_of_order)
-        received = (sides == RECEIVER) & (kinds == SUMMARY)
+        received = is_udp & (sides == RECEIVER) & (kinds == SUMMARY)
         columns["out_of_order"] = np.where(received & np.isnan(late), 0.0, late)
     mss_bytes = np.array([*(c["mss"] for c in connects), np.nan])
     if np.isfinite(mss_bytes).any():
         columns["mss_bytes"] = mss_bytes[ends]
+    del columns["id"], columns["mark"]
     return {
         "stream": stream,
         "stream_id": _printed_ids(ids, marks),
         "kind": to_categories(kinds, list(KINDS_OF_LINE)),
         "side": to_categories(sides, list(SIDES)),
-        "protocol": to_categories(
-            np.full(len(stream), furniture.protocol == "udp", dtype=np.int8), ["tcp", "udp"]
-        ),
+        "protocol": to_categories(is_udp.astype(np.int8), ["tcp", "udp"]),
         "local_address": take_text([c["local_address"] for c in connects], ends),
         "local_port": np.array([*(c["local_port"] for c in connects), 0])[ends],
         "peer_address": take_text([c["peer_address"] for c in connects], ends),
@@ -210,47 +251,66 @@ def _out_of_order(
     return late
 
 
-def _stream_numbers(
-    ids: NDArray[np.int64], line_nos: NDArray[np.int64], connects: list[dict[str, Any]]
+def _last_banner(
+    ends: NDArray[np.int64], line_nos: NDArray[np.int64], furniture: Furniture
 ) -> NDArray[np.int64]:
-    """For each line the last connection before it with the same id; -1 = there is none."""
-    if not connects or not len(ids):
-        return np.full(len(ids), -1, dtype=np.int64)
-    shift = int(max(line_nos[-1], connects[-1]["line_no"])) + 1
-    opened = np.array([c["id"] * shift + c["line_no"] for c in connects])
-    order = np.argsort(opened)
-    position = np.searchsorted(opened[order], ids * shift + line_nos) - 1
-    candidate = order[np.maximum(position, 0)]
-    fits = (position >= 0) & (opened[candidate] // shift == ids)
-    return np.where(fits, candidate, -1)
+    """For each line the banner that its connection, or else the line, comes after; -1 = none."""
+    begin = [line_no for line_no, _, _ in furniture.banners]
+    opened = np.array([*(c["line_no"] for c in furniture.connects), 0])[ends]
+    return np.searchsorted(begin, np.where(opened > 0, opened, line_nos)) - 1
+
+
+def _are_udp(
+    banner: NDArray[np.int64], furniture: Furniture, columns: Columns
+) -> NDArray[np.bool_]:
+    """Whether lines are of UDP: as the banner says; without one, where a line counts datagrams."""
+    said = np.array([*(is_udp for _, _, is_udp in furniture.banners), False])[banner]
+    if "datagrams" in columns:
+        said = said | ((banner < 0) & np.isfinite(columns["datagrams"]))
+    return np.asarray(said)
 
 
 def _sides(
-    ends: NDArray[np.int64], marks: NDArray[np.int64], furniture: Furniture
+    ends: NDArray[np.int64],
+    marks: NDArray[np.int64],
+    banner: NDArray[np.int64],
+    furniture: Furniture,
 ) -> NDArray[np.int8]:
     """0 sender, 1 receiver: the listening end receives, unless stream or line is the reverse one."""
+    if not furniture.banners:
+        return np.full(len(ends), UNKNOWN, dtype=np.int8)
     ports = furniture.listening_ports
-    if not ports and not furniture.is_client:
-        return np.full(len(ends), 2, dtype=np.int8)  # no banner: not known
     listens = [c["local_port"] in ports for c in furniture.connects]
     receives = [
         here ^ (here and c["reverse"]) for here, c in zip(listens, furniture.connects, strict=True)
     ]
-    receives_here = np.array([*receives, not furniture.is_client], dtype=bool)[ends]
-    return np.asarray(receives_here ^ (marks == 1), dtype=np.int8)
+    receives_here = np.array([*receives, False], dtype=bool)[ends]
+    is_server = np.array([*(not is_client for _, is_client, _ in furniture.banners), False])[banner]
+    receives_here |= (ends == len(furniture.connects)) & is_server
+    sides = np.asarray(receives_here ^ (marks == 1), dtype=np.int8)
+    sides[(ends == len(furniture.connects)) & (banner < 0)] = UNKNOWN
+    return sides
 
 
 def _line_kinds(
     stream: NDArray[np.int64],
-    ids: NDArray[np.int64],
-    marks: NDArray[np.int64],
+    banner: NDArray[np.int64],
+    reports: NDArray[np.bool_],
     columns: Columns,
 ) -> NDArray[np.int8]:
     """Codes of `KINDS_OF_LINE`.
 
     A later line from 0 is its stream's summary; a lone one is, unless it is one tick long.
     """
-    group = (stream + 1) * 3 + marks  # few and small, so they are counted and not sorted
+    ids, marks = columns["id"], columns["mark"]
+    group = ((stream + 1) * 3 + marks) * 2 + reports  # few and small, so counted and not sorted
+    sums = np.flatnonzero(ids == SUM)
+    group[sums] = group.max(initial=0) + 1 + (banner[sums] + 1) * 3 + marks[sums]
+    if np.count_nonzero(columns["start_s"][sums] == 0) > 2:  # of several groups of streams
+        runs = split_runs(sums, columns)
+        group[np.concatenate(runs)] = (
+            group.max() + 1 + np.repeat(np.arange(len(runs)), [len(run) for run in runs])
+        )
     sizes = np.bincount(group)
     first_rows = np.zeros(len(sizes), dtype=np.int64)
     first_rows[group[::-1]] = np.arange(len(group))[::-1]  # the last written stays
@@ -258,11 +318,29 @@ def _line_kinds(
     first[first_rows[sizes > 0]] = True
     lone = sizes[group] == 1
     from_zero = columns["start_s"] == 0
-    ticks = columns["end_s"][first & ~lone & from_zero]
-    tick = float(np.median(ticks)) if len(ticks) else np.nan
-    summary = from_zero & (~first | (lone & ~np.isclose(columns["end_s"], tick, atol=1e-3)))
+    summary = from_zero & ~first
+    goes_on = np.zeros(len(sizes), dtype=bool)
+    goes_on[group[~from_zero]] = True
+    if not goes_on.any():
+        goes_on = (sizes > 1) & ~np.isin(np.arange(len(sizes)), group[reports | (ids == SUM)])
+    alone = np.flatnonzero(lone & from_zero)
+    for number in np.unique(banner[alone]).tolist():
+        ticks = columns["end_s"][first & from_zero & goes_on[group] & (banner == number)]
+        tick = float(np.median(ticks)) if len(ticks) else np.nan
+        here = alone[banner[alone] == number]
+        summary[here] = ~np.isclose(columns["end_s"][here], tick, atol=1e-3)
     repeats = (ids == SUM) | (marks == 2)
     return np.asarray(summary + 2 * repeats, dtype=np.int8)
+
+
+def _of_server_reports(
+    start_s: NDArray[np.float64], line_nos: NDArray[np.int64], reports: set[int]
+) -> NDArray[np.bool_]:
+    """A UDP client prints the receiver's summary under `Server Report:`, after a header or not."""
+    if not reports:
+        return np.zeros(len(line_nos), dtype=bool)
+    near = np.isin(line_nos, [n + step for n in reports for step in (1, 2)])
+    return np.asarray(near & (start_s == 0))
 
 
 def _printed_ids(ids: NDArray[np.int64], marks: NDArray[np.int64]) -> pd.Categorical[Any]:
@@ -275,22 +353,10 @@ def _printed_ids(ids: NDArray[np.int64], marks: NDArray[np.int64]) -> pd.Categor
     return to_categories(positions, names)
 
 
-def _mark_server_reports(
-    sides: NDArray[np.int8],
-    kinds: NDArray[np.int8],
-    start_s: NDArray[np.float64],
-    line_nos: NDArray[np.int64],
-    reports: set[int],
-) -> None:
-    """A UDP client prints the receiver's summary under `Server Report:`, after a header or not."""
-    if reports:
-        near = np.isin(line_nos, [n + step for n in reports for step in (1, 2)]) & (start_s == 0)
-        sides[near], kinds[near] = 1, 1
-
-
-def _notes(columns: dict[str, Any], *, cut: bool) -> tuple[str, ...]:
+def _notes(frame: pd.DataFrame, *, cut: bool) -> tuple[str, ...]:
     notes = ["the last line is cut"] if cut else []
-    stream, peer_port, kinds = columns["stream"], columns["peer_port"], columns["kind"].codes
+    stream, peer_port = frame["stream"].to_numpy(), frame["peer_port"].to_numpy()
+    kinds = frame["kind"].cat.codes.to_numpy()
     # Streams are numbered from 0, so they are counted by marking them; sums are -1, the last place.
     has_line, is_nameless, has_ended = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
     has_line[stream] = True

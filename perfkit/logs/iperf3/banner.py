@@ -15,9 +15,17 @@ from perfkit.logs.format import UnparsedLines
 from perfkit.logs.traffic import Stream
 
 _NEVER = 2**62
-_STAMP = re.compile(  # --timestamps in its own form, or ISO's
-    rb"(?:\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}|"
-    rb"\[?\d{4}-\d\d-\d\d[ T][\d:.,+Z-]{5,24}\]?)(?:[ \t]+|$)"
+# Where a line's own text begins, for the lines where that can be told.
+BEGIN = re.compile(
+    rb"(?P<own>\[ *(?:\d{1,9}|SUM|ID)\](?:\[[TR]X-[CS]\]|\[Role\])? +"
+    rb"(?:[\d.]+- *[\d.]+ +sec|Interval +Transfer|local \S+ port \d)|"
+    rb"(?:Connecting to host|Accepted connection from|Reverse mode, remote host) |"
+    rb"Server listening on \d|-{20}|iperf 3\.\d|Starting Test: protocol|"
+    rb"Time: \w{3}, \d\d|iperf Done\.|Test Complete\.|Control connection MSS|Cookie: \w)"
+)
+# A line that others may have put something before: none that begins with an id and goes on.
+OTHER_LINE = re.compile(
+    rb"(?m)^(?!\[ *(?:\d{1,9}|SUM|ID)\](?:\[[TR]X-[CS]\]|\[Role\])? *[^\[ ])[^\n]+"
 )
 _CONNECTED = re.compile(
     rb"\[ *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) connected to (\S{1,64}) port (\d{1,5})"
@@ -36,7 +44,9 @@ _PLAIN = re.compile(
     rb"$|-{8,}|Server listening on \d|iperf3: exiting|iperf 3\.\d|Linux |Darwin |FreeBSD |CYGWIN|"
     rb"Control connection MSS|Cookie: |TCP MSS: |Target Bitrate: |CPU Utilization: |"
     rb"(?:snd|rcv)_tcp_congestion |TCP window size|Using TCP Autotuning|Sent \d|"
-    rb"Finished omit period|"
+    rb"Finished omit period|Setting (?:UDP block size|application pacing|fq socket pacing) |"
+    rb"(?:send|get)_(?:parameters|results)|[{}]$|\"\w+\":\t|\}[\],]|SNDBUF is|RCVBUF is|"  # --debug
+    rb"Congestion algorithm is|tcpi_snd_cwnd|interval_len|interval forces keep|remote_congestion_used|"
     rb"\[ *(?:\d+|SUM)\](?:\[[TR]X-[CS]\])? +(?:\((?:sender|receiver) statistics not available\)|"
     rb"Sent \d+ datagrams)"
 )
@@ -85,7 +95,6 @@ class Furniture:
         streams: Number of the test, and the ends; in the order of the streams' numbers.
         opened: Line, id, number of the stream, number of the test: one for each connection line.
         out_of_order: Line and count of what is said about the summary after it.
-        is_stamped: Lines have a time stamp in front.
     """
 
     tests: list[Test] = field(default_factory=lambda: [Test(0)])
@@ -94,7 +103,6 @@ class Furniture:
     out_of_order: list[tuple[int, int]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
-    is_stamped: bool = False
 
 
 class _Reader:
@@ -106,7 +114,7 @@ class _Reader:
         self._by_ports: dict[tuple[int, int], int] = {}  # streams of the client's last test
 
     def read(self, line_no: int, line: bytes) -> None:
-        """Take one line, stripped of its stamp."""
+        """Take one line."""
         if connected := _CONNECTED.match(line):
             self._open(connected, line_no)
         elif begins := _TEST_BEGINS.match(line):
@@ -188,10 +196,5 @@ def read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> Fur
     """Read the lines at `indices` (from 0), in their order."""
     reader = _Reader()
     for index, raw in zip(indices.tolist(), text.take(pa.array(indices)).to_pylist(), strict=True):
-        line = raw.strip()
-        stamp = _STAMP.match(line)
-        if stamp:
-            line = line[stamp.end() :]
-            reader.found.is_stamped = True
-        reader.read(index + 1, line)
+        reader.read(index + 1, raw.strip())
     return reader.found

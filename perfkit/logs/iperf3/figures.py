@@ -105,8 +105,9 @@ class Figures:
         self._places: list[tuple[int, int, int, int]] = []  # stream, kind, side, line_no
         self._figures: list[tuple[float, ...]] = []
 
-    def add(self, document: dict[str, Any], line_no: int) -> None:
-        """Read one test; `line_no` is where its document begins."""
+    def add(self, document: dict[str, Any], line_no: int) -> int:
+        """Read one test; `line_no` is where its document begins. Returns how many rows it gave."""
+        before = len(self._places)
         test = self._open(document, line_no)
         for interval in objects(document.get("intervals")):
             self._add_interval(test, interval)
@@ -117,6 +118,7 @@ class Figures:
         if test.role == "client" and isinstance(text, str):
             self._add_server_text(test, text)
         self._add_summaries(test, as_object(document.get("end")))
+        return len(self._places) - before
 
     def frame(self) -> pd.DataFrame:
         """All rows in the order of the document."""

@@ -7,23 +7,32 @@ and scripts wrap documents into their own. Each test is one `start`, its `interv
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perfkit.errors import ParseError
+from perfkit.errors import LogError, ParseError
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.iperf3.figures import Figures
 from perfkit.logs.iperf3.records import as_object, number, objects
+from perfkit.logs.iperf3.sums import fill_streams
 from perfkit.logs.json_documents import Document, Documents, read_documents
+from perfkit.logs.line_prefix import read_processes
+from perfkit.logs.plausible import leave_impossible
 from perfkit.logs.traffic import CONTRADICTION, PROTOCOLS, describe_streams
 
-_DEEPEST_WRAPPER = 6
+_DEEPEST_WRAPPER = 12
+_FAILURES = ("error", "stderr", "exception")  # what wrappers call it
+_QUOTED = re.compile(r"\s*\{\s*\"(?:start|event|error|title)\"\s*:")
+# What stands before the first quote or brace of a line is no JSON where it says something.
+_BEGIN = re.compile(rb'^[^"{}]*?(?<![,\[])(?P<own>["{}])')
+_PREFIXED = re.compile(rb'(?m)^[^"{}\n]{0,200}?[^\W_][^"{}\n]{0,200}?(?<![,\[])(?:\{\s*$|\{\s*")')
 _SIGNATURE = re.compile(
-    rb'"version":\s*"iperf 3|"event":\s*"(?:start|interval|end|error|server_output)|'
-    rb'"(?:sum_sent|sum_received|intervals|local_host|bits_per_second)":'
+    rb'version\\?":\s*\\?"iperf 3|"event":\s*"(?:start|interval|end|error|server_output)|'
+    rb'"(?:sum_sent|sum_received|intervals|local_host|bits_per_second)\\?":'
 )
 # Text output that quotes JSON is text: what comes first decides.
 _TEXT_FIRST = re.compile(rb"(?m)^.{0,40}(?:Connecting to host |Server listening on \d|\[ ID\])")
@@ -62,24 +71,43 @@ def parse(data: bytes, path: Path) -> Reading:
         TruncatedError: the file is empty, or its only document stops in the middle.
         ParseError: it is not JSON, not iperf3's, or of a protocol other than TCP and UDP.
     """
+    if _PREFIXED.search(data):
+        data = data.replace(b"#011", b"\t")  # so syslog writes a tab
+        return read_processes(data, path, _BEGIN, _parse_own)
+    return _parse_own(data, path)
+
+
+def _parse_own(data: bytes, path: Path) -> Reading:
+    """Read what one process printed."""
     documents = read_documents(data, path)
     tests = _find_tests(documents.found)
     if not tests.found:
         document = documents.found[0]
         keys = ", ".join(sorted(document.value)[:8])
-        raise ParseError(path, document.line_no, keys, "JSON without an iperf3 document; its keys")
+        reason = f"; it says {tests.messages[0]!r}" if tests.messages else ""
+        raise ParseError(
+            path, document.line_no, keys, f"JSON without an iperf3 document{reason}; its keys"
+        )
     for document in tests.strange:
         documents.unparsed.add(document.line_no, f"no iperf3 document: {', '.join(document.value)}")
-    figures = Figures()
+    figures, notes = Figures(), list[str]()
     for line_no, test in tests.found:
         protocol = as_object(as_object(test.get("start")).get("test_start")).get("protocol", "TCP")
         if str(protocol).lower() not in PROTOCOLS:
             raise ParseError(path, line_no, str(protocol), "protocol: TCP or UDP expected")
-        figures.add(test, line_no)
+        filled, said = fill_streams(test)
+        notes += said
+        if not figures.add(filled, line_no) and not _errors(test):
+            documents.unparsed.add(line_no, f"no figures in a document of: {', '.join(test)}")
     for line_no in figures.odd_lines:
         documents.unparsed.add(line_no, "an interval that ends before it starts")
-    frame = figures.frame()
-    notes = [*_notes(tests, documents, figures), *describe_streams(frame)]
+    frame, impossible = leave_impossible(figures.frame(), documents.unparsed)
+    notes = [
+        *_notes(tests, documents, figures),
+        *dict.fromkeys(notes),
+        *impossible,
+        *describe_streams(frame),
+    ]
     return Reading(
         path=path,
         format="iperf3-json",
@@ -100,20 +128,25 @@ def _find_tests(documents: list[Document]) -> _Tests:
     tests = _Tests()
     running: dict[str, Any] | None = None
     for document in documents:
-        if isinstance(document.value.get("event"), str) and "data" in document.value:
-            running = _add_event(tests, running, document)
-            continue
-        running = None
-        inside = list(_unwrap(document.value))
+        before = len(tests.messages)
+        inside = list(_unwrap(document.value, tests.messages))
         tests.wrapped += bool(inside) and inside[0] is not document.value
-        if not inside:
+        if not inside and len(tests.messages) == before:
             tests.strange.append(document)
-        for test in inside:
-            _add_test(tests, document.line_no, test)
+        for one in inside:
+            if _is_event(one):
+                running = _add_event(tests, running, Document(document.line_no, one))
+            else:
+                running = None
+                _add_test(tests, document.line_no, one)
     for _, test in tests.found:
-        errors = [text for key, text in test.items() if key.split("#")[0] == "error"]
-        tests.messages += [str(text)[:200] for text in errors]
+        tests.messages += _errors(test)
     return tests
+
+
+def _errors(test: dict[str, Any]) -> list[str]:
+    """What a document says went wrong."""
+    return [str(text)[:200] for key, text in test.items() if key.split("#")[0] == "error"]
 
 
 def _add_event(
@@ -145,13 +178,36 @@ def _restarts(running: dict[str, Any], interval: object) -> bool:
     return this <= last
 
 
-def _unwrap(value: object, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """The iperf3 documents in a value, which may be one itself."""
-    if isinstance(value, dict) and _is_test(value):
+def _unwrap(
+    value: object, messages: list[str], where: str = "", depth: int = 0
+) -> Iterator[dict[str, Any]]:
+    """The iperf3 documents and events in a value, which may be one itself.
+
+    Args:
+        messages: Takes what wrappers say about tests that failed, and where in the document.
+    """
+    if isinstance(value, dict) and (_is_test(value) or _is_event(value)):
         yield value
+    elif isinstance(value, str):
+        if _QUOTED.match(value):  # a program's output, kept as text
+            with contextlib.suppress(LogError):
+                for document in read_documents(value.encode("utf-8", "replace"), Path()).found:
+                    yield from _unwrap(document.value, messages, where, depth + 1)
     elif isinstance(value, dict | list) and depth < _DEEPEST_WRAPPER:
-        for child in value.values() if isinstance(value, dict) else value:
-            yield from _unwrap(child, depth + 1)
+        if isinstance(value, dict):
+            messages += [
+                f"{where or 'the wrapper'}: {text.strip()[:200]}"
+                for key in _FAILURES
+                if isinstance(text := value.get(key), str) and text.strip()
+            ]
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, child in children:
+            place = f"{where}.{key}" if isinstance(value, dict) else f"{where}[{key}]"
+            yield from _unwrap(child, messages, place.lstrip("."), depth + 1)
+
+
+def _is_event(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("event"), str) and "data" in value
 
 
 def _is_test(value: dict[str, Any]) -> bool:

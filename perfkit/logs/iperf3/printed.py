@@ -25,13 +25,13 @@ from perfkit.logs.iperf3.lines import (
     out_of_order,
     tell_ways,
 )
+from perfkit.logs.plausible import leave_impossible
 from perfkit.logs.traffic import RECEIVER, SENDER, SUM, UNKNOWN, describe_streams, to_frame
 from perfkit.units import BINARY_PREFIXES, MS_PER_S, SI_PREFIXES, bytes_to_bits
 
 _NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 _DATA_LINE = (
-    r"^[^\[\n]{0,60}"  # --timestamps, or what someone's logger put in front
-    r"\[ *(?P<id>[0-9]{1,9}|SUM)\](?:\[(?P<role>[TR]X)-[CS]\])? +"
+    r"^\[ *(?P<id>[0-9]{1,9}|SUM)\](?:\[(?P<role>[TR]X)-[CS]\])? +"
     rf"(?P<start>{_NUMBER})- *(?P<end>{_NUMBER}) +sec +"
     rf"(?:(?P<size>{_NUMBER})|-?nan|inf) (?P<size_prefix>[KMGT]?)Bytes +"
     rf"(?:(?P<rate>{_NUMBER})|-?nan|inf) (?P<rate_unit>[KMGT]?(?:bits|Bytes))/sec"
@@ -80,7 +80,10 @@ def read_printed(data: bytes) -> Printed:
     name_streams(lines, found)
     tell_ways(lines, found)
     notes = [*(["the last line is cut"] if cut else []), *leave_out(lines, found)]
-    frame = _frame(lines, found)
+    frame, said = leave_impossible(
+        _frame(lines, found), found.unparsed, lambda line_no: text[line_no - 1].as_py()
+    )
+    notes += said
     notes += [*_notes(lines, found), *describe_streams(frame)]
     return Printed(frame, found, tuple(notes), cut)
 
@@ -168,8 +171,6 @@ def _notes(lines: Lines, found: Furniture) -> list[str]:
     count = sum(not found.tests[test].is_extra for test in np.unique(lines.test).tolist())
     if count > 1:
         notes.append(f"{count} tests in one file")
-    if found.is_stamped:
-        notes.append("the stamps before the lines have no zone and are not used")
     old_udp = (lines.label == UNKNOWN) & (lines.way == SENDER) & np.isfinite(lines.columns["lost"])
     if old_udp.any():
         notes.append("UDP summaries of this version hold the sender's bytes, the receiver's losses")

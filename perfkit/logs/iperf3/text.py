@@ -16,20 +16,23 @@ from pathlib import Path
 
 from perfkit.errors import TruncatedError
 from perfkit.logs.format import Format, Reading
+from perfkit.logs.iperf3.banner import BEGIN, OTHER_LINE
 from perfkit.logs.iperf3.printed import read_printed
+from perfkit.logs.line_prefix import find_prefix, read_processes
 
 _SNIFF = re.compile(
-    rb"(?m)^.{0,60}?(?:iperf3: \w|iperf 3\.\d|\] local \S+ port \d+ connected to |"
+    rb"(?m)^.{0,200}?(?:iperf3: \w|iperf 3\.\d|\] local \S+ port \d+ connected to |"
     rb"Connecting to host |Server listening on \d|\] Interval +Transfer +Bitrate)"
 )
-_JSON_FIRST = re.compile(rb'(?m)^\s*\{|"event":')
+_IPERF2 = re.compile(rb"Server listening on (?:TCP|UDP) port|Client connecting to \S+, (?:TCP|UDP)")
+_JSON_FIRST = re.compile(rb'"event":|"(?:start|version|intervals|local_host)":')
 
 
 def sniff(head: bytes) -> bool:
     """Whether the first bytes are iperf3 text; text that quotes JSON is text."""
-    text = _SNIFF.search(head)
+    text = None if _IPERF2.search(head) else _SNIFF.search(head)
     json = _JSON_FIRST.search(head)
-    return text is not None and (json is None or text.start() < json.start())
+    return text is not None and (json is None or text.end() <= json.start())
 
 
 def parse(data: bytes, path: Path) -> Reading:
@@ -38,12 +41,20 @@ def parse(data: bytes, path: Path) -> Reading:
     Returns:
         A `traffic` frame in the order of the lines. `connected_utc` is the `Time:` that -V
         prints, whole seconds, moved by what -O omitted. `partial` says the last line is cut.
+        Lines with titles or stamps in front are read as `perfkit.logs.line_prefix` says.
 
     Raises:
         TruncatedError: the file is empty.
     """
     if not data.strip():
         raise TruncatedError(path, "the log is empty: the test never wrote to it")
+    if any(find_prefix(line[0], BEGIN) for line in OTHER_LINE.finditer(data)):
+        return read_processes(data, path, BEGIN, _parse_own)
+    return _parse_own(data, path)
+
+
+def _parse_own(data: bytes, path: Path) -> Reading:
+    """Read what one process printed."""
     printed = read_printed(data)
     return Reading(
         path=path,

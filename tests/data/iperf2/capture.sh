@@ -47,3 +47,15 @@ for unit in k m g K M G; do # small letters are bits, capitals bytes
     iperf -c 127.0.0.1 -p 15004 -f $unit -t 1 -b 50m > "unit-$unit-client.log" 2>&1
     stop_server
 done
+
+start_server histograms-server.log -e -i 1 -p 15005 --histograms=100u,1000,5,95
+iperf -c 127.0.0.1 -p 15005 -e -i 1 -t 2 -b 8m --trip-times --histograms > histograms-client.log 2>&1
+iperf -c 127.0.0.1 -p 15005 -e -i 1 -t 2 --bounceback > bounceback-client.log 2>&1
+iperf -c 127.0.0.1 -p 15005 -e -i 1 -t 2 -b 8m --trip-times --tcp-write-times > trip-client.log 2>&1
+iperf -c 127.0.0.1 -p 15005 -e -i 1 -t 2 -b 8m -P 2 --sum-only > sumonly-client.log 2>&1
+iperf -c 127.0.0.1 -p 15005 -e --connect-only=3 > connectonly-client.log 2>&1
+iperf -c 127.0.0.1 -p 15005 -e -i 1 -t 2 --isochronous=20:4m,1m > isoch-client.log 2>&1
+stop_server
+start_server histograms-udp-server.log -u -e -i 1 -p 15006 --histograms
+iperf -c 127.0.0.1 -u -p 15006 -e -i 1 -t 2 -b 2m --trip-times > /dev/null 2>&1
+stop_server

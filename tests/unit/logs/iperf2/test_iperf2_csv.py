@@ -162,9 +162,17 @@ def test_the_year_1970_is_no_time() -> None:
 
 def test_a_pair_of_ends_used_again_is_another_stream() -> None:
     test = (ROW, ROW.replace("0.0-1.0", "1.0-2.0"), ROW.replace("0.0-1.0", "0.0-2.0"))
-    frame = parse(lines(*test, *test), PATH).frame
+    later = (row.replace("20261122", "20261123") for row in test)
+    frame = parse(lines(*test, *later), PATH).frame
     assert frame["stream"].tolist() == [0, 0, 0, 1, 1, 1]
     assert frame["kind"].tolist() == ["interval", "interval", "summary"] * 2
+
+
+def test_a_file_put_behind_its_own_copy_counts_each_connection_once() -> None:
+    data = (DATA / "2.1.8-tcp.server.csv").read_bytes()
+    once, twice = parse(data, PATH), parse(data * 2, PATH)
+    pd.testing.assert_frame_equal(once.frame, twice.frame)
+    assert any("stand in the file twice" in note for note in twice.notes)
 
 
 def test_a_summary_may_end_before_the_last_interval_does() -> None:
@@ -175,8 +183,9 @@ def test_a_summary_may_end_before_the_last_interval_does() -> None:
 
 
 def test_a_test_after_one_without_a_summary_is_another_stream() -> None:
-    texts = [ROW.replace("0.0-1.0", t) for t in ("0.0-1.0", "1.0-2.0", "0.0-1.0", "1.0-2.0")]
-    assert parse(lines(*texts), PATH).frame["stream"].tolist() == [0, 0, 1, 1]
+    texts = [ROW.replace("0.0-1.0", t) for t in ("0.0-1.0", "1.0-2.0")]
+    later = [row.replace("20261122", "20261123") for row in texts]
+    assert parse(lines(*texts, *later), PATH).frame["stream"].tolist() == [0, 0, 1, 1]
 
 
 def test_the_listening_port_is_the_one_that_most_rows_share() -> None:

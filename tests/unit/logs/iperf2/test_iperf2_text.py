@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -279,3 +280,130 @@ def test_a_stamp_beyond_what_nanoseconds_can_hold_is_none(tmp_path: Path) -> Non
         frame = iperf2.parse(line % year + sums, tmp_path / "x.log").frame
         assert frame["connected_utc"].isna().all()
         assert float(frame["size_bytes"].sum()) == 1000
+
+
+LISTENS = "Server listening on TCP port 5001\n"
+OPENS = "[{0:3}] local 10.9.0.1 port 5001 connected with 10.9.0.{0} port 4000{0}\n"
+
+
+def row(of: int, start_s: float, end_s: float) -> str:
+    """A line whose size tells its place: a million bytes a second."""
+    size = int(1e6 * (end_s - start_s))
+    return f"[{of:3}] {start_s:.4f}-{end_s:.4f} sec  {size} Bytes  8000000 bits/sec\n"
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_rows_before_their_connection_line_are_of_the_connection_after_them(before: int) -> None:
+    rows = [row(2, 0, 1), row(2, 1, 2), row(2, 0, 2)]
+    lines = [OPENS.format(1), row(1, 0, 1), *rows[:before], OPENS.format(2), *rows[before:]]
+    reading = parse(LISTENS + "".join(lines) + row(1, 1, 2) + row(1, 0, 2))
+    frame = reading.frame
+    assert set(frame["peer_address"]) == {"10.9.0.1", "10.9.0.2"}
+    assert frame[frame["kind"] == "summary"].groupby("stream")["size_bytes"].sum().tolist() == [
+        2e6, 2e6
+    ]  # fmt: skip
+    assert reading.notes == ()
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_an_id_used_again_may_have_rows_before_its_second_connection_line(before: int) -> None:
+    opens = [OPENS.format(5), OPENS.format(5).replace("10.9.0.5", "10.9.0.6")]
+    first, second = ([row(5, 0, 1), row(5, 1, 2), row(5, 0, 2.5)] for _ in range(2))
+    lines = [opens[0], *first, *second[:before], opens[1], *second[before:]]
+    frame = parse(LISTENS + "".join(lines)).frame
+    assert frame.groupby("peer_address", observed=True).size().to_dict() == {
+        "10.9.0.5": 3, "10.9.0.6": 3
+    }  # fmt: skip
+    assert frame["kind"].tolist() == ["interval", "interval", "summary"] * 2
+
+
+def test_an_id_used_again_without_intervals_may_have_its_row_before_its_connection_line() -> None:
+    opens = [OPENS.format(5).replace("10.9.0.5", f"10.9.0.{n}") for n in (7, 8, 9)]
+    lines = [opens[0], row(5, 0, 10), row(5, 0, 11), opens[1], opens[2], row(5, 0, 12)]
+    frame = parse(LISTENS + "".join(lines)).frame
+    assert frame["peer_address"].tolist() == ["10.9.0.7", "10.9.0.8", "10.9.0.9"]
+
+
+def test_rows_of_a_stream_that_was_cut_off_at_the_beginning_are_not_the_next_ones() -> None:
+    lines = [row(3, 7, 8), row(3, 0, 8), OPENS.format(3), row(3, 0, 1), row(3, 1, 2), row(3, 0, 2)]
+    frame = parse(LISTENS + "".join(lines)).frame
+    assert frame["peer_address"].tolist() == ["", "", *["10.9.0.3"] * 3]
+    assert frame["stream"].nunique() == 2
+
+
+def test_tests_without_connection_lines_that_follow_each_other_are_streams_of_their_own() -> None:
+    test = row(3, 0, 1) + row(3, 1, 2) + row(3, 0, 2)
+    frame = parse(LISTENS + test * 3).frame
+    assert frame["kind"].tolist() == ["interval", "interval", "summary"] * 3
+    assert frame["stream"].nunique() == 3
+
+
+def banner(protocol: str) -> str:
+    return f"Client connecting to 10.9.0.1, {protocol} port 5001\n"
+
+
+def client(protocol: str, port: int, *, ticks: bool, ids: tuple[int, ...] = (3,)) -> str:
+    """A client's test of 10 s as 2.0.13 prints it."""
+    text = banner(protocol)
+    for of in ids:
+        text += f"[{of:3}] local 10.9.0.2 port {port + of} connected with 10.9.0.1 port 5001\n"
+    steps = [(0, 5), (5, 10)] if ticks else []
+    for start_s, end_s in [*steps, (0, 10)]:
+        for of in ids:
+            text += row(of, start_s, end_s)
+        if len(ids) > 1:
+            text += row(0, start_s, end_s).replace("[  0]", "[SUM]")
+    if protocol == "UDP":
+        for of in ids:
+            text += f"[{of:3}] Sent 6803 datagrams\n[{of:3}] Server Report:\n"
+            text += row(of, 0, 10).rstrip() + "   0.106 ms 5/6803 (0.1%)\n"
+    return text
+
+
+@pytest.mark.parametrize(
+    "order", sorted(set(itertools.permutations(("UDP", "TCP", "UDP", "TCP"), 3)))
+)
+@pytest.mark.parametrize("ids", [((3,),) * 3, ((3, 4), (3,), (3, 4, 5))])
+@pytest.mark.parametrize("ticks", [(False,) * 3, (True, False, True), (False, True, True)])
+def test_a_log_may_hold_tests_of_both_protocols_one_after_the_other(
+    order: tuple[str, ...], ids: tuple[tuple[int, ...], ...], ticks: tuple[bool, ...]
+) -> None:
+    tests = [
+        client(protocol, 40000 + 100 * n, ticks=tick, ids=of)
+        for n, (protocol, tick, of) in enumerate(zip(order, ticks, ids, strict=True))
+    ]
+    reading = parse("".join(tests))
+    together = reading.frame[reading.frame["stream"] >= 0]
+    alone = [parse(text).frame for text in tests]
+    apart = pd.concat([frame[frame["stream"] >= 0] for frame in alone])
+    for column in ("protocol", "kind", "side", "size_bytes", "peer_port"):
+        assert together[column].astype(str).tolist() == apart[column].astype(str).tolist(), column
+    summaries = together[together["kind"] == "summary"].groupby("stream", observed=True)
+    udp = sum(len(of) for protocol, of in zip(order, ids, strict=True) if protocol == "UDP")
+    assert summaries.size().tolist().count(2) == udp  # with the receiver's
+    assert (summaries.ngroups, reading.notes) == (sum(map(len, ids)), ())
+
+
+def test_bounces_are_read_with_their_retransmits_and_round_trip_times() -> None:
+    frame = read("bounceback-client.log").frame
+    assert frame["kind"].tolist() == ["interval", "interval", "summary"]
+    assert frame["retransmits"].tolist() == [0, 0, 0]
+    assert frame["rtt_s"].tolist() == pytest.approx([5e-6, 4e-6, 1696e-6])
+    assert "lost" not in frame
+
+
+def test_datagrams_a_second_of_a_udp_sender_are_no_retransmits() -> None:
+    assert " pps" in (DATA / "udp-client.log").read_text()
+    assert "retransmits" not in read("udp-client.log").frame
+    assert read("isoch-client.log").frame["retransmits"].tolist() == [0, 0, 1]
+
+
+def test_latencies_of_a_tcp_server_are_no_jitter() -> None:
+    frame = read("histograms-server.log").frame
+    assert set(frame["protocol"]) == {"tcp"}
+    assert "jitter_s" not in frame
+
+
+def test_where_only_sums_are_printed_they_are_read_as_such() -> None:
+    frame = read("sumonly-client.log").frame
+    assert frame["kind"].tolist() == ["group-interval", "group-interval", "group-summary"]
