@@ -96,11 +96,12 @@ def _failures(slot: str, outcomes: pd.DataFrame) -> list[Finding]:
     failed = outcomes[~(outcomes["ok"] | outcomes["unread"])]
     if failed.empty:
         return []
-    named = [
-        f"{host} ({reason})" for host, reason in zip(failed["host"], failed["reason"], strict=True)
-    ]
-    where = ", see the table of hosts" if len(named) > NAMED else ""
-    some = format_some(named, NAMED, "; ")
+    hosts: dict[str, list[str]] = {}
+    for host, reason in zip(failed["host"], failed["reason"], strict=True):
+        hosts.setdefault(str(reason), []).append(str(host))
+    alike = [f"{format_some(names, NAMED)} ({reason})" for reason, names in hosts.items()]
+    where = ", see the table of hosts" if len(failed) > NAMED else ""
+    some = format_some(alike, NAMED, "; ")
     text = f"{len(failed)} of {len(outcomes)} clients failed: {some}{where}"
     return [Finding(slot, text)]
 

@@ -30,10 +30,28 @@ import pandas as pd
 from perfkit.analysis import durations
 from perfkit.analysis.durations import TrafficTime
 from perfkit.logs.run_logs import RunLogs, SlotPlan
+from perfkit.units import format_count
 
 _Row = dict[str, Any]
 _NO_TRAFFIC = "exit status 0, but the receiver saw no traffic"
+_NOT_KNOWN = "exit status 0, but whether the receiver saw its traffic is not known"
 _UNREAD = "exit status 0, but no log of the test is understood, so there are no figures"
+
+_COLUMNS = [
+    "slot",
+    "host",
+    "ok",
+    "reason",
+    "start_s",
+    "end_s",
+    "late_s",
+    "traffic_s",
+    "traffic_most_s",
+    "exit_status",
+    "streams",
+    "cut_off",
+    "unread",
+]
 
 
 def outcomes(logs: RunLogs) -> pd.DataFrame:
@@ -55,6 +73,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         stamped = {} if slot.name in recorded else _whole_streams(logs, slot)
         seen, sent_until_s = _streams_seen(logs, slot), _sent_until(logs, slot)
         traffic = durations.traffic_times(logs, slot)
+        nobodys = _nobodys_streams(logs, slot)
         records: list[_Row] = []
         for name in logs.clients:
             event = events.get((slot.name, name))
@@ -70,31 +89,17 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
                 sent_s = sent_until_s.get(name, 0.0)
                 whole = sent_s >= slot.duration_s - durations.SLACK_S
                 row |= _recorded(logs, slot, event, row["streams"], sent_whole_time=whole)
+                row["reason"] = _hedged(str(row["reason"]), nobodys)
             row |= _interrupted(logs, name, slot)
             records.append(row)
         _fail_short_ones(records, traffic, slot.duration_s)
         rows += records
-    columns = [
-        "slot",
-        "host",
-        "ok",
-        "reason",
-        "start_s",
-        "end_s",
-        "late_s",
-        "traffic_s",
-        "traffic_most_s",
-        "exit_status",
-        "streams",
-        "cut_off",
-        "unread",
-    ]
     types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
     types["cut_off"] = types["unread"] = "bool"
     floats = dict.fromkeys(
         ("start_s", "end_s", "late_s", "traffic_s", "traffic_most_s", "exit_status"), "float64"
     )
-    return pd.DataFrame(rows, columns=columns).astype({**types, **floats})
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({**types, **floats})
 
 
 def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
@@ -121,6 +126,23 @@ def _streams_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int]:
     used = received if len(received) else traffic
     per_host = used.groupby("host", observed=True)["stream"].nunique()
     return {str(host): int(count) for host, count in per_host.items()}
+
+
+def _nobodys_streams(logs: RunLogs, slot: SlotPlan) -> int:
+    """Streams at the server of which no line says whose they are; any client's may be among them."""
+    own = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
+    nameless = (own["log_host"] == logs.server) & (own["peer_port"] == 0)
+    return int(
+        own.loc[(nameless & (own["host"].astype("str") == "")).to_numpy(), "stream"].nunique()
+    )
+
+
+def _hedged(reason: str, nobodys: int) -> str:
+    """Why a client does not count; that it sent nothing is not known where streams have no client."""
+    if not nobodys:
+        return reason
+    there = f"{format_count(nobodys, 'stream')} there without a known client"
+    return reason.replace(_NO_TRAFFIC, f"{_NOT_KNOWN}: {there}")
 
 
 def _whole_streams(logs: RunLogs, slot: SlotPlan) -> dict[str, _Row]:

@@ -93,7 +93,8 @@ def of_server(
 def owners(received: pd.DataFrame, sent: pd.DataFrame, hosts: pd.DataFrame) -> NDArray[np.object_]:
     """The client of each row of a server's log: by both ends' ports, else by its address.
 
-    Hosts that share one address (loopback) can only be told apart by the port.
+    Hosts that share one address (loopback) can only be told apart by the port. A log may say late
+    whose a stream is, so a row that does not say it has the client of its stream's other rows.
 
     Args:
         sent: The clients' own rows.
@@ -102,10 +103,9 @@ def owners(received: pd.DataFrame, sent: pd.DataFrame, hosts: pd.DataFrame) -> N
     Returns:
         Names; empty where it is no client of the run.
     """
-    streams = sent.drop_duplicates(["host", "stream"])
+    streams = sent[(sent["local_port"] > 0).to_numpy()].drop_duplicates(["host", "stream"])
     ends = zip(streams["local_address"].astype("str"), streams["local_port"], strict=True)
     by_end = dict(zip(ends, streams["host"].astype("str"), strict=True))
-    by_end.pop(("", 0), None)  # a stream without its connection line could be anyone's
     pairs = {
         (str(address), str(name))
         for column in ("address", "traffic_address", "tunnel_address")
@@ -115,7 +115,13 @@ def owners(received: pd.DataFrame, sent: pd.DataFrame, hosts: pd.DataFrame) -> N
     times_seen = Counter(address for address, _ in pairs)
     by_address = {address: name for address, name in pairs if times_seen[address] == 1}
     peers = zip(received["peer_address"].astype("str"), received["peer_port"], strict=True)
-    return np.array([by_end.get(end) or by_address.get(end[0], "") for end in peers], dtype=object)
+    named = np.array([by_end.get(end) or by_address.get(end[0], "") for end in peers], dtype=object)
+    stream = received["stream"].to_numpy()
+    known = (named != "") & (stream >= 0)
+    by_stream = dict(zip(stream[known][::-1], named[known][::-1], strict=True))
+    for row in np.flatnonzero((named == "") & (stream >= 0)):
+        named[row] = by_stream.get(stream[row], "")
+    return named
 
 
 def _owned(

@@ -25,12 +25,12 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from perfkit.analysis.decimation import kept_samples, visible
-from perfkit.analysis.rate_scale import floor_bps
 from perfkit.analysis.timeline import Panel, Series, Timeline
 from perfkit.logs.run_logs import SlotPlan
 from perfkit.model import Segment
-from perfkit.units import SI_PREFIXES, format_mbps, format_some
+from perfkit.units import format_mbps, format_some
 from perfkit.widgets import panel_legend
+from perfkit.widgets.panel_axis import ROUND_STEPS, to_axis
 
 LEFT_PX, RIGHT_PX = 58, 14
 PLAN_PX = (4, 20)  # top and bottom of the timetable's row
@@ -41,7 +41,6 @@ _PX_PER_INCH, _POINTS_PER_INCH = 96, 72
 _TEXT_PX = 11.5
 _LETTER_PX = 0.62 * _TEXT_PX  # a wide one
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
-_ROUND = [1, 2, 2.5, 5, 10]
 _FACES: Any = {  # Any: only Matplotlib 3.11 and later types the keys
     "text.parse_math": False,  # a dollar in a test's name is a dollar
     "path.simplify": False,  # decimated already
@@ -268,7 +267,7 @@ def _draw_panel(
     view, theme, (top, bottom) = sheet.view, sheet.theme, place
     tops = [_largest(series, view) for series in panel.series]
     most = max((value for value in tops if np.isfinite(value)), default=0.0) or 1.0
-    axis = _axis(panel, view, most, slots)
+    axis = to_axis(panel, (view.begin_s, view.end_s), most, slots)
     marks = axis.marks
     heights = [bottom - height for height in axis.height(np.array(marks)) * (bottom - top)]
     _draw_grid(sheet, heights, place)
@@ -304,7 +303,7 @@ def _draw_grid(sheet: _Sheet, heights: Sequence[float], place: tuple[int, int]) 
 
 def _time_marks(view: View) -> list[float]:
     room = max((view.right_px - LEFT_PX) // 90, 2)
-    marks = MaxNLocator(room, steps=_ROUND).tick_values(view.begin_s, view.end_s)
+    marks = MaxNLocator(room, steps=ROUND_STEPS).tick_values(view.begin_s, view.end_s)
     return [float(mark) for mark in marks if view.begin_s <= mark <= view.end_s]
 
 
@@ -331,50 +330,6 @@ def _polyline(series: Series, view: View) -> tuple[NDArray[np.float64], NDArray[
     )
     across = LEFT_PX + (np.clip(corners, view.begin_s, view.end_s) - view.begin_s) * view.px_per_s
     return across, levels
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """How values stand in a panel.
-
-    Attributes:
-        unit: What the title says.
-        factor: Values are divided by it; rates are in Mbit/s as in the report.
-        top, floor: Of the axis, in the unit; a floor above 0 makes it logarithmic.
-        marks: Values with a label, in the unit.
-    """
-
-    unit: str
-    factor: float
-    top: float
-    floor: float
-    marks: list[float]
-
-    def height(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Part of the panel's height, from its bottom; NaN stays."""
-        if not self.floor:
-            return values / self.top
-        above = np.log10(np.maximum(values, self.floor) / self.floor)
-        return np.asarray(above / np.log10(self.top / self.floor))
-
-
-def _axis(panel: Panel, view: View, most: float, slots: Sequence[SlotPlan]) -> _Axis:
-    if panel.unit != "bit/s":
-        marks = MaxNLocator(3, steps=_ROUND, integer=not panel.unit).tick_values(0, most)
-        shown = [float(mark) for mark in marks if 0 <= mark <= 1.06 * most]
-        return _Axis(panel.unit, 1.0, 1.06 * most, 0.0, shown)
-    factor = float(SI_PREFIXES["M"])
-    lines = [(series.t_s, series.values) for series in panel.series]
-    floor = floor_bps(lines, slots, view.begin_s, view.end_s) / factor
-    if not floor:
-        marks = MaxNLocator(3, steps=_ROUND).tick_values(0, most / factor)
-        shown = [float(mark) for mark in marks if 0 <= mark * factor <= 1.06 * most]
-        return _Axis("Mbit/s", factor, 1.06 * most / factor, 0.0, shown)
-    top = 1.3 * most / factor
-    decades = np.arange(round(np.log10(floor)), np.floor(np.log10(top)) + 1)
-    every = max(1, int(np.ceil(len(decades) / 4)))  # labels must not touch
-    shown = [float(10.0**decade) for decade in decades[::every]]
-    return _Axis("Mbit/s, log scale", factor, top, floor, shown)
 
 
 def _draw_windows(

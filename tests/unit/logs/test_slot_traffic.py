@@ -17,8 +17,10 @@ from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.frames import check
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import RunLogs
+from perfkit.logs.slot_traffic import owners
 from perfkit.model import Window
 from perfkit.runs.folder import Run
+from perfkit.testing.runs import make_run
 
 CAPTURED = Path(__file__).parents[2] / "data" / "run"
 SLOTS = (
@@ -182,3 +184,46 @@ def test_a_status_and_a_log_of_openvpn_are_on_the_time_line(logs: RunLogs) -> No
     assert logs.vpn.clients["t_s"].max() > tunnel["start_s"] + tunnel["duration_s"]
     up = logs.vpn.events[logs.vpn.events["event"] == "tunnel-up"]
     assert (up["t_s"] < 0).all()
+
+
+def test_a_row_before_its_stream_is_named_has_the_client_of_the_streams_other_rows() -> None:
+    hosts = pd.DataFrame(
+        [("client-001", "10.9.0.11", "", ""), ("client-002", "10.9.0.12", "", "")],
+        columns=["name", "address", "traffic_address", "tunnel_address"],
+    )
+    columns = ["host", "stream", "local_address", "local_port", "peer_address", "peer_port"]
+    sent = pd.DataFrame(
+        [
+            ("client-001", 0, "", 0, "10.9.0.1", 5001),
+            ("client-001", 0, "10.9.0.11", 40001, "10.9.0.1", 5001),
+        ],
+        columns=columns,
+    )
+    received = pd.DataFrame(
+        [
+            ("", 0, "", 0, "", 0),
+            ("", 0, "10.9.0.1", 5001, "10.9.0.11", 40001),
+            ("", 1, "10.9.0.1", 5001, "10.9.0.12", 40002),
+            ("", 1, "", 0, "", 0),
+            ("", 2, "", 0, "", 0),  # nobody ever says whose it is
+            ("", -1, "", 0, "", 0),
+        ],
+        columns=columns,
+    )
+    named = owners(received, sent, hosts).tolist()
+    assert named == ["client-001", "client-001", "client-002", "client-002", "", ""]
+
+
+def test_a_client_is_not_said_to_have_sent_nothing_where_streams_name_nobody(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=3, tests=("direct-tcp",))
+    log = run.host_raw_dir("server") / "01-direct-tcp.server.log"
+    lines = [line for line in log.read_text().splitlines() if "port 30001 " not in line]
+    log.write_text("\n".join(lines) + "\n")
+    found = outcomes(read_run(run)).set_index("host")
+    assert not found.loc["client-002", "ok"]
+    assert (
+        "is not known: 1 stream there without a known client" in found.loc["client-002", "reason"]
+    )
+    assert found.loc[["client-001", "client-003"], "ok"].all()
