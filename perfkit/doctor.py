@@ -222,10 +222,10 @@ def _privileges(obstacle: str | None) -> Iterator[Finding]:
         yield Finding(
             need="privilege",
             why=why,
-            found=obstacle,
+            found=obstacle.partition("; ")[0],
             state=State.LIMITED,
-            remedy="run as root or allow sudo without password; until then hosts are on loopback "
-            "and there are no tunnels",
+            remedy=f"{obstacle.partition('; ')[2] or 'run as root or allow sudo without password'}; "
+            "until then hosts are on loopback and there are no tunnels",
         )
         return
     yield Finding(

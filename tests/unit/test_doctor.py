@@ -10,7 +10,7 @@ import pytest
 
 from perfkit import doctor
 from perfkit.doctor import Examination, Finding, Need, State
-from perfkit.fleet.local import namespaces
+from perfkit.fleet.local import namespaces, userns
 
 
 def finding(need: str, state: State, remedy: str = "") -> Finding:
@@ -37,6 +37,19 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *installers: 
 @pytest.fixture
 def no_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(namespaces, "why_not", lambda: "neither root nor passwordless sudo")
+
+
+def test_user_namespaces_that_are_switched_off_are_named_with_what_switches_them_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "limit").write_text("0\n")
+    monkeypatch.setattr(userns, "LIMIT", tmp_path / "limit")
+    monkeypatch.setattr(namespaces, "privileged", lambda *words: list(words))
+    monkeypatch.setattr(namespaces.linux, "effective_capabilities", lambda: -1)
+    (finding,) = (f for f in doctor.examine().findings if f.need == "privilege")
+    assert finding.state is doctor.State.LIMITED
+    assert "user namespaces are switched off" in finding.found
+    assert finding.remedy.startswith("sysctl -w user.max_user_namespaces=")
 
 
 def test_the_table_of_needs_has_a_package_for_each_program() -> None:

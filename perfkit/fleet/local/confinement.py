@@ -24,7 +24,7 @@ _NUMBER_OFFSET, _ARCHITECTURE_OFFSET = 0, 4  # struct seccomp_data
 _X32 = 0x40000000  # numbers from here on are x86's third set of calls
 
 # (AUDIT_ARCH of linux/audit.h, numbers of keyctl, add_key, request_key and syslog), native first.
-_REFUSED: dict[str, Sequence[tuple[int, tuple[int, ...]]]] = {
+REFUSED: dict[str, Sequence[tuple[int, tuple[int, ...]]]] = {
     "x86_64": ((0xC000003E, (250, 248, 249, 103)), (0x40000003, (288, 286, 287, 103))),
     "aarch64": ((0xC00000B7, (219, 217, 218, 116)), (0x40000028, (311, 309, 310, 103))),
     "riscv64": ((0xC00000F3, (219, 217, 218, 116)),),
@@ -77,12 +77,12 @@ def lift_limits() -> None:
 
 def _refused_here() -> Sequence[tuple[int, tuple[int, ...]]]:
     machine = os.uname().machine
-    if machine not in _REFUSED:
+    if machine not in REFUSED:
         raise LaunchError(
             f"local hosts in namespaces are not known to be safe on {machine}, "
-            f"only on {', '.join(_REFUSED)}; set isolation=loopback"
+            f"only on {', '.join(REFUSED)}; set isolation=loopback"
         )
-    return _REFUSED[machine]
+    return REFUSED[machine]
 
 
 def _leave_keyring(keyctl: int) -> None:

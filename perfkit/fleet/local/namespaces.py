@@ -20,7 +20,7 @@ from typing import Any
 
 import perfkit
 from perfkit.errors import LaunchError, LaunchUnknownError, ProviderError, ReleaseError
-from perfkit.fleet.local import claims, cleanup, keeper, linux, tags
+from perfkit.fleet.local import claims, cleanup, keeper, linux, tags, userns
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
 from perfkit.model import Host, Role
@@ -47,7 +47,10 @@ def privileged(*arguments: str) -> list[str] | None:
 
 
 def why_not() -> str | None:
-    """The reason why hosts in namespaces cannot be had here, without trying; None when they can."""
+    """The reason why hosts in namespaces cannot be had here, without trying; None when they can.
+
+    Where root would not help, `; ` and what would follows the reason.
+    """
     if not sys.platform.startswith("linux"):
         return f"namespaces are Linux's, this is {sys.platform}"
     if privileged() is None:
@@ -57,7 +60,7 @@ def why_not() -> str | None:
         lacks = [name for name, bit in linux.MAKER_CAPABILITIES.items() if not has >> bit & 1]
         if lacks:
             return f"root without {', '.join(lacks)}, as in a container"
-    return None
+    return userns.why_not()
 
 
 def probe() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import perfkit
 from perfkit.errors import ConfigError, ProviderError, did_you_mean
-from perfkit.fleet.local import cleanup, loopback, loopback_folders, namespaces, tags, tools
+from perfkit.fleet.local import cleanup, loopback, loopback_folders, namespaces, tags, tools, userns
 from perfkit.fleet.provider import (
     LaunchRequest,
     ListedHost,
@@ -103,11 +103,12 @@ class LocalProvider:
         own = _NAMESPACE_PROGRAMS if in_namespaces else _LOOPBACK_PROGRAMS
         _require_programs((*own, *self._programs))
         if in_namespaces:
-            obstacle = namespaces.why_not()
+            obstacle = namespaces.why_not() or userns.why_not(n_hosts)
             if obstacle:
+                remedy = "" if "; " in obstacle else "; run as root, allow sudo without password"
                 raise ProviderError(
-                    f"isolation=namespaces cannot be had: {obstacle}; run as root, allow sudo "
-                    "without password, or set isolation=loopback (no tunnels)"
+                    f"isolation=namespaces cannot be had: {obstacle}{remedy}, "
+                    "or set isolation=loopback (no tunnels)"
                 )
             namespaces.probe()
         else:

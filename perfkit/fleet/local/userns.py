@@ -15,15 +15,35 @@ Source: user_namespaces(7), network_namespaces(7), pidfd_open(2).
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
 
+from perfkit.errors import LaunchError
 from perfkit.fleet.local import linux
 
 OWNED = linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS
 LIMIT = Path("/proc/sys/user/max_user_namespaces")
 _DONE = b"1"
+_MORE = "sysctl -w user.max_user_namespaces=10000"
+_REFUSALS = {
+    errno.ENOSPC: f"{LIMIT} allows no more; raise it: {_MORE}",
+    errno.EPERM: "refused, most likely by the seccomp filter or the profile of a container",
+    errno.EINVAL: "this kernel has none (CONFIG_USER_NS)",
+}
+
+
+def why_not(n_hosts: int = 1) -> str | None:
+    """Why so many user namespaces cannot be had, `; ` and the remedy; None when nothing speaks against it."""
+    if not LIMIT.exists():
+        return "this kernel has no user namespaces (CONFIG_USER_NS); boot one that has them"
+    limit = int(LIMIT.read_text())
+    if limit == 0:
+        return f"user namespaces are switched off ({LIMIT} is 0); {_MORE}"
+    if limit < n_hosts:
+        return f"{n_hosts} hosts need as many user namespaces, {LIMIT} is {limit}; {_MORE}"
+    return None
 
 
 class Owner:
@@ -31,7 +51,11 @@ class Owner:
 
     def __init__(self) -> None:
         self._word, word = socket.socketpair()
-        self._pid, self._pidfd = linux.clone_with_namespaces(linux.CLONE_NEWUSER | OWNED)
+        try:
+            self._pid, self._pidfd = linux.clone_with_namespaces(linux.CLONE_NEWUSER | OWNED)
+        except OSError as exc:
+            why = _REFUSALS.get(exc.errno or 0, "see user_namespaces(7)")
+            raise LaunchError(f"no user namespace ({exc.strerror}): {why}") from exc
         if self._pid == 0:
             self._word.close()
             _hold(word)

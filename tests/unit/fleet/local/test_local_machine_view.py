@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import stat
 import uuid
@@ -11,12 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from machine_stage import STAGE, in_own_mounts
 
 from perfkit.fleet.local import linux, machine_view
 
 pytestmark = pytest.mark.root
-
-STAGE = Path("/dev/shm")  # as `hosts.STAGE`: every user may enter it
 
 
 @pytest.fixture
@@ -35,31 +33,6 @@ def folder() -> Iterator[Path]:
 def write_private(path: Path) -> None:
     path.write_text("private")
     path.chmod(0o600)
-
-
-def in_own_mounts(work: Callable[[], object]) -> object:
-    """What `work` returns in a child that has a mount namespace of its own and an empty stage.
-
-    The umask is as strict as a user's may be; hosts must not feel it.
-    """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            linux.unshare(linux.CLONE_NEWNS)
-            linux.make_mounts_private()
-            linux.mount("tmpfs", str(STAGE), "tmpfs", options="mode=0755")
-            os.umask(0o077)
-            result: object = work()
-        except BaseException as exc:  # noqa: BLE001  the child must end here, whatever happens
-            result = f"{type(exc).__name__}: {exc}"
-        os.write(writer, pickle.dumps(result))
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        result = pickle.loads(answer.read())
-    os.waitpid(pid, 0)
-    return result
 
 
 def attempt(work: Callable[[], object]) -> object:
