@@ -117,10 +117,16 @@ class GuardedConnection(fabric.Connection):  # type: ignore[misc] # fabric ships
         """The remote's file channel, on which every answer has a limit."""
         return self.remote.link.sftp()
 
+    def get(self, *args: Any, **options: Any) -> Any:
+        """Download as `Connection.get` does."""
+        with self.remote.link.files():
+            return super().get(*args, **options)
+
     def put(self, local: str | IO[bytes], remote: str | None = None, **options: Any) -> Any:
         """Upload as `Connection.put` does; logged."""
         try:
-            result = super().put(local, remote, **options)
+            with self.remote.link.files():
+                result = super().put(local, remote, **options)
         except OSError as exc:
             if "size mismatch" in str(exc):  # what sftp says of a disk that took only a part
                 raise OSError(f"{remote}: {exc}: is the host's disk full?") from exc

@@ -38,6 +38,7 @@ from perfkit.ssh.host_log import Transcript
 from perfkit.ssh.jump_hosts import Gateways
 from perfkit.ssh.keys import has_passphrase, key_file_fault, passphrase_fault
 from perfkit.ssh.known_hosts import find_pin, pin_name
+from perfkit.ssh.sessions import Sessions
 from perfkit.ssh.sockets import shut
 from perfkit.ssh.streams import NO_EXIT_STATUS, Exchange
 
@@ -89,6 +90,8 @@ class Link:
         self.client: paramiko.SSHClient | None = None
         self._socket: socket.socket | paramiko.Channel | None = None
         self._sftp: paramiko.SFTPClient | None = None
+        self._files = threading.RLock()  # held by whoever uses the file channel
+        self.sessions = Sessions(host.name, transcript.write)
         self._aborted = threading.Event()
         self._reason = "the connection is closed"
 
@@ -211,7 +214,7 @@ class Link:
             shut(self._socket)  # wakes paramiko's reader, so `close` need not wait for it
         if self.client is not None:
             self.client.close()
-        self._sftp = None
+        self._close_files()
 
     def abort(self, reason: str) -> None:
         """End the connection from outside, for good; whoever waits on it learns the reason."""
@@ -262,7 +265,46 @@ class Link:
             self.transcript.write(f"! {error.message}")
             raise error from exc
 
-    def start(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
+    @contextlib.contextmanager
+    def session(self, begin: Callable[[paramiko.Channel], None]) -> Iterator[paramiko.Channel]:
+        """A channel of its own in which something is begun, closed at the end.
+
+        Where the server gives no more at a time, it is waited for until another one is closed.
+        """
+        channel = self._open_session(begin)
+        try:
+            yield channel
+        finally:
+            channel.close()
+            self.sessions.closed()
+
+    def _open_session(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
+        return self.sessions.open(
+            lambda: self._start(begin),
+            paramiko.ChannelException,
+            make_room=self._make_room,
+            patience_s=self.access.connect_timeout_s,
+        )
+
+    def _make_room(self) -> bool:
+        """Close the file channel if nobody uses it."""
+        self._transport()  # waiting on a link that has ended would be for ever
+        if self._sftp is None or not self._files.acquire(blocking=False):
+            return False
+        try:
+            return self._close_files()
+        finally:
+            self._files.release()
+
+    def _close_files(self) -> bool:
+        client, self._sftp = self._sftp, None
+        if client is None:
+            return False
+        client.close()
+        self.sessions.closed()
+        return True
+
+    def _start(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
         """Open a channel and begin something in it; both are answered in time or the link ends."""
         transport, limit_s = self._transport(), self.access.connect_timeout_s
         # paramiko waits without a limit for the answer to exec and subsystem requests
@@ -291,10 +333,9 @@ class Link:
         command = wrap(script, limit_s=limit_s, env={**self._tag, **(env or {})})
         doing = f"running {shorten(script, 80)!r}"
         self.transcript.write(*(f"$ {line}" for line in script.strip().splitlines()))
-        started = monotonic()
         with self.translated(doing):
-            channel = self.start(lambda it: it.exec_command(command))
-            with contextlib.closing(channel):
+            with self.session(lambda it: it.exec_command(command)) as channel:
+                started = monotonic()
                 channel.shutdown_write()
                 exchange = Exchange(channel, self.transcript, self.access.silence_s)
                 exit_status = exchange.run(limit_s + GRACE_S, self._ask_for_life)
@@ -323,14 +364,20 @@ class Link:
         with contextlib.suppress(paramiko.ChannelException):
             self._transport().open_session(timeout=self.access.connect_timeout_s).close()
 
+    @contextlib.contextmanager
+    def files(self) -> Iterator[paramiko.SFTPClient]:
+        """The file channel, for one thread at a time."""
+        with self._files:
+            yield self.sftp()
+
     def sftp(self) -> paramiko.SFTPClient:
         """The file channel of this link, opened on first use; every answer on it has a limit.
 
-        Call it, and use what it returns, inside `translated`.
+        Call it, and use what it returns, inside `translated` and `files`.
         """
         if self._sftp is None:
             try:
-                channel = self.start(lambda it: it.invoke_subsystem("sftp"))
+                channel = self._open_session(lambda it: it.invoke_subsystem("sftp"))
             except paramiko.SSHException as exc:
                 if not self.is_open or isinstance(exc, paramiko.ChannelException):
                     raise

@@ -16,7 +16,6 @@ paramiko is met only in `perfkit.ssh.connection`; recipes meet Fabric in
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -65,7 +64,6 @@ class Remote:
         from perfkit.ssh.connection import Link  # noqa: PLC0415 -- loads paramiko
 
         self.link = Link(host, access, Transcript(log), gateways=gateways)
-        self._files = threading.RLock()
 
     def __enter__(self) -> Remote:
         self.open()
@@ -158,8 +156,8 @@ class Remote:
         answers = []
         with self.link.translated(f"talking to {shorten(script, 80)!r}"):
             command = f"timeout -k 1 {timeout_s * (len(questions) + 1):.0f} sh -c {quote(script)}"
-            channel = self.link.start(lambda it: it.exec_command(command))
-            with contextlib.closing(channel), channel.makefile("rb") as lines:
+            begun = self.link.session(lambda it: it.exec_command(command))
+            with begun as channel, channel.makefile("rb") as lines:
                 channel.settimeout(timeout_s)
                 for question in questions:
                     sent = time.time()
@@ -177,8 +175,8 @@ class Remote:
             LostError: the connection went away.
         """
         data = source if isinstance(source, bytes) else source.read_bytes()
-        with self._files, self.link.translated(f"putting {path}"):
-            sftp.put(self.link.sftp(), data, path, mode)
+        with self.link.translated(f"putting {path}"), self.link.files() as files:
+            sftp.put(files, data, path, mode)
         self.link.transcript.write(f"put {path} ({len(data)} bytes, mode {mode:o})")
 
     def get(self, path: str, target: Path, *, limit_bytes: int, sha256: str | None = None) -> int:
@@ -193,15 +191,15 @@ class Remote:
             LostError: the connection went away.
             RunError: this machine's disk is full or read-only.
         """
-        with self._files, self.link.translated(f"getting {path}"):
-            size_bytes = sftp.get(self.link.sftp(), path, target, limit_bytes, sha256)
+        with self.link.translated(f"getting {path}"), self.link.files() as files:
+            size_bytes = sftp.get(files, path, target, limit_bytes, sha256)
         self.link.transcript.write(f"got {path} ({size_bytes} bytes)")
         return size_bytes
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """Fetch a regular file's content; errors as for `get`."""
-        with self._files, self.link.translated(f"reading {path}"):
-            return b"".join(sftp.receive(self.link.sftp(), path, limit_bytes))
+        with self.link.translated(f"reading {path}"), self.link.files() as files:
+            return b"".join(sftp.receive(files, path, limit_bytes))
 
 
 def _ask(channel: Any, lines: Any, question: str) -> bytes:
