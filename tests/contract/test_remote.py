@@ -543,7 +543,7 @@ def test_a_recipe_may_ignore_a_status_but_not_a_lost_connection(own_sshd: LocalS
         once_it_runs(f"sleep 47.{OWN}", lambda: own_sshd.signal(signal.SIGKILL)),
         pytest.raises(LostError),
     ):
-        opened.call(lambda c: c.run(f"sleep 47.{OWN}", warn=True))
+        do_task(lambda c: c.run(f"sleep 47.{OWN}", warn=True), GuardedConnection(opened))
 
 
 def test_a_recipe_that_prompts_is_reported_with_its_question(remote: Remote) -> None:
