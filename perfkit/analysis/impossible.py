@@ -125,7 +125,7 @@ def _overlapping(arrived: pd.DataFrame) -> list[tuple[str, float]]:
     sizes = np.bincount(keys, rows["size_bytes"].fillna(0.0).to_numpy()[order])
     of_bad = bad[keys]
     hosts = rows["host"].iloc[order[of_bad]]
-    said = f"{_whose(hosts, 'stream')} with intervals that overlap, by {over_s.max():.1f} s"
+    said = f"intervals of one stream overlap, by {over_s.max():.1f} s{_of(hosts)}"
     return [(said, float(sizes[bad].sum() / max(sizes.sum(), 1.0)))]
 
 
@@ -201,9 +201,13 @@ def _sizes(arrived: pd.DataFrame) -> pd.Series[float]:
     return whole
 
 
-def _whose(hosts: pd.Series[str], what: str) -> str:
-    """`2 connections (of client-001, client-002) stand`."""
+def _of(hosts: pd.Series[str]) -> str:
     names = sorted({str(host) for host in hosts} - {""})
-    of = f" (of {format_some(names, _NAMED)})" if names else ""
+    return f" (of {format_some(names, _NAMED)})" if names else ""
+
+
+def _whose(hosts: pd.Series[str], what: str) -> str:
+    """`connections of 2 clients (of client-001, client-002) stand`."""
     count = hosts.nunique()
-    return f"{count} {what}{of} stands" if count == 1 else f"{what}s of {count} clients{of} stand"
+    number = f"1 {what}" if count == 1 else f"{what}s of {count} clients"
+    return f"{number}{_of(hosts)} stand{'s' if count == 1 else ''}"

@@ -18,6 +18,7 @@ from perfkit.units import bytes_to_bits
 # What tells streams apart: ids are used again, in other slots and by the other end.
 STREAM = ["slot", "log_host", "stream", "stream_id", "side"]
 _EDGE_S = 1e-3  # iperf prints four decimals; closer borders are one border
+_HOLE_S = 0.15  # borders may be printed to a tenth of a second
 
 
 def receiver_rows(traffic: pd.DataFrame, server: str) -> tuple[pd.DataFrame, str]:
@@ -88,7 +89,8 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
 
     iperf prints no interval for the last part of a second; it is in the summary only, so it is
     derived: summary minus intervals. A stream without interval lines is one interval.
-    What is left over without any time is the last interval's.
+    What is left over without any time is the last interval's. Where a line between two intervals was
+    lost, or was none, the bytes that are left over are spread over that time too.
 
     Args:
         rows: Placed lines (`run-traffic`) of one side.
@@ -110,8 +112,16 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     owner = keys[~interval]
     rest = sizes[~interval] - counted[owner]
     begins = np.maximum(last_end[owner], summaries["t_start_s"].to_numpy())
+    tail_s = summaries["t_end_s"].to_numpy() - begins
+    has_time = tail_s > _EDGE_S
+    holes, hole_keys = _holes(rows.loc[interval, columns], keys[interval])
+    hole_s = (holes["t_end_s"] - holes["t_start_s"]).to_numpy()
+    lost_s = np.bincount(hole_keys, weights=hole_s, minlength=count)
+    rate = np.zeros(count)
+    rate[owner] = np.maximum(rest, 0.0) / (lost_s[owner] + np.where(has_time, tail_s, 0.0) + 1e-12)
+    holes["size_bytes"] = rate[hole_keys] * hole_s
+    rest = np.where(lost_s[owner] > 0, rate[owner] * np.where(has_time, tail_s, 0.0), rest)
     tails = summaries.assign(t_start_s=begins, size_bytes=np.maximum(rest, 0.0))
-    has_time = ((tails["t_end_s"] - tails["t_start_s"]) > _EDGE_S).to_numpy()
     # Printed to a tenth of a second (iperf 2's CSV) the rest may have no time of its own.
     timeless = np.zeros(count)
     timeless[owner[~has_time]] = np.maximum(rest[~has_time], 0.0)
@@ -120,7 +130,27 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
     grown = sizes[interval]
     grown[last[own]] += timeless[own]
     whole = rows.loc[interval, columns].assign(size_bytes=grown)
-    return pd.concat([whole, tails.loc[has_time, columns]], ignore_index=True)
+    parts = [whole, tails.loc[has_time, columns], holes[holes["size_bytes"] > 0]]
+    joined: pd.DataFrame = pd.concat(
+        [part for part in parts if len(part)] or [whole], ignore_index=True
+    )
+    return joined
+
+
+def _holes(
+    intervals: pd.DataFrame, keys: NDArray[np.integer[Any]]
+) -> tuple[pd.DataFrame, NDArray[np.integer[Any]]]:
+    """The time between two intervals of one stream in which there is none, and whose it is."""
+    start, end = (intervals[name].to_numpy(dtype=np.float64) for name in ("t_start_s", "t_end_s"))
+    order = np.lexsort((start, keys))
+    reached = pd.Series(end[order]).groupby(keys[order]).cummax().to_numpy()
+    after = np.flatnonzero(
+        (np.diff(keys[order]) == 0) & (start[order][1:] - reached[:-1] > _HOLE_S)
+    )
+    there = order[after + 1]
+    return intervals.iloc[there].assign(
+        t_start_s=reached[after], t_end_s=start[there], size_bytes=0.0
+    ), keys[there]
 
 
 def _last_of_each(

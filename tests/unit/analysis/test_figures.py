@@ -506,3 +506,18 @@ def test_a_client_whose_start_is_not_known_well_is_counted_and_said(tmp_path: Pa
     said = [f.text for f in summary.findings if f.text.startswith("when the traffic of")]
     assert len(said) == 1
     assert "of 1 client began" in said[0]
+
+
+@pytest.mark.parametrize(
+    "lines", [["3.0000-4.0000"], ["2.0000-3.0000", "3.0000-4.0000", "7.0000-8.0000"]]
+)
+def test_bytes_of_a_line_that_was_lost_are_in_its_time_and_not_behind_the_test(
+    tmp_path: Path, lines: list[str]
+) -> None:
+    run = make_run(tmp_path / "run", clients=4)
+    truth = read_truth(run)["slots"]["01-direct-tcp"]["goodput_bps"]
+    log = run.host_raw_dir("server") / "01-direct-tcp.server.log"
+    kept = [t for t in log.read_text().splitlines() if not any(f"{n} sec" in t for n in lines)]
+    log.write_text("\n".join(kept) + "\n")
+    row = summary_of(run).tests.iloc[0]
+    assert row["goodput_bps"] == pytest.approx(truth, rel=0.005)

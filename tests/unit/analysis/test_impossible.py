@@ -149,7 +149,7 @@ def test_intervals_of_one_stream_that_overlap_are_void(logs: RunLogs) -> None:
         return traffic
 
     blind = replace(logs, monitor=logs.monitor.iloc[:0])
-    assert "intervals that overlap" in voids(with_traffic(blind, over))[DIRECT]
+    assert "intervals of one stream overlap, by" in voids(with_traffic(blind, over))[DIRECT]
 
 
 def scaled(slot: str, factor: float, **rows: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
