@@ -244,6 +244,8 @@ def _moments(
             clock=state.clock,
         )
     state.notes.extend(more)
+    if moments is not None and not moments.any():
+        return None  # the figures are there, if nobody knows of when
     if moments is not None and len(moments) > 2 and (moments == moments[0]).all():
         state.notes.append("all rows have one stamp: its seconds were lost, in a spreadsheet maybe")
         return None
