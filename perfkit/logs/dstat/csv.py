@@ -17,6 +17,7 @@ The screen output of these tools is no data: it is rounded to four characters. I
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from itertools import pairwise
@@ -32,6 +33,7 @@ from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.dstat.columns import named_columns, note_cells, note_unit
 from perfkit.logs.dstat.heads import EPOCH, TIMES, Block, find_blocks
 from perfkit.logs.dstat.on_disk import find_only_block
+from perfkit.logs.dstat.prefix import has_prefix, split_monitors
 from perfkit.logs.dstat.resaved import is_resaved, restore
 from perfkit.logs.dstat.rows import LineNumbers, Table, read_plain_rows, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
@@ -58,6 +60,7 @@ class _State:
     notes: list[str] = field(default_factory=list)
     misfits: list[tuple[int, str, int, int]] = field(default_factory=list)
     runs: int = 0
+    blocks: int = 0
     last_ns: int = 0  # the stamp of the last row
     clock: PrintedClock = field(default_factory=PrintedClock)  # of the run
     dt_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # the block's steps
@@ -66,10 +69,11 @@ class _State:
 def sniff(head: bytes) -> bool:
     """Whether the first bytes are the CSV of dstat, dool or pcp-dstat, or their screen output.
 
-    The CSV may lack its banner, or have been saved again by a spreadsheet.
+    The CSV may lack its banner, have been saved again by a spreadsheet, or stand behind a prefix.
     """
     start = head[:_START_BYTES].lstrip()
-    return start.lower().startswith(_QUOTED_START) or is_resaved(start) or _is_screen(head)
+    is_csv = start.lower().startswith(_QUOTED_START) or is_resaved(start)
+    return is_csv or has_prefix(start) or _is_screen(head)
 
 
 def parse(data: bytes, path: Path, *, zone: tzinfo | None = None, year: int = 0) -> Reading:
@@ -103,11 +107,11 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None, year: int = 0)
     cut = not data.endswith(b"\n")
     if cut:
         data = _without_last_line(data, state)
-    line_numbers = LineNumbers(data)
-    parts = [
-        _to_frame(read_rows(data, block, line_numbers, state.unparsed), block, number, state)
-        for number, block in enumerate(find_blocks(data))
-    ]
+    texts = [data]
+    if has_prefix(start):
+        texts, notes = split_monitors(data)
+        state.notes += notes
+    parts = [part for text in texts for part in _read_blocks(text, state)]
     if not parts:
         raise ParseError(path, 1, _text(data[:200]), "no line names columns")
     frame = _together(parts, state)
@@ -117,6 +121,14 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None, year: int = 0)
             path, line_no, line, f"{cells} cells under {width} names: which is which cannot be told"
         )
     return _reading(path, frame, state, partial=cut)
+
+
+def _read_blocks(data: bytes, state: _State) -> Iterator[pd.DataFrame]:
+    line_numbers = LineNumbers(data)
+    for block in find_blocks(data):
+        table = read_rows(data, block, line_numbers, state.unparsed)
+        yield _to_frame(table, block, state.blocks, state)
+        state.blocks += 1
 
 
 def parse_file(path: Path) -> Reading | None:

@@ -192,3 +192,13 @@ def test_command_lines_are_read_as_getopt_reads_them() -> None:
         "pcp-dstat",
         "dstat",
     ]
+
+
+def test_rows_none_of_which_has_a_stamp_keep_their_figures() -> None:
+    text = log(command="dool --bytes -Tn")
+    for stamp in ("1769904000", "1769904001", "1769904002"):
+        text = text.replace(stamp, "inf")
+    reading = parse(text)
+    assert reading.frame["net_total_recv_bps"].tolist() == [BYTES] * 2
+    assert reading.frame["t_utc"].isna().all()
+    assert "3 rows have no readable epoch" in reading.notes
