@@ -50,13 +50,18 @@ has_device() {
 }
 # What ended OpenVPN, or will never let it connect; looked for only while it has no tunnel.
 find_final() {
-    final=$(grep -E PATTERNS LOG 2>/dev/null | tail -n 1)
+    lines=$(grep -E PATTERNS LOG 2>/dev/null | tail -n 5)
+    final=$(printf '%s\n' "$lines" | grep -v 'OpenSSL: ' | tail -n 1) # OpenVPN's own says more
+    final=${final:-$(printf '%s\n' "$lines" | tail -n 1)}
     [ "$final" ] && [ "$ends" = yes ] && return
-    read -r pid 2>/dev/null <PID_FILE || return
-    case $pid in '' | *[!0-9]*) return ;; esac
-    if [ -d "/proc/$pid" ]; then final=; return; fi
-    [ "$final" ] || final=$(tail -n 1 LOG 2>/dev/null)
-    final=${final:-it has ended without a word}
+    last=$(tail -n 1 LOG 2>/dev/null) # it removes its pid file on most ways out
+    case $last in
+        *'process exiting' | *'due to fatal error') ;;
+        *)
+            read -r pid 2>/dev/null <PID_FILE && [ "$pid" ] && ! [ -d "/proc/$pid" ] || { final=; return; }
+            ;;
+    esac
+    final=${final:-${last:-it has ended without a word}}
 }
 address= route= ping= final=
 ends=ENDS

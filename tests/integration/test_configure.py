@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -232,11 +234,53 @@ def test_partly_configured_clients_are_listed_with_what_they_lack(fleet: Fleet) 
     assert found["server"].ok
     lacks = {name: health.reason.split(";")[0] for name, health in found.items()}
     nothing = f"no tunnel address, no route to {peer}, no answer to a ping from {peer}"
-    assert lacks["client-001"] == nothing
+    assert re.fullmatch("OpenVPN: .*process exiting", lacks["client-001"])
     assert lacks["client-002"] == f"no route to {peer}, no answer to a ping from {peer}"
     assert lacks["client-003"] == f"no answer to a ping from {peer}"
     assert lacks["client-004"] == nothing
     assert "openvpn.log ends: " in found["client-004"].reason
+
+
+@pytest.mark.root
+def test_an_openvpn_that_gave_up_ends_the_wait_with_its_own_words(fleet: Fleet) -> None:
+    """One has no tun device, one another cipher, one does not trust the server."""
+    plan, stranger = fleet.plan, Authority(fleet.run.root / "yet-another")
+    breaks = {
+        "client-001": ("rm /dev/net/tun", "Cannot open TUN/TAP dev"),
+        "client-002": ("sed -i 's/^data-ciphers .*/data-ciphers AES-128-CBC/' client.conf", "AUTH"),
+        "client-003": (f"echo {quote(stranger.certificate)} >ca.crt", "VERIFY ERROR"),
+    }
+    for name, (script, _) in breaks.items():
+        fleet.sh(
+            name,
+            f"cd {fleet.hosts[name].workdir}/openvpn && {script}\n"
+            "pid=$(cat openvpn.pid 2>/dev/null) && kill $pid\n"
+            "while [ -e /proc/${pid:-none} ]; do sleep 0.05; done\n"
+            "openvpn --config client.conf --daemon",
+        )
+    found = check_tunnels(
+        [fleet.hosts[name] for name in breaks],
+        fleet.pool,
+        peer=plan.server_tunnel_address,
+        timeout_s=200,
+    )
+    for name, (_, words) in breaks.items():
+        assert re.match(f"OpenVPN: .*{words}", found[name].reason)
+
+
+@pytest.mark.root
+def test_a_configuration_that_openvpn_refuses_fails_the_recipe_with_its_words(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    resources = tmp_path / "resources"
+    shutil.copytree(RESOURCES, resources)
+    conf = resources / "openvpn/client.conf"
+    conf.write_text(conf.read_text() + "no-such-directive\n")
+    stop = "pid=$(cat openvpn.pid) && kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
+    fleet.sh("client-004", f"cd {fleet.hosts['client-004'].workdir}/openvpn && {stop}")
+    stage = fleet.configure("client-004", resources=resources, tunnel=fleet.plan)
+    assert "Options error: Unrecognized option" in stage.failed[0].reason
+    assert "no-such-directive" in stage.failed[0].reason
 
 
 @pytest.mark.root
