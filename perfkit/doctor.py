@@ -28,6 +28,7 @@ from perfkit.errors import PerfkitError, ProviderError
 from perfkit.fleet.local import namespaces
 from perfkit.report.tables import SCOPED_STYLE
 from perfkit.settings import parameters
+from perfkit.settings.project import project_dir
 from perfkit.units import format_size
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of Debian's users
@@ -355,7 +356,7 @@ def _runs_folder(project: Path | None) -> Finding:
     """Runs can be written, and the disk they are on has room."""
     why = "run folders, writable, with 1 GiB free"
     try:
-        folder = (project or parameters.project_dir()) / "runs"
+        folder = (project or project_dir()) / "runs"
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free_bytes = shutil.disk_usage(folder).free

@@ -24,7 +24,7 @@ from perfkit.report.tables import ReportTable
 from perfkit.runs import progress
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
-from perfkit.settings import parameters
+from perfkit.settings.project import runs_folder
 from perfkit.widgets.fleet_table import is_interactive
 
 
@@ -39,7 +39,7 @@ def find_run(run: str = LATEST, *, runs_dir: str = "", phase: str = "segment") -
     Raises:
         RunError: there is no such run.
     """
-    found = open_run(parameters.runs_folder(runs_dir), run, phase=phase)
+    found = open_run(runs_folder(runs_dir), run, phase=phase)
     if found.passed_over:
         click.echo(found)
     return found.run

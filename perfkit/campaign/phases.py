@@ -49,6 +49,7 @@ from perfkit.report.page import Report
 from perfkit.runs import progress
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import parameters, shebang
+from perfkit.settings.project import runs_folder
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
@@ -103,7 +104,7 @@ def attach(run: str = LATEST, *, runs_dir: str = "", phase: str = "") -> Session
     Raises:
         RunError: no such run, or none that will do; or another process has it open.
     """
-    folder = parameters.runs_folder(runs_dir)
+    folder = runs_folder(runs_dir)
     found = open_run(folder, run, phase=phase)
     if found.passed_over:
         click.echo(found)

@@ -21,7 +21,7 @@ from perfkit.model import Host, StageResult
 from perfkit.runs import journal
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import open_run
-from perfkit.settings import parameters
+from perfkit.settings.project import runs_folder
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.ssh.workers import run_on_hosts
 
@@ -59,7 +59,7 @@ def renew(run: str = "latest", *, minutes: float, yes: bool = False, runs_dir: s
         raise ConfigError(
             "renew", "minutes", minutes, "no time at all", "perfkit reap --yes ends hosts at once"
         )
-    folder = parameters.runs_folder(runs_dir)
+    folder = runs_folder(runs_dir)
     found = open_run(folder, run, phase="release").run
     chosen = sessions.settings_of(found)
     provider = sessions.provider_for(chosen)

@@ -41,7 +41,7 @@ from perfkit.model import HostState
 from perfkit.runs import folder as runs
 from perfkit.runs import journal
 from perfkit.runs.folder import Run
-from perfkit.settings import parameters
+from perfkit.settings.project import project_dir, runs_folder
 from perfkit.vpn.openvpn import ca
 
 
@@ -77,7 +77,7 @@ class Reaped:
 
 def status(run: str = "", *, runs_dir: str = "") -> Status:
     """List every fleet by tag; with `run` (id, name, `latest`) also that run's progress."""
-    folder = parameters.runs_folder(runs_dir)
+    folder = runs_folder(runs_dir)
     fleets, not_asked = _survey_all(_config_dir(""), provider_names(), folder)
     known = runs.list_runs(folder)
     if run:
@@ -116,7 +116,7 @@ def reap(
     Raises:
         RunError: a named run has nothing anywhere; the message names the nearest one that has.
     """
-    folder = parameters.runs_folder(runs_dir)
+    folder = runs_folder(runs_dir)
     names = [only] if only else provider_names()
     fleets, not_asked = _survey_all(_config_dir(config_dir), names, folder)
     there = [fleet.run_id for _, fleet in fleets]
@@ -198,7 +198,7 @@ def pin_host_key(shown: ShownKey, *, config_dir: str = "") -> Path:
 
 def _config_dir(config_dir: str) -> Path:
     if not config_dir:
-        return parameters.project_dir() / "config"
+        return project_dir() / "config"
     folder = Path(config_dir).resolve()
     if not folder.is_dir():
         raise ConfigError(

@@ -28,6 +28,7 @@ INTERRUPTED = 130  # as a shell says of a command that Ctrl-C has ended
 HELP = """Network performance campaigns with many temporary machines.
 
 \b
+  perfkit init lab; cd lab        a folder to work in, where there is no clone
   perfkit doctor                  is this machine ready? what is missing, and the remedy
   perfkit lab                     the notebooks, in JupyterLab
   perfkit run --clients 10        all phases at once: launch to report, on this machine
@@ -220,9 +221,9 @@ def export(*, run: str, runs_dir: str, out: str) -> None:
 def import_(file: Path, runs_dir: str) -> None:
     """Open the FILE that perfkit export made; nothing in it is trusted."""
     from perfkit.campaign import archive
-    from perfkit.settings import parameters
+    from perfkit.settings.project import runs_folder
 
-    opened = archive.import_run(file, parameters.runs_folder(runs_dir))
+    opened = archive.import_run(file, runs_folder(runs_dir))
     click.echo(f"{opened.root}\nperfkit segment, report and compare {opened.id} work on it")
 
 
@@ -375,6 +376,17 @@ def renew(*, run: str, minutes: float, yes: bool, runs_dir: str) -> None:
     click.echo(renewed)
     if renewed.hosts.failed:
         sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Make a project FOLDER: settings, notebooks, and what goes to the hosts, yours to edit."""
+    from perfkit.settings.project import make_project
+
+    made = make_project(folder)
+    click.echo(f"made {made}: resources/, config/, notebooks/, runs/")
+    click.echo(f"  cd {folder} && perfkit doctor && perfkit run --clients 3")
 
 
 @main.command()

@@ -16,6 +16,7 @@ from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import ini, parameters
 from perfkit.settings.parameters import Parameters
+from perfkit.settings.project import project_dir, runs_folder
 from perfkit.widgets.form import Field, Kind, Verdict
 
 MAIN = ("provider", "clients", "tests", "duration_s", "name")  # first, in this order
@@ -91,7 +92,7 @@ def _choices(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...
 
 
 def _tests(config_dir: str) -> tuple[tuple[str, str], ...]:
-    project = parameters.project_dir()
+    project = project_dir()
     folder = Path(config_dir).resolve() if config_dir else project / "config"
     return tuple(
         (t.name, f"{t.name}: {t.duration_s:g} s, {t.path}")
@@ -100,7 +101,7 @@ def _tests(config_dir: str) -> tuple[tuple[str, str], ...]:
 
 
 def _runs_dir(values: Mapping[str, Any]) -> Path:
-    return parameters.runs_folder(values.get("runs_dir") or "")
+    return runs_folder(values.get("runs_dir") or "")
 
 
 def check(values: Mapping[str, Any], *, phase: str = "") -> Verdict:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from perfkit.errors import ConfigError
 from perfkit.runs.folder import write_json
-from perfkit.settings import parameters
+from perfkit.settings.project import project_dir
 
 START = "notebooks/00_start.ipynb"
 SETTINGS_DIR = ".config/perfkit/lab"  # below the home folder
@@ -70,7 +70,7 @@ def run(options: Sequence[str] = ()) -> None:
         raise ConfigError(
             "environment", "jupyterlab", None, "not installed", "run scripts/setup, or pip install"
         )
-    project = parameters.project_dir()
+    project = project_dir()
     folder = Path.home() / SETTINGS_DIR
     write_json(folder / "labconfig" / "page_config.json", _WITHOUT_NEWS)
     write_json(folder / "labconfig" / "default_setting_overrides.json", _DEFAULTS)

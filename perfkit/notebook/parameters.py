@@ -23,8 +23,8 @@ from perfkit.notebook.fields import check, fields_for
 from perfkit.report.page import Report
 from perfkit.runs.folder import Run
 from perfkit.settings import ini
-from perfkit.settings import parameters as settings
 from perfkit.settings.parameters import Parameters
+from perfkit.settings.project import runs_folder
 from perfkit.settings.secrets import refuse_secrets
 from perfkit.widgets.fleet_table import is_interactive
 from perfkit.widgets.form import Form
@@ -136,7 +136,7 @@ def sample(make: Callable[..., Run], *, runs_dir: str = "", **how: Any) -> Run:
         make: `perfkit.testing.runs.make_run`; passed in, because the package does not use it.
         how: What it is made like.
     """
-    folder = settings.runs_folder(runs_dir)
+    folder = runs_folder(runs_dir)
     root = folder / _SAMPLE_FOLDER
     if not (root / "manifest.json").exists():
         beside = folder / f".{SAMPLE}-{os.getpid()}"  # whole or not at all

@@ -17,11 +17,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from perfkit import ownership
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestSpec
 from perfkit.runs import folder
 from perfkit.settings import ini, shebang
+from perfkit.settings.project import project_dir, runs_folder
 
 MAX_CLIENTS = 1000
 
@@ -168,52 +168,6 @@ class Settings:
             "runs_dir": str(self.runs_dir),
             "config_dir": str(self.config_dir),
         }
-
-
-def project_dir() -> Path:
-    """The project's folder: $PERFKIT_HOME, the checkout this package lies in, or above the cwd.
-
-    Raises:
-        ConfigError: none of them holds resources/fabfile.py, or another user may have put it there.
-    """
-    told = os.environ.get("PERFKIT_HOME")
-    here, own = Path.cwd(), Path(__file__).parents[1]
-    places = [Path(told)] if told else [own, here, *here.parents]
-    for place in places:
-        if (place / "resources" / "fabfile.py").is_file():
-            if not told and place != own:
-                _check_owner(place)
-            return place.resolve()
-    raise ConfigError(
-        "environment",
-        "PERFKIT_HOME",
-        told,
-        "no project folder (with resources/fabfile.py) found",
-        "set it to the folder where you cloned perfkit",
-    )
-
-
-def _check_owner(place: Path) -> None:
-    """Refuse a project that was only come across and that another user could have put there.
-
-    Its fabfile runs here and its scripts run as root on hosts; above a folder in /tmp lies /tmp.
-
-    Raises:
-        ConfigError: who could have, and the way to say that it is meant.
-    """
-    if fault := ownership.find_fault(place / "resources"):
-        raise ConfigError(
-            "environment",
-            "PERFKIT_HOME",
-            None,
-            f"the project folder found at {place} may be another user's: {fault}",
-            f"if you trust it, PERFKIT_HOME={place}; else go to your own",
-        )
-
-
-def runs_folder(runs_dir: str = "") -> Path:
-    """Where run folders are: the one named, else the project's `runs/`."""
-    return Path(runs_dir).resolve() if runs_dir else project_dir() / "runs"
 
 
 def load(parameters: Mapping[str, Any] | None = None) -> Settings:

@@ -10,6 +10,7 @@ import pytest
 from perfkit import ownership
 from perfkit.errors import ConfigError
 from perfkit.settings import parameters
+from perfkit.settings.project import project_dir
 
 NOBODY = 65534
 
@@ -101,9 +102,9 @@ def test_a_project_that_is_only_come_across_must_not_be_another_users(
     monkeypatch.setattr(
         parameters, "__file__", str(shared / "elsewhere/perfkit/settings/parameters.py")
     )
-    assert parameters.project_dir() == shared
+    assert project_dir() == shared
     os.chown(shared / "resources", NOBODY, NOBODY)
     with pytest.raises(ConfigError, match=rf"resources belongs to nobody.*PERFKIT_HOME={shared}"):
-        parameters.project_dir()
+        project_dir()
     monkeypatch.setenv("PERFKIT_HOME", str(shared))
-    assert parameters.project_dir() == shared
+    assert project_dir() == shared
