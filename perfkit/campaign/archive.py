@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from perfkit import untrusted
-from perfkit.errors import RunError, UntrustedError
+from perfkit.errors import PerfkitError, RunError, UntrustedError
+from perfkit.logs.run_reader import RunReader
 from perfkit.runs.folder import Run, sha256_of
 from perfkit.settings.secrets import find_secret
 from perfkit.units import format_size
@@ -225,9 +226,16 @@ def _check(run: Run, archive: Path) -> None:
         )
     if run.manifest().get("run") != run.id:
         raise RunError(f"{archive}: its manifest is not that of {run.id}")
-    for path in (run.hosts_path, run.timetable_path):
-        if path.exists():
-            run.load_json(path)
+    if run.timetable_path.exists():
+        try:
+            RunReader(run)
+        except PerfkitError:
+            raise
+        except Exception as exc:
+            raise RunError(
+                f"{archive}: its hosts, timetable or clocks are not as perfkit writes them "
+                f"({type(exc).__name__}: {untrusted.one_line(str(exc), 200)})"
+            ) from exc
     about = run.load_json(run.root / ABOUT)
     left_out = about.get("left_out", {}) if isinstance(about, dict) else {}
     sums = run.sums_path.read_text(encoding="utf-8") if run.sums_path.exists() else ""

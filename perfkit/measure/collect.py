@@ -158,7 +158,7 @@ class _Archive:
         """
         sums = {}
         if run.sums_path.exists():
-            for line in run.sums_path.read_text(encoding="ascii").splitlines():
+            for line in run.sums_path.read_text(encoding="ascii", errors="replace").splitlines():
                 digest, _, name = line.partition("  ")
                 sums[name] = digest
         changed = [
@@ -220,7 +220,9 @@ class _Archive:
         with self.lock:
             text = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.sums.items()))
         path = self.run.sums_path
-        if text and not (path.exists() and path.read_text(encoding="ascii") == text):
+        if text and not (
+            path.exists() and path.read_text(encoding="ascii", errors="replace") == text
+        ):
             write_atomic(path, text.encode("ascii"), READ_ONLY)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 from headless import copy_project, papermill
 
-from perfkit.campaign import phases
+from perfkit.campaign import archive, phases
 from perfkit.errors import RunError
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.notebook import parameters as notebook
@@ -35,12 +36,18 @@ def run_notebook(project: Path, notebook_name: str, /, **parameters: object) -> 
     return done.stdout + "".join(str(output.get("data", "")) for output in outputs)
 
 
-def test_the_sample_is_explored_from_the_first_notebook_to_the_report(project: Path) -> None:
+def test_the_sample_is_explored_from_the_first_notebook_to_the_report(
+    project: Path, tmp_path: Path
+) -> None:
+    """And it is so after it was handed on: packed, gone, and opened from the archive."""
     said = run_notebook(project, "00_start", clients=4)
     assert "4 clients and 1 server at local" in said
     run = folder.open_run(project / "runs", "sample")
+    packed = archive.export_run(run, tmp_path / "sample.tar.xz")
+    shutil.rmtree(run.root)
+    assert archive.import_run(packed.path, project / "runs") == run
     run_notebook(project, "05_segments")  # the latest run: there is no other
-    (run.report_dir / "index.html").unlink()
+    (run.report_dir / "index.html").unlink(missing_ok=True)
     said = run_notebook(project, "06_report", run="sample")
     assert "1 of 20 clients failed: client-007" in said
     assert (run.report_dir / "index.html").is_file()

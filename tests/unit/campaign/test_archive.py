@@ -229,6 +229,8 @@ def test_an_archive_that_would_do_more_than_write_a_run_is_refused(
         (lambda data: with_pax(0o77777777777) + data, "a header of"),
         (lambda data: with_pax(0o10_000_000) + data, "a header of"),
         (lambda data: data.replace(b"sec", b"sek"), "is not what was collected"),
+        (lambda data: data.replace(b'"t0_utc_s"', b'"t1_utc_s"'), "are not as perfkit writes them"),
+        (lambda data: data.replace(b'"start_s": 5.0', b'"start_s": "x"'), "are not as perfkit wr"),
         (lambda data: data.replace(b'"run": "run"', b'"run": "nur"'), "manifest is not that of"),
     ],
 )
