@@ -137,3 +137,28 @@ def test_a_temporary_folder_in_which_others_may_rename_holds_no_configuration_of
     shared.chmod(0o777)
     with pytest.raises(ProviderError, match=r"no sticky bit.*set TMPDIR"):
         openssh._own_folder()
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "words"),
+    [
+        ("perfkit", "nr_inodes=1", "No space left"),  # its folder cannot be made
+        (".", "nr_inodes=1", "No space left"),  # the tag cannot be written
+        (".", "ro", "Read-only file system"),
+    ],
+)
+def test_why_a_host_cannot_be_tagged_is_told_in_the_systems_words(
+    shared: Path, place: str, options: str, words: str
+) -> None:
+    disk = shared / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"mode=755,{options}", "none", str(disk)]
+    subprocess.run(mount, check=True)
+    try:
+        answer = claim(disk / place)
+        assert list(answer) == ["refused"]
+        (said,) = obstacles({k: (v,) for k, v in answer.items()}, "W", tunnel=False)
+        assert words in said
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -204,7 +204,8 @@ def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.sock
         connection = _connect(request.run_id)
         if connection:
             return connection
-    raise LaunchError(f"run {request.run_id}: the keeper did not start: {said.strip()}")
+        said = "it was ready, and ended before it could be asked"
+    raise LaunchError(f"run {request.run_id}: no keeper of the run's network: {said.strip()}")
 
 
 def _spawn_detached(command: Sequence[str]) -> str:
@@ -228,7 +229,9 @@ def _spawn_detached(command: Sequence[str]) -> str:
     os.close(writer)
     said, ended = _listen(reader, StallWatch(pid))
     if ended:
-        os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return said if said.endswith(keeper.EXISTS) else f"{said.strip() or 'no word'} ({how})"
     return said
 
 

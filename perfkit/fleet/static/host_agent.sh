@@ -83,15 +83,20 @@ claim() {
     if [ "$held" = "$run" ]; then echo mine=yes; show_tag; return; fi
     if [ -n "$held" ]; then show_tag; return; fi
     made=no
-    if mkdir "$workdir" 2>/dev/null; then made=yes
-    elif [ ! -d "$workdir" ]; then echo "no_folder=$workdir"; return
+    if why=$(mkdir "$workdir" 2>&1); then made=yes
+    elif [ ! -d "$workdir" ]; then echo "refused=$why" | head -n 1; return
     elif ! is_empty "$workdir"; then echo foreign=yes; return
     fi
     draft=$workdir/.tag.$$
-    printf '%s\nowned=%s\nmade=%s\n' "$text_of_tag" "$(stat -c %u:%g:%a "$workdir")" "$made" >"$draft"
-    if ! ln "$draft" "$tag" 2>/dev/null; then # the one step that only one run can do
+    owned=$(stat -c %u:%g:%a "$workdir")
+    if ! why=$({ # only whole: a full disk takes the beginning
+        printf '%s\nowned=%s\nmade=%s\n' "$text_of_tag" "$owned" "$made" >"$draft" &&
+            ln "$draft" "$tag" # the one step that only one run can do
+    } 2>&1); then
         rm -f "$draft"
-        show_tag
+        if [ -e "$tag" ]; then show_tag
+        else echo "refused=$why" | head -n 1
+        fi
         return
     fi
     rm -f "$draft"

@@ -227,7 +227,9 @@ class StaticProvider:
         held = find_tag(answer)
         if held is None:
             problems = "; ".join(obstacles(answer, self._workdir, tunnel=False))
-            raise ProviderError(f"{machine.name}: {problems or 'it could not be tagged'}")
+            raise ProviderError(
+                f"{machine.name}: {problems or 'its host agent said nothing about it'}"
+            )
         if held.run_id != request.run_id:
             raise LaunchError(held.says(machine.name))
         if held.name != wanted.name:

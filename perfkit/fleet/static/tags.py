@@ -98,6 +98,8 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
             f"{workdir}: other users of the host could change what root runs from there: "
             f"{answer['unsafe'][0]}; mend that, or set workdir to a folder like /var/lib/perfkit"
         )
+    if "refused" in answer:
+        yield f"it could not be tagged: {answer['refused'][0]}: make room there, or set workdir"
     if "foreign" in answer:
         yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
     if "no_folder" in answer:
