@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import confidence, propose, rates, transport
+from perfkit.analysis import confidence, impossible, propose, rates, transport
 from perfkit.analysis import server_load as serverload
 from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of, impossible_findings
 from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
@@ -76,7 +76,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         `goodput_sd_bps` (over seconds), `goodput_change_pct` (largest change when the window's
         edges move inwards by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
         (steady over outer window), `nic_bps`, `tunnel_bps`, `nic_ratio` (NIC over all goodput
-        received), `cpu_*_pct`, `cpu_cores`, `openvpn_cpu_s`, `openvpn_cpu_s_per_gbit`, `vs_direct`
+        received), `nic_ratio_whole` (the same of a direct test from its first byte to its last), `cpu_*_pct`, `cpu_cores`, `openvpn_cpu_s`, `openvpn_cpu_s_per_gbit`, `vs_direct`
         (in-tunnel over out-of-tunnel goodput, of `direct_slot`, in which `direct_clients` count), `ways` (`recv` by the server,
         `send` by it, or both), `clients_part_time` (whose traffic was missing at an edge of the
         window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` returns.
@@ -182,6 +182,11 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         **transport.tcp_figures(prepared.placed, counted),
         **transport.udp_figures(arrived, counted),
         **prepared.figures(window),
+        "nic_ratio_whole": impossible.interface_ratio(
+            prepared.logs, prepared.slot, arrived, intervals, prepared.side
+        )
+        if prepared.slot.path == NetworkPath.DIRECT
+        else np.nan,
     }
 
 

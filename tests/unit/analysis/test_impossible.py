@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from perfkit.analysis.checks import nic_findings
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import reduce_run
 from perfkit.analysis.segments import from_events
@@ -269,3 +270,17 @@ def test_the_report_says_first_that_a_test_is_void_and_shows_no_figure_of_it(
 
 def _halved(match: re.Match[str]) -> str:
     return f"{match[1]}{float(match[2]) / 2:.3f},"
+
+
+def test_seconds_that_are_placed_otherwise_than_ticks_are_not_said_to_be_missing() -> None:
+    (apart,) = nic_findings("a", 0.88, np.nan, np.nan, whole=1.001)
+    assert (apart.level, "nothing is missing" in apart.text) == ("note", True)
+    for whole in (np.nan, 0.9):
+        (missing,) = nic_findings("a", 0.88, np.nan, np.nan, whole=whole)
+        assert (missing.level, "was not counted" in missing.text) == ("warning", True)
+
+
+def test_over_a_whole_test_the_interface_counted_headers_and_no_more(logs: RunLogs) -> None:
+    tests = summary_of(logs).tests
+    assert tests["nic_ratio_whole"].tolist()[0] == pytest.approx(1.052, abs=0.002)
+    assert np.isnan(tests["nic_ratio_whole"].tolist()[1])
