@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.logs.format import SAMPLES_KEPT, UnparsedLines
+from perfkit.logs.frames import SIDES
 from perfkit.logs.traffic import GROUP, INTERVAL
 from perfkit.units import bytes_to_bits
 
@@ -108,13 +109,16 @@ def _overlapping(frame: pd.DataFrame, out: NDArray[np.bool_]) -> NDArray[np.bool
     rows = np.flatnonzero((stream >= 0) & (kind < GROUP) & ~out)
     if not len(rows):
         return overlaps
-    group = stream * 2 + (kind == INTERVAL)
-    for name in ("side", "stream_id"):
-        codes = frame[name].cat.codes.to_numpy()
-        group = group * (int(codes.max()) + 1) + codes
-    rows = rows[np.argsort(group[rows], kind="stable")]
+    marked = [str(name).startswith("*") for name in frame["stream_id"].cat.categories]
+    backwards = np.array(marked, dtype=bool)[frame["stream_id"].cat.codes.to_numpy()]
+    side = frame["side"].cat.codes.to_numpy()
+    group = (((stream * len(SIDES) + side) * 2 + backwards) * 2 + (kind == INTERVAL))[rows]
+    if group.max() < 2**16:  # which numpy sorts three times as fast
+        group = group.astype(np.uint16)
+    order = np.argsort(group, kind="stable")
+    rows, group = rows[order], group[order]
     start_s, end_s = frame["start_s"].to_numpy()[rows], frame["end_s"].to_numpy()[rows]
-    same = group[rows][1:] == group[rows][:-1]
+    same = group[1:] == group[:-1]
     if not (same & (start_s[1:] < end_s[:-1] - _OVERLAP * (end_s - start_s)[1:])).any():
         return overlaps
     borders = [0, *(np.flatnonzero(~same) + 1).tolist(), len(rows)]
