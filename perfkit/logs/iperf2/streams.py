@@ -50,14 +50,68 @@ def number_streams(
     if not len(odd):
         return stream
     rows_of = _rows_by_stream(stream, plain, count)
+    solved = _in_turn(stream, odd, rows_of, columns, line_nos, connects)
+    left = [number for number in odd.tolist() if number not in solved]
+    _one_by_one(stream, left, rows_of, columns, connects)
+    return stream
+
+
+def _prints_intervals(columns: Columns, lines: int, connects: list[dict[str, Any]]) -> bool:
+    """Whether it ran with -i: a stream shorter than a tick has two lines then, and else one."""
+    goes_on = bool((columns["start_s"] > 0).any())
+    return goes_on or lines > _LINES_WITHOUT_INTERVALS * len(connects)
+
+
+def _in_turn(
+    stream: NDArray[np.int64],
+    odd: NDArray[np.int64],
+    rows_of: list[Run],
+    columns: Columns,
+    line_nos: NDArray[np.int64],
+    connects: list[dict[str, Any]],
+) -> set[int]:
+    """Give an id's runs to its connections in turn, where there are as many of both.
+
+    Returns:
+        The streams of the ids where that is so.
+    """
+    ids, solved = columns["id"], set[int]()
+    has_intervals = _prints_intervals(columns, sum(map(len, rows_of)), connects)
+    opened: dict[int, list[int]] = {}
+    for number, connect in enumerate(connects):
+        opened.setdefault(connect["id"], []).append(number)
+    orphans = {int(ids[rows[0]]): n for n, rows in enumerate(rows_of) if n >= len(connects)}
+    for of in {int(ids[rows_of[number][0]]) for number in odd.tolist()}:
+        numbers = opened.get(of, [])
+        parts = [orphans[of], *numbers] if of in orphans else numbers
+        runs = split_runs(np.sort(np.concatenate([rows_of[n] for n in parts])), columns)
+        if len(runs) != len(numbers) or any(
+            connects[number]["line_no"] > line_nos[run[-1]]
+            or (has_intervals and _may_end(before, run, columns))
+            for number, before, run in zip(numbers, runs, runs[1:], strict=False)
+        ):
+            continue
+        for number, run in zip(numbers, runs, strict=True):
+            stream[run] = number
+        solved.update(parts)
+    return solved
+
+
+def _one_by_one(
+    stream: NDArray[np.int64],
+    odd: list[int],
+    rows_of: list[Run],
+    columns: Columns,
+    connects: list[dict[str, Any]],
+) -> None:
+    """Look at each odd stream, and at the connection after it."""
+    count = len(rows_of)
+    has_intervals = _prints_intervals(columns, sum(map(len, rows_of)), connects)
     following = _following(connects)
-    # With -i a stream shorter than a tick has two lines, without it each stream has one.
-    has_intervals = bool((columns["start_s"] > 0).any())
-    has_intervals |= int(plain.sum()) > _LINES_WITHOUT_INTERVALS * len(connects)
-    for number in odd.tolist():
+    for number in odd:
         runs = split_runs(rows_of[number], columns)
         is_known = number < len(connects)
-        after = following.get(number if is_known else -1 - int(ids[runs[0][0]]))
+        after = following.get(number if is_known else -1 - int(columns["id"][runs[0][0]]))
         for turn, run in enumerate(runs):
             if turn == 0 and is_known:
                 continue
@@ -73,7 +127,6 @@ def number_streams(
             if turn and not may_end:
                 stream[run] = count
                 count += 1
-    return stream
 
 
 def split_runs(rows: Run, columns: Columns) -> list[Run]:

@@ -8,6 +8,7 @@ and scripts wrap documents into their own. Each test is one `start`, its `interv
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ from perfkit.logs.plausible import leave_impossible
 from perfkit.logs.traffic import CONTRADICTION, PROTOCOLS, describe_streams
 
 _DEEPEST_WRAPPER = 12
-_FAILURES = ("error", "stderr", "exception")  # what wrappers call it
+# What wrappers call a failure, and how they say that there was one.
+_FAILURES = ("error", "errors", "stderr", "exception", "traceback")
+_FAILED = ("error", "fail", "failed", "failure", "timeout", "timed out", "unreachable")
+_EXIT_STATUS = ("rc", "returncode", "return_code", "exit_code", "exit_status")
+_REASONS = ("message", "msg", "reason", "output", "stdout")
 _QUOTED = re.compile(r"\s*\{\s*\"(?:start|event|error|title)\"\s*:")
 # What stands before the first quote or brace of a line is no JSON where it says something.
 _BEGIN = re.compile(rb'^[^"{}]*?(?<![,\[])(?P<own>["{}])')
@@ -195,15 +200,26 @@ def _unwrap(
                     yield from _unwrap(document.value, messages, where, depth + 1)
     elif isinstance(value, dict | list) and depth < _DEEPEST_WRAPPER:
         if isinstance(value, dict):
-            messages += [
-                f"{where or 'the wrapper'}: {text.strip()[:200]}"
-                for key in _FAILURES
-                if isinstance(text := value.get(key), str) and text.strip()
-            ]
+            messages += [f"{where or 'the wrapper'}: {text[:200]}" for text in _failures(value)]
         children = value.items() if isinstance(value, dict) else enumerate(value)
         for key, child in children:
             place = f"{where}.{key}" if isinstance(value, dict) else f"{where}[{key}]"
             yield from _unwrap(child, messages, place.lstrip("."), depth + 1)
+
+
+def _failures(wrapper: dict[str, Any]) -> Iterator[str]:
+    """What a wrapper says of its test where that failed."""
+    said = [wrapper[key] for key in _FAILURES if wrapper.get(key)]
+    status = str(wrapper.get("status", "")).lower()
+    failed = status in _FAILED or any(wrapper.get(key) is False for key in ("success", "ok"))
+    failed |= any(isinstance(code := wrapper.get(key), int) and code for key in _EXIT_STATUS)
+    if failed and not said:
+        said = [wrapper[key] for key in _REASONS if wrapper.get(key)] or [status or "it failed"]
+    for text in said:
+        if isinstance(text, str) and text.strip() and not _QUOTED.match(text):
+            yield text.strip()
+        elif isinstance(text, dict | list) and not any(True for _ in _unwrap(text, [])):
+            yield json.dumps(text)
 
 
 def _is_event(value: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -407,3 +408,40 @@ def test_latencies_of_a_tcp_server_are_no_jitter() -> None:
 def test_where_only_sums_are_printed_they_are_read_as_such() -> None:
     frame = read("sumonly-client.log").frame
     assert frame["kind"].tolist() == ["group-interval", "group-interval", "group-summary"]
+
+
+def overloaded(seed: int) -> tuple[str, dict[str, float]]:
+    """A server's log whose connection lines come late, and what each peer sent in all."""
+    chance = random.Random(seed)
+    reuses, ticks = chance.random() < 0.4, chance.choice([0, 1, 3, 5])
+    waiting: dict[int, list[str]] = {}
+    sent: dict[str, float] = {}
+    for number in range(chance.randint(2, 12)):
+        of, peer = (number % 3 + 1 if reuses else number + 1), f"10.9.0.{number + 10}"
+        size = 1000 * (number + 1)
+        steps = [*((s, s + 1) for s in range(ticks)), (0, max(ticks, 1))]
+        rows = [
+            f"[{of:3}] {a}.0000-{b}.0000 sec  {size * (b - a)} Bytes  {size * 8} bits/sec"
+            for a, b in steps
+        ]
+        late = chance.choice([0, chance.randint(0, len(rows))])
+        rows.insert(
+            late, f"[{of:3}] local 10.9.0.1 port 5001 connected with {peer} port {of + 4000}"
+        )
+        waiting.setdefault(of, []).extend(rows)
+        sent[peer] = size * max(ticks, 1)
+    lines = []
+    while left := [rows for rows in waiting.values() if rows]:
+        lines.append(chance.choice(left).pop(0))
+    return LISTENS + "\n".join(lines) + "\n", sent
+
+
+def test_connection_lines_may_come_at_any_time_before_the_next_stream_of_their_id() -> None:
+    for seed in range(100):
+        text, sent = overloaded(seed)
+        reading = parse(text)
+        summaries = reading.frame[reading.frame["kind"] == "summary"]
+        by_peer = dict(zip(summaries["peer_address"], summaries["size_bytes"], strict=True))
+        assert by_peer == sent, seed
+        assert len(summaries) == len(sent)
+        assert (reading.notes, reading.unparsed.count) == ((), 0)

@@ -132,6 +132,33 @@ def test_what_a_wrapper_says_of_a_test_that_failed_is_a_message(
     assert reading.messages[0].endswith("iperf3 exited with 1: no route to host")
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"error": {"code": 1, "message": "no route to host"}},
+        {"errors": ["no route to host"]},
+        {"status": "failed", "message": "no route to host"},
+        {"success": False, "reason": "no route to host"},
+        {"rc": 1, "stdout": "no route to host"},
+        {"returncode": 1, "stderr": "no route to host", "stdout": ""},
+        {
+            "rc": 1,
+            "stdout": '{"start": {}, "intervals": [], "end": {}, "error": "no route to host"}',
+        },
+        {"result": {"error": "no route to host"}},
+    ],
+)
+def test_a_failure_is_a_message_however_its_wrapper_spells_it(bad: dict[str, Any]) -> None:
+    reading = parse(dumps({"tests": [documents()[0], bad]}).encode(), PATH)
+    assert any("no route to host" in message for message in reading.messages)
+    assert reading.unparsed.count == 0
+
+
+def test_a_wrapper_of_a_test_that_went_well_says_nothing() -> None:
+    good = {"rc": 0, "status": "success", "stderr": "", "error": None, "result": documents()[0]}
+    assert parse(dumps([good]).encode(), PATH).messages == ()
+
+
 def test_a_file_of_failures_alone_is_refused_with_what_they_say() -> None:
     with pytest.raises(ParseError, match="no route to host"):
         parse(b'{"pairs": [{"source": "b", "error": "no route to host"}]}', PATH)
