@@ -49,7 +49,7 @@ from perfkit.report.page import Report
 from perfkit.runs import progress
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import parameters, shebang
-from perfkit.settings.project import runs_folder
+from perfkit.settings.parameters.project import runs_folder
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
@@ -277,7 +277,7 @@ def _addresses(session: Session) -> Addresses:
 def _interfaces(session: Session) -> tuple[str, ...]:
     """What carries the tests: loopback hosts have no interface of their own."""
     address = _addresses(session).remote
-    return ("lo",) if address.startswith("127.") else (f"@{address}", "tun0")
+    return ("lo",) if address.startswith("127.") or address == "::1" else (f"@{address}", "tun0")
 
 
 def collect(session: Session) -> StageResult:

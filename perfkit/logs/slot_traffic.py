@@ -104,7 +104,9 @@ def owners(received: pd.DataFrame, sent: pd.DataFrame, hosts: pd.DataFrame) -> N
         Names; empty where it is no client of the run.
     """
     streams = sent[(sent["local_port"] > 0).to_numpy()].drop_duplicates(["host", "stream"])
-    ends = zip(streams["local_address"].astype("str"), streams["local_port"], strict=True)
+    # iperf 2 writes the interface to an address of IPv6, on the host's own side only.
+    own = [address.partition("%")[0] for address in streams["local_address"].astype("str")]
+    ends = zip(own, streams["local_port"], strict=True)
     by_end = dict(zip(ends, streams["host"].astype("str"), strict=True))
     pairs = {
         (str(address), str(name))

@@ -33,11 +33,15 @@ class TunnelPlan:
         return self.network[1]
 
     def template_values(self) -> dict[str, str]:
-        """What the templates in resources/openvpn may name."""
+        """What the templates in resources/openvpn may name.
+
+        OpenVPN's server listens to IPv6 only if told so, as `udp6`; then to both.
+        """
+        family = "6" if ":" in self.server_address else ""
         return {
             "server_address": self.server_address,
             "port": str(self.port),
-            "proto": self.proto,
+            "proto": f"{self.proto}{family}",
             "network": str(self.network.network_address),
             "netmask": str(self.network.netmask),
             "max_clients": str(self.clients + SPARE_CLIENTS),

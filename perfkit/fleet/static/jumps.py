@@ -46,6 +46,11 @@ class JumpHosts:
         jump = machine.jump
         if jump is None:
             return ""
+        fault = self.find_own_fault(jump, again=again)
+        return fault and f"its jump host {jump.name} was not reached: {fault}"
+
+    def find_own_fault(self, jump: Machine, *, again: bool = False) -> str:
+        """Log in to a jump host, unless it is logged in to; what is wrong with it, or empty."""
         with self._lock:
             lock = self._locks.setdefault(jump.name, threading.Lock())
         with lock:
@@ -53,7 +58,7 @@ class JumpHosts:
             if monotonic() - asked_s >= FRESH_S or (again and not fault):
                 fault = self._log_in(jump, again=again)
                 self._known[jump.name] = monotonic(), fault
-        return fault and f"its jump host {jump.name} was not reached: {fault}"
+            return fault
 
     def _log_in(self, jump: Machine, *, again: bool) -> str:
         # Without a session, the client returns as soon as the login stands and is kept open.

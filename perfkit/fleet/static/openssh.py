@@ -103,6 +103,7 @@ class HostAgents:
         text = f"{_COMMON}  UserKnownHostsFile {self._known_hosts}\n  ControlPath {folder}/%n\n"
         self._config.write_text("".join([text, *(_section(place) for place in places)]))
         self._jumps = JumpHosts(self._login, str(folder))
+        self._jump_names = {place.jump.name for place in places if place.jump}
 
     def ask(self, machine: Machine, verb: str, *arguments: str) -> Answer:
         """Run one verb of `host_agent.sh`, as root or by sudo.
@@ -164,6 +165,9 @@ class HostAgents:
         if text and machine.key_file and (fault := key_file_fault(Path(machine.key_file))):
             raise UnreachableError(machine.name, fault)
         if fault := self._jumps.find_fault(machine):
+            raise UnreachableError(machine.name, fault)
+        # A host that others lie behind: two logins at once to one place would wait for each other.
+        if machine.name in self._jump_names and (fault := self._jumps.find_own_fault(machine)):
             raise UnreachableError(machine.name, fault)
         try:
             return self._ssh(machine, words, text)

@@ -11,6 +11,7 @@ clients `client-001` and so on.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -259,7 +260,7 @@ class StaticProvider:
             )
             if hop
             else None,
-            inside_address=machine.traffic_address,
+            inside_address=machine.traffic_address or _only_ipv6(machine.address),
         )
 
     # -- listing -------------------------------------------------------------------------------
@@ -361,3 +362,13 @@ class StaticProvider:
             leaked += [f"{name}: {left}" for left in answer.get("left", ())]
             released += answer.get("cleaned", ())
         return ReleaseReport(leaked=tuple(leaked), released=tuple(released))
+
+
+def _only_ipv6(name: str) -> str:
+    """The address of a name that has none of IPv4, which programs ask for first; else empty."""
+    try:
+        found = {(family, address[0]) for family, *_, address in socket.getaddrinfo(name, None)}
+    except OSError:  # it is not known here, or only to the jump host
+        return ""
+    families = {family for family, _ in found}
+    return min(str(address) for _, address in found) if families == {socket.AF_INET6} else ""

@@ -227,3 +227,27 @@ def test_a_client_is_not_said_to_have_sent_nothing_where_streams_name_nobody(
         "is not known: 1 stream there without a known client" in found.loc["client-002", "reason"]
     )
     assert found.loc[["client-001", "client-003"], "ok"].all()
+
+
+def test_a_client_is_found_by_its_port_although_iperf_writes_the_interface_to_its_address() -> None:
+    """Clients that share an address of IPv6, as `local fd77::2%ten0 port 40001` in their logs."""
+    sent = pd.DataFrame(
+        {
+            "host": ["client-001", "client-002"],
+            "stream": [1, 1],
+            "local_address": ["fd77::2%ten0", "fd77::2%ten0"],
+            "local_port": [40001, 40002],
+        }
+    )
+    received = pd.DataFrame(
+        {"stream": [1, 2], "peer_address": ["fd77::2", "fd77::2"], "peer_port": [40002, 40001]}
+    )
+    hosts = pd.DataFrame(
+        {
+            "name": ["client-001", "client-002"],
+            "address": ["fd77::2", "fd77::2"],
+            "traffic_address": ["fd77::2", "fd77::2"],
+            "tunnel_address": ["", ""],
+        }
+    )
+    assert list(owners(received, sent, hosts)) == ["client-002", "client-001"]

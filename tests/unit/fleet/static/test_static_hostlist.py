@@ -133,7 +133,8 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         (PAIR + "jump = g\n[g]\nrole = jump\njump = h\n[h]\nrole = jump\njump = g\n", "", "'h,g'"),
         (PAIR + "jump = b\n", "", "no other section"),
         (PAIR + "address = 192.0.2.2:2222\n", "", "a port has a key of its own"),
-        (PAIR.replace("192.0.2.1", "2001:db8::1"), "", "give its IPv4 address as traffic_address"),
+        (PAIR.replace("192.0.2.1", "fe80::1"), "", "address = 'fe80::1'.*link-local"),
+        (PAIR + "traffic_address = fe80::1%eth0\n", "", "traffic_address.*link-local"),
         (PAIR, "Host b\n Wrong yes\n", "ssh_config"),
     ],
 )
@@ -213,3 +214,10 @@ def test_existing_hosts_must_have_what_the_recipes_would_install() -> None:
     recipe = set(re.findall(r'^    "([a-z0-9]+)": \("', fabfile, re.MULTILINE))
     assert "iperf" in recipe
     assert recipe <= {*TOOLS, *TUNNEL_TOOLS}
+
+
+def test_addresses_of_ipv6_are_kept_as_programs_print_them(tmp_path: Path) -> None:
+    text = PAIR.replace("192.0.2.1", "2001:DB8:0:0::1") + "traffic_address = FD77:0::2\n"
+    found = load(tmp_path, text)
+    assert found.of_role(Role.SERVER)[0].address == "2001:db8::1"
+    assert found.of_role(Role.CLIENT)[0].traffic_address == "fd77::2"
