@@ -216,7 +216,8 @@ def _read_untagged(
     cells: list[str], line_no: int, line: str, now: _Snapshot, found: _Found
 ) -> bool:
     """A row of version 1; False when it is not understood."""
-    if len(cells) < _FEWEST_CELLS and is_pasted(line):
+    few = len(cells) < _FEWEST_CELLS
+    if len(cells) == 1 or (few and (not now.headers or is_pasted(line))):
         return False
     return _take_row(cells, now.table or "CLIENT_LIST", line_no, line, now, found)
 

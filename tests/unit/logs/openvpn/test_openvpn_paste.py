@@ -171,6 +171,13 @@ STATUS = (
 )
 
 
+def test_a_line_of_version_1_that_is_no_row_is_no_missing_client() -> None:
+    text = STATUSES[0].read_text().replace("ROUTING TABLE\n", "YO TABLE\nROUTING TABLE\n")
+    reading = parse(text.replace("Updated,", "Closed,1\nUpdated,"))
+    assert reading.unparsed.samples == ("Closed,1", "YO TABLE")
+    assert not any("clients are missing" in note for note in reading.notes)
+
+
 def test_nobody_connected_is_no_client_and_a_list_that_is_not_there_is_not_known() -> None:
     lines = STATUS.splitlines(keepends=True)
     nobody = parse("".join([*lines[:3], *lines[4:]]))
