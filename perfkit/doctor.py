@@ -28,7 +28,7 @@ from perfkit.errors import PerfkitError, ProviderError
 from perfkit.fleet.local import namespaces
 from perfkit.report.tables import SCOPED_STYLE
 from perfkit.settings import parameters
-from perfkit.settings.parameters.project import project_dir
+from perfkit.settings.project import project_dir
 from perfkit.units import format_size
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # not on the PATH of Debian's users

@@ -24,7 +24,7 @@ from perfkit.report.tables import ReportTable
 from perfkit.runs import progress
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
-from perfkit.settings.parameters.project import runs_folder
+from perfkit.settings.project import runs_folder
 from perfkit.widgets.fleet_table import is_interactive
 
 

@@ -49,7 +49,7 @@ from perfkit.report.page import Report
 from perfkit.runs import progress
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import parameters, shebang
-from perfkit.settings.parameters.project import runs_folder
+from perfkit.settings.project import runs_folder
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use

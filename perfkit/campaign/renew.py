@@ -21,7 +21,7 @@ from perfkit.model import Host, StageResult
 from perfkit.runs import journal
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import open_run
-from perfkit.settings.parameters.project import runs_folder
+from perfkit.settings.project import runs_folder
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.ssh.workers import run_on_hosts
 

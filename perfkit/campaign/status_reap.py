@@ -41,7 +41,7 @@ from perfkit.model import HostState
 from perfkit.runs import folder as runs
 from perfkit.runs import journal
 from perfkit.runs.folder import Run
-from perfkit.settings.parameters.project import project_dir, runs_folder
+from perfkit.settings.project import project_dir, runs_folder
 from perfkit.vpn.openvpn import ca
 
 

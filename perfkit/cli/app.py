@@ -221,7 +221,7 @@ def export(*, run: str, runs_dir: str, out: str) -> None:
 def import_(file: Path, runs_dir: str) -> None:
     """Open the FILE that perfkit export made; nothing in it is trusted."""
     from perfkit.campaign import archive
-    from perfkit.settings.parameters.project import runs_folder
+    from perfkit.settings.project import runs_folder
 
     opened = archive.import_run(file, runs_folder(runs_dir))
     click.echo(f"{opened.root}\nperfkit segment, report and compare {opened.id} work on it")
@@ -382,7 +382,7 @@ def renew(*, run: str, minutes: float, yes: bool, runs_dir: str) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
     """Make a project FOLDER: settings, notebooks, and what goes to the hosts, yours to edit."""
-    from perfkit.settings.parameters.project import make_project
+    from perfkit.settings.project import make_project
 
     made = make_project(folder)
     click.echo(f"made {made}: resources/, config/, notebooks/, runs/")

@@ -16,7 +16,7 @@ from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import ini, parameters
 from perfkit.settings.parameters import Parameters
-from perfkit.settings.parameters.project import project_dir, runs_folder
+from perfkit.settings.project import project_dir, runs_folder
 from perfkit.widgets.form import Field, Kind, Verdict
 
 MAIN = ("provider", "clients", "tests", "duration_s", "name")  # first, in this order

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from perfkit.errors import ConfigError
 from perfkit.runs.folder import write_json
-from perfkit.settings.parameters.project import project_dir
+from perfkit.settings.project import project_dir
 
 START = "notebooks/00_start.ipynb"
 SETTINGS_DIR = ".config/perfkit/lab"  # below the home folder

@@ -24,7 +24,7 @@ from perfkit.report.page import Report
 from perfkit.runs.folder import Run
 from perfkit.settings import ini
 from perfkit.settings.parameters import Parameters
-from perfkit.settings.parameters.project import runs_folder
+from perfkit.settings.project import runs_folder
 from perfkit.settings.secrets import refuse_secrets
 from perfkit.widgets.fleet_table import is_interactive
 from perfkit.widgets.form import Form

@@ -21,7 +21,7 @@ from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestSpec
 from perfkit.runs import folder
 from perfkit.settings import ini, shebang
-from perfkit.settings.parameters.project import project_dir, runs_folder
+from perfkit.settings.project import project_dir, runs_folder
 
 MAX_CLIENTS = 1000
 

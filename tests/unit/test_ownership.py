@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from perfkit.settings.parameters.project import project_dir
 
 from perfkit import ownership
 from perfkit.errors import ConfigError
 from perfkit.settings import parameters
+from perfkit.settings.project import project_dir
 
 NOBODY = 65534
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfkit.logs.dstat.csv.command import asks_for_bits
+from perfkit.logs.dstat.command import asks_for_bits
 from perfkit.logs.dstat.heads import EPOCH, TIMES, Block
 from perfkit.logs.dstat.rows import Table
 from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from perfkit.logs.dstat.csv.command import asks_for_bits, tool_of
+from perfkit.logs.dstat.command import asks_for_bits, tool_of
 
 TIMES = frozenset({"time", "date/time"})
 EPOCH = "epoch"

@@ -35,7 +35,7 @@ from perfkit.logs.iperf2.banner import (
     read_furniture,
 )
 from perfkit.logs.iperf2.figures import SUM, Columns, of_one_log, read_figures
-from perfkit.logs.iperf2.text.streams import number_streams, split_runs
+from perfkit.logs.iperf2.streams import number_streams, split_runs
 from perfkit.logs.line_prefix import find_prefix, read_processes
 from perfkit.logs.plausible import leave_impossible
 from perfkit.logs.traffic import RECEIVER, SUMMARY, UNKNOWN, last_row_before

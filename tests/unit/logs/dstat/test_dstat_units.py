@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from perfkit.logs.dstat.csv.command import asks_for_bits, tool_of
 
 from perfkit.logs.dstat import csv
+from perfkit.logs.dstat.command import asks_for_bits, tool_of
 from perfkit.logs.format import Reading, clean
 from perfkit.logs.frames import check
 
