@@ -199,8 +199,11 @@ def pinned(process: Tagged) -> Iterator[int]:
     fd = os.pidfd_open(process.pid)
     try:
         current = read(process.pid)
+        # One in the making may have become its host meanwhile; a host stays what it is.
         if current is None or current.run_id != process.run_id:
             raise ProcessLookupError(f"{process} has ended")
+        if not process.making and current.fields != process.fields:
+            raise ProcessLookupError(f"{process} has ended; its PID is that of {current}")
         yield fd
     finally:
         os.close(fd)

@@ -86,7 +86,10 @@ def test_ending_kills_and_leaves_no_zombie(tagged: tuple[str, int]) -> None:
 def test_a_process_whose_tag_changed_meanwhile_is_not_signalled(tagged: tuple[str, int]) -> None:
     run, pid = tagged
     stale = tags.Tagged(pid, tags.HOST, {"run": "another"})
-    tags.end([stale, tags.Tagged(2**22 - 1, tags.HOST, {"run": run})], signal.SIGKILL, 1)
+    (there,) = tags.scan(run)
+    other = tags.Tagged(pid, tags.HOST, {**there.fields, "name": "another"})
+    gone = tags.Tagged(2**22 - 1, tags.HOST, {"run": run})
+    tags.end([stale, other, gone], signal.SIGKILL, 1)
     assert [found.pid for found in tags.scan(run)] == [pid]
 
 
