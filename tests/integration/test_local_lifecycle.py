@@ -26,7 +26,7 @@ from perfkit.model import Host
 from perfkit.testing.provider_contract import with_reasons
 
 pytestmark = pytest.mark.root
-KINDS = ("net", "mnt", "pid", "uts", "ipc")
+KINDS = ("user", "net", "mnt", "pid", "uts", "ipc")
 SOON_S = 30.0  # what takes milliseconds, on a starved machine
 
 # Launches hosts named in argv and says when it has them; used to be killed or to end on its own.
@@ -51,16 +51,20 @@ def run(tmp_path: Path, provider: LocalProvider) -> Iterator[LocalRun]:
     try:
         yield run
     finally:
-        machine = {namespace(os.getpid(), kind) for kind in KINDS}
-        ours = {namespace(t.pid, kind) for t in tags.scan(run.run_id) for kind in KINDS} - machine
-        there = set(tags.pids())
+        machine = namespaces_of(os.getpid())
+        ours = set().union(*(namespaces_of(t.pid) for t in tags.scan(run.run_id))) - machine
+        inside = {pid for pid in tags.pids() if namespaces_of(pid) & ours}
         report = provider.release(run.run_id)
     assert report.leaked == ()
     assert tags.scan(run.run_id) == []
     assert not interface(run).exists()
-    # Only processes that were there before: the kernel gives a namespace's number away again.
-    left = [pid for pid in there if {namespace(pid, kind) for kind in KINDS} & (ours - {""})]
-    assert left == []
+    # Only processes that were inside before: the kernel gives a namespace's number away again.
+    assert [pid for pid in inside if namespaces_of(pid) & ours] == []
+
+
+def namespaces_of(pid: int) -> set[str]:
+    """The kernel's names of a process's namespaces; none when it has ended."""
+    return {namespace(pid, kind) for kind in KINDS} - {""}
 
 
 def namespace(pid: int, kind: str) -> str:

@@ -31,7 +31,8 @@ from perfkit.fleet.local import (
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.model import Role
 
-# Enough to keep all processors busy; each one in the making is a fork of the keeper.
+# Enough to keep all processors busy; each one in the making is a fork of the keeper. So many wait
+# for their network, and as many have it.
 IN_THE_MAKING_PER_CPU = 4
 MAKING_STALL_S = 30.0
 LOOK_EVERY_S = 1.0
@@ -88,7 +89,7 @@ class Workshop:
 
     def _make_all(self, request: dict[str, Any], token: str) -> None:
         there = [tagged for tagged in tags.scan(self._run_id) if tagged.kind == tags.HOST]
-        processors = os.cpu_count() or 1
+        window = IN_THE_MAKING_PER_CPU * (os.cpu_count() or 1)
         begun: deque[_Making] = deque()
         connected: deque[_Making] = deque()
         plans, failed = self._plan_all(request, there)
@@ -111,7 +112,7 @@ class Workshop:
                 begun.append(_Making(plan, index, *hosts.start(plan, self._tools, self._view)))
             except OSError as exc:
                 failed[plan.name] = str(exc)
-            advance(processors, (IN_THE_MAKING_PER_CPU - 1) * processors)
+            advance(window, window)
         advance(0, 0)
 
     def _plan_all(

@@ -37,9 +37,12 @@ MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")  # links into /usr, 
 SECRETS = frozenset(
     {
         "NetworkManager",
+        "apt/auth.conf",
+        "apt/auth.conf.d",
         "gshadow",
         "letsencrypt",
         "localtime",  # hosts live in UTC
+        "machine-id",  # confidential: machine-id(5)
         "openvpn",
         "ppp",
         "shadow",

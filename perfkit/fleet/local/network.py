@@ -3,7 +3,8 @@
 The only thing the machine's namespace sees is the run's *uplink*, a veth end named after the run,
 with the first address of the run's subnet. It goes when the namespace of the bridge goes, and
 that goes with the keeper. No route, sysctl or firewall rule of the machine is changed: the
-uplink's subnet is directly connected, and hosts have no default route.
+uplink's subnet is directly connected, and hosts have no default route. What hosts send to the
+machine passes the `gate`.
 
 Addresses are out of 198.18.0.0/15, which RFC 2544 sets aside for benchmarks inside one network,
 so that they do not meet the addresses of somebody's office or VPN.

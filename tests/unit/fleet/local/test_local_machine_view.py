@@ -175,7 +175,7 @@ def etc(tmp_path: Path) -> Path:
     etc = tmp_path / "machine"
     for name in ("cron.d", "cron.daily", "ssh", "pam.d", "ssl/certs", "locked", "wireguard", "app"):
         (etc / name).mkdir(parents=True)
-    for name in ("passwd", "crontab", "cron.d/job", "ssh/ssh_config", "wireguard/wg0.conf",
+    for name in ("passwd", "crontab", "cron.d/job", "ssh/ssh_config", "wireguard/wg0.conf", "machine-id",
                  "ssl/certs/ca.pem", "app/settings", "app/hidden", "locked/inside"):  # fmt: skip
         (etc / name).write_text("public")
     for name in ("shadow", "app/password"):
