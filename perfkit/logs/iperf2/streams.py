@@ -80,11 +80,19 @@ def _in_turn(
     opened: dict[int, list[int]] = {}
     for number, connect in enumerate(connects):
         opened.setdefault(connect["id"], []).append(number)
-    orphans = {int(ids[rows[0]]): n for n, rows in enumerate(rows_of) if n >= len(connects)}
+    orphans = {
+        int(ids[rows[0]]): number
+        for number, rows in enumerate(rows_of)
+        if number >= len(connects) and len(rows)
+    }
     for of in {int(ids[rows_of[number][0]]) for number in odd.tolist()}:
         numbers = opened.get(of, [])
         parts = [orphans[of], *numbers] if of in orphans else numbers
-        runs = split_runs(np.sort(np.concatenate([rows_of[n] for n in parts])), columns)
+        runs = split_runs(
+            np.sort(np.concatenate([rows_of[n] for n in parts])),
+            columns,
+            has_intervals=has_intervals,
+        )
         if len(runs) != len(numbers) or any(
             connects[number]["line_no"] > line_nos[run[-1]]
             or (has_intervals and _may_end(before, run, columns))
@@ -109,7 +117,7 @@ def _one_by_one(
     has_intervals = _prints_intervals(columns, sum(map(len, rows_of)), connects)
     following = _following(connects)
     for number in odd:
-        runs = split_runs(rows_of[number], columns)
+        runs = split_runs(rows_of[number], columns, has_intervals=has_intervals)
         is_known = number < len(connects)
         after = following.get(number if is_known else -1 - int(columns["id"][runs[0][0]]))
         for turn, run in enumerate(runs):
@@ -129,8 +137,13 @@ def _one_by_one(
                 count += 1
 
 
-def split_runs(rows: Run, columns: Columns) -> list[Run]:
-    """Rows of one id as runs: intervals from 0 on, and a summary of them."""
+def split_runs(rows: Run, columns: Columns, *, has_intervals: bool = True) -> list[Run]:
+    """Rows of one id as runs: intervals from 0 on, and a summary of them.
+
+    Args:
+        has_intervals: The log was printed with -i, where a stream shorter than a tick has the same
+            line twice; without it each line from 0 is a stream.
+    """
     start_s, end_s, size = (columns[name] for name in ("start_s", "end_s", "size_bytes"))
     runs: list[list[int]] = []
     ended = True
@@ -141,7 +154,7 @@ def split_runs(rows: Run, columns: Columns) -> list[Run]:
             ended = False
         elif not ended and end_s[row] >= _NEARLY * end_s[runs[-1][-1]]:
             first, last = runs[-1][0], runs[-1][-1]
-            is_twin = end_s[row] == end_s[last] and size[row] == size[last]
+            is_twin = has_intervals and end_s[row] == end_s[last] and size[row] == size[last]
             ended = True
             if first == last and start_s[first] == 0 and not is_twin:
                 runs.append([])

@@ -46,7 +46,7 @@ _PLAIN = re.compile(
     rb"(?:snd|rcv)_tcp_congestion |TCP window size|Using TCP Autotuning|Sent \d|"
     rb"Finished omit period|Setting (?:UDP block size|application pacing|fq socket pacing) |"
     rb"(?:send|get)_(?:parameters|results)|[{}]$|\"\w+\":\t|\}[\],]|SNDBUF is|RCVBUF is|"  # --debug
-    rb"Congestion algorithm is|tcpi_snd_cwnd|interval_len|interval forces keep|remote_congestion_used|"
+    rb"sent \d+ bytes of |Congestion algorithm is|tcpi_snd_cwnd|interval_len|interval forces keep|remote_congestion_used|"
     rb"\[ *(?:\d+|SUM)\](?:\[[TR]X-[CS]\])? +(?:\((?:sender|receiver) statistics not available\)|"
     rb"Sent \d+ datagrams)"
 )

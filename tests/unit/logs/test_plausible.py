@@ -140,3 +140,11 @@ def test_an_impossible_interval_of_a_document_is_named_by_its_time() -> None:
     assert (reading.frame["size_bytes"] < 1e9).all()
     assert "1.0" in reading.unparsed.samples[0]
     assert "1e+18 byte" in reading.unparsed.samples[0]
+
+
+def test_a_copy_counts_once_where_rows_come_before_their_connection_lines_too() -> None:
+    late = "[  2] local 10.9.0.1 port 5001 connected with 10.9.0.3 port 40002\n"
+    log = (SERVER + CONNECTED + interval(0, 1000) + interval(0, 2000, of="  2") + late).encode()
+    once, twice = iperf2.parse(log, PATH).frame, iperf2.parse(log * 2, PATH).frame
+    assert once["peer_address"].tolist() == ["10.9.0.2", "10.9.0.3"]
+    pd.testing.assert_frame_equal(once, twice)
