@@ -26,10 +26,15 @@ from typing import Any, ClassVar
 import pytest
 
 from perfkit.errors import ConfigError, LaunchError
-from perfkit.fleet.provider import LaunchRequest, Provider, ReleaseReport, get_provider
+from perfkit.fleet.provider import Provider, ReleaseReport, get_provider
 from perfkit.model import Host, Role
 from perfkit.ssh.keys import make_ssh_key
-from perfkit.testing.provider_runs import ProviderRun, in_fresh_process, wait_until
+from perfkit.testing.provider_runs import (
+    ProviderRun,
+    in_fresh_process,
+    wait_until,
+    with_reasons,
+)
 
 LISTING = """
 import json, sys
@@ -51,18 +56,6 @@ def make(options: dict[str, Any]) -> Provider:
     """A provider object of these options, as a process of its own would make it."""
     folder = options.get("config_dir")
     return get_provider(**{**options, **({"config_dir": Path(folder)} if folder else {})})
-
-
-def with_reasons(request: LaunchRequest) -> tuple[LaunchRequest, dict[str, str]]:
-    """A request, and the reasons by host that its launch will give for those it does not make."""
-    reasons: dict[str, str] = {}
-
-    def record(_kind: str, **fields: Any) -> None:
-        if "name" in fields and "reason" in fields:
-            reasons[fields["name"]] = fields["reason"]
-        reasons.update(fields.get("hosts", {}))
-
-    return replace(request, record=record), reasons
 
 
 @dataclass

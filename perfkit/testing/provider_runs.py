@@ -9,9 +9,10 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Host, Role
@@ -93,6 +94,18 @@ class ProviderRun:
             timeout=timeout_s,
             check=False,
         )
+
+
+def with_reasons(request: LaunchRequest) -> tuple[LaunchRequest, dict[str, str]]:
+    """A request, and the reasons by host that its launch will give for those it does not make."""
+    reasons: dict[str, str] = {}
+
+    def record(_kind: str, **fields: Any) -> None:
+        if "name" in fields and "reason" in fields:
+            reasons[fields["name"]] = fields["reason"]
+        reasons.update(fields.get("hosts", {}))
+
+    return replace(request, record=record), reasons
 
 
 def answers(host: Host) -> bool:

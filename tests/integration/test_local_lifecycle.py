@@ -23,7 +23,7 @@ from perfkit.fleet.local import claims, network, tags
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.reap import release_until_quiet
 from perfkit.model import Host
-from perfkit.testing.provider_contract import with_reasons
+from perfkit.testing.provider_runs import with_reasons
 
 pytestmark = pytest.mark.root
 KINDS = ("user", "net", "mnt", "pid", "uts", "ipc")

@@ -21,7 +21,7 @@ from perfkit.fleet.local import loopback, loopback_folders, loopback_processes, 
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.reap import release_until_quiet
 from perfkit.model import Host
-from perfkit.testing.provider_contract import with_reasons
+from perfkit.testing.provider_runs import with_reasons
 
 NOBODY = 65534
 SOON_S = 60.0
