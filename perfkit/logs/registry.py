@@ -28,6 +28,7 @@ from perfkit.errors import (
 )
 from perfkit.logs import parser_errors
 from perfkit.logs.format import SNIFF_BYTES, Format, Reading, clean
+from perfkit.logs.kept_lines import take_kept_lines
 
 _WORTH_NOT_LOADING = 4_000_000  # bytes
 
@@ -88,7 +89,7 @@ def unpack(data: bytes, path: Path) -> bytes:
         LogError: more comes out of it than a log may hold.
     """
     try:
-        return clean(untrusted.unpack(data))
+        return take_kept_lines(clean(untrusted.unpack(data)))
     except DamagedPackError as exc:
         raise TruncatedError(path, str(exc)) from exc
     except UntrustedError as exc:
