@@ -53,11 +53,10 @@ def ask(message: int, flags: int, body: bytes) -> list[bytes]:
             data = netlink.recv(1 << 18)
             while data:
                 length, kind = struct.unpack_from("=IH", data)
-                if kind == ERROR:
+                if kind in (ERROR, LAST):
                     (number,) = struct.unpack_from("=i", data, 16)
                     if number:
                         raise OSError(-number, os.strerror(-number))
-                if kind in (ERROR, LAST):
                     return answers
                 answers.append(data[16:length])
                 data = data[(length + 3) & ~3 :]
