@@ -17,6 +17,7 @@ from perfkit.errors import ConfigError
 from perfkit.runs.folder import write_json
 from perfkit.settings.project import project_dir
 
+HOOK = "perfkit.notebook.saving.keep_clean"
 START = "notebooks/00_start.ipynb"
 SETTINGS_DIR = ".config/perfkit/lab"  # below the home folder
 
@@ -34,11 +35,11 @@ def command(project: Path, options: Sequence[str] = (), *, uid: int) -> list[str
         uid: Of the user; Jupyter refuses root unless told.
     """
     return [
-        # What Jupyter's parts still have to mend among themselves is no news for its users.
-        *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "jupyterlab"),
+        *(sys.executable, "-W", "ignore::DeprecationWarning", "-m", "perfkit.notebook.server"),
         *(["--allow-root"] if uid == 0 else []),
         f"--ServerApp.root_dir={project}",
         f"--LabApp.default_url=/lab/tree/{START}",
+        f"--ContentsManager.pre_save_hook={HOOK}",
         "--ServerApp.answer_yes=True",  # Ctrl-C ends it, without a question
         "--Application.log_level=WARN",  # the address is still said
         "--LabApp.news_url=None",

@@ -1,0 +1,24 @@
+"""JupyterLab as `perfkit lab` starts it: `python -m perfkit.notebook.server [OPTIONS]`.
+
+What Jupyter's parts still have to mend among themselves is no news for its users. A filter of the
+interpreter's (`-W`) is not enough: voila, where it is installed, puts one of its own before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import warnings
+
+
+def main() -> None:
+    """Become the server; returns when it has ended."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("voila")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    sys.exit(importlib.import_module("jupyterlab.labapp").main())
+
+
+if __name__ == "__main__":
+    main()
