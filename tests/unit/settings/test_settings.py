@@ -139,7 +139,7 @@ def test_without_a_project_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
-    assert "set it to the folder where you cloned perfkit" in str(refused())
+    assert "set it to your clone" in str(refused())
 
 
 def test_a_name_like_nothing_known_lists_what_is_known() -> None:
