@@ -111,6 +111,12 @@ def _run_argument(command: Command) -> Command:
     return click.argument("run", default="latest")(command)
 
 
+def _say_what_ended(outcome: Any) -> None:
+    click.echo(outcome)
+    if outcome.leaked:
+        raise ReleaseError("not everything could be released", outcome.leaked)
+
+
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
@@ -162,10 +168,7 @@ def release(run: str, runs_dir: str) -> None:
     from perfkit.campaign import phases
 
     with phases.attach(run, runs_dir=runs_dir, phase="release") as session:
-        report = phases.release(session, keep=False)
-        click.echo(report)
-    if report.leaked:
-        raise ReleaseError("not everything could be released", report.leaked)
+        _say_what_ended(phases.release(session, keep=False))
 
 
 @main.command()
@@ -173,15 +176,13 @@ def release(run: str, runs_dir: str) -> None:
 @click.option(
     "--policy",
     type=click.Choice(["events", "saved", "auto"]),
-    default=None,
     help="where windows come from [as the run was made with]",
 )
 def segment(run: str, runs_dir: str, policy: Policy | None) -> None:
     """Find the windows that count, from the recorded starts and ends."""
     from perfkit.campaign import phases
 
-    found = phases.find_run(run, runs_dir=runs_dir)
-    click.echo(phases.segment(found, policy=policy).to_text())
+    click.echo(phases.segment(phases.find_run(run, runs_dir=runs_dir), policy=policy).to_text())
 
 
 @main.command()
@@ -283,12 +284,9 @@ def status(run: str, runs_dir: str) -> None:
 @click.option("--runs-dir", default="", metavar="DIR", help="where run folders are")
 def reap(*, runs: tuple[str, ...], yes: bool, expired: bool, force: bool, runs_dir: str) -> None:
     """End what runs have left behind (all, or the named RUNS), found by tag alone."""
-    from perfkit.campaign import status_reap
+    from perfkit.campaign.status_reap import reap as end
 
-    outcome = status_reap.reap(runs, yes=yes, expired=expired, force=force, runs_dir=runs_dir)
-    click.echo(outcome)
-    if outcome.leaked:
-        raise ReleaseError("not everything could be released", outcome.leaked)
+    _say_what_ended(end(runs, yes=yes, expired=expired, force=force, runs_dir=runs_dir))
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -316,15 +314,12 @@ def clean(*, run: str, yes: bool, force: bool, runs_dir: str, config_dir: str) -
     It is found by its tag on the hosts themselves: folder, processes, crontab lines, tunnel. The
     hosts go on, and are free for the next run.
     """
-    from perfkit.campaign import status_reap
+    from perfkit.campaign.status_reap import reap as end
 
     wanted = (run,) if run else ()
-    outcome = status_reap.reap(
-        wanted, yes=yes, force=force, runs_dir=runs_dir, config_dir=config_dir, only="static"
+    _say_what_ended(
+        end(wanted, yes=yes, force=force, runs_dir=runs_dir, config_dir=config_dir, only="static")
     )
-    click.echo(outcome)
-    if outcome.leaked:
-        raise ReleaseError("not everything could be removed", outcome.leaked)
 
 
 @main.command()
