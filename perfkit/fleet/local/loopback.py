@@ -25,7 +25,7 @@ from random import SystemRandom
 from textwrap import dedent
 
 import perfkit
-from perfkit import ownership
+from perfkit import ownership, untrusted
 from perfkit.errors import ConfigError, LaunchError, ProviderError
 from perfkit.fleet.local import loopback_folders, loopback_processes, tags, tools
 from perfkit.fleet.local.loopback_folders import TOKENS
@@ -323,7 +323,7 @@ def _alive(request: LaunchRequest, served: Path) -> tuple[list[Host], dict[str, 
     tagged = _tagged(request.run_id)
     known: dict[str, str] = {}
     with suppress(OSError, ValueError):  # empty: whoever served it was killed on the way
-        known = dict(json.loads(served.read_text()))
+        known = dict(untrusted.parse_json(untrusted.read_file(served, untrusted.RECORD_BYTES)))
     hosts, reasons = [], {}
     for wanted in request.hosts:
         fields = it.fields if (it := tagged.get(wanted.name)) else {}

@@ -30,6 +30,7 @@ from perfkit.errors import HostError, LostError, PerfkitError, ProviderError, Un
 from perfkit.fleet.static.hostlist import KEY_TYPES, Machine
 from perfkit.fleet.static.jumps import JumpHosts
 from perfkit.ssh.keys import fingerprint, key_file_fault, refused_key, wrong_host_key
+from perfkit.untrusted import one_line
 
 HOST_AGENT = Path(__file__).with_name("host_agent.sh")
 CONNECT_TIMEOUT_S = 10
@@ -125,11 +126,11 @@ class HostAgents:
         answer: dict[str, tuple[str, ...]] = {"noise": (noise,)} if noise and began else {}
         for line in said.splitlines()[:OUTPUT_LINES]:
             key, _, value = line.partition("=")
-            answer[key] = (*answer.get(key, ()), value)
+            answer[key] = (*answer.get(key, ()), one_line(value, OUTPUT_CHARS))
         if "no_root" in answer:
             raise HostError(machine.name, f"{no_root(answer, machine)}")
         if done.returncode != 0:
-            words = (done.stderr.strip() or "no word why").splitlines()[-1]
+            words = one_line((done.stderr.strip() or "no word why").splitlines()[-1], 300)
             raise HostError(machine.name, f"host agent {verb}: exit {done.returncode}: {words}")
         return answer
 

@@ -11,8 +11,9 @@ from urllib.parse import quote, unquote
 
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import RUN_ID_PATTERN
-from perfkit.fleet.static.openssh import Answer
+from perfkit.fleet.static.openssh import OUTPUT_CHARS, Answer
 from perfkit.model import Role
+from perfkit.untrusted import one_line
 
 MIN_FREE_KIB = 100_000
 POSIX_SHELLS = ("sh", "ash", "bash", "busybox", "dash", "ksh", "ksh93", "mksh", "yash", "zsh")
@@ -68,7 +69,9 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
     if answer is None or isinstance(answer, PerfkitError):
         return None
     found = {
-        key.removeprefix("tag."): " ".join(unquote(value) for value in values)
+        key.removeprefix("tag."): one_line(
+            " ".join(unquote(value) for value in values), OUTPUT_CHARS
+        )
         for key, values in answer.items()
         if key.startswith("tag.")
     }
@@ -121,7 +124,7 @@ def _disk_obstacles(answer: Answer, workdir: str) -> Iterator[str]:
             "there: set workdir to a folder on another file system"
         )
     free_kib = answer.get("free_kib", ("",))[0]
-    if free_kib.isdecimal() and int(free_kib) < MIN_FREE_KIB:
+    if free_kib.isdecimal() and len(free_kib) < 16 and int(free_kib) < MIN_FREE_KIB:
         free_mb = int(free_kib) * 1024 // 1_000_000
         yield f"{free_mb} MB are free below {workdir}, 100 MB are needed"
 

@@ -180,7 +180,8 @@ ADDED: dict[str, tuple[list[tuple[tarfile.TarInfo, bytes]], str]] = {
     "a file twice": ([(member("run/x"), b"x"), (member("run/x"), b"y")], "comes twice"),
     "another run": ([(member("other/x"), b"x")], "of another run"),
     "no run": ([(member("x"), b"x")], "in no run's folder"),
-    "keys": ([(member("run/keys/id_ed25519"), b"x")], "packs no keys"),
+    "keys": ([(member("run/keys/id_ed25519"), b"x")], "never packs"),
+    "a cache": ([(member("run/tables/cache/x.json"), b"x")], "never packs"),
     "a file as a folder": ([(member("run/x"), b"x"), (member("run/x/y"), b"y")], "cannot be op"),
     "a changed log": ([(member("run/raw/SHA256SUMS"), b"0" * 64 + b"  ../../x\n")], "comes twice"),
 }
