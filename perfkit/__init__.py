@@ -35,4 +35,4 @@ works on a copied run folder, on a laptop with no network. Only files cross the 
 This package imports nothing; import the leaf you need.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

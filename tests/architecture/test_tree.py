@@ -23,6 +23,7 @@ TOP = {
     "CONTRIBUTING.md",
     "LICENSE",
     "README.md",
+    "SECURITY.md",
     "environment.yml",
     "pyproject.toml",
 }
