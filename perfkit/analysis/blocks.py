@@ -40,8 +40,6 @@ STEP_REWARD, MOST_STEP_REWARD = 40.0, 10.0  # a decade between two blocks that t
 LEAST_SHARE = 0.01  # of a block's rate, in its border cells
 STEP_CELLS = 5
 FACTORS = (0.1, 10.0)  # real over planned length, at most
-LEAST_CELLS = 3  # a shorter stretch is somebody logging in
-SAME_LEVEL = 0.1  # decades: 25 %, a block beside its own ramp or noise
 MOST_CELLS = 500_000
 
 
@@ -330,46 +328,3 @@ def _step_reward(level: Floats, score: Floats) -> Floats:
     inner = np.where(least > 0, np.minimum(STEP_REWARD * step, MOST_STEP_REWARD), 0.0)
     reward[STEP_CELLS : len(level) - STEP_CELLS + 1] = inner
     return reward
-
-
-def kernel_blocks(grid: Grid, plans: Sequence[Plan]) -> list[Block | None]:
-    """Blocks by kernel change points; one entry a plan, in order.
-
-    Knows the number of blocks and not their lengths, so it can find tests that ran much shorter
-    or longer than planned. None for all when there are more or fewer stretches than plans: which
-    test is missing cannot be told from their number.
-    """
-    found: list[Block | None] = [*kernel_stretches(grid, plans)]
-    return found if len(found) == len(plans) else [None] * len(plans)
-
-
-def kernel_stretches(grid: Grid, plans: Sequence[Plan]) -> list[Block]:
-    """Active stretches between 2N borders, wherever the level changes most; quadratic in samples.
-
-    A stall or a gap that is missing costs other blocks their borders.
-
-    Source: Truong, Oudre, Vayatis, Selective review of offline change point detection methods,
-    Signal Processing 167 (2020); ruptures' KernelCPD with the linear kernel.
-    """
-    import ruptures  # noqa: PLC0415 - costs a second (it brings scipy), and is needed rarely
-
-    # What moves below the ceiling is no border.
-    ceiling = idle_ceiling(grid, plans)
-    level = np.maximum(pd.Series(grid.level).ffill().bfill().to_numpy(), ceiling)
-    borders = min(2 * len(plans), len(level) // 2 - 1)
-    ends = ruptures.KernelCPD(kernel="linear", min_size=1).fit(level[:, None]).predict(borders)
-    stretches: list[Block] = []
-    for first, end in pairwise([0, *(int(end) for end in ends)]):
-        usual = float(np.median(level[first:end]))
-        if usual <= ceiling or end - first < LEAST_CELLS:
-            continue
-        last = stretches[-1] if stretches else None
-        if last and last.end == first and _alike(level[last.first : last.end], usual):
-            stretches[-1] = Block(last.first, end)
-        else:
-            stretches.append(Block(first, end))
-    return stretches
-
-
-def _alike(level: Floats, usual: float) -> bool:
-    return abs(float(np.median(level)) - usual) < SAME_LEVEL

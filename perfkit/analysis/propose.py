@@ -166,8 +166,8 @@ def guess(grid: Grid, plans: Sequence[Plan]) -> list[Guess | None]:
     """Find every planned block in a rate; None for one that is not there.
 
     Where the plan seems not to hold (tests that ran much shorter or longer than planned), lengths
-    by the data are tried, then kernel change points, and taken if they are the more credible; by
-    the plan they are not, so their confidence stays low.
+    by the data are tried, and taken if they are the more credible; by the plan they are not, so
+    their confidence stays low.
 
     Raises:
         SegmentError: the log is too short for the plan.
@@ -176,11 +176,7 @@ def guess(grid: Grid, plans: Sequence[Plan]) -> list[Guess | None]:
     if _mean(found) >= DOUBTFUL:
         return found
     rescaled = blocks.find_blocks(grid, blocks.plans_by_data(grid, plans))
-    found = max(found, _guesses(grid, plans, rescaled), key=_mean)
-    if _mean(found) >= DOUBTFUL:  # an import of a second, and quadratic time, are spared
-        return found
-    other = _guesses(grid, plans, blocks.kernel_blocks(grid, plans))
-    return max(found, other, key=_mean)
+    return max(found, _guesses(grid, plans, rescaled), key=_mean)
 
 
 def _mean(guesses: Sequence[Guess | None]) -> float:

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_segments.py           or: pytest tests/benchmarks/bench_segments.py -m benchmark -s
     BENCH_SEEDS=20 BENCH_BLOCKS=9,40 for more
 
-Three methods on the same loads: perfkit's, which knows the plan's number, lengths and gaps;
-KernelCPD with twice the number of blocks; and a threshold (Otsu on the log rate, gaps up to 10 s
-closed, blocks under 5 s dropped), which knows nothing. All get the same trimming of ramps.
+Two methods on the same loads: perfkit's, which knows the plan's number, lengths and gaps; and a
+threshold (Otsu on the log rate, gaps up to 10 s closed, blocks under 5 s dropped), which knows
+nothing. Both get the same trimming of ramps.
 
     count    blocks found too many or too few, over all loads
     missed   blocks with no guess that overlaps them by half (and is of that slot, if the method says)
@@ -99,7 +99,6 @@ def score(method: Method, case: Case, n_blocks: int, seeds: int) -> str:
 
 METHODS: dict[str, Method] = {
     "perfkit": propose.guess,
-    "KernelCPD": blocks.kernel_stretches,
     "Otsu": threshold,
 }
 HEAD = (
@@ -109,14 +108,13 @@ HEAD = (
 
 
 def table() -> str:
-    """All cases, all methods. KernelCPD takes seconds for 40 blocks: there it gets one load."""
+    """All cases, all methods."""
     lines = []
     for n_blocks in BLOCKS:
         lines += ["", f"{n_blocks} blocks of 60 s, {SEEDS} loads a case", HEAD]
         for case in CASES:
             for name, method in METHODS.items():
-                seeds = 1 if name == "KernelCPD" and n_blocks > 20 else SEEDS
-                lines.append(f"{case.name:28} {name:10} {score(method, case, n_blocks, seeds)}")
+                lines.append(f"{case.name:28} {name:10} {score(method, case, n_blocks, SEEDS)}")
     return "\n".join(lines)
 
 
