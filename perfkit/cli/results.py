@@ -1,0 +1,70 @@
+"""What needs files only: windows, reports, comparisons, and runs as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from perfkit.cli.options import run_argument, runs_folder_option
+
+if TYPE_CHECKING:
+    from perfkit.analysis.segments import Policy
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--policy",
+    type=click.Choice(["events", "saved", "auto"]),
+    help="where windows come from [as the run was made with]",
+)
+def segment(run: str, runs_dir: str, policy: Policy | None) -> None:
+    """Find the windows that count, from the recorded starts and ends."""
+    from perfkit.campaign import phases
+
+    click.echo(phases.segment(phases.find_run(run, runs_dir=runs_dir), policy=policy).to_text())
+
+
+@click.command()
+@run_argument
+def report(run: str, runs_dir: str) -> None:
+    """Write tables, plots and index.html, and print the tables."""
+    from perfkit.campaign import phases
+
+    phases.report(phases.find_run(run, runs_dir=runs_dir, phase="report"), echo=True)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--out", default="", metavar="DIR", help="where compare.html goes [the newest run]")
+@runs_folder_option
+def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
+    """Runs side by side: differences with intervals, verdicts; RUN,RUN are repetitions."""
+    from perfkit.campaign import phases
+
+    phases.compare(*runs, out=out, runs_dir=runs_dir, echo=True)
+
+
+@click.command()
+@run_argument
+@click.option("-o", "--out", default="", metavar="FILE", help="the archive [<run>.tar.xz here]")
+def export(*, run: str, runs_dir: str, out: str) -> None:
+    """Pack a run into one file to hand on, without keys; what was left out is listed."""
+    from perfkit.campaign import archive, offline
+
+    found = offline.find_run(run, runs_dir=runs_dir)
+    click.echo(archive.export_run(found, Path(out) if out else Path(f"{found.id}.tar.xz")))
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@runs_folder_option
+def import_(file: Path, runs_dir: str) -> None:
+    """Open the FILE that perfkit export made; nothing in it is trusted."""
+    from perfkit.campaign import archive
+    from perfkit.settings.project import runs_folder
+
+    opened = archive.import_run(file, runs_folder(runs_dir))
+    click.echo(f"{opened.root}\nperfkit segment, report and compare {opened.id} work on it")
