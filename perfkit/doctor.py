@@ -62,7 +62,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One need and what was found; `remedy` is a command, or a sentence where none can do it."""
 
     need: str
@@ -76,7 +76,7 @@ class Finding:
 class Examination:
     """All findings of one look at this machine."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
@@ -118,7 +118,7 @@ class Examination:
         return f"{SCOPED_STYLE}<div class='perfkit-table'>{''.join(parts)}</div>"
 
 
-def _to_html(findings: Sequence[Finding], heads: Sequence[str]) -> str:
+def _to_html(findings: Sequence[CheckResult], heads: Sequence[str]) -> str:
     """A table; the last head is the remedy's if there are five."""
     head = "".join(f"<th scope='col' class='t'>{text}</th>" for text in heads)
     rows = []
@@ -132,7 +132,7 @@ def _to_html(findings: Sequence[Finding], heads: Sequence[str]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _columns(finding: Finding) -> tuple[str, str, str, str]:
+def _columns(finding: CheckResult) -> tuple[str, str, str, str]:
     return finding.need, finding.state.value, finding.why, finding.found
 
 
@@ -173,9 +173,9 @@ def examine(*, project: Path | None = None, search_path: str | None = None) -> E
     )
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(
+    return CheckResult(
         need="Python",
         why="perfkit itself, 3.11 or newer",
         found=f"{version} ({sys.prefix})",
@@ -184,7 +184,7 @@ def _python() -> Finding:
     )
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[CheckResult]:
     """The Python packages perfkit declares; one row for all that are there."""
     there, absent = [], []
     for requirement in importlib.metadata.requires("perfkit") or []:
@@ -193,7 +193,7 @@ def _packages() -> Iterator[Finding]:
             there.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             absent.append(name)
-    yield Finding(
+    yield CheckResult(
         need="Python packages",
         why="as declared in pyproject.toml",
         found=f"{len(there)} found" + (f", not: {', '.join(absent)}" if absent else ""),
@@ -203,9 +203,9 @@ def _packages() -> Iterator[Finding]:
     for name, why in (("papermill", "notebooks without a browser"), ("jupyterlab", "notebooks")):
         found = next((t for t in there if t.startswith(f"{name} ")), "")
         if found:
-            yield Finding(need=name, why=why, found=found.partition(" ")[2], state=State.OK)
+            yield CheckResult(need=name, why=why, found=found.partition(" ")[2], state=State.OK)
     spec = Path(sys.prefix) / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
-    yield Finding(
+    yield CheckResult(
         need="Jupyter kernel",
         why="`python3`, of this environment",
         found=str(spec.parent) if spec.is_file() else "not found",
@@ -216,11 +216,11 @@ def _packages() -> Iterator[Finding]:
     )
 
 
-def _privileges(obstacle: str | None) -> Iterator[Finding]:
+def _privileges(obstacle: str | None) -> Iterator[CheckResult]:
     """Root, namespaces and the tunnel device; without the first the others are not asked for."""
     why = "hosts with their own network, and tunnels"
     if obstacle:
-        yield Finding(
+        yield CheckResult(
             need="privilege",
             why=why,
             found=obstacle.partition("; ")[0],
@@ -229,7 +229,7 @@ def _privileges(obstacle: str | None) -> Iterator[Finding]:
             "until then hosts are on loopback and there are no tunnels",
         )
         return
-    yield Finding(
+    yield CheckResult(
         need="privilege",
         why=why,
         found="root" if os.geteuid() == 0 else "sudo -n",
@@ -238,7 +238,7 @@ def _privileges(obstacle: str | None) -> Iterator[Finding]:
     try:
         namespaces.probe()
     except ProviderError as exc:
-        yield Finding(
+        yield CheckResult(
             need="namespaces",
             why="made and ended once, as for a host",
             found=str(exc).partition(";")[0],
@@ -246,14 +246,14 @@ def _privileges(obstacle: str | None) -> Iterator[Finding]:
             remedy=str(exc).partition(";")[2].strip() or "-p isolation loopback",
         )
     else:
-        yield Finding(
+        yield CheckResult(
             need="namespaces",
             why="made and ended once, as for a host",
             found="work",
             state=State.OK,
         )
     tun = Path("/dev/net/tun")
-    yield Finding(
+    yield CheckResult(
         need=str(tun),
         why="the tunnel",
         found="there" if tun.is_char_device() else "not there",
@@ -262,7 +262,7 @@ def _privileges(obstacle: str | None) -> Iterator[Finding]:
     )
 
 
-def _program(need: Need, path: str, *, rooted: bool) -> Finding:
+def _program(need: Need, path: str, *, rooted: bool) -> CheckResult:
     """Look for one program; what only hosts in namespaces run is no fault without privilege."""
     program, _, part = need.program.partition(":")
     label, found = program, None
@@ -276,8 +276,8 @@ def _program(need: Need, path: str, *, rooted: bool) -> Finding:
         found = shutil.which(program, path=os.defpath if program == "python3" else path)
     fatal = {"all", "namespaces"} if rooted else {"all"}
     if found:
-        return Finding(need=label, why=need.why, found=found, state=State.OK)
-    return Finding(
+        return CheckResult(need=label, why=need.why, found=found, state=State.OK)
+    return CheckResult(
         need=label,
         why=need.why,
         found="not found",
@@ -311,14 +311,14 @@ def _sudo() -> str:
     return "" if os.geteuid() == 0 else "sudo "
 
 
-def _test_port() -> Finding:
+def _test_port() -> CheckResult:
     """The port of the shipped tests; only hosts on loopback share it with this machine."""
     try:
         with socket.create_server(("127.0.0.1", IPERF_PORT)):
             free = True
     except OSError:
         free = False
-    return Finding(
+    return CheckResult(
         need=f"port {IPERF_PORT}",
         why="the server of the shipped tests, on loopback",
         found="free" if free else "in use",
@@ -327,14 +327,14 @@ def _test_port() -> Finding:
     )
 
 
-def _resources() -> Iterator[Finding]:
+def _resources() -> Iterator[CheckResult]:
     """Memory, which bounds the number of local hosts, and open files."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
         clients = min(parameters.MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
-        yield Finding(
+        yield CheckResult(
             need="memory",
             why="about 12 MiB for each client under test",
             found=f"{format_size(free_bytes)} free: up to {clients} clients",
@@ -343,7 +343,7 @@ def _resources() -> Iterator[Finding]:
         )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = soft == resource.RLIM_INFINITY or soft >= OPEN_FILES
-    yield Finding(
+    yield CheckResult(
         need="open files",
         why="connections and logs of some hundred hosts",
         found=f"{soft} (may be raised to {hard})",
@@ -352,7 +352,7 @@ def _resources() -> Iterator[Finding]:
     )
 
 
-def _runs_folder(project: Path | None) -> Finding:
+def _runs_folder(project: Path | None) -> CheckResult:
     """Runs can be written, and the disk they are on has room."""
     why = "run folders, writable, with 1 GiB free"
     try:
@@ -361,16 +361,16 @@ def _runs_folder(project: Path | None) -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             free_bytes = shutil.disk_usage(folder).free
     except PerfkitError as exc:
-        return Finding(need="runs/", why=why, found=str(exc), state=State.MISSING)
+        return CheckResult(need="runs/", why=why, found=str(exc), state=State.MISSING)
     except OSError as exc:
-        return Finding(
+        return CheckResult(
             need="runs/",
             why=why,
             found=f"{exc.filename}: {exc.strerror}",
             state=State.MISSING,
             remedy="mend its permissions, or choose another folder with -p runs_dir",
         )
-    return Finding(
+    return CheckResult(
         need="runs/",
         why=why,
         found=f"{folder}, {format_size(free_bytes)} free",

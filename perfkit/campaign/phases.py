@@ -184,7 +184,7 @@ def configure(session: Session) -> StageResult:
             tunnel=tunnel,
             checks={role: shebang.host_checks(scripts_for(role, session.slots)) for role in Role},
             deadline_s=chosen.ssh.host_deadline_s,
-            on_result=shortfall.mover(
+            on_result=shortfall.on_result(
                 session, HostState.CONFIGURED, only_failures=tunnel is not None
             ),
         )
@@ -226,14 +226,14 @@ def measure(session: Session) -> StageResult:
             "be gone on with; start a new run"
         )
     states = (HostState.ARMED,) if done.armed else (HostState.CONFIGURED, HostState.ARMED)
-    measuring = runner.take_up if done.armed else runner.measure
+    measuring = runner.resume if done.armed else runner.measure
     shortfall.judge(session, StageResult(stage="measure"))
     passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
 
     def on_result(name: str, result: HostResult) -> None:
-        shortfall.mover(session, passes.get(name, HostState.ARMED), only_failures=name == "ready")(
-            result
-        )
+        shortfall.on_result(
+            session, passes.get(name, HostState.ARMED), only_failures=name == "ready"
+        )(result)
 
     with _watched(session, "measure") as watch, spot_notices.watched(session):
         result = measuring(

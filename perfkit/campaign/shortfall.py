@@ -16,7 +16,7 @@ from perfkit.model import HostResult, HostState, Role, StageResult
 from perfkit.report.page import Report
 
 
-def mover(
+def on_result(
     session: Session, state: HostState, *, only_failures: bool = False
 ) -> Callable[[HostResult], None]:
     """Bring each host's result into the inventory as it arrives."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from time import monotonic
 
 from perfkit.campaign.session import Session
-from perfkit.campaign.shortfall import mover
+from perfkit.campaign.shortfall import on_result
 from perfkit.model import HostState, NetworkPath, StageResult
 from perfkit.vpn import health
 from perfkit.vpn.plan import TunnelPlan
@@ -41,7 +41,7 @@ def with_tunnels(session: Session, setup: StageResult, tunnel: TunnelPlan) -> St
         peer=tunnel.server_tunnel_address,
         threads=max(session.settings.threads, len(hosts)),
     )
-    move, results = mover(session, HostState.CONFIGURED), {r.host: r for r in setup.results}
+    move, results = on_result(session, HostState.CONFIGURED), {r.host: r for r in setup.results}
     for name, tunnel_health in found.items():
         if tunnel_health.tunnel_address:
             session.inventory.set_tunnel_address(name, tunnel_health.tunnel_address)

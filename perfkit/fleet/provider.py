@@ -170,7 +170,7 @@ class ReleaseReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class CostEstimate:
     """What a run would cost: no bill, the provider's own list price is what counts.
 
     Attributes:
@@ -256,7 +256,7 @@ class Provider(Protocol):
 class PricedProvider(Provider, Protocol):
     """What a provider with `Traits.costs_money` does besides."""
 
-    def estimate(self, n_hosts: int, life_s: float) -> Estimate:
+    def estimate(self, n_hosts: int, life_s: float) -> CostEstimate:
         """Reckon what a run would cost; asks for nothing that costs money."""
 
 

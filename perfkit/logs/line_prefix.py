@@ -59,7 +59,7 @@ _SAYS_SOMETHING = re.compile(rb"[^\W_]")
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ProcessLines:
     """The lines of one process without their prefix.
 
     Attributes:
@@ -90,7 +90,7 @@ def find_prefix(line: bytes, begin: re.Pattern[bytes]) -> bytes:
     return prefix if _SAYS_SOMETHING.search(prefix) else b""
 
 
-def split_processes(data: bytes, begin: re.Pattern[bytes]) -> list[Process]:
+def split_processes(data: bytes, begin: re.Pattern[bytes]) -> list[ProcessLines]:
     """Sort the lines of a log by what stands in front of them.
 
     Returns:
@@ -110,7 +110,7 @@ def split_processes(data: bytes, begin: re.Pattern[bytes]) -> list[Process]:
             samples.append(prefix)
     end = data.endswith(b"\n")
     return [
-        Process(
+        ProcessLines(
             name,
             b"".join(samples),
             np.array(numbers, dtype=np.int64),
@@ -200,8 +200,8 @@ def read_processes(
     Raises:
         LogError: every process is refused.
     """
-    read: list[tuple[Process, Reading]] = []
-    refused: list[tuple[Process, LogError]] = []
+    read: list[tuple[ProcessLines, Reading]] = []
+    refused: list[tuple[ProcessLines, LogError]] = []
     for process in split_processes(data, begin):
         try:
             if process.data.strip():
@@ -232,7 +232,7 @@ def _says(reading: Reading) -> bool:
 
 
 def _unparsed(
-    read: Sequence[tuple[Process, Reading]], refused: Sequence[tuple[Process, LogError]]
+    read: Sequence[tuple[ProcessLines, Reading]], refused: Sequence[tuple[ProcessLines, LogError]]
 ) -> Unparsed:
     """What was not understood of all processes, by the lines' numbers in the log."""
     count, kept = 0, list[tuple[int, str]]()
@@ -258,7 +258,7 @@ def _unparsed(
 
 
 def _notes(
-    read: Sequence[tuple[Process, Reading]], refused: Sequence[tuple[Process, LogError]]
+    read: Sequence[tuple[ProcessLines, Reading]], refused: Sequence[tuple[ProcessLines, LogError]]
 ) -> tuple[str, ...]:
     processes = [process for process, _ in (*read, *refused)]
     samples = [p.sample.strip().decode("utf-8", "replace") for p in processes if p.sample]

@@ -13,7 +13,7 @@ from perfkit.model import Host, HostResult, Role, StageResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class MeasureProgress:
     """How far the tests are; `t_s` from T0, negative before it."""
 
     t_s: float
@@ -70,7 +70,7 @@ class Hooks:
         on_disarmed: Told before the orders are taken back, when the measurement is broken off.
     """
 
-    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_progress: Callable[[MeasureProgress], None] = lambda _progress: None
     on_result: Callable[[str, HostResult], None] = lambda _pass, _result: None
     check: Callable[[StageResult], None] = lambda _result: None
     on_armed: Callable[[float], None] = lambda _t0_utc_s: None

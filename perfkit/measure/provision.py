@@ -60,7 +60,9 @@ def files_for(
     return files
 
 
-def equip(remote: Remote, files: Mapping[str, Path], *, more_checks: str, watched: bool) -> None:
+def provision(
+    remote: Remote, files: Mapping[str, Path], *, more_checks: str, watched: bool
+) -> None:
     """Make the host's folders, bring the files that are missing or differ, and check its tools.
 
     Args:

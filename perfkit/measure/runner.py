@@ -7,7 +7,7 @@ when it is known who is ready and how long a pass takes. A host that fails a pas
 left out of the next; nothing ever runs late.
 
 From T0 on the hosts need nobody: each follows its own orders. A controller that dies after the
-second pass is replaced by another one with `take_up`, which waits for the end of the timetable
+second pass is replaced by another one with `resume`, which waits for the end of the timetable
 and does the third.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from perfkit.errors import HostError, RunError, StageError
 from perfkit.measure.clocks import ClockSample, certain_error_s, measure_clock
-from perfkit.measure.options import Hooks, Options, Progress
+from perfkit.measure.options import Hooks, MeasureProgress, Options
 from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
     SERVER_LEAD_S,
@@ -32,7 +32,7 @@ from perfkit.measure.plan import (
     Addresses,
     timetable_dict,
 )
-from perfkit.measure.provision import equip, files_for
+from perfkit.measure.provision import files_for, provision
 from perfkit.measure.starters import ARM_MARGIN_S, Starter, Timetable
 from perfkit.model import Host, HostResult, Role, Slot, StageResult
 from perfkit.runs.folder import Run, write_json
@@ -80,7 +80,7 @@ def measure(
         timetable = work.arm()
         work.wait(timetable)
     except BaseException:
-        work.break_off()
+        work.abort()
         raise
     finally:
         work.save_clocks()
@@ -88,7 +88,7 @@ def measure(
     return work.result(time.monotonic() - started_s)
 
 
-def take_up(
+def resume(
     run: Run,
     hosts: Sequence[Host],
     slots: Sequence[Slot],
@@ -159,7 +159,7 @@ class _Measurement:
         remote = self.pool.get(host)
         watched = self.options.watches(host)
         files = files_for(host, self.slots, self.options.bin_dir, watched=watched)
-        equip(remote, files, more_checks=self.starter.ready_script(), watched=watched)
+        provision(remote, files, more_checks=self.starter.ready_script(), watched=watched)
         self._check_clock(self._take_clock(host, "before"))
         if watched:
             limit_s = round(self.last_end_s) + MONITOR_SPARE_S
@@ -276,7 +276,7 @@ class _Measurement:
             t_s = self.hooks.now() - timetable.t0_utc_s
             current = [slot.name for slot in self.slots if slot.start_s <= t_s < slot.end_s]
             slot = current[0] if current else None
-            self.hooks.on_progress(Progress(t_s=t_s, end_s=self.last_end_s, slot=slot))
+            self.hooks.on_progress(MeasureProgress(t_s=t_s, end_s=self.last_end_s, slot=slot))
             left_s = self.last_end_s - t_s
             if left_s <= 0:
                 return
@@ -324,7 +324,7 @@ class _Measurement:
         """Where what a host's tests printed will be: that says more than what configured it."""
         return self.run.host_raw_dir(host.name)
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """End all that waits or runs on the hosts, failed ones included."""
         try:
             self.hooks.on_disarmed()

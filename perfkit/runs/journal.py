@@ -36,7 +36,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class JournalContents:
     """All sound records, and the byte offset of a damaged tail (None: the file is whole)."""
 
     events: tuple[Event, ...]
@@ -126,7 +126,7 @@ def _write_whole(fd: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read(path: Path) -> Reading:
+def read(path: Path) -> JournalContents:
     """Read a journal.
 
     Raises:
@@ -147,10 +147,10 @@ def read(path: Path) -> Reading:
                     f"{path}:{line_no}: damaged record, not at the end: what happened after it is "
                     "not known; the run cannot be resumed, perfkit reap releases its hosts"
                 )
-            return Reading(events=tuple(events), damaged_at=offset)
+            return JournalContents(events=tuple(events), damaged_at=offset)
         events.append(event)
         offset += len(line)
-    return Reading(events=tuple(events), damaged_at=None)
+    return JournalContents(events=tuple(events), damaged_at=None)
 
 
 def _lines(data: bytes) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ GAP_S = 8.0
 
 
 @dataclass(slots=True)
-class Stream:
+class SimulatedStream:
     """One client's stream in one slot, in seconds from T0 by a perfect clock."""
 
     host: str
@@ -34,7 +34,7 @@ class Stream:
 
 
 @dataclass(slots=True)
-class Slot:
+class SimulatedSlot:
     """A test: its name, which way it goes, when it was planned, and what happened."""
 
     name: str
@@ -42,7 +42,7 @@ class Slot:
     path: str
     start_s: float
     duration_s: float
-    streams: list[Stream] = field(default_factory=list)
+    streams: list[SimulatedStream] = field(default_factory=list)
 
     def bytes_between(self, edges_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Goodput bytes of all streams in each [edge, next edge)."""
@@ -68,7 +68,7 @@ def _stamp(t_s: float, offset_s: float) -> str:
     return moment.strftime("on %Y-%m-%d %H:%M:%S (UTC)")
 
 
-def client_log(slot: Slot, stream: Stream | None, offset_s: float) -> str:
+def client_log(slot: SimulatedSlot, stream: SimulatedStream | None, offset_s: float) -> str:
     """What a client's iperf prints; without a stream, that nobody answered."""
     target = address(0, slot.path)
     lines = [
@@ -96,7 +96,7 @@ def client_log(slot: Slot, stream: Stream | None, offset_s: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def server_log(slot: Slot, offset_s: float) -> str:
+def server_log(slot: SimulatedSlot, offset_s: float) -> str:
     """What the server's iperf prints about all clients, lines of all streams interleaved."""
     lines = [
         _RULE,
@@ -121,7 +121,7 @@ def server_log(slot: Slot, offset_s: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figures(stream: Stream, number: int, tail: str) -> list[str]:
+def _figures(stream: SimulatedStream, number: int, tail: str) -> list[str]:
     """Interval lines and the summary; as iperf, it prints no interval for the short tail."""
     rows = [
         (float(begin), float(end), int(size))
@@ -139,7 +139,7 @@ def _figures(stream: Stream, number: int, tail: str) -> list[str]:
 
 
 def monitor_csv(
-    slots: Sequence[Slot],
+    slots: Sequence[SimulatedSlot],
     chance: np.random.Generator,
     offset_s: float,
     missed_ticks: Sequence[int],
@@ -166,7 +166,7 @@ def monitor_csv(
     return "\n".join([*_DOOL_HEAD, *rows]) + "\n"
 
 
-def procstat_csv(slots: Sequence[Slot], offset_s: float) -> str:
+def procstat_csv(slots: Sequence[SimulatedSlot], offset_s: float) -> str:
     """CPU seconds of the server's OpenVPN process, as perfkit's sampler writes them."""
     edges = tick_edges(slots)
     used = np.concatenate([[0.0], np.cumsum(_load(slots, edges)[2])])
@@ -177,13 +177,13 @@ def procstat_csv(slots: Sequence[Slot], offset_s: float) -> str:
     return "\n".join(["epoch,pid,cpu_s,rss_bytes", *rows]) + "\n"
 
 
-def tick_edges(slots: Sequence[Slot]) -> NDArray[np.float64]:
+def tick_edges(slots: Sequence[SimulatedSlot]) -> NDArray[np.float64]:
     """When the samplers tick: once a second, a quarter past, around all slots."""
     return np.arange(-3.0, slots[-1].start_s + slots[-1].duration_s + 5.0) + 0.25
 
 
 def _load(
-    slots: Sequence[Slot], edges: NDArray[np.float64]
+    slots: Sequence[SimulatedSlot], edges: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Bytes at the NIC, bytes in the tunnel, OpenVPN's CPU seconds in each tick."""
     nic, tun, cpu_s = (np.zeros(len(edges) - 1) for _ in range(3))

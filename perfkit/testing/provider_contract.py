@@ -59,7 +59,7 @@ def make(options: dict[str, Any]) -> Provider:
 
 
 @dataclass
-class Fleet:
+class LaunchedPair:
     """A server and a client, launched for one test."""
 
     options: dict[str, Any]
@@ -94,13 +94,13 @@ class ProviderContract:
         raise NotImplementedError("give the options of your provider in a fixture of this name")
 
     @pytest.fixture
-    def fleet(self, options: dict[str, Any], tmp_path: Path) -> Iterator[Fleet]:
+    def fleet(self, options: dict[str, Any], tmp_path: Path) -> Iterator[LaunchedPair]:
         """A server and a client; whatever a test did to them, nothing is left afterwards."""
         provider = make(options)
         run = ProviderRun(tmp_path)
         try:
             hosts = provider.launch(run.request("server", "client-001"))
-            yield Fleet(options, provider, run, {host.name: host for host in hosts})
+            yield LaunchedPair(options, provider, run, {host.name: host for host in hosts})
         finally:
             report = provider.release(run.run_id)
         assert report.leaked == ()
@@ -128,7 +128,7 @@ class ProviderContract:
                 provider.preflight(wrong)
 
     def test_a_launched_host_lets_in_the_right_key_and_shows_the_pinned_host_key(
-        self, fleet: Fleet
+        self, fleet: LaunchedPair
     ) -> None:
         assert set(fleet.hosts) == {"server", "client-001"}
         for name, host in fleet.hosts.items():
@@ -136,7 +136,7 @@ class ProviderContract:
             said = fleet.run.ssh(host, script)
             assert said.stdout == f"here\nI am {name}\n", said.stderr
 
-    def test_a_launched_host_offers_sftp(self, fleet: Fleet, tmp_path: Path) -> None:
+    def test_a_launched_host_offers_sftp(self, fleet: LaunchedPair, tmp_path: Path) -> None:
         host = fleet.hosts["client-001"]
         fleet.run.ssh(host, f"echo of the host > {host.workdir}/file")
         command = [*fleet.run.client("sftp", host, "-P")[:-1], "-b", "-"]
@@ -151,14 +151,14 @@ class ProviderContract:
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "fetched").read_text() == "of the host\n"
 
-    def test_another_key_is_refused(self, fleet: Fleet, tmp_path: Path) -> None:
+    def test_another_key_is_refused(self, fleet: LaunchedPair, tmp_path: Path) -> None:
         stranger = ProviderRun(tmp_path)
         host = fleet.hosts["server"]
         refused = stranger.ssh(replace(host, key_file=""), "true")
         assert refused.returncode == 255
         assert "Permission denied" in refused.stderr
 
-    def test_another_host_key_is_refused(self, fleet: Fleet) -> None:
+    def test_another_host_key_is_refused(self, fleet: LaunchedPair) -> None:
         server = fleet.hosts["server"]
         assert fleet.run.ssh(server, "true").returncode == 0
         place = server.address if server.port == 22 else f"[{server.address}]:{server.port}"
@@ -173,7 +173,7 @@ class ProviderContract:
         assert refused.returncode == 255
 
     def test_the_same_token_makes_nothing_twice_and_returns_the_same_hosts(
-        self, fleet: Fleet
+        self, fleet: LaunchedPair
     ) -> None:
         before = fleet.there()
         again = fleet.provider.launch(fleet.run.request("server", "client-001"))
@@ -182,11 +182,11 @@ class ProviderContract:
         ]
         assert fleet.there() == before
 
-    def test_another_token_adds_hosts_to_the_same_run(self, fleet: Fleet) -> None:
+    def test_another_token_adds_hosts_to_the_same_run(self, fleet: LaunchedPair) -> None:
         fleet.provider.launch(fleet.run.request("client-002", token="second"))
         assert set(fleet.there()) == {"server", "client-001", "client-002"}
 
-    def test_a_name_in_use_is_not_given_to_another_batch(self, fleet: Fleet) -> None:
+    def test_a_name_in_use_is_not_given_to_another_batch(self, fleet: LaunchedPair) -> None:
         before = fleet.there()
         request, reasons = with_reasons(fleet.run.request("server", "client-002", token="second"))
         added = fleet.provider.launch(request)
@@ -195,7 +195,7 @@ class ProviderContract:
         assert set(reasons) == {"server"}, "why it was not made, and of no other host"
         assert reasons["server"]
 
-    def test_a_fresh_process_lists_the_hosts_by_their_tag(self, fleet: Fleet) -> None:
+    def test_a_fresh_process_lists_the_hosts_by_their_tag(self, fleet: LaunchedPair) -> None:
         said = in_fresh_process(LISTING, json.dumps(fleet.options), fleet.run.run_id)
         hosts, runs = json.loads(said)
         listed = {
@@ -213,7 +213,7 @@ class ProviderContract:
         assert fleet.run.run_id in runs
 
     def test_terminate_ends_the_named_hosts_only_and_unknown_names_are_fine(
-        self, fleet: Fleet
+        self, fleet: LaunchedPair
     ) -> None:
         before = fleet.there()
         report = fleet.provider.terminate(fleet.run.run_id, ["client-001", "nobody"])
@@ -222,24 +222,28 @@ class ProviderContract:
         assert fleet.provider.terminate(fleet.run.run_id, ["client-001"]).leaked == ()
         assert fleet.run.ssh(fleet.hosts["server"], "echo alive").stdout == "alive\n"
 
-    def test_a_served_token_does_not_bring_back_a_terminated_host(self, fleet: Fleet) -> None:
+    def test_a_served_token_does_not_bring_back_a_terminated_host(
+        self, fleet: LaunchedPair
+    ) -> None:
         request, reasons = with_reasons(fleet.run.request("server", "client-001"))
         fleet.provider.terminate(fleet.run.run_id, ["client-001"])
         assert [host.name for host in fleet.provider.launch(request)] == ["server"]
         assert set(reasons) == {"client-001"}
         assert reasons["client-001"]
 
-    def test_release_can_be_repeated(self, fleet: Fleet) -> None:
+    def test_release_can_be_repeated(self, fleet: LaunchedPair) -> None:
         fleet.provider.release(fleet.run.run_id)
         assert fleet.provider.release(fleet.run.run_id) == ReleaseReport()
 
-    def test_a_release_counts_hosts_and_names_what_else_went_apart(self, fleet: Fleet) -> None:
+    def test_a_release_counts_hosts_and_names_what_else_went_apart(
+        self, fleet: LaunchedPair
+    ) -> None:
         report = fleet.provider.release(fleet.run.run_id)
         assert str(report).startswith("released 2 hosts")
         names = {what.partition(" ")[0] for what in report.released}
         assert names == {"server", "client-001"}
 
-    def test_release_leaves_other_runs_alone(self, fleet: Fleet, tmp_path: Path) -> None:
+    def test_release_leaves_other_runs_alone(self, fleet: LaunchedPair, tmp_path: Path) -> None:
         other = ProviderRun(tmp_path)
         try:
             fleet.provider.launch(other.request("server"))
@@ -307,6 +311,6 @@ class ProviderContract:
         assert len(listed) == 2, listed
         return True
 
-    def test_hosts_know_their_role(self, fleet: Fleet) -> None:
+    def test_hosts_know_their_role(self, fleet: LaunchedPair) -> None:
         assert fleet.hosts["server"].role == Role.SERVER
         assert fleet.hosts["client-001"].role == Role.CLIENT

@@ -23,8 +23,8 @@ from perfkit.testing.logtext import (
     NCPU,
     NIC_OVERHEAD,
     T0_UTC_S,
-    Slot,
-    Stream,
+    SimulatedSlot,
+    SimulatedStream,
     address,
     client_log,
     monitor_csv,
@@ -68,7 +68,7 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
     names = [f"client-{number:03d}" for number in range(1, clients + 1)]
     failed, offsets = dict(failed or {}), dict(clock_offset_s or {})
     slots = [
-        Slot(
+        SimulatedSlot(
             name=f"{place:02d}-{test}",
             test=test,
             path="tunnel" if test.startswith("tunnel") else "direct",
@@ -103,12 +103,12 @@ def read_truth(run: Run) -> dict[str, Any]:
 def _stream(
     host: str,
     number: int,
-    slot: Slot,
+    slot: SimulatedSlot,
     share_mbps: float,
     chance: np.random.Generator,
     *,
     killed: bool,
-) -> Stream:
+) -> SimulatedStream:
     began = slot.start_s + float(chance.uniform(0.002, 0.180))
     connected = began + float(chance.uniform(0.006, 0.030))
     own_share = share_mbps * float(chance.lognormal(0.0, 0.15))
@@ -117,7 +117,7 @@ def _stream(
     tail = float(chance.uniform(0.02, 0.09))
     tail_bytes = sizes.mean() * tail * 0.8
     edges = np.round(np.append(np.arange(seconds + 1.0), seconds + tail), 4)
-    return Stream(
+    return SimulatedStream(
         host=host,
         number=number,
         process_start_s=began,
@@ -132,7 +132,7 @@ def _stream(
 def _write_plan(
     run: Run,
     names: Sequence[str],
-    slots: Sequence[Slot],
+    slots: Sequence[SimulatedSlot],
     failed: Mapping[str, Failure],
     seed: int,
     *,
@@ -185,7 +185,7 @@ def _host(name: str, role: str, number: int, reason: str) -> dict[str, Any]:
 
 def _write_slot(
     run: Run,
-    slot: Slot,
+    slot: SimulatedSlot,
     names: Sequence[str],
     failed: Mapping[str, Failure],
     offsets: Mapping[str, float],
@@ -203,7 +203,7 @@ def _write_slot(
 
 
 def _event_record(
-    slot: Slot, host: str, stream: Stream | None, how: str, offset_s: float
+    slot: SimulatedSlot, host: str, stream: SimulatedStream | None, how: str, offset_s: float
 ) -> dict[str, Any]:
     began = slot.start_s + 0.02 if stream is None else stream.process_start_s
     ended = began + 0.05 if stream is None else stream.process_end_s
@@ -226,7 +226,7 @@ def _event_record(
 
 def _write_counters(
     run: Run,
-    slots: Sequence[Slot],
+    slots: Sequence[SimulatedSlot],
     chance: np.random.Generator,
     offset_s: float,
     missed: Sequence[int],
@@ -246,7 +246,9 @@ def _write_counters(
     write_json(run.host_raw_dir("server") / "facts.json", facts)
 
 
-def _write_clocks(run: Run, hosts: Sequence[str], offsets: Mapping[str, float], last: Slot) -> None:
+def _write_clocks(
+    run: Run, hosts: Sequence[str], offsets: Mapping[str, float], last: SimulatedSlot
+) -> None:
     moments = {"before": T0_UTC_S - 5, "after": T0_UTC_S + last.start_s + last.duration_s + 10}
     records = [
         {
@@ -263,7 +265,7 @@ def _write_clocks(run: Run, hosts: Sequence[str], offsets: Mapping[str, float], 
 
 
 def _truth(
-    slots: Sequence[Slot], names: Sequence[str], failed: Mapping[str, Failure]
+    slots: Sequence[SimulatedSlot], names: Sequence[str], failed: Mapping[str, Failure]
 ) -> dict[str, Any]:
     found = {}
     for slot in slots:
@@ -274,7 +276,7 @@ def _truth(
         window = np.array([begin, end])
         per_client = {
             stream.host: float(
-                Slot("", "", "", 0, 0, [stream]).bytes_between(window)[0]
+                SimulatedSlot("", "", "", 0, 0, [stream]).bytes_between(window)[0]
                 * BITS_PER_BYTE
                 / (end - begin)
             )

@@ -22,7 +22,7 @@ from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
 from perfkit.units import format_mbps
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.timeline_picture import LEAST_WIDTH_PX, LEFT_PX, MOST_WIDTH_PX, View
-from perfkit.widgets.window_editor import WindowDesk
+from perfkit.widgets.window_editor import WindowEditor
 
 MOST_SNAPS = 3000  # places to snap to, sent with a picture; where there are more, the kernel snaps
 MOST_RATIO = 3.0
@@ -43,21 +43,23 @@ class PickerWidget(anywidget.AnyWidget):
 
 
 class PickerLink:
-    """Answers what front ends ask of one desk; several pages may show it."""
+    """Answers what front ends ask of one editor; several pages may show it."""
 
-    def __init__(self, desk: WindowDesk, line: Timeline, readings: Callable[[], Readings]) -> None:
-        self._desk, self._line, self._readings = desk, line, readings
+    def __init__(
+        self, editor: WindowEditor, line: Timeline, readings: Callable[[], Readings]
+    ) -> None:
+        self._editor, self._line, self._readings = editor, line, readings
         self._told: dict[str, Segment] = {}
         self._changes: Mapping[str, Callable[[Message], str | None]] = {
             "choose": lambda m: self._choose(m["slot"], m["outer"], m["steady"], m.get("snap", "")),
             "type": self._type,
-            "new": lambda m: desk.draw(*m["span"], snap=m.get("snap", "")),
-            "take": lambda m: desk.take(m["slot"]),
-            "take-all": lambda _m: desk.take_all(),
-            "delete": lambda m: desk.delete(m["slot"]),
-            "undo": lambda _m: desk.undo(),
-            "redo": lambda _m: desk.redo(),
-            "insist": lambda _m: desk.insist(),
+            "new": lambda m: editor.draw(*m["span"], snap=m.get("snap", "")),
+            "take": lambda m: editor.take(m["slot"]),
+            "take-all": lambda _m: editor.take_all(),
+            "delete": lambda m: editor.delete(m["slot"]),
+            "undo": lambda _m: editor.undo(),
+            "redo": lambda _m: editor.redo(),
+            "insist": lambda _m: editor.insist(),
         }
         self.widget = PickerWidget()
         self.widget.on_msg(lambda _widget, message, _buffers: self.answer(message))
@@ -72,14 +74,14 @@ class PickerLink:
         elif asked == "hello":
             self.tell_state(everything=True)
         elif asked == "look":
-            if self._desk.look():
+            if self._editor.look():
                 self.tell_state()
         elif asked in self._changes:
             select = None
             try:
                 select = self._changes[asked](message)
             except PerfkitError as exc:
-                self._desk.complain(str(exc))
+                self._editor.complain(str(exc))
             self.tell_state(id=message.get("id"), select=select)
 
     def tell_state(self, *, everything: bool = False, **more: Any) -> None:
@@ -89,9 +91,9 @@ class PickerLink:
             everything: Also to one that knows nothing yet.
             more: `id` of the change this answers, `select` the slot to be looked at.
         """
-        desk, doubts = self._desk, self._desk.doubts()
-        chosen = {segment.slot: segment for segment in desk.windows}
-        proposed = {segment.slot: segment for segment in desk.proposals}
+        editor, doubts = self._editor, self._editor.doubts()
+        chosen = {segment.slot: segment for segment in editor.windows}
+        proposed = {segment.slot: segment for segment in editor.proposals}
         now = proposed | chosen
         changed = {s for s in now.keys() | self._told.keys() if now.get(s) != self._told.get(s)}
         self._told = now
@@ -110,17 +112,17 @@ class PickerLink:
             "windows": windows,
             "range": [self._line.begin_s, self._line.end_s],
             "changed": [*now] if everything else sorted(changed),
-            "canUndo": desk.can_undo,
-            "canRedo": desk.can_redo,
+            "canUndo": editor.can_undo,
+            "canRedo": editor.can_redo,
             "least": SHORTEST_WINDOW_S,
-            "message": desk.message.text,
-            "isError": desk.message.is_error,
-            "isRefused": desk.refused is not None,
+            "message": editor.message.text,
+            "isError": editor.message.is_error,
+            "isRefused": editor.refused is not None,
         }
         self.widget.send(content | more)
 
     def _choose(self, slot: str, outer: Any, steady: Any, snap: str) -> None:
-        self._desk.choose(slot, tuple(outer), tuple(steady) if steady else None, snap=snap)
+        self._editor.choose(slot, tuple(outer), tuple(steady) if steady else None, snap=snap)
 
     def _type(self, message: Message) -> None:
         """A row of the table: four borders, of which some may be empty.
@@ -129,7 +131,7 @@ class PickerLink:
         """
         begin, steady_begin, steady_end, end = message["edges"]
         if begin is None or end is None:
-            self._desk.complain(f"{message['slot']}: give the outer window's start and end")
+            self._editor.complain(f"{message['slot']}: give the outer window's start and end")
             return
         is_new = message["slot"] not in self._told
         steady = [steady_begin, steady_end]

@@ -35,7 +35,7 @@ from perfkit.widgets import timeline_picture
 from perfkit.widgets.fleet_table import is_interactive
 from perfkit.widgets.picker_link import PickerLink
 from perfkit.widgets.timeline_picture import Picture, View
-from perfkit.widgets.window_editor import WindowDesk
+from perfkit.widgets.window_editor import WindowEditor
 from perfkit.widgets.window_edits import Span
 from perfkit.widgets.window_file import WindowFile
 
@@ -73,7 +73,7 @@ class SegmentPicker:
         slots = [slot.name for slot in self._logs.slots]
         hashes = segments.hash_logs(run, slots, with_monitor=True)
         recorded = segments.from_events(self._logs, self._outcomes, hashes)
-        self._desk = WindowDesk(
+        self._editor = WindowEditor(
             self._line,
             WindowFile(run),
             proposals=[*recorded, *propose.propose(self._logs, hashes)],
@@ -87,16 +87,16 @@ class SegmentPicker:
     @property
     def windows(self) -> list[Segment]:
         """The chosen windows, as they are in segments.json, in the timetable's order."""
-        return self._desk.windows
+        return self._editor.windows
 
     @property
     def proposals(self) -> list[Segment]:
         """What recorded events or a guess would choose for tests that have no chosen window."""
-        return self._desk.proposals
+        return self._editor.proposals
 
     def to_frame(self) -> pd.DataFrame:
         """One row a window, chosen or proposed: borders in seconds from T0, who, figures, doubts."""
-        doubts = self._desk.doubts()
+        doubts = self._editor.doubts()
         rows = []
         for segment, state in self._all():
             found = (
@@ -134,27 +134,27 @@ class SegmentPicker:
         Raises:
             SegmentError: no such test, or no such window.
         """
-        self._desk.choose(slot, outer, steady or outer)
+        self._editor.choose(slot, outer, steady or outer)
         self._tell()
 
     def take(self) -> None:
         """Choose every proposed window."""
-        self._desk.take_all()
+        self._editor.take_all()
         self._tell()
 
     def delete(self, slot: str) -> None:
         """Choose no window for a test; the run's policy decides again."""
-        self._desk.delete(slot)
+        self._editor.delete(slot)
         self._tell()
 
     def undo(self) -> None:
         """Take the last change back."""
-        self._desk.undo()
+        self._editor.undo()
         self._tell()
 
     def redo(self) -> None:
         """Do again what was undone last."""
-        self._desk.redo()
+        self._editor.redo()
         self._tell()
 
     def _tell(self) -> None:
@@ -170,7 +170,7 @@ class SegmentPicker:
 
     @cached_property
     def _link(self) -> PickerLink:
-        return PickerLink(self._desk, self._line, lambda: self._readings)
+        return PickerLink(self._editor, self._line, lambda: self._readings)
 
     def _all(self) -> list[tuple[Segment, str]]:
         both = [(s, "chosen") for s in self.windows] + [(s, "proposed") for s in self.proposals]
@@ -193,7 +193,7 @@ class SegmentPicker:
 
     def __str__(self) -> str:
         """A line for each test."""
-        doubts, lines = self._desk.doubts(), []
+        doubts, lines = self._editor.doubts(), []
         shown = {segment.slot: (segment, state) for segment, state in self._all()}
         for slot in self._line.slots:
             if slot.name in shown:

@@ -1,6 +1,6 @@
 """A person at a run's windows: each act is checked, saved at once, and can be undone.
 
-The desk holds the chosen windows, the machine's proposals beside them, and the file both end up
+The editor holds the chosen windows, the machine's proposals beside them, and the file both end up
 in. When somebody else has changed a window in the meantime, his change is taken over and said;
 one's own change to the same window waits until it is asked for again.
 """
@@ -32,7 +32,7 @@ class Message:
     is_error: bool = False
 
 
-class WindowDesk:
+class WindowEditor:
     """The windows of one run, as one person works on them.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -127,6 +127,26 @@ def test_every_folder_with_modules_is_a_package() -> None:
 
 def test_no_module_is_named_after_nothing() -> None:
     assert [name_of(p) for p in PACKAGE if p.stem.strip("_") in BANNED_NAMES] == []
+
+
+def same_names(modules: Mapping[str, str]) -> dict[str, list[str]]:
+    """Public classes of modules (name -> source) that two modules define: class -> modules."""
+    places: dict[str, list[str]] = {}
+    for module, source in modules.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_a_class_name_stands_for_one_thing_in_the_package() -> None:
+    nested = "class B:\n    class A: ..."
+    assert same_names({"x": "class A: ...", "y": nested, "z": "class A: ..."}) == {"A": ["x", "z"]}
+    assert same_names({"x": "class _A: ...", "y": "class _A: ..."}) == {}
+
+    found = same_names({name_of(path): path.read_text() for path in PACKAGE})
+    # The lines of an SSH configuration and the widget of a notebook: the SSH room renames its own.
+    assert found.keys() <= {"Link"}, f"give one of each its own name: {found}"
 
 
 def test_nothing_is_left_to_do_later() -> None:

@@ -28,8 +28,8 @@ from perfkit.logs import registry
 from perfkit.logs.reader import read, read_many
 from perfkit.testing.logtext import (
     T0_UTC_S,
-    Slot,
-    Stream,
+    SimulatedSlot,
+    SimulatedStream,
     client_log,
     monitor_csv,
     server_log,
@@ -101,14 +101,14 @@ def side_by_side(
     )
 
 
-def slot(clients: int, duration_s: int, seed: int) -> Slot:
+def slot(clients: int, duration_s: int, seed: int) -> SimulatedSlot:
     chance = np.random.default_rng(seed)
-    made = Slot("01-direct-tcp", "direct-tcp", "direct", 0.0, float(duration_s))
+    made = SimulatedSlot("01-direct-tcp", "direct-tcp", "direct", 0.0, float(duration_s))
     for number in range(clients):
         tail_s = chance.uniform(0.001, 0.02)
         sizes = chance.integers(1, 3000, duration_s + 1) * 1024
         made.streams.append(
-            Stream(
+            SimulatedStream(
                 host=f"client-{number:04d}",
                 number=number,
                 process_start_s=0.0,

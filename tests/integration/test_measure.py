@@ -21,9 +21,9 @@ from perfkit.errors import RunError, StageError
 from perfkit.measure import runner
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
-from perfkit.measure.options import Hooks, Progress
+from perfkit.measure.options import Hooks, MeasureProgress
 from perfkit.measure.plan import Addresses, Pacing, fires_utc, plan
-from perfkit.measure.provision import equip, files_for
+from perfkit.measure.provision import files_for, provision
 from perfkit.measure.starters import CronStarter, Timetable
 from perfkit.model import Host, StageResult
 
@@ -64,7 +64,7 @@ def cron_armed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> CronAr
     folder = tmp_path_factory.mktemp("cron")
     slots = plan([spec("by-cron", folder, "echo by cron; tr '\\0' '\\n' </proc/$PPID/cmdline")])
     remote = fleet.pool.get(host)
-    equip(
+    provision(
         remote,
         files_for(host, slots, RESOURCES / "bin", watched=False),
         more_checks=CRON.ready_script(),
@@ -90,9 +90,9 @@ def cron_armed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> CronAr
 
 
 @pytest.fixture(scope="module")
-def measured(fleet: Fleet) -> tuple[StageResult, list[Progress], list[tuple[str, str]]]:
+def measured(fleet: Fleet) -> tuple[StageResult, list[MeasureProgress], list[tuple[str, str]]]:
     """One shipped test, measured on server and three clients and collected."""
-    seen: list[Progress] = []
+    seen: list[MeasureProgress] = []
     passes: list[tuple[str, str]] = []
     slots = plan([shipped("direct-tcp", 2)])
     result = fleet.measure(
@@ -106,7 +106,7 @@ def measured(fleet: Fleet) -> tuple[StageResult, list[Progress], list[tuple[str,
 
 
 def test_all_hosts_start_at_the_instant_of_the_timetable(
-    fleet: Fleet, measured: tuple[StageResult, list[Progress], list[tuple[str, str]]]
+    fleet: Fleet, measured: tuple[StageResult, list[MeasureProgress], list[tuple[str, str]]]
 ) -> None:
     result, _, _ = measured
     assert [r.host for r in result.ok] == ["server", "client-001", "client-002", "client-003"], (
@@ -153,7 +153,7 @@ def test_a_host_whose_clock_is_off_starts_with_the_others(fleet: Fleet, tmp_path
 
 
 def test_passes_and_progress_are_reported(
-    measured: tuple[StageResult, list[Progress], list[tuple[str, str]]],
+    measured: tuple[StageResult, list[MeasureProgress], list[tuple[str, str]]],
 ) -> None:
     _, seen, passes = measured
     for stage in ("ready", "arm", "finish"):
@@ -257,12 +257,12 @@ def test_a_measurement_that_is_broken_off_leaves_nothing_waiting_on_the_hosts(
     slots = plan([spec("never", tmp_path, "echo must not run", duration_s=5)])
     error = {"check": StageError("too few"), "on_progress": KeyboardInterrupt()}[when]
 
-    def break_off(_: object) -> None:
+    def abort(_: object) -> None:
         assert "run-slot" in own.processes(fleet.client(1))
         raise error
 
     with pytest.raises(type(error)):
-        own.measure(slots, fleet.hosts[:3], **{when: break_off})
+        own.measure(slots, fleet.hosts[:3], **{when: abort})
     for host in fleet.hosts[:3]:
         assert not own.still_runs(host, "run-slot", "dool")
         assert "01-never" not in own.sh(host, f"ls {host.workdir}/logs")
@@ -278,7 +278,7 @@ def test_hosts_that_were_armed_prove_by_their_records_what_they_did_alone(
     dying.make_ready()
     timetable = dying.arm()  # and here the controller dies
     own.sh(fleet.client(2), f"{fleet.client(2).workdir}/bin/run-slot stop")
-    result = runner.take_up(**settings)
+    result = runner.resume(**settings)
     assert [r.host for r in result.ok] == ["server", "client-001"]
     (failed,) = result.failed
     assert "01-alone has no record: it did not run, or did not end" in failed.reason
@@ -286,7 +286,7 @@ def test_hosts_that_were_armed_prove_by_their_records_what_they_did_alone(
     rows = own.run.load_json(own.run.clocks_path)
     assert [row["when"] for row in rows] == ["before"] * 3 + ["after"] * 3
     with pytest.raises(RunError, match="config/ of the run was changed"):
-        runner.take_up(**own.measurement(plan([shipped("direct-tcp", 2)]), fleet.hosts[:3]))
+        runner.resume(**own.measurement(plan([shipped("direct-tcp", 2)]), fleet.hosts[:3]))
 
 
 def test_without_its_server_or_any_client_nothing_is_started(fleet: Fleet, tmp_path: Path) -> None:

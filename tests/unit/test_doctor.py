@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from perfkit import doctor
-from perfkit.doctor import Examination, Finding, Need, State
+from perfkit.doctor import CheckResult, Examination, Need, State
 from perfkit.fleet.local import namespaces, userns
 
 
-def finding(need: str, state: State, remedy: str = "") -> Finding:
-    return Finding(need=need, why=f"why {need}", found="<found>", state=state, remedy=remedy)
+def finding(need: str, state: State, remedy: str = "") -> CheckResult:
+    return CheckResult(need=need, why=f"why {need}", found="<found>", state=state, remedy=remedy)
 
 
-def row(examination: Examination, need: str) -> Finding:
+def row(examination: Examination, need: str) -> CheckResult:
     (found,) = [f for f in examination.findings if f.need == need]
     return found
 

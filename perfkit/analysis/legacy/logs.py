@@ -44,7 +44,7 @@ class Clients:
 
 
 @dataclass(slots=True)
-class Load:
+class ServerCpu:
     """What the server's processors did in a subtest; NaN where there is nothing to go by."""
 
     length_s: float = 0.0
@@ -176,9 +176,9 @@ def _old_defects(text: str, streams: pd.DataFrame) -> Counter[str]:
     return +seen
 
 
-def read_load(path: Path) -> Load:
+def read_load(path: Path) -> ServerCpu:
     """One subtest's monitor; a file that cannot be read gives NaN and a reason, not an error."""
-    found = Load()
+    found = ServerCpu()
     try:
         data = load(path)
         if csv.sniff(data[:SNIFF_BYTES]):
@@ -190,7 +190,7 @@ def read_load(path: Path) -> Load:
     return found
 
 
-def _read_whole(data: bytes, path: Path, found: Load) -> None:
+def _read_whole(data: bytes, path: Path, found: ServerCpu) -> None:
     """A file as the monitor wrote it, with its heads."""
     reading = csv.parse(data, path)
     frame = reading.frame
@@ -208,7 +208,7 @@ def _read_whole(data: bytes, path: Path, found: Load) -> None:
         found.reasons.append(str(reading.unparsed))
 
 
-def _read_cut(data: bytes, found: Load) -> None:
+def _read_cut(data: bytes, found: ServerCpu) -> None:
     """Rows cut out by hand: columns as the 2011 tool ran its monitor, unless a line names them."""
     if b";" in data.split(b"\n", 1)[0]:
         data = restore(data)
@@ -258,7 +258,7 @@ def _lengths(times: list[str]) -> NDArray[np.float64]:
 
 
 def _average(
-    shares: dict[str, NDArray[np.float64]], length_s: NDArray[np.float64], found: Load
+    shares: dict[str, NDArray[np.float64]], length_s: NDArray[np.float64], found: ServerCpu
 ) -> None:
     """Means of the rows, each weighing as long as it lasted."""
     found.length_s = float(length_s.sum())

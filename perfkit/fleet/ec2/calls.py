@@ -28,7 +28,7 @@ TAGGED_KINDS = ("instance", "volume", "network-interface")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class LaunchResources:
     """What all calls of a run share.
 
     Attributes:
@@ -47,7 +47,7 @@ class Batch:
     """One launch request with all that its calls need."""
 
     request: LaunchRequest
-    ground: Ground
+    resources: LaunchResources
     ladder: Mapping[Role, Sequence[Pool]]
     user_data: str
     watch: Watch
@@ -120,21 +120,21 @@ def user_data_for(request: LaunchRequest, conf: Ec2Conf) -> str:
     )
 
 
-def body(call: Call, ground: Ground, conf: Ec2Conf) -> dict[str, Any]:
+def body(call: Call, resources: LaunchResources, conf: Ec2Conf) -> dict[str, Any]:
     """RunInstances' arguments.
 
     MinCount=1: some of the hosts are better than none, and which are missing is known.
     """
-    labels = {**ground.tags, **tags.call_tags(call.batch, call.role, call.names)}
+    labels = {**resources.tags, **tags.call_tags(call.batch, call.role, call.names)}
     return {
-        **template(call.user_data, ground),
-        "ImageId": ground.image,
+        **template(call.user_data, resources),
+        "ImageId": resources.image,
         "InstanceType": call.pool.type,
         "MinCount": 1,
         "MaxCount": len(call.names),
         "ClientToken": call.token,
         "UserData": call.user_data,
-        "NetworkInterfaces": [interface(ground, conf, call.pool.subnet)],
+        "NetworkInterfaces": [interface(resources, conf, call.pool.subnet)],
         "TagSpecifications": tags.specifications(labels, *tagged_kinds(conf)),
         **market(conf),
     }
@@ -157,7 +157,7 @@ _SPOT = {
 }
 
 
-def template(user_data: str, ground: Ground) -> dict[str, Any]:
+def template(user_data: str, resources: LaunchResources) -> dict[str, Any]:
     """What RunInstances and a launch template say alike; for the latter the text is base64.
 
     No instance profile: a host has no credentials that could leak.
@@ -167,10 +167,10 @@ def template(user_data: str, ground: Ground) -> dict[str, Any]:
             "DeviceName": device,
             "Ebs": {"DeleteOnTermination": True, "VolumeSize": size_gb, "VolumeType": "gp3"},
         }
-        for device, size_gb in ground.disks.items()
+        for device, size_gb in resources.disks.items()
     ]
     return {
-        "KeyName": ground.key,
+        "KeyName": resources.key,
         "UserData": base64.b64encode(user_data.encode()).decode(),
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
@@ -182,11 +182,11 @@ def template(user_data: str, ground: Ground) -> dict[str, Any]:
     }
 
 
-def interface(ground: Ground, conf: Ec2Conf, subnet: str = "") -> dict[str, Any]:
+def interface(resources: LaunchResources, conf: Ec2Conf, subnet: str = "") -> dict[str, Any]:
     """The one network interface of a host; it goes with the host."""
     return {
         "DeviceIndex": 0,
-        "Groups": [ground.group],
+        "Groups": [resources.group],
         "AssociatePublicIpAddress": conf.address == "public",
         "DeleteOnTermination": True,
         **({"SubnetId": subnet} if subnet else {}),

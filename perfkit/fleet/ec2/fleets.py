@@ -30,7 +30,7 @@ from perfkit.fleet.ec2.failures import ApiError, Failure, classify_all
 from perfkit.fleet.ec2.idempotent_calls import (
     SAME_AGAIN,
     VISIBLE_WITHIN_S,
-    Means,
+    CallContext,
     ask,
     journalled,
     not_visible_yet,
@@ -44,7 +44,7 @@ THROTTLED_DEADLINE_S = 300.0
 
 
 def fill(
-    means: Means,
+    context: CallContext,
     batch: Batch,
     role: Role,
     names: Sequence[str],
@@ -56,25 +56,25 @@ def fill(
         LaunchError: EC2 refused the request itself.
         LaunchUnknownError: it did not answer.
     """
-    missing, made = list(names), _adopt(means, batch, role, names)
+    missing, made = list(names), _adopt(context, batch, role, names)
     missing = missing[len(made) :]
     problem = ""
-    begun_s = means.patience.clock()
-    for attempt in means.patience.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
+    begun_s = context.patience.clock()
+    for attempt in context.patience.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
         if not missing:
             return made, ""
         try:
-            new, errors = _create(means, batch, role, missing, f"{generation}.{attempt}")
+            new, errors = _create(context, batch, role, missing, f"{generation}.{attempt}")
         except ApiError as exc:
             if made:
                 return made, f"no room for {len(missing)} ({exc})"
             raise refusal(batch.request, exc) from exc
-        new = give_names(means, new, missing)
+        new = give_names(context, new, missing)
         made += new
         missing = missing[len(new) :]
         kind = classify_all(errors)
         problem = f"no room for {len(missing)} ({', '.join(sorted(set(errors))) or 'no reason'})"
-        young = means.patience.clock() - begun_s < VISIBLE_WITHIN_S * means.patience.scale
+        young = context.patience.clock() - begun_s < VISIBLE_WITHIN_S * context.patience.scale
         if kind in SAME_AGAIN or (young and any(map(not_visible_yet, errors))):
             continue
         if missing and kind in (Failure.REFUSED, Failure.NOT_FOUND) and not made:
@@ -84,11 +84,11 @@ def fill(
     return made, problem if missing else ""
 
 
-def wait_until_listed(means: Means, batch: Batch) -> None:
+def wait_until_listed(context: CallContext, batch: Batch) -> None:
     """After a crash: until the listing of a fleet that may have been made no longer grows."""
     before = -1
-    for _ in means.patience.attempts(VISIBLE_WITHIN_S):
-        ours = _ours(means.region, batch)
+    for _ in context.patience.attempts(VISIBLE_WITHIN_S):
+        ours = _ours(context.region, batch)
         if ours and len(ours) == before:
             return
         before = len(ours)
@@ -99,14 +99,16 @@ def _ours(region: Region, batch: Batch) -> list[Instance]:
     return [i for i in found if i.tags.get(tags.TOKEN) == batch.request.token and not i.is_ending]
 
 
-def _adopt(means: Means, batch: Batch, role: Role, names: Sequence[str]) -> list[Instance]:
+def _adopt(context: CallContext, batch: Batch, role: Role, names: Sequence[str]) -> list[Instance]:
     """Instances of this batch that nobody lived to give a name."""
-    ours = _ours(means.region, batch)
+    ours = _ours(context.region, batch)
     nameless = [i for i in ours if tags.HOST not in i.tags and i.tags.get(tags.ROLE) == role]
-    return give_names(means, nameless, names)
+    return give_names(context, nameless, names)
 
 
-def give_names(means: Means, made: Sequence[Instance], names: Sequence[str]) -> list[Instance]:
+def give_names(
+    context: CallContext, made: Sequence[Instance], names: Sequence[str]
+) -> list[Instance]:
     """Give each instance one of the names, by a tag; EC2 takes one only a while after it was made.
 
     Raises:
@@ -116,30 +118,30 @@ def give_names(means: Means, made: Sequence[Instance], names: Sequence[str]) -> 
     for instance, name in zip(sorted(made, key=lambda i: i.id), names, strict=False):
         label = {tags.HOST: name}
         call = partial(
-            means.region.reader.create_tags, Resources=[instance.id], Tags=tags.to_aws(label)
+            context.region.reader.create_tags, Resources=[instance.id], Tags=tags.to_aws(label)
         )
-        once_visible("CreateTags", call, means.patience)
+        once_visible("CreateTags", call, context.patience)
         named.append(replace(instance, tags={**instance.tags, **label}))
     return named
 
 
 def _create(
-    means: Means,
+    context: CallContext,
     batch: Batch,
     role: Role,
     names: Sequence[str],
     generation: str,
 ) -> tuple[list[Instance], list[str]]:
     """One CreateFleet with its launch template; instances, and the code of every error."""
-    request, region = batch.request, means.region
+    request, region = batch.request, context.region
     token = _token(batch, role, names, generation)
-    labels = {**batch.ground.tags, tags.ROLE: role.value, tags.TOKEN: request.token}
-    name = _ensure_template(region, means.conf, batch, labels, token)
+    labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: request.token}
+    name = _ensure_template(region, context.conf, batch, labels, token)
     errors: list[str] = []
 
     def create_fleet() -> list[Instance]:
         answer = region.launcher.create_fleet(
-            **_body(means.conf, batch, role, len(names), name, token)
+            **_body(context.conf, batch, role, len(names), name, token)
         )
         errors[:] = [str(entry.get("ErrorCode", "")) for entry in answer.get("Errors", [])]
         return [
@@ -155,7 +157,7 @@ def _create(
                 "CreateFleet",
                 create_fleet,
                 find=lambda: [i for i in _ours(region, batch) if tags.HOST not in i.tags],
-                patience=means.patience,
+                patience=context.patience,
             )
         )
     return outcome, errors
@@ -175,9 +177,9 @@ def _ensure_template(
     name = f"{network.name_for(batch.request.run_id)}-{token[:12]}"
     kinds = [kind for kind in calls.tagged_kinds(conf) if kind != "instance"]  # the fleet's part
     data: Any = {
-        **calls.template(batch.user_data, batch.ground),
-        "ImageId": batch.ground.image,
-        "NetworkInterfaces": [calls.interface(batch.ground, conf)],
+        **calls.template(batch.user_data, batch.resources),
+        "ImageId": batch.resources.image,
+        "NetworkInterfaces": [calls.interface(batch.resources, conf)],
         "TagSpecifications": tags.specifications(labels, *kinds),
     }
     try:
@@ -186,7 +188,7 @@ def _ensure_template(
                 LaunchTemplateName=name,
                 LaunchTemplateData=data,
                 ClientToken=token,
-                TagSpecifications=tags.specifications(batch.ground.tags, "launch-template"),
+                TagSpecifications=tags.specifications(batch.resources.tags, "launch-template"),
             )
     except ApiError as exc:
         if exc.kind is not Failure.DUPLICATE and "AlreadyExists" not in exc.code:
@@ -208,7 +210,7 @@ def _body(
         {"InstanceType": pool.type, "SubnetId": pool.subnet, "Priority": float(rung)}
         for rung, pool in enumerate(pools.values())
     ]
-    labels = {**batch.ground.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
+    labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
     return {
         "Type": "instant",
         "ClientToken": token,
@@ -231,7 +233,7 @@ def _body(
             "InstanceInterruptionBehavior": "terminate",
         },
         "TagSpecifications": [
-            *tags.specifications(batch.ground.tags, "fleet"),
+            *tags.specifications(batch.resources.tags, "fleet"),
             *tags.specifications(labels, "instance"),
         ],
     }

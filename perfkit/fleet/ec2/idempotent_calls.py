@@ -21,7 +21,7 @@ SAME_AGAIN = (Failure.THROTTLED, Failure.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class CallContext:
     """What calls are made with: where, as ec2.conf says, and how patiently."""
 
     region: Region

@@ -28,12 +28,12 @@ from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.idempotent_calls import (
     SAME_AGAIN,
     VISIBLE_WITHIN_S,
-    Means,
+    CallContext,
     ask,
     journalled,
     refusal,
 )
-from perfkit.fleet.ec2.pools import Pool, Rest
+from perfkit.fleet.ec2.pools import Cooldown, Pool
 from perfkit.model import Role
 
 RUNNING_DEADLINE_S = 300.0
@@ -46,8 +46,8 @@ STILLBORN = ("Server.InsufficientInstanceCapacity", "Server.InternalError", "Ser
 class Launcher:
     """Makes the instances of batches; remembers nothing but which pools rest."""
 
-    means: Means
-    rest: Rest
+    context: CallContext
+    cooldown: Cooldown
 
     def launch(self, batch: Batch) -> dict[str, Instance]:
         """Instances by host name, running, with addresses; those that this token made before too.
@@ -95,7 +95,7 @@ class Launcher:
         made: list[Instance] = []
         for record in batch.request.earlier:
             if "pool" not in record:
-                fleets.wait_until_listed(self.means, batch)
+                fleets.wait_until_listed(self.context, batch)
                 continue
             call = calls.from_record(batch.request, batch.user_data, record)
             try:
@@ -110,7 +110,7 @@ class Launcher:
         """This token's hosts that are there, and the names that must not be used, with the reason."""
         ours: dict[str, Instance] = {}
         taken: dict[str, str] = {}
-        for instance in batch.watch.look(self.means.patience.clock()).values():
+        for instance in batch.watch.look(self.context.patience.clock()).values():
             is_ours = instance.tags.get(tags.TOKEN) == batch.request.token
             if is_ours and not instance.is_ending:
                 ours[instance.name] = instance
@@ -134,10 +134,13 @@ class Launcher:
         Raises:
             LaunchRefusedError: a reason that holds for every pool, and nothing was made.
         """
-        if self.means.conf.pools == "mixed":
-            return fleets.fill(self.means, batch, role, names, generation)
+        if self.context.conf.pools == "mixed":
+            return fleets.fill(self.context, batch, role, names, generation)
         missing, made, problems = list(names), list[Instance](), list[str]()
-        pools, resting = self.rest.awake(batch.ladder[role]), self.rest.reasons(batch.ladder[role])
+        pools, resting = (
+            self.cooldown.awake(batch.ladder[role]),
+            self.cooldown.reasons(batch.ladder[role]),
+        )
         for pool in pools:
             if not missing:
                 break
@@ -149,7 +152,7 @@ class Launcher:
                     # Why a type is not supported only the message says; of capacity there is no more.
                     said = exc if exc.code.startswith("Unsupported") else exc.code
                     problems.append(f"{pool}: {said}")
-                    self.rest.begin(pool, str(said))
+                    self.cooldown.begin(pool, str(said))
                     continue
                 problems.append(f"{pool}: {exc}")
                 if made:  # they cost: they are not thrown away for what the next pool says
@@ -160,7 +163,7 @@ class Launcher:
             if missing:
                 fewer = f"{len(new)} of {len(call.names)}"
                 problems.append(f"{pool}: {fewer}")
-                self.rest.begin(pool, fewer)
+                self.cooldown.begin(pool, fewer)
         return (
             made,
             f"no room for {len(missing)} ({', '.join([*problems, *resting])})" if missing else "",
@@ -186,11 +189,13 @@ class Launcher:
             ApiError: EC2's answer is no; nothing was made.
             LaunchUnknownError: there is no answer.
         """
-        body = calls.body(call, batch.ground, self.means.conf)
+        body = calls.body(call, batch.resources, self.context.conf)
 
         def run_instances() -> list[Instance]:
-            answer = self.means.region.launcher.run_instances(**body)
-            return [describe.parse(entry, self.means.region.name) for entry in answer["Instances"]]
+            answer = self.context.region.launcher.run_instances(**body)
+            return [
+                describe.parse(entry, self.context.region.name) for entry in answer["Instances"]
+            ]
 
         with journalled(batch.request, call.record()) as outcome:
             outcome.extend(
@@ -198,23 +203,23 @@ class Launcher:
                     "RunInstances",
                     run_instances,
                     find=lambda: self._by_token(batch, call),
-                    patience=self.means.patience,
+                    patience=self.context.patience,
                 )
             )
         # Their order says who is who; where EC2 gave them none, a tag each does.
         if len({instance.name for instance in outcome}) < len(outcome):
-            return fleets.give_names(self.means, outcome, call.names)
+            return fleets.give_names(self.context, outcome, call.names)
         return outcome
 
     def _by_token(self, batch: Batch, call: Call) -> list[Instance]:
         """What a call made, when only the listing can say; empty when that does not either."""
         found: list[Instance] = []
         with contextlib.suppress(ApiError):
-            for _ in self.means.patience.attempts(VISIBLE_WITHIN_S):
+            for _ in self.context.patience.attempts(VISIBLE_WITHIN_S):
                 before, found = (
                     found,
                     describe.instances(
-                        self.means.region, batch.request.run_id, client_token=call.token
+                        self.context.region, batch.request.run_id, client_token=call.token
                     ),
                 )
                 if found and len(found) == len(before):  # they show up one by one
@@ -236,8 +241,8 @@ class Launcher:
             that are `STILLBORN`, which may be asked for again; each with what it is instead.
         """
         states: dict[str, Instance] = dict(wanted)
-        since_s = self.means.patience.clock()
-        for _ in self.means.patience.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
+        since_s = self.context.patience.clock()
+        for _ in self.context.patience.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
             try:
                 listing = batch.watch.look(since_s)
             except ApiError as exc:
@@ -245,9 +250,9 @@ class Launcher:
                     raise
                 continue
             states = {name: listing.get(i.id, i) for name, i in states.items()}
-            if all(i.is_ending or _is_up(i, self.means.conf) for i in states.values()):
+            if all(i.is_ending or _is_up(i, self.context.conf) for i in states.values()):
                 break
-        up = {name: i for name, i in states.items() if _is_up(i, self.means.conf)}
+        up = {name: i for name, i in states.items() if _is_up(i, self.context.conf)}
         rest = {name: i for name, i in states.items() if name not in up}
         said = {
             name: f"{i.id} is {i.state}, {i.reason or 'no address yet'}" for name, i in rest.items()

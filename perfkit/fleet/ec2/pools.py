@@ -51,7 +51,7 @@ def ladder(
 
 
 @dataclass(slots=True)
-class Rest:
+class Cooldown:
     """Which pools are resting. Thread-safe: batches share it."""
 
     clock: Callable[[], float]

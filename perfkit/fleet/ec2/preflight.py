@@ -36,7 +36,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terrain:
+class Survey:
     """What exists for a run: image, subnets, and the ladder of pools for each role."""
 
     image: Image
@@ -45,7 +45,7 @@ class Terrain:
     vcpus: Mapping[str, int]
 
 
-def survey(region: Region, conf: Ec2Conf) -> Terrain:
+def survey(region: Region, conf: Ec2Conf) -> Survey:
     """Find out what exists; refuse what cannot work together.
 
     Raises:
@@ -66,7 +66,7 @@ def survey(region: Region, conf: Ec2Conf) -> Terrain:
                 f"not offered in {', '.join(sorted({s.zone for s in subnets}))}",
                 "choose other types, zones or subnets",
             )
-    return Terrain(image=image, subnets=tuple(subnets), ladder=pools, vcpus=vcpus)
+    return Survey(image=image, subnets=tuple(subnets), ladder=pools, vcpus=vcpus)
 
 
 def find_image(region: Region, conf: Ec2Conf) -> Image:
@@ -210,7 +210,7 @@ def _offered(region: Region, types: Sequence[str]) -> set[tuple[str, str]]:
     return {(str(entry["InstanceType"]), str(entry["Location"])) for entry in entries}
 
 
-def check_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> None:
+def check_permission(region: Region, conf: Ec2Conf, surveyed: Survey) -> None:
     """Try what a launch would ask for with DryRun: EC2 says whether it may, and makes nothing.
 
     The best pool of each role; with `pools = mixed` all pools, a launch template, and a fleet.
@@ -220,8 +220,8 @@ def check_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> None:
     """
     is_mixed = conf.pools == "mixed"
     rungs = MAX_DRY_RUNS if is_mixed else 1
-    pools = dict.fromkeys(pool for role in Role for pool in terrain.ladder[role][:rungs])
-    body, lacking = _dry_body(conf, terrain), list[ApiError]()
+    pools = dict.fromkeys(pool for role in Role for pool in surveyed.ladder[role][:rungs])
+    body, lacking = _dry_body(conf, surveyed), list[ApiError]()
     for pool in pools:
         try:
             launch = {**body, "InstanceType": pool.type, "SubnetId": pool.subnet}
@@ -233,12 +233,12 @@ def check_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> None:
     if len(lacking) == len(pools):
         raise ProviderError(str(lacking[0])) from lacking[0]
     if is_mixed:
-        _check_fleet_permission(region, conf, terrain)
+        _check_fleet_permission(region, conf, surveyed)
 
 
-def _check_fleet_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> None:
+def _check_fleet_permission(region: Region, conf: Ec2Conf, surveyed: Survey) -> None:
     """The template is not there for the fleet; whoever may not make fleets is told so before that."""
-    template, fleet = fleets.dry_bodies(conf, terrain.image.id, terrain.ladder[Role.CLIENT])
+    template, fleet = fleets.dry_bodies(conf, surveyed.image.id, surveyed.ladder[Role.CLIENT])
     name = template["LaunchTemplateName"]
     try:
         if _dry_run("CreateLaunchTemplate", region.reader.create_launch_template, template):
@@ -249,7 +249,7 @@ def _check_fleet_permission(region: Region, conf: Ec2Conf, terrain: Terrain) -> 
             raise ProviderError(str(exc)) from exc
 
 
-def _dry_body(conf: Ec2Conf, terrain: Terrain) -> dict[str, object]:
+def _dry_body(conf: Ec2Conf, surveyed: Survey) -> dict[str, object]:
     """A launch as a run's would be; group and key only if they are not to be made later.
 
     Its user data is as long as a run's, with a key that nobody has.
@@ -263,7 +263,7 @@ def _dry_body(conf: Ec2Conf, terrain: Terrain) -> dict[str, object]:
         user=conf.user,
     )
     return {
-        "ImageId": terrain.image.id,
+        "ImageId": surveyed.image.id,
         "MinCount": 1,
         "MaxCount": 1,
         "InstanceInitiatedShutdownBehavior": "terminate",
@@ -319,10 +319,11 @@ def check_quota(region: Region, conf: Ec2Conf, wanted: tuple[int, int]) -> str:
     return f"{vcpus} of a quota of {quota:.0f}{short}"
 
 
-def wanted_vcpus(terrain: Terrain, n_hosts: int) -> tuple[int, int]:
+def wanted_vcpus(surveyed: Survey, n_hosts: int) -> tuple[int, int]:
     """Fewest and most vCPUs of a run with one server: of the ladders' smallest or largest types."""
     sizes = {
-        role: [terrain.vcpus[pool.type] for pool in pools] for role, pools in terrain.ladder.items()
+        role: [surveyed.vcpus[pool.type] for pool in pools]
+        for role, pools in surveyed.ladder.items()
     }
     server, client = sizes[Role.SERVER], sizes[Role.CLIENT]
     n_clients = n_hosts - 1

@@ -18,7 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from perfkit.fleet.provider import Estimate
+from perfkit.fleet.provider import CostEstimate
 
 DATED = "June 2025"
 S_PER_H = 3600.0
@@ -103,7 +103,7 @@ def estimate(
     vcpus: Mapping[str, int] | None = None,
     disk_gb: int = DISK_GB,
     one_zone: bool = False,
-) -> Estimate:
+) -> CostEstimate:
     """Reckon a fleet: instances, their disks and their public addresses.
 
     Args:
@@ -136,7 +136,7 @@ def estimate(
         over.append(f"{n_hosts} instances, max_instances is {max_instances}")
     if worst_usd > max_usd:
         over.append(f"{worst_usd:.2f} USD in the worst case, max_usd is {max_usd:g}")
-    return Estimate(
+    return CostEstimate(
         usd_per_h=usd_per_h,
         worst_usd=worst_usd,
         lines=(

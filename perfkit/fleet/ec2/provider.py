@@ -37,12 +37,12 @@ from perfkit.fleet.ec2 import (
 from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.ec2.describe import Watch
 from perfkit.fleet.ec2.failures import ApiError
-from perfkit.fleet.ec2.idempotent_calls import Means, refusal
+from perfkit.fleet.ec2.idempotent_calls import CallContext, refusal
 from perfkit.fleet.ec2.launch import Launcher
-from perfkit.fleet.ec2.pools import Rest
-from perfkit.fleet.ec2.preflight import Terrain
+from perfkit.fleet.ec2.pools import Cooldown
+from perfkit.fleet.ec2.preflight import Survey
 from perfkit.fleet.provider import (
-    Estimate,
+    CostEstimate,
     Interruption,
     LaunchRequest,
     ListedHost,
@@ -64,7 +64,7 @@ class _RunState:
     """What the batches of one run share; made by the first of them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    ground: calls.Ground | None = None
+    resources: calls.LaunchResources | None = None
     watch: Watch | None = None
 
 
@@ -93,10 +93,10 @@ class Ec2Provider:
         self._lock = threading.RLock()
         self._conf: conf.Ec2Conf | None = None
         self._regions: dict[str, Region] = {}
-        self._terrain: Terrain | None = None
+        self._surveyed: Survey | None = None
         self._quota = ""  # what the preflight found, in words
         self._runs: dict[str, _RunState] = {}
-        self._rest = Rest(clock=self._patience.clock)
+        self._cooldown = Cooldown(clock=self._patience.clock)
         self.traits = Traits(
             costs_money=True,
             shared_cpu=False,
@@ -131,15 +131,15 @@ class Ec2Provider:
         region = self.home
         region.identity()
         network.find_controller(self.conf)
-        terrain = self._survey()
-        wanted = preflight.wanted_vcpus(terrain, n_hosts)
+        surveyed = self._survey()
+        wanted = preflight.wanted_vcpus(surveyed, n_hosts)
         self._quota = preflight.check_quota(region, self.conf, wanted)
-        preflight.check_permission(region, self.conf, terrain)
+        preflight.check_permission(region, self.conf, surveyed)
 
-    def estimate(self, n_hosts: int, life_s: float) -> Estimate:
+    def estimate(self, n_hosts: int, life_s: float) -> CostEstimate:
         """Reckon what a run would cost; see `perfkit.fleet.ec2.prices`."""
         chosen = self.conf
-        terrain = self._terrain
+        surveyed = self._surveyed
         reckoned = prices.estimate(
             [
                 prices.Group(what="server", n_hosts=1, types=chosen.server_types or chosen.types),
@@ -149,8 +149,8 @@ class Ec2Provider:
             life_s=life_s,
             max_usd=chosen.max_usd,
             max_instances=chosen.max_instances,
-            vcpus=terrain.vcpus if terrain else {},
-            disk_gb=sum(terrain.image.disks.values()) if terrain else prices.DISK_GB,
+            vcpus=surveyed.vcpus if surveyed else {},
+            disk_gb=sum(surveyed.image.disks.values()) if surveyed else prices.DISK_GB,
             one_zone=1 in (len(chosen.zones), len(chosen.subnets)),
         )
         longest_min = chosen.expires_after
@@ -172,16 +172,17 @@ class Ec2Provider:
             LaunchError: none could be made, or the request is not one.
         """
         check_request(request)
-        chosen, terrain = self.conf, self._survey()
+        chosen, surveyed = self.conf, self._survey()
         state = self._state(request.run_id)
-        ground, watch = self._ground(state, request, terrain)
+        resources, watch = self._resources(state, request, surveyed)
         launcher = Launcher(
-            means=Means(region=self.home, conf=chosen, patience=self._patience), rest=self._rest
+            context=CallContext(region=self.home, conf=chosen, patience=self._patience),
+            cooldown=self._cooldown,
         )
         batch = calls.Batch(
             request=request,
-            ground=ground,
-            ladder=terrain.ladder,
+            resources=resources,
+            ladder=surveyed.ladder,
             user_data=calls.user_data_for(request, chosen),
             watch=watch,
         )
@@ -308,23 +309,23 @@ class Ec2Provider:
         for region in self.regions:
             yield from describe.instances(region, run_id)
 
-    def _survey(self) -> Terrain:
+    def _survey(self) -> Survey:
         with self._lock:
-            if self._terrain is None:
-                self._terrain = preflight.survey(self.home, self.conf)
-            return self._terrain
+            if self._surveyed is None:
+                self._surveyed = preflight.survey(self.home, self.conf)
+            return self._surveyed
 
     def _state(self, run_id: str) -> _RunState:
         with self._lock:
             return self._runs.setdefault(run_id, _RunState())
 
-    def _ground(
-        self, state: _RunState, request: LaunchRequest, terrain: Terrain
-    ) -> tuple[calls.Ground, Watch]:
+    def _resources(
+        self, state: _RunState, request: LaunchRequest, surveyed: Survey
+    ) -> tuple[calls.LaunchResources, Watch]:
         with state.lock:
-            if state.ground is None or state.watch is None:
+            if state.resources is None or state.watch is None:
                 try:
-                    state.ground = self._make_ground(request, terrain)
+                    state.resources = self._make_resources(request, surveyed)
                 except ApiError as exc:
                     raise LaunchRefusedError(f"{exc}; nothing was launched") from exc
                 state.watch = Watch(
@@ -333,22 +334,22 @@ class Ec2Provider:
                     self._patience.clock,
                     fresh_s=describe.FRESH_S * self._patience.scale,
                 )
-            return state.ground, state.watch
+            return state.resources, state.watch
 
-    def _make_ground(self, request: LaunchRequest, terrain: Terrain) -> calls.Ground:
+    def _make_resources(self, request: LaunchRequest, surveyed: Survey) -> calls.LaunchResources:
         chosen, region = self.conf, self.home
         labels = tags.run_tags(
             request.run_id, chosen.owner or request.owner, request.expires_utc, chosen.tags
         )
-        return calls.Ground(
-            image=terrain.image.id,
-            disks=terrain.image.disks,
+        return calls.LaunchResources(
+            image=surveyed.image.id,
+            disks=surveyed.image.disks,
             key=network.ensure_key_pair(region, chosen, labels, request.authorized_key),
             group=network.ensure_group(
                 region,
                 chosen,
                 labels,
-                vpc_id=terrain.subnets[0].vpc,
+                vpc_id=surveyed.subnets[0].vpc,
                 controller=network.find_controller(chosen),
                 patience=self._patience,
             ),

@@ -56,7 +56,7 @@ class _Making:
         return {self.plan.name: reason}
 
 
-class Workshop:
+class HostFactory:
     """The run's switch, its view of the machine, and what came of which token."""
 
     def __init__(self, run_id: str, hidden: Iterable[Path]) -> None:
@@ -237,7 +237,7 @@ def _shows_its_tag(pid: int) -> bool:
     return False
 
 
-def _set_stage(hidden: Iterable[Path]) -> machine_view.View:
+def _set_stage(hidden: Iterable[Path]) -> machine_view.MachineView:
     """Prepare, in a mount namespace of our own, what hosts are built from."""
     linux.unshare(linux.CLONE_NEWNS)
     linux.make_mounts_private()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfkit.fleet.local import confinement, linux, network, rootfs, tags
-from perfkit.fleet.local.machine_view import View, write_file
+from perfkit.fleet.local.machine_view import MachineView, write_file
 from perfkit.fleet.local.tools import HostTools
 from perfkit.fleet.local.userns import Owner
 
@@ -61,7 +61,7 @@ class HostPlan:
         return self.fields["name"]
 
 
-def start(plan: HostPlan, tools: HostTools, view: View) -> tuple[int, socket.socket]:
+def start(plan: HostPlan, tools: HostTools, view: MachineView) -> tuple[int, socket.socket]:
     """Fork a process that becomes the host.
 
     It says `HAS_NETWORK` on the returned socket once it is in its network namespace, waits for
@@ -86,7 +86,7 @@ def start(plan: HostPlan, tools: HostTools, view: View) -> tuple[int, socket.soc
         os._exit(1)
 
 
-def _become(plan: HostPlan, tools: HostTools, view: View, ready: socket.socket) -> None:
+def _become(plan: HostPlan, tools: HostTools, view: MachineView, ready: socket.socket) -> None:
     linux.reset_signals()
     os.setsid()
     os.umask(0o022)
@@ -113,14 +113,14 @@ def _become(plan: HostPlan, tools: HostTools, view: View, ready: socket.socket) 
     os.execve(tools.tini, [title, "--", tools.sleep, str(life_s)], _ENVIRONMENT)  # noqa: S606  no shell is wanted
 
 
-def _enter_root(plan: HostPlan, view: View) -> None:
+def _enter_root(plan: HostPlan, view: MachineView) -> None:
     """Build the host's tree on a tmpfs of its own and make it `/`."""
     root = mount_root(view)
     _write_identity(root, plan)
     linux.pivot_into(str(root))
 
 
-def mount_root(view: View) -> Path:
+def mount_root(view: MachineView) -> Path:
     """Mount all that a host's tree takes, in this process's mount namespace; where it is."""
     place = STAGE / "host"
     linux.mount("tmpfs", str(place), "tmpfs", linux.MS_NOSUID, STORE_OPTIONS)

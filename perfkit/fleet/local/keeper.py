@@ -121,11 +121,11 @@ class Keeper:
     """The run's network and the maker of its hosts; moves this process into their namespaces."""
 
     def __init__(self, fields: dict[str, str], hidden: Sequence[Path]) -> None:
-        from perfkit.fleet.local.host_factory import Workshop  # noqa: PLC0415  slow; `end` does without
+        from perfkit.fleet.local.host_factory import HostFactory  # noqa: PLC0415  slow; `end` does without
 
         self._uid = int(fields["uid"])
         self._expires_s = float(fields["expires"])
-        self._workshop = Workshop(fields["run"], hidden)
+        self._host_factory = HostFactory(fields["run"], hidden)
         gc.freeze()  # hosts are forks of this process; do not touch its pages in them
 
     def serve(self, listener: socket.socket) -> None:
@@ -147,7 +147,7 @@ class Keeper:
             with connection.makefile("rb") as lines:
                 request = json.loads(lines.readline(MAX_REQUEST_BYTES))
             self._expires_s = max(self._expires_s, float(request["expires"]))
-            answer: dict[str, Any] = self._workshop.launch(request)
+            answer: dict[str, Any] = self._host_factory.launch(request)
         except (PerfkitError, OSError, ValueError, KeyError, TypeError) as exc:
             answer = {"error": f"{type(exc).__name__}: {exc}"}
         try:

@@ -81,7 +81,7 @@ _NO_ONE = 65533
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class MachineView:
     """The machine's folders as hosts may see them.
 
     Attributes:
@@ -95,7 +95,7 @@ class View:
     hidden_kernel_files: tuple[str, ...]
 
 
-def build(stage: Path, hidden: Iterable[Path], sshd_lines: Sequence[str] = ()) -> View:
+def build(stage: Path, hidden: Iterable[Path], sshd_lines: Sequence[str] = ()) -> MachineView:
     """Make the run's view of the machine in the empty folder `stage`.
 
     Args:
@@ -122,7 +122,7 @@ def build(stage: Path, hidden: Iterable[Path], sshd_lines: Sequence[str] = ()) -
             hide(mask, path)
     trees["etc"] = stage / "etc"
     copy_etc(Path("/etc"), trees["etc"], hidden, sshd_lines)
-    return View(mask, trees, _private_kernel_files(Path("/proc")))
+    return MachineView(mask, trees, _private_kernel_files(Path("/proc")))
 
 
 def present_trees() -> tuple[str, ...]:

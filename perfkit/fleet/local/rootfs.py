@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 
 from perfkit.fleet.local import linux
-from perfkit.fleet.local.machine_view import MERGED, View
+from perfkit.fleet.local.machine_view import MERGED, MachineView
 
 # Private folders, empty at the start.
 _FOLDERS = {
@@ -76,7 +76,7 @@ _SYSTEM_VIEWS = (
 )
 
 
-def build(root: Path, store: Path, view: View) -> None:
+def build(root: Path, store: Path, view: MachineView) -> None:
     """Build the tree of one host under the mount `root`.
 
     Args:
@@ -118,7 +118,7 @@ def _mount_overlay(target: Path, store: Path, mask: Path, lower: Path) -> None:
     )
 
 
-def mount_kernel_views(root: Path, place: Path, view: View) -> None:
+def mount_kernel_views(root: Path, place: Path, view: MachineView) -> None:
     """Mount the host's own /dev/pts, /proc and parts of /sys under `root`.
 
     /proc is read-only as a whole but for the host's own network settings: no sysrq-trigger, no

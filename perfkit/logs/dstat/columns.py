@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfkit.logs.dstat.command import asks_for_bits
-from perfkit.logs.dstat.heads import EPOCH, TIMES, Block
+from perfkit.logs.dstat.heads import EPOCH, TIMES, CsvBlock
 from perfkit.logs.dstat.rows import Table
 from perfkit.units import BINARY_PREFIXES, BITS_PER_BYTE
 
@@ -25,7 +25,7 @@ _PRINTED_TO = 0.001  # three decimals
 Keys = list[tuple[str, str]]
 
 
-def note_cells(table: Table, keys: Keys, block: Block) -> list[str]:
+def note_cells(table: Table, keys: Keys, block: CsvBlock) -> list[str]:
     """Name the columns left out, the cells that are no figures, and a unit that is a guess."""
     notes = [
         f"{group}/{name} is text, and left out"
@@ -42,7 +42,7 @@ def note_cells(table: Table, keys: Keys, block: Block) -> list[str]:
     return notes
 
 
-def note_unit(table: Table, keys: Keys, block: Block, dt_s: NDArray[np.float64]) -> list[str]:
+def note_unit(table: Table, keys: Keys, block: CsvBlock, dt_s: NDArray[np.float64]) -> list[str]:
     """Name byte rates that cannot be in bits, though dool counts in bits by itself.
 
     What it counts are whole bytes, so each figure times the step is a multiple of 8 bits. Where it
@@ -72,7 +72,7 @@ def _is_byte_rate(group: str, name: str) -> bool:
 def named_columns(
     table: Table,
     keys: Keys,
-    block: Block,
+    block: CsvBlock,
     repair: NDArray[np.float64],
     first: int,
 ) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs import frames
 from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.dstat.columns import named_columns, note_cells, note_unit
-from perfkit.logs.dstat.heads import EPOCH, TIMES, Block, find_blocks
+from perfkit.logs.dstat.heads import EPOCH, TIMES, CsvBlock, find_blocks
 from perfkit.logs.dstat.on_disk import find_only_block
 from perfkit.logs.dstat.prefix import has_prefix, split_monitors
 from perfkit.logs.dstat.resaved import is_resaved, restore
@@ -208,7 +208,7 @@ def _together(parts: list[pd.DataFrame], state: _State) -> pd.DataFrame:
     return frame.assign(host=frame["host"].astype("str").astype("category"))
 
 
-def _to_frame(table: Table, block: Block, number: int, state: _State) -> pd.DataFrame:
+def _to_frame(table: Table, block: CsvBlock, number: int, state: _State) -> pd.DataFrame:
     state.runs += not block.goes_on or not number
     keys = block.keys()
     if table.misfit:
@@ -236,7 +236,7 @@ def _to_frame(table: Table, block: Block, number: int, state: _State) -> pd.Data
 
 
 def _moments(
-    table: Table, keys: list[tuple[str, str]], block: Block, state: _State
+    table: Table, keys: list[tuple[str, str]], block: CsvBlock, state: _State
 ) -> NDArray[np.int64] | None:
     """The stamps, 0 where one cannot be read; None when there are none. Epoch is preferred."""
     places = {name: place for place, (_, name) in enumerate(keys)}
@@ -286,7 +286,7 @@ def _fill_stamps(moments: NDArray[np.int64], notes: list[str]) -> NDArray[np.boo
 
 
 def _gaps(
-    table: Table, moments: NDArray[np.int64] | None, block: Block, state: _State
+    table: Table, moments: NDArray[np.int64] | None, block: CsvBlock, state: _State
 ) -> tuple[Intervals, pd.DatetimeIndex, int]:
     """The intervals of the rows that count, their ends, and which row is the first of them.
 

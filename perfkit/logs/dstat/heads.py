@@ -28,7 +28,7 @@ _LONGEST_LINE = 100_000  # csv takes no cell over 131,072
 
 
 @dataclass(slots=True)
-class Block:
+class CsvBlock:
     """Rows of one set of columns: the head they are under, and where they lie in the file.
 
     Attributes:
@@ -101,17 +101,17 @@ class Block:
         return [end - start for start, end in pairwise(borders)]
 
 
-def find_blocks(data: bytes) -> Iterator[Block]:
+def find_blocks(data: bytes) -> Iterator[CsvBlock]:
     """The blocks in their order; a head belongs to the rows after it."""
     lines = list(_head_lines(data))
-    head, pending, is_first = Block(), list[list[str]](), True
+    head, pending, is_first = CsvBlock(), list[list[str]](), True
     starts = [*(start for start, _, _ in lines), len(data)]
     for (_, end, cells), rows_end in zip(lines, starts[1:], strict=True):
         banner = _BANNER.match(cells[0])
         if banner:
             numbers = (n for n in banner[2].split(".") if n)
             version = tuple(int(n[:_LONGEST_NUMBER]) for n in numbers)
-            head = Block(tool=banner[1].lower(), version=version, has_banner=True)
+            head = CsvBlock(tool=banner[1].lower(), version=version, has_banner=True)
             is_first = True
         elif cells[0].lower().startswith(_HEAD_WORDS):
             if not is_first:
@@ -154,7 +154,7 @@ def _next_quoted(data: bytes, position: int) -> int:
     return data.find(b'\n"', quote) + 1 or len(data)
 
 
-def _read_head(head: Block, cells: list[str]) -> None:
+def _read_head(head: CsvBlock, cells: list[str]) -> None:
     for key, value in pairwise(cells):
         if key.lower() == "host:":
             head.host = value
@@ -165,7 +165,7 @@ def _read_head(head: Block, cells: list[str]) -> None:
             _read_tool(head, tool_of(value))
 
 
-def _read_tool(head: Block, tool: str) -> None:
+def _read_tool(head: CsvBlock, tool: str) -> None:
     """The tool of a run without a banner: another one may have appended to the file."""
     if head.has_banner or not tool or tool == head.tool:
         return

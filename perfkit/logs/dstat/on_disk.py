@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from perfkit.logs.dstat.heads import Block, find_blocks
+from perfkit.logs.dstat.heads import CsvBlock, find_blocks
 from perfkit.logs.format import clean
 
 _HEAD_BYTES = 100_000
@@ -18,7 +18,7 @@ _HEAD_BYTES = 100_000
 _NOT_PLAIN = b'"\0\x1b\rxX'
 
 
-def find_only_block(path: Path) -> tuple[bytes, Block] | None:
+def find_only_block(path: Path) -> tuple[bytes, CsvBlock] | None:
     """The block of a file that has one, and the file's first bytes; None when it must be loaded.
 
     Raises:

@@ -25,7 +25,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from perfkit.logs.dstat.fit import Fitter
-from perfkit.logs.dstat.heads import TIMES, Block
+from perfkit.logs.dstat.heads import TIMES, CsvBlock
 from perfkit.logs.dstat.on_disk import PlainRows
 from perfkit.logs.format import UnparsedLines
 
@@ -101,7 +101,7 @@ class LineNumbers:
 
 
 def read_rows(
-    data: bytes, block: Block, line_numbers: LineNumbers, unparsed: UnparsedLines
+    data: bytes, block: CsvBlock, line_numbers: LineNumbers, unparsed: UnparsedLines
 ) -> Table:
     """All rows of a block, in order; those not understood go to `unparsed`."""
     plan = _plan(data, block)
@@ -112,7 +112,7 @@ def read_rows(
     return Table(columns=columns, texts=plan.texts, unknown=plan.unknown, misfit=plan.misfit)
 
 
-def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
+def read_plain_rows(path: Path, head: bytes, block: CsvBlock) -> Table | None:
     """The rows of a file's only block, from the disk; None when one does not fit or is not plain.
 
     Args:
@@ -135,7 +135,7 @@ def read_plain_rows(path: Path, head: bytes, block: Block) -> Table | None:
     return None
 
 
-def _plan(data: bytes, block: Block) -> _Plan:
+def _plan(data: bytes, block: CsvBlock) -> _Plan:
     times = frozenset(p for p, (_, name) in enumerate(block.keys()) if name in TIMES)
     width = len(block.names)
     sample = [

@@ -36,7 +36,7 @@ _OUT_OF_ORDER = re.compile(
     rb"\[ *\*?(\d{1,9})\] +[\d.]+- *[\d.]+ +sec +(\d{1,15}) datagrams received out-of-order"
 )
 _SERVER_REPORT = re.compile(rb"\[ *(\d{1,9})\] Server Report:")
-_FURNITURE = re.compile(
+_KNOWN_LINE = re.compile(
     rb"\s*$|-{8,}|(?:- ){4,}|\[ ?ID\]|\[SUM-cnt\]|"
     rb"\[[^\]]{1,9}\] (?:Sent \d|.*datagrams received out-of-order)|"
     rb"\[ *(?:\*|FD)? *\d{1,9}\] +[\d.]+- *[\d.]+ +sec +[A-Z]+\d+(?:\(f\))?-PDF: |"  # --histograms
@@ -52,7 +52,7 @@ _MESSAGE = re.compile(rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denie
 
 
 @dataclass(slots=True)
-class Furniture:
+class Banners:
     """What the lines without figures say.
 
     Attributes:
@@ -71,9 +71,9 @@ class Furniture:
     unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
-def read_furniture(lines: Iterable[tuple[int, bytes]]) -> Furniture:
+def read_banners(lines: Iterable[tuple[int, bytes]]) -> Banners:
     """Read the lines of one log that hold no figures, each given with its number, from 1."""
-    found = Furniture()
+    found = Banners()
     for line_no, raw in lines:
         line = raw.strip()
         connected = _CONNECTED.search(line)
@@ -88,7 +88,7 @@ def read_furniture(lines: Iterable[tuple[int, bytes]]) -> Furniture:
             found.server_reports.add(line_no)
         elif late := _OUT_OF_ORDER.match(line):
             found.out_of_order.append((line_no, int(late[1]), int(late[2])))
-        elif not _FURNITURE.match(line):
+        elif not _KNOWN_LINE.match(line):
             if _MESSAGE.match(line):
                 found.messages.append(line[:200].decode("utf-8", "replace"))
             else:

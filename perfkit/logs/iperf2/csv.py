@@ -70,7 +70,7 @@ _ROUNDING = 3.0
 
 
 @dataclass(slots=True)
-class _Furniture:
+class _OtherLines:
     """The lines that are no rows: headers by their first line, messages, the rest."""
 
     headers: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
@@ -111,7 +111,7 @@ def _parse_own(data: bytes, path: Path, *, zone: tzinfo | None) -> Reading:
     text = split_lines(data)
     matched = pc.extract_regex(text, pattern=_ROW)
     is_row = np.asarray(matched.is_valid())
-    found = _read_furniture(text, np.flatnonzero(~is_row))
+    found = _read_others(text, np.flatnonzero(~is_row))
     rows = _rows(matched.filter(pa.array(is_row)), np.flatnonzero(is_row) + 1, found, zone)
     cut = not data.endswith(b"\n")
     _refuse(rows, found, text, cut_line_no=len(text) if cut else 0)
@@ -142,8 +142,8 @@ FORMAT = Format(
 )
 
 
-def _read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _Furniture:
-    found = _Furniture()
+def _read_others(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _OtherLines:
+    found = _OtherLines()
     for index, line in zip(indices.tolist(), text.take(pa.array(indices)).to_pylist(), strict=True):
         if line.startswith(_HEADER):
             names = line.strip().decode("ascii", "replace").split(",")
@@ -156,7 +156,7 @@ def _read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _F
 
 
 def _rows(
-    fields: pa.StructArray, line_no: NDArray[np.int64], found: _Furniture, zone: tzinfo | None
+    fields: pa.StructArray, line_no: NDArray[np.int64], found: _OtherLines, zone: tzinfo | None
 ) -> Rows:
     numbers = {name: to_floats(fields.field(name)) for name in ("id", "first_port", "second_port")}
     ids = numbers["id"].astype(np.int64)
@@ -262,7 +262,7 @@ def _named(rows: Rows, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _refuse(rows: Rows, found: _Furniture, text: pa.LargeBinaryArray, cut_line_no: int) -> None:
+def _refuse(rows: Rows, found: _OtherLines, text: pa.LargeBinaryArray, cut_line_no: int) -> None:
     """Rows with columns nobody knows, an end before the start, or a cut that shows."""
     out = (rows.layout < 0) | ~(rows.columns["end_s"] >= rows.columns["start_s"])
     if len(out) and rows.line_no[-1] == cut_line_no:

@@ -31,8 +31,8 @@ from perfkit.logs.iperf2.banner import (
     CONNECTING,
     LISTENING,
     NEVER,
-    Furniture,
-    read_furniture,
+    Banners,
+    read_banners,
 )
 from perfkit.logs.iperf2.figures import SUM, Columns, of_one_log, read_figures
 from perfkit.logs.iperf2.streams import number_streams, split_runs
@@ -135,10 +135,10 @@ def _parse_own(data: bytes, path: Path) -> Reading:
 
 def _to_readings(logs: Sequence[tuple[Path, _Lines]]) -> Iterator[Reading]:
     # Step by step for all logs: the processor keeps a step's code at hand, which halves the time.
-    furniture = [read_furniture(lines.others) for _, lines in logs]
-    columns = [_columns(lines, found) for (_, lines), found in zip(logs, furniture, strict=True)]
+    banners = [read_banners(lines.others) for _, lines in logs]
+    columns = [_columns(lines, found) for (_, lines), found in zip(logs, banners, strict=True)]
     frames = [_to_frame(named) for named in columns]
-    for (path, lines), found, frame in zip(logs, furniture, frames, strict=True):
+    for (path, lines), found, frame in zip(logs, banners, frames, strict=True):
         for backward in lines.backwards:
             found.unparsed.add(*backward)
         possible, said = leave_impossible(frame, found.unparsed, lines.text)
@@ -190,24 +190,24 @@ def _take_apart(logs: Sequence[bytes]) -> list[_Lines]:
     return found
 
 
-def _columns(lines: _Lines, furniture: Furniture) -> dict[str, Any]:
+def _columns(lines: _Lines, banners: Banners) -> dict[str, Any]:
     """Add who each line is about: stream, ends, side, kind."""
-    columns, line_nos, connects = lines.columns, lines.line_nos, furniture.connects
-    reports = _of_server_reports(columns["start_s"], line_nos, furniture.server_reports)
+    columns, line_nos, connects = lines.columns, lines.line_nos, banners.connects
+    reports = _of_server_reports(columns["start_s"], line_nos, banners.server_reports)
     ids, marks = columns["id"], columns["mark"]
     plain = ~reports & (marks == 0) & (ids != SUM)
     stream = number_streams(columns, line_nos, connects, plain)
     # Where the connection was not printed, the row takes the empty last entry of each list.
     ends = np.where((stream >= 0) & (stream < len(connects)), stream, len(connects))
     moments = np.array([*(c["connected_ns"] for c in connects), NEVER], dtype="datetime64[ns]")
-    banner = _last_banner(ends, line_nos, furniture)
-    sides = _sides(ends, marks, banner, furniture)
+    banner = _last_banner(ends, line_nos, banners)
+    sides = _sides(ends, marks, banner, banners)
     kinds = _line_kinds(stream, banner, reports, columns)
     sides[reports] = RECEIVER
     kinds[reports] = SUMMARY
-    is_udp = _are_udp(banner, furniture, columns)
+    is_udp = _are_udp(banner, banners, columns)
     if is_udp.any():
-        late = _out_of_order(ids, line_nos, furniture.out_of_order)
+        late = _out_of_order(ids, line_nos, banners.out_of_order)
         received = is_udp & (sides == RECEIVER) & (kinds == SUMMARY)
         columns["out_of_order"] = np.where(received & np.isnan(late), 0.0, late)
     mss_bytes = np.array([*(c["mss"] for c in connects), np.nan])
@@ -252,19 +252,17 @@ def _out_of_order(
 
 
 def _last_banner(
-    ends: NDArray[np.int64], line_nos: NDArray[np.int64], furniture: Furniture
+    ends: NDArray[np.int64], line_nos: NDArray[np.int64], banners: Banners
 ) -> NDArray[np.int64]:
     """For each line the banner that its connection, or else the line, comes after; -1 = none."""
-    begin = [line_no for line_no, _, _ in furniture.banners]
-    opened = np.array([*(c["line_no"] for c in furniture.connects), 0])[ends]
+    begin = [line_no for line_no, _, _ in banners.banners]
+    opened = np.array([*(c["line_no"] for c in banners.connects), 0])[ends]
     return np.searchsorted(begin, np.where(opened > 0, opened, line_nos)) - 1
 
 
-def _are_udp(
-    banner: NDArray[np.int64], furniture: Furniture, columns: Columns
-) -> NDArray[np.bool_]:
+def _are_udp(banner: NDArray[np.int64], banners: Banners, columns: Columns) -> NDArray[np.bool_]:
     """Whether lines are of UDP: as the banner says; without one, where a line counts datagrams."""
-    said = np.array([*(is_udp for _, _, is_udp in furniture.banners), False])[banner]
+    said = np.array([*(is_udp for _, _, is_udp in banners.banners), False])[banner]
     if "datagrams" in columns:
         said = said | ((banner < 0) & np.isfinite(columns["datagrams"]))
     return np.asarray(said)
@@ -274,21 +272,21 @@ def _sides(
     ends: NDArray[np.int64],
     marks: NDArray[np.int64],
     banner: NDArray[np.int64],
-    furniture: Furniture,
+    banners: Banners,
 ) -> NDArray[np.int8]:
     """0 sender, 1 receiver: the listening end receives, unless stream or line is the reverse one."""
-    if not furniture.banners:
+    if not banners.banners:
         return np.full(len(ends), UNKNOWN, dtype=np.int8)
-    ports = furniture.listening_ports
-    listens = [c["local_port"] in ports for c in furniture.connects]
+    ports = banners.listening_ports
+    listens = [c["local_port"] in ports for c in banners.connects]
     receives = [
-        here ^ (here and c["reverse"]) for here, c in zip(listens, furniture.connects, strict=True)
+        here ^ (here and c["reverse"]) for here, c in zip(listens, banners.connects, strict=True)
     ]
     receives_here = np.array([*receives, False], dtype=bool)[ends]
-    is_server = np.array([*(not is_client for _, is_client, _ in furniture.banners), False])[banner]
-    receives_here |= (ends == len(furniture.connects)) & is_server
+    is_server = np.array([*(not is_client for _, is_client, _ in banners.banners), False])[banner]
+    receives_here |= (ends == len(banners.connects)) & is_server
     sides = np.asarray(receives_here ^ (marks == 1), dtype=np.int8)
-    sides[(ends == len(furniture.connects)) & (banner < 0)] = UNKNOWN
+    sides[(ends == len(banners.connects)) & (banner < 0)] = UNKNOWN
     return sides
 
 

@@ -56,7 +56,7 @@ _MESSAGE = re.compile(
 
 
 @dataclass(slots=True)
-class Test:
+class PrintedTest:
     """What the lines without figures say about one test.
 
     Attributes:
@@ -87,7 +87,7 @@ class Test:
 
 
 @dataclass(slots=True)
-class Furniture:
+class PrintedTests:
     """The tests of a log, the streams they open, and what went wrong.
 
     Attributes:
@@ -97,7 +97,7 @@ class Furniture:
         out_of_order: Line and count of what is said about the summary after it.
     """
 
-    tests: list[Test] = field(default_factory=lambda: [Test(0)])
+    tests: list[PrintedTest] = field(default_factory=lambda: [PrintedTest(0)])
     streams: list[tuple[int, Stream]] = field(default_factory=list)
     opened: list[tuple[int, int, int, int]] = field(default_factory=list)
     out_of_order: list[tuple[int, int]] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Furniture:
 
 class _Reader:
     def __init__(self) -> None:
-        self.found = Furniture()
+        self.found = PrintedTests()
         self._utc_s = np.nan  # said before the test it is of
         self._rule_line_no = -1
         self._in_extra = False
@@ -119,7 +119,9 @@ class _Reader:
             self._open(connected, line_no)
         elif begins := _TEST_BEGINS.match(line):
             self.found.tests.append(
-                Test(line_no, begins[1] is not None, utc_s=self._utc_s, is_extra=self._in_extra)
+                PrintedTest(
+                    line_no, begins[1] is not None, utc_s=self._utc_s, is_extra=self._in_extra
+                )
             )
             self._utc_s = np.nan
             if not self._in_extra:
@@ -175,7 +177,7 @@ class _Reader:
             self._by_ports[stream.local_port, stream.peer_port] = number
         self.found.opened.append((line_no, int(match[1]), number, test))
 
-    def _read_header(self, test: Test, line_no: int, line: bytes) -> None:
+    def _read_header(self, test: PrintedTest, line_no: int, line: bytes) -> None:
         if b"Datagrams" in line:
             test.protocol = "udp"
         if line_no == self._rule_line_no + 1:
@@ -192,7 +194,7 @@ class _Reader:
             self.found.unparsed.add(line_no, line)
 
 
-def read_furniture(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> Furniture:
+def read_banners(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> PrintedTests:
     """Read the lines at `indices` (from 0), in their order."""
     reader = _Reader()
     for index, raw in zip(indices.tolist(), text.take(pa.array(indices)).to_pylist(), strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perfkit.logs.iperf3.banner import Furniture
+from perfkit.logs.iperf3.banner import PrintedTests
 from perfkit.logs.traffic import (
     CONTRADICTION,
     GROUP,
@@ -55,7 +55,7 @@ class Lines:
         self.columns = {name: values[~out] for name, values in self.columns.items()}
         return int(out.sum())
 
-    def leave_omitted(self, found: Furniture) -> int:
+    def leave_omitted(self, found: PrintedTests) -> int:
         """Leave out what -O omits; a test's 0 s is where that ends."""
         omitted = self.label == OMITTED
         ends_s = np.zeros(len(found.tests))
@@ -65,7 +65,7 @@ class Lines:
         return self.leave(omitted)
 
 
-def name_streams(lines: Lines, found: Furniture) -> None:
+def name_streams(lines: Lines, found: PrintedTests) -> None:
     """For each line the last stream opened before it in its test under its id.
 
     An id nobody opened is a stream without ends.
@@ -90,7 +90,7 @@ def name_streams(lines: Lines, found: Furniture) -> None:
     found.streams += [(int(test), Stream()) for test in nameless[0]]
 
 
-def tell_ways(lines: Lines, found: Furniture) -> None:
+def tell_ways(lines: Lines, found: PrintedTests) -> None:
     """Whether the printing end sends or receives a line's stream.
 
     Where columns do not tell it, as on systems that do not count retransmits, a server that
@@ -108,7 +108,7 @@ def tell_ways(lines: Lines, found: Furniture) -> None:
     lines.way = np.where(lines.role == UNKNOWN, way, lines.role).astype(np.int8)
 
 
-def leave_out(lines: Lines, found: Furniture) -> list[str]:
+def leave_out(lines: Lines, found: PrintedTests) -> list[str]:
     """Leave out what does not count and mend what is known better; returns in words what was."""
     exchanged = np.array([test.is_done for test in found.tests])[lines.test]
     of_other = (lines.label < UNKNOWN) & (lines.label != lines.way) & ~exchanged
@@ -187,7 +187,7 @@ def _mend_udp(lines: Lines, kinds: NDArray[np.int8]) -> bool:
     return True
 
 
-def out_of_order(lines: Lines, found: Furniture) -> NDArray[np.float64]:
+def out_of_order(lines: Lines, found: PrintedTests) -> NDArray[np.float64]:
     """Datagrams that came late, said in a line before the receiver's summary they are about.
 
     It names no stream but is printed stream by stream. Where none came late there is no such
@@ -217,7 +217,7 @@ def _repeats(lines: Lines) -> NDArray[np.bool_]:
     return repeats
 
 
-def kinds(lines: Lines, found: Furniture) -> NDArray[np.int8]:
+def kinds(lines: Lines, found: PrintedTests) -> NDArray[np.int8]:
     """Codes of `KINDS_OF_LINE`: summaries say whose they are, or stand under their own head."""
     from_line = np.array([test.summary_line_no for test in found.tests])[lines.test]
     is_summary = (lines.label == SENDER) | (lines.label == RECEIVER) | (lines.line_no > from_line)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perfkit.logs.arrow_text import split_lines, to_factors, to_floats
-from perfkit.logs.iperf3.banner import Furniture, read_furniture
+from perfkit.logs.iperf3.banner import PrintedTests, read_banners
 from perfkit.logs.iperf3.lines import (
     OMITTED,
     Lines,
@@ -57,12 +57,12 @@ class Printed:
     """A text, read.
 
     Attributes:
-        furniture: Messages, and lines that were not understood.
+        banners: Messages, and lines that were not understood.
         is_cut: The last line is.
     """
 
     frame: pd.DataFrame
-    furniture: Furniture
+    banners: PrintedTests
     notes: tuple[str, ...]
     is_cut: bool
 
@@ -73,7 +73,7 @@ def read_printed(data: bytes) -> Printed:
     lines = _figures(text)
     is_data = np.zeros(len(text), dtype=bool)
     is_data[lines.line_no - 1] = True
-    found = read_furniture(text, np.flatnonzero(~is_data))
+    found = read_banners(text, np.flatnonzero(~is_data))
     cut = not data.endswith(b"\n") and not data.rstrip().endswith((b"iperf Done.", b"---"))
     lines.test = np.searchsorted([t.line_no for t in found.tests], lines.line_no, "right") - 1
     _refuse(lines, found, text, cut_line_no=len(text) if cut else 0)
@@ -127,7 +127,7 @@ def _tail_columns(tail: pa.Array) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _refuse(lines: Lines, found: Furniture, text: pa.LargeBinaryArray, cut_line_no: int) -> None:
+def _refuse(lines: Lines, found: PrintedTests, text: pa.LargeBinaryArray, cut_line_no: int) -> None:
     """Lines that only look like figures: an end before the start, or an end that is missing."""
     out = ~(lines.columns["end_s"] >= lines.columns["start_s"])
     out |= (lines.line_no == cut_line_no) & (lines.label == UNKNOWN)
@@ -136,7 +136,7 @@ def _refuse(lines: Lines, found: Furniture, text: pa.LargeBinaryArray, cut_line_
     lines.leave(out)
 
 
-def _frame(lines: Lines, found: Furniture) -> pd.DataFrame:
+def _frame(lines: Lines, found: PrintedTests) -> pd.DataFrame:
     is_udp = np.array([test.protocol == "udp" for test in found.tests])[lines.test]
     columns = dict(lines.columns)
     count = columns.pop("count")
@@ -166,7 +166,7 @@ def _frame(lines: Lines, found: Furniture) -> pd.DataFrame:
     )
 
 
-def _notes(lines: Lines, found: Furniture) -> list[str]:
+def _notes(lines: Lines, found: PrintedTests) -> list[str]:
     notes = []
     count = sum(not found.tests[test].is_extra for test in np.unique(lines.test).tolist())
     if count > 1:

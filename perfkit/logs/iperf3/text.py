@@ -61,9 +61,9 @@ def _parse_own(data: bytes, path: Path) -> Reading:
         format="iperf3-text",
         kind="traffic",
         frame=printed.frame,
-        unparsed=printed.furniture.unparsed.result(),
+        unparsed=printed.banners.unparsed.result(),
         notes=printed.notes,
-        messages=tuple(dict.fromkeys(printed.furniture.messages)),
+        messages=tuple(dict.fromkeys(printed.banners.messages)),
         partial=printed.is_cut,
     )
 

@@ -9,7 +9,7 @@ from memory_provider import MemoryProvider
 
 from perfkit.campaign import estimate
 from perfkit.campaign import session as sessions
-from perfkit.fleet.provider import Estimate
+from perfkit.fleet.provider import CostEstimate
 from perfkit.settings import parameters
 
 
@@ -20,9 +20,9 @@ class PaidProvider(MemoryProvider):
         super().__init__()
         self.traits = replace(self.traits, costs_money=True, shared_cpu=False)
 
-    def estimate(self, n_hosts: int, life_s: float) -> Estimate:
+    def estimate(self, n_hosts: int, life_s: float) -> CostEstimate:
         worst_usd = 0.1 * n_hosts * life_s / 3600
-        return Estimate(
+        return CostEstimate(
             usd_per_h=0.1 * n_hosts,
             worst_usd=worst_usd,
             lines=("t3.micro at 0.10 USD an hour",),

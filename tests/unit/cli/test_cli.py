@@ -15,7 +15,7 @@ from memory_provider import MemoryProvider
 from perfkit import doctor
 from perfkit.campaign import phases, status_reap
 from perfkit.cli import app
-from perfkit.doctor import Examination, Finding, State
+from perfkit.doctor import CheckResult, Examination, State
 from perfkit.fleet.inventory import Inventory
 from perfkit.model import HostResult, Role, StageResult
 
@@ -140,7 +140,7 @@ def test_status_lists_what_is_running(provider: MemoryProvider, tmp_path: Path) 
 def test_doctor_fails_only_if_something_is_missing(
     monkeypatch: pytest.MonkeyPatch, state: State, status: int
 ) -> None:
-    finding = Finding(need="sshd", why="hosts", found="not found", state=state, remedy="get it")
+    finding = CheckResult(need="sshd", why="hosts", found="not found", state=state, remedy="get it")
     monkeypatch.setattr(doctor, "examine", lambda: Examination(findings=(finding,)))
     result = perfkit("doctor")
     assert result.exit_code == status

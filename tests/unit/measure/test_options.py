@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perfkit.measure.options import Progress
+from perfkit.measure.options import MeasureProgress
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from perfkit.measure.options import Progress
     ],
 )
 def test_progress_is_one_line(t_s: float, slot: str | None, says: str) -> None:
-    assert str(Progress(t_s=t_s, end_s=30.0, slot=slot)) == says
+    assert str(MeasureProgress(t_s=t_s, end_s=30.0, slot=slot)) == says

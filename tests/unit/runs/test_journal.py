@@ -54,7 +54,7 @@ def write_three(path: Path) -> tuple[Event, ...]:
     return events
 
 
-def read_or_error(path: Path) -> journal.Reading | JournalError:
+def read_or_error(path: Path) -> journal.JournalContents | JournalError:
     try:
         return journal.read(path)
     except JournalError as error:
@@ -64,7 +64,7 @@ def read_or_error(path: Path) -> journal.Reading | JournalError:
 def test_what_was_appended_is_what_is_read(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     events = write_three(path)
-    assert journal.read(path) == journal.Reading(events=events, damaged_at=None)
+    assert journal.read(path) == journal.JournalContents(events=events, damaged_at=None)
     assert [e.t_utc for e in events] == [START + timedelta(seconds=s) for s in (1, 2, 3)]
 
 

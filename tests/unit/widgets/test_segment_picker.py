@@ -1,4 +1,4 @@
-"""The picker without a browser: the desk, its file, what a front end asks, what papermill sees."""
+"""The picker without a browser: the editor, its file, what a front end asks, what papermill sees."""
 
 from __future__ import annotations
 
@@ -147,14 +147,14 @@ def test_of_two_writers_neither_loses_the_others_change(
     mine.choose(DIRECT, (5.0, 16.0))
     yours.choose(TUNNEL, (25.0, 36.0))  # another window: both are kept, and it is said
     assert list(saved(run)) == [DIRECT, TUNNEL]
-    assert f"{DIRECT} (by me at 12:00:00 UTC)" in yours._desk.message.text
+    assert f"{DIRECT} (by me at 12:00:00 UTC)" in yours._editor.message.text
     yours.choose(DIRECT, (5.0, 15.0))
     mine.choose(DIRECT, (6.0, 14.0))  # the same window: shown first
     assert saved(run)[DIRECT]["outer_s"] == [5.0, 15.0]
     assert mine.windows == segments.load(run)
-    assert mine._desk.message.is_error
-    assert "your change of 01-direct-tcp was not saved" in mine._desk.message.text
-    mine._desk.insist()
+    assert mine._editor.message.is_error
+    assert "your change of 01-direct-tcp was not saved" in mine._editor.message.text
+    mine._editor.insist()
     assert saved(run)[DIRECT]["outer_s"] == [6.0, 14.0]
 
 
@@ -183,7 +183,7 @@ def test_a_run_that_cannot_be_written_says_so_and_keeps_the_old_windows(
     monkeypatch.setattr(segments, "write_json", full)
     picker.choose(DIRECT, (6.0, 16.0))
     assert picker.windows == before == segments.load(run)
-    assert "not saved: no space left" in picker._desk.message.text
+    assert "not saved: no space left" in picker._editor.message.text
 
 
 def test_a_page_gets_state_picture_and_figures(
@@ -285,7 +285,7 @@ def test_doubts_name_overlap_missing_data_and_short_windows(
     picker = open_picker()
     picker.choose(DIRECT, (5.0, 400.0), (6.0, 7.0))
     picker.choose(TUNNEL, (20.0, 36.0))
-    doubts = picker._desk.doubts()
+    doubts = picker._editor.doubts()
     text = "; ".join(doubts[DIRECT])
     assert f"overlaps the window of {TUNNEL}" in text
     assert "reaches out of the data" in text

@@ -177,8 +177,8 @@ def test_a_pool_without_capacity_is_left_for_the_next_and_rests(
     cloud.write_conf(types="t3.micro, t3.small", zones=f"{REGION}a, {REGION}b")
     provider, notes = cloud.provider(scale=0.1), Notes()
     provider.preflight(2)
-    terrain = provider._survey()
-    pools = [(pool.type, pool.subnet) for pool in next(iter(terrain.ladder.values()))]
+    surveyed = provider._survey()
+    pools = [(pool.type, pool.subnet) for pool in next(iter(surveyed.ladder.values()))]
     assert len(pools) == 4
     cloud.aws.empty = set(pools[:2])
     provider.launch(asked(run, "client-001", notes=notes))

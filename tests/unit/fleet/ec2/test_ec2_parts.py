@@ -18,7 +18,7 @@ from perfkit.errors import LaunchRefusedError
 from perfkit.fleet import ec2
 from perfkit.fleet.ec2 import prices, tags, userdata
 from perfkit.fleet.ec2.conf import controller_network
-from perfkit.fleet.ec2.pools import Pool, Rest, Subnet, ladder
+from perfkit.fleet.ec2.pools import Cooldown, Pool, Subnet, ladder
 from perfkit.retry import Patience
 from perfkit.ssh.keys import make_ssh_key
 
@@ -177,7 +177,7 @@ def test_the_ladder_tries_every_zone_with_the_best_type_first() -> None:
 
 def test_an_empty_pool_rests_for_a_minute() -> None:
     now = [0.0]
-    rest = Rest(clock=lambda: now[0])
+    rest = Cooldown(clock=lambda: now[0])
     pools = [Pool(type="t", zone=zone, subnet=zone) for zone in "ab"]
     rest.begin(pools[0], "InsufficientInstanceCapacity")
     assert rest.awake(pools) == pools[1:]

@@ -125,10 +125,10 @@ def test_where_overlays_stack_no_deeper_private_files_are_looked_for_and_hidden(
     assert str(folder / "for-all") not in files
 
 
-def build_and_list(hidden: list[Path]) -> tuple[machine_view.View, dict[str, str]]:
+def build_and_list(hidden: list[Path]) -> tuple[machine_view.MachineView, dict[str, str]]:
     """The view, and of its mask every entry by the path it lies over: folder, whiteout or file."""
 
-    def work() -> tuple[machine_view.View, dict[str, str]]:
+    def work() -> tuple[machine_view.MachineView, dict[str, str]]:
         view = machine_view.build(STAGE, hidden)
         kinds = {stat.S_IFDIR: "folder", stat.S_IFCHR: "whiteout"}
         return view, {
@@ -237,7 +237,7 @@ def test_passwords_keys_and_cron_jobs_of_the_machine_are_not_those_of_the_host(c
 
 def test_files_of_the_kernel_that_only_root_may_read_are_known() -> None:
     view = in_own_mounts(lambda: machine_view.build(STAGE, []))
-    assert isinstance(view, machine_view.View)
+    assert isinstance(view, machine_view.MachineView)
     for entry in os.scandir("/proc"):
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(status.st_mode) and not status.st_mode & 0o004:
