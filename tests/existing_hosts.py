@@ -107,7 +107,8 @@ class Lab:
         Whoever installs a package here meanwhile changes the same files on both.
         """
         folders = self.inside(host, SHARED_FOLDERS).split()
-        look = CHANGED_SINCE.format(folders=" ".join(folders), since_s=since_s)
+        # The time of a change is that of the kernel's last tick, up to 10 ms before it.
+        look = CHANGED_SINCE.format(folders=" ".join(folders), since_s=since_s - 0.011)
         left: set[str] = set()
         for round_no in range(3):  # what a host has changed stays so; temporary files here do not
             there = set(self.inside(host, look).splitlines())

@@ -404,6 +404,44 @@ def child_named(session: int, program: str) -> int:
     return 0
 
 
+@pytest.fixture
+def shared_module(workdir: Workdir, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Python module of the machine that has not been compiled yet."""
+    monkeypatch.setenv("PYTHONPATH", str(workdir.root / "lib"))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    (workdir.root / "lib").mkdir()
+    module = workdir.root / "lib" / "of_the_machine.py"
+    module.write_text("")
+    return module
+
+
+USES_THE_MODULE = "#!/usr/bin/python3\nimport of_the_machine\nopen('done', 'w').close()\n"
+
+
+def test_a_test_in_python_leaves_no_byte_code_beside_the_machines_modules(
+    workdir: Workdir, shared_module: Path
+) -> None:
+    workdir.script("python", "")
+    (workdir.root / "tests/python").write_text(USES_THE_MODULE)
+    order, _ = workdir.order("01-python", "python", in_s=0.1)
+    assert workdir.run("run-slot", order) == (0, "")
+    assert workdir.log("01-python") == ""
+    assert (workdir.root / "done").exists()
+    assert list(shared_module.parent.iterdir()) == [shared_module]
+
+
+def test_the_monitor_leaves_no_byte_code_beside_the_machines_modules(
+    workdir: Workdir, shared_module: Path
+) -> None:
+    (workdir.root / "bin/procstat").write_text(USES_THE_MODULE)
+    (workdir.root / "bin/dool").write_text("import time\ntime.sleep(60)\n")
+    monitor = workdir.start("monitor", "60", workdir.root / "no.pid", "lo")
+    wait_until((workdir.root / "done").exists)
+    assert workdir.run("monitor", "stop") == (0, "")
+    assert monitor.wait(timeout=20) != 0
+    assert list(shared_module.parent.iterdir()) == [shared_module]
+
+
 def test_the_monitor_ends_by_itself_at_its_limit(workdir: Workdir) -> None:
     (workdir.root / "bin" / "dool").write_text("import time\ntime.sleep(60)\n")
     monitor = workdir.start("monitor", "1", workdir.root / "no.pid", "lo")

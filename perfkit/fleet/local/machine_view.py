@@ -236,6 +236,8 @@ def _copy_public(source: Path, target: Path, without: Collection[Path]) -> None:
             elif stat.S_ISREG(mode) and mode & 0o004:
                 shutil.copyfile(path, place)
                 _own_as(place, status)
+                # Python would compile what /usr links to here anew if it were younger.
+                os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
     _own_as(target, source.stat())
 
 

@@ -16,6 +16,8 @@ from perfkit.fleet.local import linux, machine_view
 
 pytestmark = pytest.mark.root
 
+OLD_NS = 1_600_000_000_123_456_789
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -178,6 +180,7 @@ def etc(tmp_path: Path) -> Path:
     for name in ("passwd", "crontab", "cron.d/job", "ssh/ssh_config", "wireguard/wg0.conf", "machine-id",
                  "ssl/certs/ca.pem", "app/settings", "app/hidden", "locked/inside"):  # fmt: skip
         (etc / name).write_text("public")
+        os.utime(etc / name, ns=(OLD_NS, OLD_NS))
     for name in ("shadow", "app/password"):
         write_private(etc / name)
     (etc / "locked").chmod(0o700)
@@ -212,6 +215,11 @@ def test_etc_is_a_copy_of_what_all_may_read(copy: Path) -> None:
     assert copied == own | {"passwd", "ssl/certs/ca.pem", "app/settings", "link"}
     assert (copy / "link").readlink() == Path("app/settings")
     assert (copy / "passwd").read_text() == "public"
+
+
+def test_files_in_etc_are_as_old_as_the_machines(copy: Path, etc: Path) -> None:
+    for name in ("passwd", "app/settings", "ssl/certs/ca.pem"):
+        assert (copy / name).stat().st_mtime_ns == (etc / name).stat().st_mtime_ns == OLD_NS
 
 
 def test_owners_and_modes_in_etc_are_the_machines_whatever_the_umask(copy: Path, etc: Path) -> None:
