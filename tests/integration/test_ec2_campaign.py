@@ -28,7 +28,7 @@ from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.runs.folder import list_runs
 from perfkit.ssh import first_login
 from perfkit.ssh.keys import derive_ssh_key, make_ssh_key
-from perfkit.ssh.known_hosts import find_pin
+from perfkit.ssh.known_hosts import find_pin, pin_hosts
 from perfkit.ssh.remote import Access
 from perfkit.testing.provider_runs import ProviderRun, wait_until
 
@@ -152,7 +152,7 @@ def test_a_run_that_is_under_way_is_renewed_on_its_hosts_and_in_its_tags(
 ) -> None:
     with phases.start(provider="ec2", clients=1, name="longer") as session, session.fleet:
         phases.launch(session, wait=True)
-        phases.pki.pin_hosts(session.run.known_hosts_path, session.inventory.hosts())
+        pin_hosts(session.run.known_hosts_path, session.inventory.hosts())
         renewed = renew.renew(session.run.id, minutes=200)
         assert [result.host for result in renewed.hosts.ok] != []
         assert renewed.hosts.failed == ()
