@@ -143,7 +143,7 @@ class AwsShim:
     busy: int = 0  # requests that are being worked on
     _faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     _tokens: dict[str, _Token] = field(default_factory=dict)
-    _visible_at: dict[str, float] = field(default_factory=dict)
+    visible_at: dict[str, float] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -213,7 +213,7 @@ class AwsShim:
         self.denied.clear()
         ec2_backends[ACCOUNT].reset()
         self._tokens.clear()
-        self._visible_at.clear()
+        self.visible_at.clear()
         self.requests.clear()
         self.empty.clear()
         self.lag_s = self.in_flight_s = 0.0
@@ -236,7 +236,7 @@ class AwsShim:
             if action:
                 self.requests.append(request)
         try:
-            answer = self._answer(environ, request, body)
+            answer = self.answer(environ, request, body)
         finally:
             with self._lock:
                 self.busy -= 1
@@ -248,7 +248,7 @@ class AwsShim:
         start_response(status, [*headers, ("Content-Length", str(len(data)))])
         return [data]
 
-    def _answer(self, environ: dict[str, Any], request: Request, body: bytes) -> Answer | None:
+    def answer(self, environ: dict[str, Any], request: Request, body: bytes) -> Answer | None:
         with self._lock:
             queue = self._faults.get(request.action)
             dry = request.params.get("DryRun") == "true"
@@ -259,16 +259,14 @@ class AwsShim:
             return _refuse(error("DryRunOperation", 412))
         if fault and not fault.done and fault.at_most is None:
             return _refuse(fault) if fault.code else None
-        answer = self._work(environ, request, fault) if request.action else None
+        answer = self.work(environ, request, fault) if request.action else None
         if answer is None:
-            answer = self._forward(environ, body)
+            answer = self.forward(environ, body)
         if fault and fault.done:
             return _refuse(fault) if fault.code else None
         return answer
 
-    def _work(
-        self, environ: dict[str, Any], request: Request, fault: Fault | None
-    ) -> Answer | None:
+    def work(self, environ: dict[str, Any], request: Request, fault: Fault | None) -> Answer | None:
         """What differs from moto; None: nothing does."""
         if request.params.get("DryRun") == "true":
             return None
@@ -284,7 +282,7 @@ class AwsShim:
         }
         return work.get(request.action, lambda: None)()
 
-    def _forward(self, environ: dict[str, Any], body: bytes) -> Answer:
+    def forward(self, environ: dict[str, Any], body: bytes) -> Answer:
         status: list[Any] = []
 
         def start_response(code: str, headers: list[tuple[str, str]], _exc: Any = None) -> None:
@@ -313,7 +311,7 @@ class AwsShim:
                 params["MaxCount"] = str(min(cap, int(params["MaxCount"])))
             # moto takes MinCount for the number that is made.
             params["MinCount"] = params["MaxCount"]
-            status, headers, data = self._forward(environ, urlencode(params).encode())
+            status, headers, data = self.forward(environ, urlencode(params).encode())
             ids = re.findall(rb"<instanceId>(i-[0-9a-f]+)</instanceId>", data)
             names = [id_.decode() for id_ in ids]
             made = [i for i in self.instances(request.region) if i.id in names]
@@ -325,7 +323,7 @@ class AwsShim:
             if token and status.startswith("200"):
                 self._tokens[token] = _Token(request.params, (status, headers, data), names)
             for id_ in names:
-                self._visible_at[id_] = time.monotonic() + self.lag_s
+                self.visible_at[id_] = time.monotonic() + self.lag_s
         self.on_launch(made)
         return status, headers, data
 
@@ -343,7 +341,7 @@ class AwsShim:
             if fault and fault.at_most is not None:
                 capacity = "TargetCapacitySpecification.TotalTargetCapacity"
                 params[capacity] = str(min(fault.at_most, int(params[capacity])))
-            status, headers, data = self._forward(environ, urlencode(params).encode())
+            status, headers, data = self.forward(environ, urlencode(params).encode())
             entries = "".join(
                 f"<item><errorCode>{code}</errorCode><errorMessage>scripted</errorMessage></item>"
                 for code in (fault.entries if fault else ())
@@ -354,7 +352,7 @@ class AwsShim:
             if status.startswith("200"):
                 self._tokens[token] = _Token(request.params, (status, headers, data), ids)
             for id_ in ids:
-                self._visible_at[id_] = time.monotonic() + self.lag_s
+                self.visible_at[id_] = time.monotonic() + self.lag_s
         return status, headers, data
 
     def _fleet_pools(self, request: Request) -> list[tuple[str, str]]:
@@ -383,12 +381,12 @@ class AwsShim:
     def _describe_instances(self, environ: dict[str, Any], request: Request) -> Answer:
         """Leave out what is not visible yet; do the filter that moto does not know."""
         params, wanted = _without_filter(request.params, "client-token")
-        status, headers, data = self._forward(environ, urlencode(params).encode())
+        status, headers, data = self.forward(environ, urlencode(params).encode())
         if not status.startswith("200"):
             return status, headers, data
         now = time.monotonic()
         with self._lock:
-            hidden = {id_ for id_, at in self._visible_at.items() if at > now}
+            hidden = {id_ for id_, at in self.visible_at.items() if at > now}
             shown = None
             if wanted is not None:
                 shown = {i for t, known in self._tokens.items() if t in wanted for i in known.ids}
@@ -402,7 +400,7 @@ class AwsShim:
             if instance.id in ids and str(instance.disable_api_stop).lower() == "true":
                 said = f"The instance '{instance.id}' may not be terminated."
                 return _refuse(error("OperationNotPermitted", message=said))
-        answer = self._forward(environ, urlencode(request.params).encode())
+        answer = self.forward(environ, urlencode(request.params).encode())
         if answer[0].startswith("200"):
             self.on_end(ids)
         return answer
@@ -411,7 +409,7 @@ class AwsShim:
         """The refusal of a call on instances of which one is not visible yet."""
         now = time.monotonic()
         ids = [v for k, v in request.params.items() if k.startswith(key)]
-        unseen = [id_ for id_ in ids if self._visible_at.get(id_, 0) > now]
+        unseen = [id_ for id_ in ids if self.visible_at.get(id_, 0) > now]
         message = f"The instance IDs '{', '.join(unseen)}' do not exist"
         return _refuse(error("InvalidInstanceID.NotFound", message=message)) if unseen else None
 

@@ -28,9 +28,9 @@ REFUSALS = (
 GOOD = "the run's own client"
 
 
-def credentials(ours: Authority, theirs: Authority, folder: Path) -> dict[str, Credentials]:
+def credentials(keys_dir: Path, theirs: Authority, folder: Path) -> dict[str, Credentials]:
     """A certificate and key for each kind of client."""
-    expired = Authority(ours._dir, days=-0.001)
+    ours, expired = Authority(keys_dir), Authority(keys_dir, days=-0.001)
     revoked = ours.issue("client-003", Role.CLIENT)
     ours.revoke(revoked.certificate)
     return {
@@ -53,8 +53,7 @@ def try_all(lab: Lab, folder: Path, wait_s: float = 4.0) -> dict[str, bool]:
     theirs = Authority(other.keys_dir)
     plan = TunnelPlan(server_address=server.address, clients=9)
     bundles = Bundles(run, RESOURCES, plan, {})
-    ours = Authority(run.keys_dir)
-    kinds = credentials(ours, theirs, folder)
+    kinds = credentials(run.keys_dir, theirs, folder)
     bundle = bundles.make(client) / "openvpn"
     servers_log = _start(
         lab, "server", lab.pids["server"], bundles.make(server) / "openvpn", "tun0"

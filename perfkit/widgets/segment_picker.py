@@ -67,14 +67,14 @@ class SegmentPicker:
         self.is_watched = is_interactive()
         self._logs = read_run(run)
         self._outcomes = outcomes(self._logs)
-        self._line = timeline(self._logs, self._outcomes)
+        self.line = timeline(self._logs, self._outcomes)
         if not self.is_watched:
             segments.current(run, self._logs, self._outcomes, policy)
         slots = [slot.name for slot in self._logs.slots]
         hashes = segments.hash_logs(run, slots, with_monitor=True)
         recorded = segments.from_events(self._logs, self._outcomes, hashes)
-        self._editor = WindowEditor(
-            self._line,
+        self.editor = WindowEditor(
+            self.line,
             WindowFile(run),
             proposals=[*recorded, *propose.propose(self._logs, hashes)],
             log_sha256=hashes,
@@ -87,16 +87,16 @@ class SegmentPicker:
     @property
     def windows(self) -> list[Segment]:
         """The chosen windows, as they are in segments.json, in the timetable's order."""
-        return self._editor.windows
+        return self.editor.windows
 
     @property
     def proposals(self) -> list[Segment]:
         """What recorded events or a guess would choose for tests that have no chosen window."""
-        return self._editor.proposals
+        return self.editor.proposals
 
     def to_frame(self) -> pd.DataFrame:
         """One row a window, chosen or proposed: borders in seconds from T0, who, figures, doubts."""
-        doubts = self._editor.doubts()
+        doubts = self.editor.doubts()
         rows = []
         for segment, state in self._all():
             found = (
@@ -134,33 +134,33 @@ class SegmentPicker:
         Raises:
             SegmentError: no such test, or no such window.
         """
-        self._editor.choose(slot, outer, steady or outer)
+        self.editor.choose(slot, outer, steady or outer)
         self._tell()
 
     def take(self) -> None:
         """Choose every proposed window."""
-        self._editor.take_all()
+        self.editor.take_all()
         self._tell()
 
     def delete(self, slot: str) -> None:
         """Choose no window for a test; the run's policy decides again."""
-        self._editor.delete(slot)
+        self.editor.delete(slot)
         self._tell()
 
     def undo(self) -> None:
         """Take the last change back."""
-        self._editor.undo()
+        self.editor.undo()
         self._tell()
 
     def redo(self) -> None:
         """Do again what was undone last."""
-        self._editor.redo()
+        self.editor.redo()
         self._tell()
 
     def _tell(self) -> None:
         """Pages that show the picker follow."""
-        if "_link" in self.__dict__:
-            self._link.tell_state()
+        if "link" in self.__dict__:
+            self.link.tell_state()
 
     # -- how it is shown -------------------------------------------------------------------------
 
@@ -169,33 +169,34 @@ class SegmentPicker:
         return Readings(self._logs, self._outcomes)
 
     @cached_property
-    def _link(self) -> PickerLink:
-        return PickerLink(self._editor, self._line, lambda: self._readings)
+    def link(self) -> PickerLink:
+        """What answers the front ends that show it."""
+        return PickerLink(self.editor, self.line, lambda: self._readings)
 
     def _all(self) -> list[tuple[Segment, str]]:
         both = [(s, "chosen") for s in self.windows] + [(s, "proposed") for s in self.proposals]
-        order = [slot.name for slot in self._line.slots]
+        order = [slot.name for slot in self.line.slots]
         known = {slot: place for place, slot in enumerate(order)}
         return sorted(both, key=lambda pair: known.get(pair[0].slot, len(order)))
 
     def picture(self, *, width_px: int = STILL_WIDTH_PX, dark: bool = False) -> Picture:
         """The whole run with its windows, as PNG."""
         view = View(
-            begin_s=self._line.begin_s,
-            end_s=self._line.end_s,
+            begin_s=self.line.begin_s,
+            end_s=self.line.end_s,
             width_px=width_px,
             ratio=STILL_RATIO,
             dark=dark,
         )
         return timeline_picture.draw(
-            self._line, view, chosen=self.windows, proposed=self.proposals, opaque=True
+            self.line, view, chosen=self.windows, proposed=self.proposals, opaque=True
         )
 
     def __str__(self) -> str:
         """A line for each test."""
-        doubts, lines = self._editor.doubts(), []
+        doubts, lines = self.editor.doubts(), []
         shown = {segment.slot: (segment, state) for segment, state in self._all()}
-        for slot in self._line.slots:
+        for slot in self.line.slots:
             if slot.name in shown:
                 lines.append(self._line_of(*shown[slot.name], doubts.get(slot.name, ())))
             else:
@@ -227,7 +228,7 @@ class SegmentPicker:
         size = {"width": picture.view.width_px, "height": picture.height_px}
         metadata = {"image/png": {**size, "alt": picture.alt}}
         if self.is_watched:
-            live = self._link.widget._repr_mimebundle_()
+            live = self.link.widget._repr_mimebundle_()
             data = live[0] | data if live else data
         return data, metadata
 

@@ -149,6 +149,37 @@ def test_a_class_name_stands_for_one_thing_in_the_package() -> None:
     assert found.keys() <= {"Link"}, f"give one of each its own name: {found}"
 
 
+def private_reaches(source: str) -> list[int]:
+    """Lines of a test that reach into what is private to something else, without saying why.
+
+    The reason stands in the line or in the one above it, as `# private: why`.
+    """
+    lines, found = source.split("\n"), list[int]()
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            names = [] if own or ast.unparse(node) == "os._exit" else [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            constants = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            names = [c.rsplit(".", 1)[-1] for c in constants[:1] if isinstance(c, str)]
+        is_private = any(n.startswith("_") and not n.endswith("_") for n in names)
+        if is_private and not any("# private: " in x for x in lines[node.lineno - 2 : node.lineno]):
+            found.append(node.lineno)
+    return sorted(set(found))
+
+
+def test_tests_use_the_public_door_or_say_why_they_do_not() -> None:
+    assert private_reaches("run()\nfleet._probe = None") == [2]
+    assert private_reaches('run()\npatch.setattr(parallel, "_CHUNK", 1)') == [2]
+    assert private_reaches("# private: no SSH there\nfleet._probe = None") == []
+    assert private_reaches("self._link = page._repr_html_()") == []
+    found = {name_of(path): private_reaches(path.read_text()) for path in TESTS}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def test_nothing_is_left_to_do_later() -> None:
     later = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
     assert [name_of(p) for p in [*SHIPPED, *TESTS] if later.search(p.read_text())] == []

@@ -103,6 +103,7 @@ def with_bare_fabric(run: Run, hosts: list[Host]) -> None:
                 "bundle": str(run.host_dir(host.name) / "bundle"),
             }
             getattr(fabfile, f"setup_{host.role}")(c)
+            # private: the script without the SSH of facts, to time Fabric alone
             script = f"cd {host.workdir}/logs\n{facts._SCRIPT}"
             assert c.run(script, hide=True).ok
 

@@ -96,7 +96,7 @@ class Bench:
         box = self.notebook.page.locator(".pk-layer").bounding_box()
         assert box is not None
         begin_s, end_s = json.loads(
-            self.notebook.python("print([picker._line.begin_s, picker._line.end_s])")
+            self.notebook.python("print([picker.line.begin_s, picker.line.end_s])")
         )
         return box["x"] + (t_s - begin_s) / (end_s - begin_s) * box["width"]
 
@@ -160,7 +160,7 @@ def test_an_edge_and_a_body_are_dragged_and_undone_and_redone(bench: Bench) -> N
 
 
 def test_an_edge_snaps_to_a_change_of_the_load_with_shift(bench: Bench) -> None:
-    changes = json.loads(bench.notebook.python("print(picker._line.changes_s.tolist())"))
+    changes = json.loads(bench.notebook.python("print(picker.line.changes_s.tolist())"))
     was = bench.saved()[TUNNEL]
     act = lambda: bench.pull(was["steady_s"][1], was["steady_s"][1] - 0.8, key="Shift")  # noqa: E731 - one line, one act
     assert round(bench.when_saved(act)[TUNNEL]["steady_s"][1], 3) in [round(c, 3) for c in changes]

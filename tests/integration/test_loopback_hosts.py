@@ -238,6 +238,7 @@ def test_a_dead_host_can_be_made_again(run: LocalRun, provider: LocalProvider) -
 def test_a_port_that_is_taken_after_it_was_chosen_is_replaced_by_another(
     run: LocalRun, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # private: another process takes a port in between, as no door can
     free_ports, asked = loopback._free_ports, []
     with socket.create_server(("127.0.0.1", 0)) as strangers:
         taken = strangers.getsockname()[1]
@@ -246,6 +247,7 @@ def test_a_port_that_is_taken_after_it_was_chosen_is_replaced_by_another(
             asked.append(count)
             return [taken, *free_ports(count - 1)] if len(asked) == 1 else free_ports(count)
 
+        # private: the fault that is said above
         monkeypatch.setattr(loopback, "_free_ports", choose)
         server, client = provider.launch(run.request("server", "client-001"))
     assert asked == [2, 1]
@@ -257,6 +259,7 @@ def test_a_port_that_is_taken_after_it_was_chosen_is_replaced_by_another(
 def test_why_one_host_of_several_was_not_made_is_recorded(
     run: LocalRun, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # private: the fault is put between the folder and its files
     write = loopback._write_folder
 
     def write_wrong(folder: Path, *rest: object) -> None:
@@ -265,6 +268,7 @@ def test_why_one_host_of_several_was_not_made_is_recorded(
             with (folder / "sshd_config").open("a") as file:
                 file.write("NoSuchWord yes\n")
 
+    # private: the fault that is said above
     monkeypatch.setattr(loopback, "_write_folder", write_wrong)
     request, reasons = with_reasons(run.request("client-001", "client-002"))
     (host,) = provider.launch(request)

@@ -274,6 +274,7 @@ def test_hosts_that_were_armed_prove_by_their_records_what_they_did_alone(
     own = fleet.in_new_run(tmp_path)
     slots = plan([spec("alone", tmp_path, "echo done", duration_s=0.2)])
     settings = own.measurement(slots, fleet.hosts[:3])
+    # private: `measure` takes its orders back; a controller that dies does not
     dying = runner._Measurement(**settings, hooks=Hooks())
     dying.make_ready()
     timetable = dying.arm()  # and here the controller dies

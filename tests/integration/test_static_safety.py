@@ -133,9 +133,11 @@ def test_a_temporary_folder_in_which_others_may_rename_holds_no_configuration_of
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(shared))
+    # private: no SSH is needed to look at where its files would be
     assert openssh._own_folder()[0].parent == shared
     shared.chmod(0o777)
     with pytest.raises(ProviderError, match=r"no sticky bit.*set TMPDIR"):
+        # private: as above, and refused
         openssh._own_folder()
 
 

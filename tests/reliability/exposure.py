@@ -170,10 +170,12 @@ def run(n: int, seed: int) -> Outcome:
     chance, seen, wrong = Random(seed), Counter[str](), Counter[str]()
     with patch.dict(os.environ), tempfile.TemporaryDirectory(prefix="exposure-") as name:
         folder = Path(name)
+        # private: the cache of a process, as if another one began
         client._session.cache_clear()  # it would keep the credentials of before
         sent = [_launched(folder, chance) for _ in range(n)]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             sent.append(_configured(folder / "campaign"))
+        # private: the cache of a process, as if another one began
         client._session.cache_clear()
     for one in sent:
         wrong.update(one.wrong())

@@ -40,7 +40,7 @@ def _trial(folder: Path, n_empty: int, n_throttled: int) -> tuple[int, int, int]
     with ec2_cloud(folder, types="t3.micro, t3.small", zones=zones) as cloud:
         provider, run = cloud.provider(scale=0.02), ProviderRun(folder)
         provider.preflight(2)
-        pools = [(p.type, p.subnet) for p in provider._survey().ladder[Role.CLIENT]]
+        pools = [(p.type, p.subnet) for p in provider.survey().ladder[Role.CLIENT]]
         assert len(pools) == POOLS
         cloud.aws.empty = set(pools[:n_empty])
         cloud.aws.fail("RunInstances", error("RequestLimitExceeded", 503), times=n_throttled)

@@ -47,8 +47,10 @@ def run(lab: AskingMemoryProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tests / "direct-tcp").write_text("#!/bin/sh\n")
     (tests / "direct-tcp").chmod(0o755)
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
+    # private: probes, which need SSH, are not waited for
     monkeypatch.setattr(Fleet, "wait", lambda fleet: fleet._launch_over.wait())
     with sessions.open_new(parameters.load({"clients": 1, "provider": "static"})) as session:
+        # private: hosts in memory have no SSH that could answer
         session.fleet._probe = lambda _host, _timeout_s: None
         missing_hosts.launch_missing(session)
         session.fleet.wait()

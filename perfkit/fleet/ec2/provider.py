@@ -131,7 +131,7 @@ class Ec2Provider:
         region = self.home
         region.identity()
         network.find_controller(self.conf)
-        surveyed = self._survey()
+        surveyed = self.survey()
         wanted = preflight.wanted_vcpus(surveyed, n_hosts)
         self._quota = preflight.check_quota(region, self.conf, wanted)
         preflight.check_permission(region, self.conf, surveyed)
@@ -172,7 +172,7 @@ class Ec2Provider:
             LaunchError: none could be made, or the request is not one.
         """
         check_request(request)
-        chosen, surveyed = self.conf, self._survey()
+        chosen, surveyed = self.conf, self.survey()
         state = self._state(request.run_id)
         resources, watch = self._resources(state, request, surveyed)
         launcher = Launcher(
@@ -309,7 +309,8 @@ class Ec2Provider:
         for region in self.regions:
             yield from describe.instances(region, run_id)
 
-    def _survey(self) -> Survey:
+    def survey(self) -> Survey:
+        """Image, subnets and pools for a run, asked for once."""
         with self._lock:
             if self._surveyed is None:
                 self._surveyed = preflight.survey(self.home, self.conf)

@@ -132,11 +132,13 @@ def test_a_log_shorter_than_the_plan_is_a_segment_error() -> None:
 @pytest.mark.parametrize("length", [0.0, 1.0, 4.0, 4.5, 30.0])
 def test_the_least_cost_is_that_of_trying_all_begins(length: float, rate: float) -> None:
     costs = np.random.default_rng(7).normal(0, 5, 60)
+    # private: the search itself against trying everything
     least = blocks._least(costs, length, rate)
     assert least[0] == np.inf
     for end in range(1, 60):
         tried = [costs[s] + rate * abs(end - s - length) for s in range(end)]
         assert least[end] == pytest.approx(min(tried))
+        # private: the search itself against trying everything
         assert blocks._best(costs, end, length, rate) == int(np.argmin(tried))
 
 

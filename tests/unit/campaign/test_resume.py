@@ -188,6 +188,7 @@ def names_there(provider: MemoryProvider) -> list[str]:
 
 
 def launched(session: Session) -> dict[str, HostState]:
+    # private: hosts in memory have no SSH that could answer
     session.fleet._probe = lambda _host, _timeout_s: None
     missing_hosts.launch_missing(session)
     session.fleet.wait()

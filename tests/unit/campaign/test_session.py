@@ -216,6 +216,7 @@ def test_hosts_that_hold_what_cannot_be_stored_here_outlive_the_process(
         provider.put(session.run.id, "client-001")
         with pytest.raises(RunError), session.phase("collect"):
             raise RunError("raw/: no space left")
+        # private: what atexit calls, which no test can wait for
         session._release_if_up()  # as when a notebook's kernel ends
         assert len(provider.hosts(session.run.id)) == 1
         with session.phase("collect"):

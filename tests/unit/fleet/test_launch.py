@@ -304,10 +304,12 @@ def test_an_unknown_outcome_stays_unresolved_and_its_release_waits_for_the_listi
     fleet.wait()
     assert provider.calls == 3
     token = batch_token("run-1", ["client-2", "client-3"])
+    # private: the journal that the fleet was given
     assert list(unresolved(events_of(fleet._journal))) == [token]
     begun = time.monotonic()
     assert fleet.release().leaked == ()
     assert time.monotonic() - begun >= 0.05
+    # private: the journal that the fleet was given
     assert unresolved(events_of(fleet._journal)) == {}
 
 
@@ -325,6 +327,7 @@ def test_an_interrupted_launch_asks_for_no_further_batch(tmp_path: Path) -> None
 
     def an_interrupted_cell() -> None:
         with a_fleet(provider, tmp_path) as fleet:
+            # private: an event of a release that has begun
             fleet._stop_probes = go_on.set  # what a release says first: it has begun
             fleet.launch(requests(6))
             assert asked.wait(60)

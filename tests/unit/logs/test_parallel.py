@@ -103,8 +103,11 @@ def test_large_logs_are_shared_among_threads(
 ) -> None:
     pool = Foreign()
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", lambda *_, **__: pool)
+    # private: a few small logs stand for many large ones
     monkeypatch.setattr(parallel, "_BYTES_WORTH_A_POOL", 1)
+    # private: a few small logs stand for many large ones
     monkeypatch.setattr(parallel, "_MEAN_BYTES_WORTH_A_POOL", 1)
+    # private: a few small logs stand for many large ones
     monkeypatch.setattr(parallel, "_CHUNK_FILES", 4)
     monkeypatch.setattr(parallel.os, "cpu_count", lambda: 2)
     assert [one.path for one in read_many(paths)] == paths
@@ -122,6 +125,7 @@ def test_small_logs_packed_large_are_read_alone(
     original = next((DATA / "iperf2").glob("*.log"))
     path = tmp_path / "server.log.gz"
     path.write_bytes(gzip.compress(original.read_bytes() * 50))
+    # private: a few small logs stand for many large ones
     monkeypatch.setattr(parallel, "_SMALL_BYTES", 2 * path.stat().st_size)
     [got] = read_many([path])
     assert isinstance(got, Reading)

@@ -87,6 +87,7 @@ def test_a_stop_interrupts_the_phase_and_releases_before_the_block_ends(journal:
 
     def phase() -> None:
         with view:
+            # private: as a click on the button does, from another thread
             threading.Thread(target=view._stop.ask).start()
             threading.Event().wait(30)
 
@@ -108,6 +109,7 @@ def test_a_stop_that_comes_too_late_interrupts_nothing(journal: Journal) -> None
     view = FleetView(Inventory(journal), journal, "launch", out=io.StringIO())
     with view:
         pass
+    # private: as a click on the button does
     assert not view._stop.ask()
 
 
@@ -174,6 +176,7 @@ def test_a_stop_ends_with_one_line_in_a_notebook_and_no_traceback(
         f"log = Journal(Path({str(tmp_path / 'journal.jsonl')!r}))\n"
         "view = FleetView(Inventory(log), log, 'launch', on_stop=ReleaseReport, out=io.StringIO())\n"
         "with view:\n"
+        # private: as a click on the button does, from another thread
         "    threading.Thread(target=view._stop.ask).start()\n"
         "    threading.Event().wait(30)\n"
     )

@@ -66,7 +66,7 @@ class Page:
     def __init__(self, picker: SegmentPicker, monkeypatch: pytest.MonkeyPatch) -> None:
         self.told: list[dict[str, Any]] = []
         self.buffers: list[Any] = []
-        self._link = picker._link
+        self._link = picker.link
 
         def send(content: dict[str, Any], buffers: Any = None) -> None:
             self.told.append(json.loads(json.dumps(content)))  # as it goes over the wire
@@ -147,14 +147,14 @@ def test_of_two_writers_neither_loses_the_others_change(
     mine.choose(DIRECT, (5.0, 16.0))
     yours.choose(TUNNEL, (25.0, 36.0))  # another window: both are kept, and it is said
     assert list(saved(run)) == [DIRECT, TUNNEL]
-    assert f"{DIRECT} (by me at 12:00:00 UTC)" in yours._editor.message.text
+    assert f"{DIRECT} (by me at 12:00:00 UTC)" in yours.editor.message.text
     yours.choose(DIRECT, (5.0, 15.0))
     mine.choose(DIRECT, (6.0, 14.0))  # the same window: shown first
     assert saved(run)[DIRECT]["outer_s"] == [5.0, 15.0]
     assert mine.windows == segments.load(run)
-    assert mine._editor.message.is_error
-    assert "your change of 01-direct-tcp was not saved" in mine._editor.message.text
-    mine._editor.insist()
+    assert mine.editor.message.is_error
+    assert "your change of 01-direct-tcp was not saved" in mine.editor.message.text
+    mine.editor.insist()
     assert saved(run)[DIRECT]["outer_s"] == [6.0, 14.0]
 
 
@@ -183,7 +183,7 @@ def test_a_run_that_cannot_be_written_says_so_and_keeps_the_old_windows(
     monkeypatch.setattr(segments, "write_json", full)
     picker.choose(DIRECT, (6.0, 16.0))
     assert picker.windows == before == segments.load(run)
-    assert "not saved: no space left" in picker._editor.message.text
+    assert "not saved: no space left" in picker.editor.message.text
 
 
 def test_a_page_gets_state_picture_and_figures(
@@ -269,12 +269,12 @@ def test_borders_snap_to_samples_or_to_changes_and_a_dragged_body_keeps_its_leng
     page.ask("choose", slot=DIRECT, outer=outer, steady=[8.1, own.steady.end_s], snap="samples")
     record = saved(run)[DIRECT]
     assert record["outer_s"] == outer
-    assert record["steady_s"][0] in picker._line.samples_s
+    assert record["steady_s"][0] in picker.line.samples_s
     moved = [edge + 2.1 for edge in record["outer_s"]]
     steady = [edge + 2.1 for edge in record["steady_s"]]
     page.ask("choose", slot=DIRECT, outer=moved, steady=steady, snap="samples")
     shifted = saved(run)[DIRECT]
-    assert shifted["outer_s"][0] in picker._line.samples_s
+    assert shifted["outer_s"][0] in picker.line.samples_s
     length_s = outer[1] - outer[0]
     assert shifted["outer_s"][1] - shifted["outer_s"][0] == pytest.approx(length_s, abs=0.002)
 
@@ -285,13 +285,13 @@ def test_doubts_name_overlap_missing_data_and_short_windows(
     picker = open_picker()
     picker.choose(DIRECT, (5.0, 400.0), (6.0, 7.0))
     picker.choose(TUNNEL, (20.0, 36.0))
-    doubts = picker._editor.doubts()
+    doubts = picker.editor.doubts()
     text = "; ".join(doubts[DIRECT])
     assert f"overlaps the window of {TUNNEL}" in text
     assert "reaches out of the data" in text
     assert "too short: 1.0 s" in text
     assert f"overlaps the window of {DIRECT}" in doubts[TUNNEL]
-    coarse = replace(picker._line, samples_s=np.arange(0.0, 60.0, 10.0))
+    coarse = replace(picker.line, samples_s=np.arange(0.0, 60.0, 10.0))
     assert "shorter than a tick of the monitor, 10.0 s" in str(
         window_doubts(picker.windows, coarse)
     )

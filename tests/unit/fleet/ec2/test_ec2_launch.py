@@ -177,7 +177,7 @@ def test_a_pool_without_capacity_is_left_for_the_next_and_rests(
     cloud.write_conf(types="t3.micro, t3.small", zones=f"{REGION}a, {REGION}b")
     provider, notes = cloud.provider(scale=0.1), Notes()
     provider.preflight(2)
-    surveyed = provider._survey()
+    surveyed = provider.survey()
     pools = [(pool.type, pool.subnet) for pool in next(iter(surveyed.ladder.values()))]
     assert len(pools) == 4
     cloud.aws.empty = set(pools[:2])
@@ -298,13 +298,13 @@ def test_after_a_crash_the_same_call_is_sent_again_before_anything_new(
     cloud.provider().launch(request)
     cloud.aws.lag_s = 0.3
     for id_ in cloud.aws.alive():
-        cloud.aws._visible_at[id_] = float("inf")  # no listing shows them yet
+        cloud.aws.visible_at[id_] = float("inf")  # no listing shows them yet
     earlier = journalled_calls(notes)[1:]  # the first is known to have failed
     again = Notes()
     cloud.aws.requests.clear()
 
     def show_all(pause_s: float) -> None:
-        cloud.aws._visible_at.clear()
+        cloud.aws.visible_at.clear()
         time.sleep(pause_s)  # a listing is asked for anew only when it is old
 
     provider = cloud.provider(scale=0.1, sleep=show_all)

@@ -79,18 +79,18 @@ def test_what_does_not_exist_or_does_not_fit_is_refused(
 def test_a_missing_permission_is_found_by_the_dry_run(cloud: Cloud) -> None:
     cloud.write_conf()
     provider = cloud.provider()
-    provider._survey()
+    provider.survey()
     denied = error("UnauthorizedOperation", 403)
-    real = cloud.aws._forward
-    cloud.aws._work = lambda *_: (  # type: ignore[method-assign,assignment]
+    real = cloud.aws.forward
+    cloud.aws.work = lambda *_: (  # type: ignore[method-assign,assignment]
         ("403 scripted", [], _body(denied.code)) if _[1].action == "RunInstances" else None
     )
     try:
         with pytest.raises(ProviderError, match=r"policy\.json"):
             provider.preflight(2)
     finally:
-        del cloud.aws._work
-    assert real == cloud.aws._forward
+        del cloud.aws.work
+    assert real == cloud.aws.forward
 
 
 def _body(code: str) -> bytes:
@@ -101,12 +101,12 @@ def test_the_newest_image_of_a_name_is_taken_from_its_owner_only(cloud: Cloud) -
     client = boto3.client("ec2", endpoint_url=cloud.aws.url, region_name=REGION)
     owner = client.describe_images(ImageIds=[cloud.image])["Images"][0]["OwnerId"]
     cloud.write_conf(image="name:debian-12-*", image_owner=owner)
-    assert cloud.provider()._survey().image.id == cloud.image
+    assert cloud.provider().survey().image.id == cloud.image
 
 
 def test_the_ladder_has_the_types_of_each_role(cloud: Cloud) -> None:
     cloud.write_conf(types="t3.micro, t3.small", server_types="c5.large", zones="")
-    pools = cloud.provider()._survey().ladder
+    pools = cloud.provider().survey().ladder
     assert {pool.type for pool in pools[Role.SERVER]} == {"c5.large"}
     assert [pool.type for pool in pools[Role.CLIENT]][:1] == ["t3.micro"]
     assert len({pool.zone for pool in pools[Role.CLIENT]}) > 1

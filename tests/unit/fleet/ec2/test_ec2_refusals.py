@@ -94,7 +94,7 @@ def test_a_pool_that_ec2_does_not_have_is_no_obstacle_while_another_one_is_there
     cloud: Cloud,
 ) -> None:
     cloud.write_conf(pools="mixed", types="t3.micro, t3.small")
-    real = cloud.aws._answer
+    real = cloud.aws.answer
 
     def without_micro(environ, request, body):  # type: ignore[no-untyped-def] # as the real one
         if request.params.get("InstanceType") == "t3.micro":
@@ -104,13 +104,13 @@ def test_a_pool_that_ec2_does_not_have_is_no_obstacle_while_another_one_is_there
         finally:
             cloud.aws.denied.clear()
 
-    cloud.aws._answer = without_micro  # type: ignore[method-assign]
+    cloud.aws.answer = without_micro  # type: ignore[method-assign]
     try:
         cloud.provider().preflight(2)
         cloud.write_conf(pools="mixed", types="t3.micro")
         assert "Unsupported" in refused(cloud)
     finally:
-        del cloud.aws._answer
+        del cloud.aws.answer
 
 
 @pytest.mark.parametrize("keys", [{"region": "us-eastt-1"}, {"reap_regions": "us-eastt-1"}])
@@ -164,6 +164,7 @@ def test_no_credentials_and_a_login_that_has_expired_say_how_to_get_them(
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
+    # private: the cache of a process, as if another one began
     client._session.cache_clear()
     assert "no credentials that work" in refused(cloud)
     (tmp_path / "aws").write_text(
@@ -174,6 +175,7 @@ def test_no_credentials_and_a_login_that_has_expired_say_how_to_get_them(
     monkeypatch.setenv("HOME", str(tmp_path))  # whose ~/.aws/sso/cache holds no login
     cloud.write_conf(profile="sso")
     said = refused(cloud)
+    # private: the cache of a process, as if another one began
     client._session.cache_clear()
     assert "has expired or was never made" in said
     assert "aws sso login" in said

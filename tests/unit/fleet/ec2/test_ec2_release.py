@@ -232,7 +232,7 @@ def test_a_launch_that_shows_up_late_is_caught_by_a_reap_that_settles(
     def sleep(pause_s: float) -> None:
         pauses_s.append(pause_s)
         if len(pauses_s) == 6:
-            cloud.aws._visible_at.clear()
+            cloud.aws.visible_at.clear()
 
     report = release_until_quiet(
         provider,
@@ -302,6 +302,7 @@ def test_an_interface_that_stayed_behind_is_listed_with_what_ec2_calls_its_tag_s
             ]
 
     (kind,) = [kind for kind in release.KINDS if kind.what == "network interface"]
+    # private: a listing by hand, with what moto never lists
     found = list(release._list(cast(Region, Listing()), kind, "mine"))
     assert [thing.id for thing in found] == ["eni-1"]
     assert found[0].expires_utc == datetime.fromtimestamp(7, UTC)

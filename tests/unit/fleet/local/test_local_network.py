@@ -107,12 +107,14 @@ def test_a_host_knows_all_its_neighbours_but_itself_from_one_batch() -> None:
     assert isinstance(shown, list)
     assert len(shown) == 999
     first = str(SUBNETS[0][1])
+    # private: the address must be the one that neighbours are told
     assert f"{first} lladdr {network._mac(first)} PERMANENT" in [line.rstrip() for line in shown]
 
 
 def refused_neighbour() -> str:
     linux.unshare(linux.CLONE_NEWNET)
     try:
+        # private: the kernel refuses this only where the index is wrong
         network._enter_neighbours(network._netlink_socket(), 999, [str(SUBNETS[0][1])] * 3)
     except OSError as exc:
         return str(exc)

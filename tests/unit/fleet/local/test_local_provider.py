@@ -82,6 +82,7 @@ def test_a_loopback_fleet_of_which_no_sshd_answers_is_a_launch_error_and_leaves_
 
 
 def test_ports_are_distinct_and_outside_those_the_kernel_hands_out() -> None:
+    # private: 200 hosts would have to be started to see as many ports
     ports = loopback._free_ports(200)
     assert len(set(ports)) == 200
     assert all(port in loopback.PORTS for port in ports)

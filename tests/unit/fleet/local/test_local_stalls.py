@@ -82,6 +82,7 @@ def test_a_host_in_the_making_that_gets_nowhere_is_given_up_with_the_reason(
     ours, its = socket.socketpair()
     with ours, its, subprocess.Popen(["sleep", "600"]) as child:
         os.kill(child.pid, signal.SIGSTOP)
+        # private: a host that stops in its making, without root
         assert "has done nothing for" in host_factory._await_reason(child.pid, ours)
         child.kill()
 
@@ -92,4 +93,5 @@ def test_what_a_host_in_the_making_says_is_the_reason_and_its_silence_is_success
         with ours:
             its.sendall(said)
             its.close()
+            # private: what a host says in its making, without root
             assert host_factory._await_reason(os.getpid(), ours) == said.decode()

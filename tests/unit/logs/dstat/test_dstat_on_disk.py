@@ -70,6 +70,7 @@ def test_what_is_not_plain_is_left_to_those_who_load_it(
     text: str, rows_in_the_head: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not rows_in_the_head:
+        # private: a small head stands for a large one
         monkeypatch.setattr("perfkit.logs.dstat.on_disk._HEAD_BYTES", 2000)
     assert csv.parse_file(written(tmp_path, text)) is None
 
@@ -77,6 +78,7 @@ def test_what_is_not_plain_is_left_to_those_who_load_it(
 def test_a_large_file_is_not_loaded_and_a_damaged_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # private: a small file stands for a large one
     monkeypatch.setattr(registry, "_WORTH_NOT_LOADING", 1000)
     path = written(tmp_path, plain())
     expected = csv.parse(path.read_bytes(), path)
@@ -84,6 +86,7 @@ def test_a_large_file_is_not_loaded_and_a_damaged_one_is(
     for name in (None, "dstat"):
         pd.testing.assert_frame_equal(read(path, name).frame, expected.frame)
     monkeypatch.undo()
+    # private: a small file stands for a large one
     monkeypatch.setattr(registry, "_WORTH_NOT_LOADING", 1000)
     damaged = written(tmp_path, plain().replace(ROWS[250], "killed"))
     reading = read(damaged)

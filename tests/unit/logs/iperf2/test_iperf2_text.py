@@ -238,6 +238,7 @@ def test_iperf3_is_not_taken_for_iperf_2(head: bytes) -> None:
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.log")), ids=lambda p: p.name)
 def test_a_log_read_in_slices_is_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = read(path.name)
+    # private: a few lines stand for many
     monkeypatch.setattr(figures, "_SLICE_LINES", 7)
     in_slices = read(path.name)
     pd.testing.assert_frame_equal(whole.frame, in_slices.frame, check_exact=True)

@@ -219,6 +219,7 @@ def test_a_document_that_gives_no_figures_is_not_understood() -> None:
 @pytest.mark.parametrize("line", ['{"a":[{},\n', '{"a":{\n', '{"a":1},\n[{"b":[1,\n'])
 def test_documents_that_fail_many_times_are_looked_at_a_bounded_number_of_times(line: str) -> None:
     looked = []
+    # private: the work is counted where it is done, not timed
     decode = json_documents._DECODER.raw_decode
 
     def counted(text: str, idx: int = 0) -> tuple[Any, int]:
@@ -235,6 +236,7 @@ def test_documents_that_fail_many_times_are_looked_at_a_bounded_number_of_times(
 
     text = line * 20_000
     with pytest.MonkeyPatch.context() as patch:
+        # private: the work is counted where it is done, not timed
         patch.setattr(json_documents._DECODER, "raw_decode", counted)
         with contextlib.suppress(ParseError):
             json_documents.read_documents(text.encode(), PATH)
