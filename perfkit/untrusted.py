@@ -11,6 +11,8 @@ refused with a reason; the caller adds the host or the file and goes on with the
 `parse_record`    the same for one object whose fields have known types
 `parse_int`       a number that a command printed
 `one_line`        text for a message: printable, one line, bounded
+`printable`       the same for several lines
+`ESCAPE`          what drives a terminal: the one pattern of it, taken away whole
 ================  =====================================================================
 """
 
@@ -22,6 +24,7 @@ import io
 import json
 import lzma
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +41,11 @@ LARGEST_INT = 2**63
 INT_DIGITS = 20
 MESSAGE_LENGTH = 2000
 _STEP_BYTES = 2**20
+
+# Sequences that set colours and move the cursor, texts for the terminal itself (its title), and the
+# two-byte escapes and `ESC ( B` that it is reset with. None goes over the end of a line.
+ESCAPE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)|[()]B|[@-Z\\-_])"
+_ESCAPE = re.compile(ESCAPE)
 
 _UNPACKERS: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -186,14 +194,19 @@ def parse_int(text: str, *, least: int = -LARGEST_INT) -> int:
 
 
 def one_line(text: str, length: int = MESSAGE_LENGTH) -> str:
-    """Text for a person's eyes: no control or format characters, one line, bounded."""
-    shown = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 4 * length].split()))
+    """Text for a person's eyes: no escapes, control or format characters, one line, bounded."""
+    shown = printable(" ".join(without_escapes(text[: 4 * length]).split()))
     return shown if len(shown) <= length else f"{shown[: length - 1]}…"
 
 
 def printable(text: str) -> str:
-    """Text of several lines without control characters but tab and line feed."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    """Text of several lines: no escapes, and no control characters but tab and line feed."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in without_escapes(text))
+
+
+def without_escapes(text: str) -> str:
+    """Text without what drives a terminal: whole sequences, so that no letters of them stay."""
+    return _ESCAPE.sub("", text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from pathlib import Path
 import pandas as pd
 
 from perfkit.errors import LogError
+from perfkit.untrusted import ESCAPE
 
 SAMPLES_KEPT = 20
 SAMPLE_LENGTH = 200
 SNIFF_BYTES = 8192
 
-# CSI sequences (colours, cursor), and the two-byte escapes terminals are reset with.
-_ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
+_ESCAPE = re.compile(ESCAPE.encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def clean(data: bytes) -> bytes:
     if b"\0" in data:
         data = data.replace(b"\0", b"")
     if b"\x1b" in data:
-        data = _ANSI.sub(b"", data)
+        data = _ESCAPE.sub(b"", data)
     if b"\r" in data:
         data = data.replace(b"\r", b"")
     return data

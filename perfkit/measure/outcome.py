@@ -51,7 +51,7 @@ cd {quote(host.workdir)} || exit
 for name in {" ".join(names)}; do
     if [ -e "logs/$name.events.json" ]; then
         echo "record $name $(tr -d '\\n' <"logs/$name.events.json")"
-        echo "said $name $(grep '[[:alpha:]]' "logs/$name.log" | tail -n 1 | tr -cd '[:print:]' | cut -c 1-200)"
+        echo "said $name $(grep '[[:alpha:]]' "logs/$name.log" | tail -n 1 | tr -cd '[:print:]\\007\\033' | cut -c 1-200)"
     else
         echo "pending $name"
         pending=yes

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from perfkit.report import export
 from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
+from perfkit.untrusted import without_escapes
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -48,7 +48,7 @@ def standalone(svg: str) -> str:
 
 def plain(text: str) -> str:
     """Text without terminal escapes and control characters."""
-    return _CONTROL.sub("", _ANSI.sub("", text))
+    return _CONTROL.sub("", without_escapes(text))
 
 
 def cleaned(table: ReportTable) -> ReportTable:

@@ -15,7 +15,18 @@ import pytest
 
 from perfkit import untrusted
 from perfkit.errors import DamagedPackError, UntrustedError
-from perfkit.untrusted import EVENTS, FACTS, one_line, parse_int, parse_json, parse_record, unpack
+from perfkit.logs.format import clean
+from perfkit.report import document
+from perfkit.untrusted import (
+    EVENTS,
+    FACTS,
+    one_line,
+    parse_int,
+    parse_json,
+    parse_record,
+    printable,
+    unpack,
+)
 
 PACKERS: tuple[Callable[[bytes], bytes], ...] = (gzip.compress, lzma.compress, bz2.compress)
 
@@ -141,4 +152,30 @@ def test_text_for_a_message_is_one_bounded_line_of_printable_characters() -> Non
     shown = one_line("a\x1b[31m\tb\nc\u202e\0\ud800" + "x" * 10**6, 50)
     assert shown.isprintable()
     assert len(shown) == 50
-    assert shown.startswith("a?[31m b c???")
+    assert shown.startswith("a b c???")
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "\x1b[31m",
+        "\x1b[?25l",
+        "\x1b[1;31m",
+        "\x1b]0;owned\x07",
+        "\x1b]8;;x:y\x1b\\",
+        "\x1bPq\x1b\\",
+        "\x1b(B",
+        "\x1bM",
+    ],
+)
+def test_no_letters_of_a_terminal_escape_stay_in_what_is_shown(escape: str) -> None:
+    assert one_line(f"a{escape}b") == "ab"
+    assert printable(f"a{escape}\nb{escape}") == "a\nb"
+    assert document.plain(f"a{escape}b") == "ab"
+    assert clean(f"a{escape}b".encode()) == b"ab"
+
+
+def test_an_escape_that_does_not_end_takes_no_more_than_itself_away() -> None:
+    assert one_line("a\x1b]0;b") == "a0;b"
+    assert one_line("a\x1b") == "a?"
+    assert printable("a\x1b]0;b\nc\x07") == "a0;b\nc?"
