@@ -8,7 +8,6 @@ loopback work without, and the verdict says so.
 from __future__ import annotations
 
 import ctypes
-import html
 import importlib.metadata
 import importlib.resources
 import importlib.util
@@ -19,14 +18,14 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from perfkit.errors import PerfkitError, ProviderError
 from perfkit.fleet.local import namespaces
-from perfkit.report.tables import SCOPED_STYLE
+from perfkit.report.tables import ReportTable, in_cell
 from perfkit.settings import parameters
 from perfkit.settings.project import project_dir
 from perfkit.units import format_size
@@ -106,34 +105,26 @@ class Examination:
         return "\n".join([*lines, "", self.verdict])
 
     def _repr_html_(self) -> str:
-        gaps = [finding for finding in self.findings if finding.state is not State.OK]
-        met = [finding for finding in self.findings if finding.state is State.OK]
-        parts = [f"<p><strong>{html.escape(self.verdict)}</strong></p>"]
-        if gaps:
-            parts.append(_to_html(gaps, ("need", "state", "why", "found", "what mends it")))
-        if met:
-            table = _to_html(met, ("need", "state", "why", "found"))
-            count = f"{len(met)} need{'s are' if len(met) > 1 else ' is'} met"
-            parts.append(f"<details><summary>{count}</summary>{table}</details>")
-        return f"{SCOPED_STYLE}<div class='perfkit-table'>{''.join(parts)}</div>"
+        gaps = [(*_columns(f, _MARKS), f.remedy) for f in self.findings if f.state is not State.OK]
+        met = [_columns(f, _MARKS) for f in self.findings if f.state is State.OK]
+        count = f"{len(met)} need{'s are' if len(met) > 1 else ' is'} met"
+        heads = ("need", "state", "why", "found", "what mends it")
+        opened = [ReportTable.of_texts("gaps", heads, gaps)] if gaps else []
+        closed = {count: ReportTable.of_texts("met", heads[:4], met)} if met else {}
+        return in_cell(opened, self.verdict, closed)
 
 
-def _to_html(findings: Sequence[CheckResult], heads: Sequence[str]) -> str:
-    """A table; the last head is the remedy's if there are five."""
-    head = "".join(f"<th scope='col' class='t'>{text}</th>" for text in heads)
-    rows = []
-    for finding in findings:
-        texts = [html.escape(text) for text in _columns(finding)]
-        texts[1] = f"{_MARKS[finding.state]} {texts[1]}"
-        if len(heads) > len(texts):
-            texts.append(f"<code>{html.escape(finding.remedy)}</code>" if finding.remedy else "")
-        rows.append("".join(f"<td class='t'>{text}</td>" for text in texts))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _columns(finding: CheckResult, marks: Mapping[State, str] | None = None) -> tuple[str, ...]:
+    mark = f"{marks[finding.state]} " if marks else ""
+    return finding.need, f"{mark}{finding.state}", finding.why, finding.found
 
 
-def _columns(finding: CheckResult) -> tuple[str, str, str, str]:
-    return finding.need, finding.state.value, finding.why, finding.found
+def _judged(
+    need: str, why: str, found: str, *, ok: bool, remedy: str, otherwise: State = State.LIMITED
+) -> CheckResult:
+    """A need that is met, or else is limited or missing and has a remedy."""
+    state = State.OK if ok else otherwise
+    return CheckResult(need=need, why=why, found=found, state=state, remedy="" if ok else remedy)
 
 
 def load_needs() -> tuple[Need, ...]:
@@ -174,13 +165,13 @@ def examine(*, project: Path | None = None, search_path: str | None = None) -> E
 
 
 def _python() -> CheckResult:
-    version = ".".join(map(str, sys.version_info[:3]))
-    return CheckResult(
-        need="Python",
-        why="perfkit itself, 3.11 or newer",
-        found=f"{version} ({sys.prefix})",
-        state=State.OK if sys.version_info >= (3, 11) else State.MISSING,
-        remedy="" if sys.version_info >= (3, 11) else "PYTHON=/path/to/python3.11 scripts/setup",
+    return _judged(
+        "Python",
+        "perfkit itself, 3.11 or newer",
+        f"{'.'.join(map(str, sys.version_info[:3]))} ({sys.prefix})",
+        ok=sys.version_info >= (3, 11),
+        remedy="PYTHON=/path/to/python3.11 scripts/setup",
+        otherwise=State.MISSING,
     )
 
 
@@ -193,72 +184,63 @@ def _packages() -> Iterator[CheckResult]:
             there.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             absent.append(name)
-    yield CheckResult(
-        need="Python packages",
-        why="as declared in pyproject.toml",
-        found=f"{len(there)} found" + (f", not: {', '.join(absent)}" if absent else ""),
-        state=State.MISSING if absent else State.OK,
-        remedy="scripts/setup" if absent else "",
+    yield _judged(
+        "Python packages",
+        "as declared in pyproject.toml",
+        f"{len(there)} found" + (f", not: {', '.join(absent)}" if absent else ""),
+        ok=not absent,
+        remedy="scripts/setup",
+        otherwise=State.MISSING,
     )
     for name, why in (("papermill", "notebooks without a browser"), ("jupyterlab", "notebooks")):
         found = next((t for t in there if t.startswith(f"{name} ")), "")
         if found:
             yield CheckResult(need=name, why=why, found=found.partition(" ")[2], state=State.OK)
     spec = Path(sys.prefix) / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
-    yield CheckResult(
-        need="Jupyter kernel",
-        why="`python3`, of this environment",
-        found=str(spec.parent) if spec.is_file() else "not found",
-        state=State.OK if spec.is_file() else State.MISSING,
-        remedy=""
-        if spec.is_file()
-        else f"{sys.executable} -m pip install --force-reinstall ipykernel",
+    yield _judged(
+        "Jupyter kernel",
+        "`python3`, of this environment",
+        str(spec.parent) if spec.is_file() else "not found",
+        ok=spec.is_file(),
+        remedy=f"{sys.executable} -m pip install --force-reinstall ipykernel",
+        otherwise=State.MISSING,
     )
 
 
 def _privileges(obstacle: str | None) -> Iterator[CheckResult]:
     """Root, namespaces and the tunnel device; without the first the others are not asked for."""
     why = "hosts with their own network, and tunnels"
-    if obstacle:
-        yield CheckResult(
-            need="privilege",
-            why=why,
-            found=obstacle.partition("; ")[0],
-            state=State.LIMITED,
-            remedy=f"{obstacle.partition('; ')[2] or 'run as root or allow sudo without password'}; "
-            "until then hosts are on loopback and there are no tunnels",
-        )
-        return
-    yield CheckResult(
-        need="privilege",
-        why=why,
-        found="root" if os.geteuid() == 0 else "sudo -n",
-        state=State.OK,
+    found, _, remedy = (obstacle or "").partition("; ")
+    yield _judged(
+        "privilege",
+        why,
+        found or ("root" if os.geteuid() == 0 else "sudo -n"),
+        ok=not obstacle,
+        remedy=f"{remedy or 'run as root or allow sudo without password'}; "
+        "until then hosts are on loopback and there are no tunnels",
     )
+    if obstacle:
+        return
     try:
         namespaces.probe()
+        problem, remedy = "", ""
     except ProviderError as exc:
-        yield CheckResult(
-            need="namespaces",
-            why="made and ended once, as for a host",
-            found=str(exc).partition(";")[0],
-            state=State.LIMITED,
-            remedy=str(exc).partition(";")[2].strip() or "-p isolation loopback",
-        )
-    else:
-        yield CheckResult(
-            need="namespaces",
-            why="made and ended once, as for a host",
-            found="work",
-            state=State.OK,
-        )
+        problem, _, remedy = str(exc).partition(";")
+    yield _judged(
+        "namespaces",
+        "made and ended once, as for a host",
+        problem or "work",
+        ok=not problem,
+        remedy=remedy.strip() or "-p isolation loopback",
+    )
     tun = Path("/dev/net/tun")
-    yield CheckResult(
-        need=str(tun),
-        why="the tunnel",
-        found="there" if tun.is_char_device() else "not there",
-        state=State.OK if tun.is_char_device() else State.LIMITED,
-        remedy="" if tun.is_char_device() else f"{_sudo()}modprobe tun",
+    there = tun.is_char_device()
+    yield _judged(
+        str(tun),
+        "the tunnel",
+        "there" if there else "not there",
+        ok=there,
+        remedy=f"{_sudo()}modprobe tun",
     )
 
 
@@ -275,14 +257,13 @@ def _program(need: Need, path: str, *, rooted: bool) -> CheckResult:
     else:  # hosts see the system's python3, not one that lies in a home
         found = shutil.which(program, path=os.defpath if program == "python3" else path)
     fatal = {"all", "namespaces"} if rooted else {"all"}
-    if found:
-        return CheckResult(need=label, why=need.why, found=found, state=State.OK)
-    return CheckResult(
-        need=label,
-        why=need.why,
-        found="not found",
-        state=State.MISSING if need.needed_for in fatal else State.LIMITED,
+    return _judged(
+        label,
+        need.why,
+        found or "not found",
+        ok=bool(found),
         remedy=_install_command(need),
+        otherwise=State.MISSING if need.needed_for in fatal else State.LIMITED,
     )
 
 
@@ -318,12 +299,12 @@ def _test_port() -> CheckResult:
             free = True
     except OSError:
         free = False
-    return CheckResult(
-        need=f"port {IPERF_PORT}",
-        why="the server of the shipped tests, on loopback",
-        found="free" if free else "in use",
-        state=State.OK if free else State.LIMITED,
-        remedy="" if free else f"ss -ltnp sport = :{IPERF_PORT} names the program; end it",
+    return _judged(
+        f"port {IPERF_PORT}",
+        "the server of the shipped tests, on loopback",
+        "free" if free else "in use",
+        ok=free,
+        remedy=f"ss -ltnp sport = :{IPERF_PORT} names the program; end it",
     )
 
 
@@ -334,21 +315,20 @@ def _resources() -> Iterator[CheckResult]:
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
         clients = min(parameters.MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
-        yield CheckResult(
-            need="memory",
-            why="about 12 MiB for each client under test",
-            found=f"{format_size(free_bytes)} free: up to {clients} clients",
-            state=State.OK if clients >= 10 else State.LIMITED,
-            remedy="" if clients >= 10 else "end other programs, or ask for fewer clients",
+        yield _judged(
+            "memory",
+            "about 12 MiB for each client under test",
+            f"{format_size(free_bytes)} free: up to {clients} clients",
+            ok=clients >= 10,
+            remedy="end other programs, or ask for fewer clients",
         )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = soft == resource.RLIM_INFINITY or soft >= OPEN_FILES
-    yield CheckResult(
-        need="open files",
-        why="connections and logs of some hundred hosts",
-        found=f"{soft} (may be raised to {hard})",
-        state=State.OK if enough else State.LIMITED,
-        remedy="" if enough else f"ulimit -n {OPEN_FILES}",
+    yield _judged(
+        "open files",
+        "connections and logs of some hundred hosts",
+        f"{soft} (may be raised to {hard})",
+        ok=soft == resource.RLIM_INFINITY or soft >= OPEN_FILES,
+        remedy=f"ulimit -n {OPEN_FILES}",
     )
 
 
@@ -370,10 +350,10 @@ def _runs_folder(project: Path | None) -> CheckResult:
             state=State.MISSING,
             remedy="mend its permissions, or choose another folder with -p runs_dir",
         )
-    return CheckResult(
-        need="runs/",
-        why=why,
-        found=f"{folder}, {format_size(free_bytes)} free",
-        state=State.OK if free_bytes >= DISK_BYTES else State.LIMITED,
-        remedy="" if free_bytes >= DISK_BYTES else "delete old runs, or -p runs_dir another disk",
+    return _judged(
+        "runs/",
+        why,
+        f"{folder}, {format_size(free_bytes)} free",
+        ok=free_bytes >= DISK_BYTES,
+        remedy="delete old runs, or -p runs_dir another disk",
     )

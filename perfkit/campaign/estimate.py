@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, cast
@@ -21,7 +21,7 @@ from perfkit.campaign.session import Session
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import PricedProvider, Provider, provider_names
 from perfkit.measure.starters import CRON_LEAD_S
-from perfkit.report.tables import SCOPED_STYLE
+from perfkit.report.tables import ReportTable, in_cell
 from perfkit.runs import folder, progress
 from perfkit.settings import parameters as settings
 from perfkit.settings.parameters import Settings
@@ -137,20 +137,14 @@ class Estimates:
         return "\n".join(f"{name}: {row}" for name, row in self.rows)
 
     def _repr_html_(self) -> str:
+        texts = [
+            (name, "not here", "", row)
+            if isinstance(row, str)
+            else (name, row.time, row.money, " ".join([*row.warnings, *row.notices]))
+            for name, row in self.rows
+        ]
         heads = ("provider", "time", "money", "what to know")
-        head = "".join(f"<th scope='col' class='t'>{text}</th>" for text in heads)
-        body = "".join(f"<tr>{_cells(name, row)}</tr>" for name, row in self.rows)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{SCOPED_STYLE}<div class='perfkit-table'>{table}</div>"
-
-
-def _cells(name: str, row: RunEstimate | str) -> str:
-    texts: Sequence[str]
-    if isinstance(row, str):
-        texts = (name, "not here", "", row)
-    else:
-        texts = (name, row.time, row.money, " ".join([*row.warnings, *row.notices]))
-    return "".join(f"<td class='t'>{html.escape(text)}</td>" for text in texts)
+        return in_cell([ReportTable.of_texts("providers", heads, texts)])
 
 
 def by_provider(**parameters: Any) -> Estimates:

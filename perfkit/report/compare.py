@@ -6,7 +6,6 @@ every table in every format into one folder. Warnings come before any figure.
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,17 +18,8 @@ from perfkit.analysis.compare import Comparison, compare, group_alike, to_sides
 from perfkit.analysis.run_summary import Reduced, reduce_run
 from perfkit.report import export
 from perfkit.report.compare_tables import comparison_tables
-from perfkit.report.document import (
-    cleaned,
-    document,
-    figure,
-    picture,
-    plain,
-    section,
-    standalone,
-    warning_box,
-)
-from perfkit.report.tables import SCOPED_STYLE, ReportTable, to_html
+from perfkit.report.document import fill, plain, standalone
+from perfkit.report.tables import ReportTable, cleaned
 from perfkit.runs.folder import Run, write_atomic
 
 if TYPE_CHECKING:
@@ -83,15 +73,9 @@ class ComparisonReport:
         return f"<ComparisonReport {self.legend}; {counts or 'nothing in common'}>"
 
     def _repr_html_(self) -> str:
-        warned = "".join(f"<li>{html.escape(line)}</li>" for line in self.warnings)
-        tables = "".join(to_html(self.tables[name]) for name in _shown_first(self.tables))
-        pictures = "".join(
-            f"<p>{html.escape(plot.title)}</p>{picture(plot)}" for plot in self.plots
-        )
-        return (
-            f"{SCOPED_STYLE}<div class='perfkit-table'><p>{html.escape(self.legend)}</p>"
-            f"<ul>{warned}</ul>{tables}{pictures}</div>"
-        )
+        tables = [self.tables[name] for name in _shown_first(self.tables)]
+        about = {"heading": self.legend, "warnings": self.warnings}
+        return fill("cell", **about, tables=tables, plots=self.plots)
 
 
 def _shown_first(tables: Mapping[str, ReportTable]) -> list[str]:
@@ -167,17 +151,19 @@ def to_page(made: ComparisonReport, now: datetime) -> str:
     names = [_title(side.runs) for side in made.comparison.sides]
     title = f"{names[0]} against {', '.join(names[1:_NAMED])}"
     title += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    body = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p class='from'>{html.escape(made.legend)}; perfkit {__version__}; "
-        f"made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>",
-        warning_box(made.warnings),
-        *(section(tables[name]) for name in _FIRST[:2]),
-        *(figure(plot) for plot in made.plots),
-        *(section(tables[name]) for name in _FIRST[2:] if name in tables),
-        *(section(tables[name], folded=name in _FOLDED) for name in rest),
-    ]
-    return document("perfkit: runs compared", body)
+    about = f"{made.legend}; perfkit {__version__}"
+    return fill(
+        "page",
+        title="perfkit: runs compared",
+        heading=title,
+        made_from=f"{about}; made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        warnings=made.warnings,
+        first=[tables[name] for name in _FIRST[:2]],
+        plots=made.plots,
+        rest=[tables[name] for name in (*_FIRST[2:], *rest) if name in tables],
+        folded=_FOLDED,
+        files=export.LINKS,
+    )
 
 
 def _title(runs: Sequence[Reduced]) -> str:

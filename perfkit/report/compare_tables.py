@@ -14,10 +14,9 @@ from perfkit.analysis.compare import Comparison, Difference, Side
 from perfkit.analysis.conditions import NOT_RECORDED
 from perfkit.analysis.run_summary import Reduced
 from perfkit.analysis.slot_figures import QUANTILES, QUANTILES_METHOD, quantiles
+from perfkit.report.columns import MEGA, MILLI, mbps, pct, text
 from perfkit.report.tables import Column, ReportTable
-from perfkit.units import MS_PER_S, SI_PREFIXES
 
-MEGA = float(SI_PREFIXES["M"])
 _LEAST_P = 0.0001
 _SIGNIFICANT = 4  # digits of a figure beside its difference
 
@@ -33,7 +32,7 @@ SHOWN: Mapping[str, Column] = {
         Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit"),
         Column("retransmits_per_gb", "Retransmits", "/GB"),
         Column("udp_loss_pct", "UDP loss", "%"),
-        Column("jitter_median_s", "Jitter median", "ms", scale=1.0 / MS_PER_S),
+        Column("jitter_median_s", "Jitter median", "ms", scale=MILLI),
         Column("elapsed_s", "Time", "s"),
     )
 }
@@ -65,35 +64,27 @@ def shown(column: Column, value: float, *, beside: float | None = None) -> str:
     return f"{rounded:{'' if beside is None else '+'}.{digits}f}{unit}"
 
 
-def _text(key: str, heading: str) -> Column:
-    return Column(key, heading, kind="text")
-
-
-def _pct(key: str, heading: str) -> Column:
-    return Column(key, heading, "%", digits=1)
-
-
 def _verdicts(comparison: Comparison) -> ReportTable:
     first, *others = comparison.sides
     several = len(others) > 1
     columns = (
-        _text("where", "Test"),
-        _text("figure", "Figure"),
-        *([_text("side", "Side")] if several else []),
-        _text("baseline", first.label),
-        _text("other", "Other" if several else others[0].label),
-        _text("difference", "Difference"),
-        _pct("change_pct", "Change"),
-        _pct("low_pct", "from"),
-        _pct("high_pct", "to"),
-        _text("verdict", "Verdict"),
-        _text("p_shown", "p (Holm)"),
-        _text("clients", "Clients"),
+        text("where", "Test"),
+        text("figure", "Figure"),
+        *([text("side", "Side")] if several else []),
+        text("baseline", first.label),
+        text("other", "Other" if several else others[0].label),
+        text("difference", "Difference"),
+        pct("change_pct", "Change"),
+        pct("low_pct", "from"),
+        pct("high_pct", "to"),
+        text("verdict", "Verdict"),
+        text("p_shown", "p (Holm)"),
+        text("clients", "Clients"),
     )
     rows = [_verdict(f, comparison) for f in comparison.differences if not f.other_size]
     if not rows:
-        text = f"{_against(first, others)}. No side can be judged against {first.label}."
-        return ReportTable.from_records("compare", "Verdicts", columns, [], text)
+        none = f"{_against(first, others)}. No side can be judged against {first.label}."
+        return ReportTable.from_records("compare", "Verdicts", columns, [], none)
     judged = sum(bool(np.isfinite(found.p_holm)) for found in comparison.differences)
     alarms = f"{judged} figures were judged together" if judged else "no figure could be judged"
     caption = (
@@ -165,15 +156,10 @@ def _clients(side: Side, key: str) -> int:
 
 
 def _conditions(comparison: Comparison) -> ReportTable:
-    columns = (
-        _text("condition", "Condition"),
-        *(_text(s.label, s.label) for s in comparison.sides),
-    )
+    labels = [side.label for side in comparison.sides]
+    columns = (text("condition", "Condition"), *(text(label, label) for label in labels))
     rows = [
-        {
-            "condition": name,
-            **{side.label: _condition(side, name) for side in comparison.sides},
-        }
+        (name, *(_condition(side, name) for side in comparison.sides))
         for name in comparison.differing
     ]
     every = {name for run in comparison.runs for name in run.conditions}
@@ -182,9 +168,9 @@ def _conditions(comparison: Comparison) -> ReportTable:
         "runs. From the manifest, the hosts' own facts, and the copies of config/ and resources/ "
         "that each run keeps."
     )
-    return ReportTable.from_records(
-        "compare-conditions", "What was different", columns, rows, caption
-    )
+    return ReportTable(
+        name="compare-conditions", title="What was different", columns=columns, rows=tuple(rows), caption=caption,
+    )  # fmt: skip
 
 
 def _condition(side: Side, name: str) -> str:
@@ -194,15 +180,12 @@ def _condition(side: Side, name: str) -> str:
 
 def _quantiles(comparison: Comparison) -> ReportTable:
     columns = (
-        _text("where", "Test"),
-        _text("side", "Side"),
+        text("where", "Test"),
+        text("side", "Side"),
         Column("runs", "Runs"),
         Column("clients", "Clients"),
-        Column("mean_bps", "Mean", "Mbit/s", digits=3, scale=MEGA),
-        *(
-            Column(f"{name}_bps", name, "Mbit/s", digits=3, scale=MEGA)
-            for name in ("min", *QUANTILES, "max")
-        ),
+        mbps("mean_bps", "Mean", 3),
+        *(mbps(f"{name}_bps", name, 3) for name in ("min", *QUANTILES, "max")),
     )
     rows = []
     for key in dict.fromkeys(test.key for run in comparison.runs for test in run.tests):
@@ -233,14 +216,14 @@ def _quantiles(comparison: Comparison) -> ReportTable:
 def _sizes(comparison: Comparison) -> ReportTable:
     costs = ("goodput_bps", "client_median_bps", "openvpn_cpu_s_per_gbit", "openvpn_cores")
     columns = (
-        _text("where", "Test"),
+        text("where", "Test"),
         Column("clients", "Clients"),
-        _text("side", "Side"),
+        text("side", "Side"),
         *(
             Column(key, SHOWN[key].heading, SHOWN[key].unit, digits=3, scale=SHOWN[key].scale)
             for key in costs
         ),
-        _text("full", "What was full"),
+        text("full", "What was full"),
     )
     rows = [
         {
@@ -266,104 +249,65 @@ def _sizes(comparison: Comparison) -> ReportTable:
 
 def _growth(runs: Sequence[Reduced]) -> ReportTable:
     columns = (
-        _text("where", "Test"),
-        _text("cost", "What"),
-        Column("runs", "Runs"),
-        _text("sizes", "Clients"),
-        Column("exponent", "Exponent b", digits=2),
-        Column("low", "from", digits=2),
-        Column("high", "to", digits=2),
-        _text("reading", "Reading"),
+        (text("where", "Test"), "where"),
+        (text("cost", "What"), lambda found: SHOWN[found.cost].label),
+        (Column("runs", "Runs"), "law.runs"),
+        (text("sizes", "Clients"), lambda found: ", ".join(map(str, found.law.sizes))),
+        (Column("exponent", "Exponent b", digits=2), "law.exponent"),
+        (Column("low", "from", digits=2), "law.low"),
+        (Column("high", "to", digits=2), "law.high"),
+        (text("reading", "Reading"), "reading"),
     )
-    rows = [
-        {
-            "where": found.where,
-            "cost": SHOWN[found.cost].label,
-            "runs": found.law.runs,
-            "sizes": ", ".join(map(str, found.law.sizes)),
-            "exponent": found.law.exponent,
-            "low": found.law.low,
-            "high": found.law.high,
-            "reading": found.reading,
-        }
-        for found in scaling.growth(runs)
-    ]
-    need = "" if rows else f" None: it takes {scaling.LEAST_RUNS} runs."
-    return ReportTable.from_records(
-        "compare-growth", "Does cost grow faster than the clients", columns, rows,
+    found = scaling.growth(runs)
+    need = "" if found else f" None: it takes {scaling.LEAST_RUNS} runs."
+    return ReportTable.of_objects(
+        "compare-growth", "Does cost grow faster than the clients", columns, found,
         f"{scaling.METHOD}.{need}",
     )  # fmt: skip
 
 
 def _runs(comparison: Comparison) -> ReportTable:
+    sides = {run.run_id: side.label for side in comparison.sides for run in side.runs}
     columns = (
-        _text("side", "Side"),
-        _text("run", "Run"),
-        _text("name", "Name"),
-        _text("created_utc", "Made"),
-        Column("clients", "Clients"),
-        Column("warnings", "Warnings"),
+        (text("side", "Side"), lambda run: sides[run.run_id]),
+        (text("run", "Run"), "run_id"),
+        (text("name", "Name"), "name"),
+        (text("created_utc", "Made"), lambda run: f"{run.created_utc[:19].replace('T', ' ')} UTC"),
+        (Column("clients", "Clients"), "clients"),
+        (Column("warnings", "Warnings"), lambda run: len(run.warnings)),
     )
-    rows = [
-        {
-            "side": side.label,
-            "run": run.run_id,
-            "name": run.name,
-            "created_utc": run.created_utc[:19].replace("T", " ") + " UTC",
-            "clients": run.clients,
-            "warnings": len(run.warnings),
-        }
-        for side in comparison.sides
-        for run in side.runs
-    ]
-    return ReportTable.from_records(
-        "compare-runs", "Runs", columns, rows, f"{comparison.sides[0].label} is the baseline."
-    )
+    return ReportTable.of_objects(
+        "compare-runs", "Runs", columns, comparison.runs,
+        f"{comparison.sides[0].label} is the baseline.",
+    )  # fmt: skip
 
 
 def _figures(comparison: Comparison) -> ReportTable:
     """Everything behind the verdicts in base units, for programs."""
+
+    def raw(key: str, heading: str, digits: int = 4) -> Column:
+        return Column(key, heading, digits=digits)
+
     columns = (
-        _text("where", "Test"),
-        _text("figure", "Figure"),
-        _text("side", "Side"),
-        Column("baseline", "Baseline", digits=4),
-        Column("baseline_se", "s.e.", digits=4),
-        Column("other", "Other", digits=4),
-        Column("other_se", "s.e.", digits=4),
-        Column("difference", "Difference", digits=4),
-        Column("low", "from", digits=4),
-        Column("high", "to", digits=4),
-        Column("degrees", "d.f.", digits=1),
-        Column("baseline_runs", "Runs"),
-        Column("other_runs", "Runs, other"),
-        Column("p", "p", digits=5),
-        Column("p_holm", "p (Holm)", digits=5),
-        _text("verdict", "Verdict"),
-        _text("reason", "Reason"),
+        (text("where", "Test"), "where"),
+        (text("figure", "Figure"), "figure.key"),
+        (text("side", "Side"), "side"),
+        (raw("baseline", "Baseline"), "baseline.value"),
+        (raw("baseline_se", "s.e."), "baseline.spread.error"),
+        (raw("other", "Other"), "other.value"),
+        (raw("other_se", "s.e."), "other.spread.error"),
+        (raw("difference", "Difference"), "gap.difference"),
+        (raw("low", "from"), "gap.low"),
+        (raw("high", "to"), "gap.high"),
+        (raw("degrees", "d.f.", 1), "gap.degrees"),
+        (raw("baseline_runs", "Runs", 0), "baseline.runs"),
+        (raw("other_runs", "Runs, other", 0), "other.runs"),
+        (raw("p", "p", 5), "gap.p"),
+        (raw("p_holm", "p (Holm)", 5), "p_holm"),
+        (text("verdict", "Verdict"), "verdict"),
+        (text("reason", "Reason"), "reason"),
     )
-    rows = [
-        {
-            "where": found.where,
-            "figure": found.figure.key,
-            "side": found.side,
-            "baseline": found.baseline.value,
-            "baseline_se": found.baseline.spread.error,
-            "other": found.other.value,
-            "other_se": found.other.spread.error,
-            "difference": found.gap.difference,
-            "low": found.gap.low,
-            "high": found.gap.high,
-            "degrees": found.gap.degrees,
-            "baseline_runs": found.baseline.runs,
-            "other_runs": found.other.runs,
-            "p": found.gap.p,
-            "p_holm": found.p_holm,
-            "verdict": found.verdict,
-            "reason": found.reason,
-        }
-        for found in comparison.differences
-    ]
-    return ReportTable.from_records(
-        "compare-figures", "Figures in base units", columns, rows, f"{compare.METHOD}."
-    )
+    return ReportTable.of_objects(
+        "compare-figures", "Figures in base units", columns, comparison.differences,
+        f"{compare.METHOD}.",
+    )  # fmt: skip

@@ -18,7 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.report.tables import LONG_TEXT, ReportTable, Value, one_line, to_html
+from perfkit.report.document import LONG_TEXT
+from perfkit.report.tables import ReportTable, Value, one_line, to_html
 from perfkit.report.wiki import to_mediawiki, to_trac
 from perfkit.runs.folder import write_atomic
 
@@ -222,6 +223,7 @@ EXPORTERS: Mapping[str, Exporter] = {
 }
 # What a report folder gets.
 FILES = ("csv", "json", "xlsx", "markdown", "mediawiki", "trac", "latex")
+LINKS = [(name, EXPORTERS[name].suffix) for name in FILES]  # for a page beside them
 
 
 def get_exporter(format_name: str) -> Exporter:

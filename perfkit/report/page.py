@@ -7,7 +7,6 @@ script, loads nothing, follows the reader's light or dark theme, and fits a phon
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,18 +20,9 @@ from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment
 from perfkit.report import export
-from perfkit.report.document import (
-    cleaned,
-    document,
-    figure,
-    in_cell,
-    plain,
-    section,
-    standalone,
-    warning_box,
-)
+from perfkit.report.document import fill, plain, standalone
 from perfkit.report.standard import provenance, standard_tables
-from perfkit.report.tables import ReportTable
+from perfkit.report.tables import ReportTable, cleaned
 from perfkit.runs.folder import Run, write_atomic
 
 if TYPE_CHECKING:
@@ -81,7 +71,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         shown = [self.tables[n] for n in ("tests", "clients", "server") if n in self.tables]
-        return in_cell(self.warnings, shown, self.plots)
+        return fill("cell", heading="", warnings=self.warnings, tables=shown, plots=self.plots)
 
 
 def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
@@ -158,20 +148,17 @@ def write_frames(report: Report) -> None:
 
 def to_page(report: Report, now: datetime) -> str:
     """The whole page as HTML text."""
-    title = f"perfkit: {report.run.id}"
     tables = report.tables
-    body = [
-        f"<h1>{html.escape(str(report.logs.manifest.get('name') or report.run.id))}</h1>",
-        f"<p class='from'>{html.escape(provenance(report.logs))}; "
-        f"report made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC</p>",
-        warning_box(report.warnings),
-        section(tables["tests"]),
-        *(figure(plot) for plot in report.plots),
-        *(
-            section(table, folded=name in _FOLDED)
-            for name, table in tables.items()
-            if name not in ("tests", "warnings")
-        ),
-        section(tables["warnings"]) if tables["warnings"].rows else "",
-    ]
-    return document(title, body)
+    rest = [table for name, table in tables.items() if name not in ("tests", "warnings")]
+    return fill(
+        "page",
+        title=f"perfkit: {report.run.id}",
+        heading=str(report.logs.manifest.get("name") or report.run.id),
+        made_from=f"{provenance(report.logs)}; report made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        warnings=report.warnings,
+        first=[tables["tests"]],
+        plots=report.plots,
+        rest=rest + [tables["warnings"]] * bool(tables["warnings"].rows),
+        folded=_FOLDED,
+        files=export.LINKS,
+    )

@@ -7,19 +7,21 @@ be read by a person, a wiki and a program.
 
 from __future__ import annotations
 
-import html
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pandas as pd
 
+from perfkit.report.document import fill, plain
+
 Value = str | float | int | None
 NOTHING = "n/a"
-LONG_TEXT = 36  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class Column:
         if self.kind == "text" or isinstance(value, str):
             return str(value)
         return f"{value / self.scale:.{self.digits}f}"
+
+
+Shown = Sequence[tuple[Column, str | Callable[[Any], Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,29 @@ class ReportTable:
         rows = tuple(tuple(_plain(record.get(c.key)) for c in columns) for record in records)
         return cls(name=name, title=title, columns=tuple(columns), rows=rows, caption=caption)
 
+    @classmethod
+    def of_objects(
+        cls, name: str, title: str, shown: Shown, objects: Iterable[Any], caption: str = ""
+    ) -> ReportTable:
+        """A table with a row for each object.
+
+        Args:
+            shown: Each column with what it shows of an object: an attribute, `gap.low`, or what a
+                function makes of it.
+        """
+        gets = [attrgetter(get) if isinstance(get, str) else get for _, get in shown]
+        rows = tuple(tuple(_plain(get(it)) for get in gets) for it in objects)
+        columns = tuple(column for column, _ in shown)
+        return cls(name=name, title=title, columns=columns, rows=rows, caption=caption)
+
+    @classmethod
+    def of_texts(
+        cls, name: str, heads: Sequence[str], rows: Iterable[tuple[str, ...]]
+    ) -> ReportTable:
+        """A table of nothing but text, without a title."""
+        columns = tuple(Column(head, head, kind="text") for head in heads)
+        return cls(name=name, title="", columns=columns, rows=tuple(rows))
+
     def with_provenance(self, provenance: str) -> ReportTable:
         """The same table with its provenance line."""
         return replace(self, provenance=provenance)
@@ -119,7 +147,30 @@ class ReportTable:
         return f"<ReportTable {self.name}: {len(self.rows)} rows>"
 
     def _repr_html_(self) -> str:
-        return f"{SCOPED_STYLE}<div class='perfkit-table'>{to_html(self)}</div>"
+        return in_cell([self])
+
+
+def cleaned(table: ReportTable) -> ReportTable:
+    """A table whose text has no terminal escapes and control characters."""
+    rows = [
+        tuple(plain(value) if isinstance(value, str) else value for value in row)
+        for row in table.rows
+    ]
+    caption, provenance = plain(table.caption), plain(table.provenance)
+    return replace(table, rows=tuple(rows), caption=caption, provenance=provenance)
+
+
+def in_cell(
+    tables: Sequence[ReportTable],
+    sentence: str = "",
+    closed: Mapping[str, ReportTable] = MappingProxyType({}),
+) -> str:
+    """Tables as a notebook's cell shows them, below a sentence.
+
+    Args:
+        closed: More of them, each behind a line until asked for.
+    """
+    return fill("scoped", tables=tables, sentence=sentence, closed=closed)
 
 
 def _plain(value: Any) -> Value:
@@ -163,48 +214,6 @@ def _transposed(table: ReportTable) -> list[str]:
     ]
 
 
-SCOPED_STYLE = """<style>
-.perfkit-table table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-.perfkit-table caption{text-align:left;font-weight:600;padding:.2em 0}
-.perfkit-table th,.perfkit-table td{padding:.2em .7em;border-bottom:1px solid #8884}
-.perfkit-table th{vertical-align:bottom}.perfkit-table table :is(th,td).n{text-align:right}
-.perfkit-table table :is(th,td).t{text-align:left}.perfkit-table td:first-child{white-space:nowrap}
-.perfkit-table summary{cursor:pointer}.perfkit-table small{opacity:.75;font-weight:normal}
-</style>"""
-
-
 def to_html(table: ReportTable) -> str:
     """An HTML table element with caption and provenance; all text escaped."""
-    head = "".join(
-        f'<th scope="col" class="{_css(column)}">{html.escape(column.heading)}'
-        + (f"<br><small>{html.escape(column.unit)}</small>" if column.unit else "")
-        + "</th>"
-        for column in table.columns
-    )
-    body = "\n".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{_css(column)}{_long(text)}">{html.escape(text)}</td>'
-            for column, text in zip(table.columns, row, strict=True)
-        )
-        + "</tr>"
-        for row in table.shown()
-    )
-    notes = "".join(
-        f"<p><small>{html.escape(text)}</small></p>"
-        for text in (table.caption, table.provenance)
-        if text
-    )
-    return (
-        f"<table><caption>{html.escape(table.title)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}\n</tbody></table>{notes}"
-    )
-
-
-def _long(text: str) -> str:
-    """A sentence is given room: squeezed beside figures it would be a column of single words."""
-    return " long" if len(text) > LONG_TEXT else ""
-
-
-def _css(column: Column) -> str:
-    return "t" if column.kind == "text" else "n"
+    return fill("table", table=table)
