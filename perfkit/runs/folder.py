@@ -100,6 +100,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class Below:
+    """A place in every run folder, by its path below the folder."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __get__(self, run: Run, owner: object = None) -> Path:
+        """Where it is in one run."""
+        return run.root / self._path
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run folder. Knows where things are; opens nothing, connects to nothing."""
@@ -111,85 +122,26 @@ class Run:
         """The folder's name; also the tag on everything the run makes."""
         return self.root.name
 
-    @property
-    def manifest_path(self) -> Path:
-        """Resolved parameters and versions."""
-        return self.root / "manifest.json"
-
-    @property
-    def journal_path(self) -> Path:
-        """The event log."""
-        return self.root / "journal.jsonl"
-
-    @property
-    def hosts_path(self) -> Path:
-        """The hosts as the last phase left them."""
-        return self.root / "hosts.json"
-
-    @property
-    def timetable_path(self) -> Path:
-        """T0 and the planned slots."""
-        return self.root / "timetable.json"
-
-    @property
-    def segments_path(self) -> Path:
-        """The windows that count."""
-        return self.root / "segments.json"
-
-    @property
-    def config_dir(self) -> Path:
-        """Copies of the settings as resolved."""
-        return self.root / "config"
-
-    @property
-    def keys_dir(self) -> Path:
-        """Secrets of the run, 0700."""
-        return self.root / "keys"
-
-    @property
-    def key_path(self) -> Path:
-        """The run's SSH key."""
-        return self.keys_dir / "id_ed25519"
-
-    @property
-    def known_hosts_path(self) -> Path:
-        """Every host key, pinned before the first connection."""
-        return self.keys_dir / "known_hosts"
-
-    @property
-    def raw_dir(self) -> Path:
-        """Collected logs, never rewritten."""
-        return self.root / "raw"
-
-    @property
-    def sums_path(self) -> Path:
-        """Checksums of the collected logs."""
-        return self.raw_dir / "SHA256SUMS"
-
-    @property
-    def clocks_path(self) -> Path:
-        """Clock offsets, measured by the controller."""
-        return self.raw_dir / "controller" / "clocks.json"
-
-    @property
-    def interruptions_path(self) -> Path:
-        """Hosts that the provider took back during the tests; not there when there were none."""
-        return self.raw_dir / "controller" / "interruptions.json"
-
-    @property
-    def tables_dir(self) -> Path:
-        """Tidy frames."""
-        return self.root / "tables"
-
-    @property
-    def cache_dir(self) -> Path:
-        """Frames of large logs, by the logs' hashes."""
-        return self.tables_dir / "cache"
-
-    @property
-    def report_dir(self) -> Path:
-        """What is published."""
-        return self.root / "report"
+    manifest_path = Below("manifest.json")  # resolved parameters and versions
+    journal_path = Below("journal.jsonl")  # the event log
+    hosts_path = Below("hosts.json")  # the hosts as the last phase left them
+    timetable_path = Below("timetable.json")  # T0 and the planned slots
+    segments_path = Below("segments.json")  # the windows that count
+    config_dir = Below("config")  # copies of the settings as resolved
+    keys_dir = Below("keys")  # secrets of the run, 0700
+    key_path = Below("keys/id_ed25519")  # the run's SSH key
+    known_hosts_path = Below(
+        "keys/known_hosts"
+    )  # every host key, pinned before the first connection
+    raw_dir = Below("raw")  # collected logs, never rewritten
+    sums_path = Below("raw/SHA256SUMS")  # checksums of the collected logs
+    clocks_path = Below("raw/controller/clocks.json")  # clock offsets, measured by the controller
+    interruptions_path = Below(
+        "raw/controller/interruptions.json"
+    )  # hosts that the provider took back during the tests; not there when there were none
+    tables_dir = Below("tables")  # tidy frames
+    cache_dir = Below("tables/cache")  # frames of large logs, by the logs' hashes
+    report_dir = Below("report")  # what is published
 
     def host_dir(self, host: str) -> Path:
         """What the controller keeps about one host."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perfkit.errors import ReleaseError
 from perfkit.fleet.ec2 import describe, tags
@@ -25,96 +25,77 @@ from perfkit.fleet.ec2.idempotent_calls import SAME_AGAIN
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.retry import Patience
 
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
 CHUNK = 100
 GONE_DEADLINE_S = 600.0
 LET_GO_DEADLINE_S = 300.0  # after the instances are gone, a group may be in use a little longer
 NOT_THERE = (Failure.NOT_FOUND,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of thing a run has besides instances: how it is listed and how one is ended.
 
     Attributes:
         what: For people.
-        operation: Of the listing.
-        result: Its key in the answer.
+        result: The listing's key in its answer; `Volumes` is the answer to DescribeVolumes.
         id: The entry's key that names it, and under which it is tagged.
-        handle: The entry's key that ends it, if another one.
+        end: Ends one, by its handle.
         active: The states in which it is still there; empty: it has no states, or any counts.
-        end: Ends one, by its id.
+        handle: The entry's key that ends it, if another one than `id`.
     """
 
     what: str
-    operation: str
     result: str
     id: str
-    end: Callable[[Region, str], Any]
-    handle: str = ""
+    end: Callable[[EC2Client, str], Any]
     active: tuple[str, ...] = ()
+    handle: str = ""
+
+    @property
+    def operation(self) -> str:
+        """The call that lists it."""
+        return f"Describe{self.result}"
 
 
 # EC2 does not list fleets of type `instant` unless asked for by their id; such a fleet holds nothing
 # once its instances have ended. What is listed is of a type that would refill itself: never ours.
 FLEET = Kind(
-    what="fleet",
-    operation="DescribeFleets",
-    result="Fleets",
-    id="FleetId",
+    "fleet", "Fleets", "FleetId",
+    lambda ec2, id_: ec2.delete_fleets(FleetIds=[id_], TerminateInstances=True),
     active=("submitted", "active", "modifying"),
-    end=lambda region, id_: region.reader.delete_fleets(FleetIds=[id_], TerminateInstances=True),
-)
+)  # fmt: skip
 # In the order in which they are ended.
 KINDS = (
     Kind(
-        what="spot request",
-        operation="DescribeSpotInstanceRequests",
-        result="SpotInstanceRequests",
-        id="SpotInstanceRequestId",
+        "spot request", "SpotInstanceRequests", "SpotInstanceRequestId",
+        lambda ec2, id_: ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[id_]),
         active=("open", "active"),
-        end=lambda region, id_: region.reader.cancel_spot_instance_requests(
-            SpotInstanceRequestIds=[id_]
-        ),
     ),
     Kind(
-        what="network interface",
-        operation="DescribeNetworkInterfaces",
-        result="NetworkInterfaces",
-        id="NetworkInterfaceId",
+        "network interface", "NetworkInterfaces", "NetworkInterfaceId",
+        lambda ec2, id_: ec2.delete_network_interface(NetworkInterfaceId=id_),
         active=("available",),
-        end=lambda region, id_: region.reader.delete_network_interface(NetworkInterfaceId=id_),
     ),
     Kind(
-        what="volume",
-        operation="DescribeVolumes",
-        result="Volumes",
-        id="VolumeId",
-        active=("available", "creating"),
-        end=lambda region, id_: region.reader.delete_volume(VolumeId=id_),
+        "volume", "Volumes", "VolumeId",
+        lambda ec2, id_: ec2.delete_volume(VolumeId=id_), active=("available", "creating"),
     ),
     Kind(
-        what="launch template",
-        operation="DescribeLaunchTemplates",
-        result="LaunchTemplates",
-        id="LaunchTemplateId",
-        end=lambda region, id_: region.reader.delete_launch_template(LaunchTemplateId=id_),
+        "launch template", "LaunchTemplates", "LaunchTemplateId",
+        lambda ec2, id_: ec2.delete_launch_template(LaunchTemplateId=id_),
     ),
     Kind(
-        what="key pair",
-        operation="DescribeKeyPairs",
-        result="KeyPairs",
-        id="KeyPairId",
-        handle="KeyName",
-        end=lambda region, name: region.reader.delete_key_pair(KeyName=name),
+        "key pair", "KeyPairs", "KeyPairId",
+        lambda ec2, name: ec2.delete_key_pair(KeyName=name), handle="KeyName",
     ),
     Kind(
-        what="security group",
-        operation="DescribeSecurityGroups",
-        result="SecurityGroups",
-        id="GroupId",
-        end=lambda region, id_: region.reader.delete_security_group(GroupId=id_),
+        "security group", "SecurityGroups", "GroupId",
+        lambda ec2, id_: ec2.delete_security_group(GroupId=id_),
     ),
-)
+)  # fmt: skip
 UNPAGED = frozenset({"DescribeKeyPairs"})  # one answer, however many
 UNFILTERED = frozenset({"DescribeFleets"})  # knows no filter by tag
 
@@ -270,7 +251,7 @@ class Releaser:
         for _ in self.patience.attempts(LET_GO_DEADLINE_S, first_s=1.0):
             try:
                 with translated(f"ending {thing}"):
-                    thing.kind.end(self.region, thing.handle)
+                    thing.kind.end(self.region.reader, thing.handle)
             except ApiError as exc:
                 problem = exc
                 if exc.kind in NOT_THERE:
