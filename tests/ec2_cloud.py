@@ -33,7 +33,7 @@ from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Role
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 
 CONTROLLER = "192.0.2.7/32"
 ACCOUNT_ENV = {
@@ -50,7 +50,7 @@ CLOUD_INIT = "#!/bin/sh\necho 'status: done'\n"
 SHUTDOWN = '#!/bin/sh\necho "$(date +%s) $*" >>/var/log/shutdown\nkill -TERM 1\n'
 
 
-class UnhurriedPatience(Patience):
+class UnhurriedRetry(RetryPolicy):
     """Only its pauses use up a deadline, not what a starved machine takes between them."""
 
     def attempts(
@@ -62,7 +62,7 @@ class UnhurriedPatience(Patience):
             self.sleep(pause_s)
             pauses_s.append(pause_s)
 
-        loop = Patience(
+        loop = RetryPolicy(
             clock=lambda: sum(pauses_s), sleep=sleep, chance=self.chance, scale=self.scale
         )
         return loop.attempts(deadline_s, first_s=first_s, longest_s=longest_s)
@@ -79,7 +79,7 @@ class Cloud:
 
     def provider(self, *, scale: float = 0.02, settle_s: float = 0.0, **more: Any) -> Ec2Provider:
         """A provider as a fresh process would make it; its pauses and deadlines are short."""
-        return Ec2Provider(self.config_dir, UnhurriedPatience(scale=scale, **more), settle_s)
+        return Ec2Provider(self.config_dir, UnhurriedRetry(scale=scale, **more), settle_s)
 
     def write_conf(self, **keys: object) -> None:
         """ec2.conf with these keys on top of what a test needs."""

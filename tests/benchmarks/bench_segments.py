@@ -29,7 +29,7 @@ from perfkit.analysis import blocks, propose
 from perfkit.analysis.blocks import Block, Grid, Plan
 from perfkit.analysis.propose import Guess
 from perfkit.model import Window
-from perfkit.testing.loads import CASES, Case, Score, make_load
+from tests.known_loads import CASES, Case, Score, make_load
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 

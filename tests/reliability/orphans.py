@@ -33,7 +33,7 @@ OURS = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
@@ -47,7 +47,7 @@ key = make_ssh_key()
 journal = Journal(folder / f"{run_id}.jsonl")
 expires = datetime.now(UTC) + timedelta(hours=1)
 plan = LaunchPlan(owner="me", expires_utc=expires, authorized_key=key.public_openssh)
-provider = Ec2Provider(folder, Patience(scale=0.2))
+provider = Ec2Provider(folder, RetryPolicy(scale=0.2))
 provider.preflight(count)
 fleet = Fleet(run_id, provider, Inventory(journal), journal, plan, probe=lambda *_: None)
 print("begin", flush=True)

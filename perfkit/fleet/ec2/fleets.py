@@ -59,8 +59,8 @@ def fill(
     missing, made = list(names), _adopt(context, batch, role, names)
     missing = missing[len(made) :]
     problem = ""
-    begun_s = context.patience.clock()
-    for attempt in context.patience.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
+    begun_s = context.retry.clock()
+    for attempt in context.retry.attempts(THROTTLED_DEADLINE_S, first_s=1.0):
         if not missing:
             return made, ""
         try:
@@ -74,7 +74,7 @@ def fill(
         missing = missing[len(new) :]
         kind = classify_all(errors)
         problem = f"no room for {len(missing)} ({', '.join(sorted(set(errors))) or 'no reason'})"
-        young = context.patience.clock() - begun_s < VISIBLE_WITHIN_S * context.patience.scale
+        young = context.retry.clock() - begun_s < VISIBLE_WITHIN_S * context.retry.scale
         if kind in SAME_AGAIN or (young and any(map(not_visible_yet, errors))):
             continue
         if missing and kind in (Failure.REFUSED, Failure.NOT_FOUND) and not made:
@@ -87,7 +87,7 @@ def fill(
 def wait_until_listed(context: CallContext, batch: Batch) -> None:
     """After a crash: until the listing of a fleet that may have been made no longer grows."""
     before = -1
-    for _ in context.patience.attempts(VISIBLE_WITHIN_S):
+    for _ in context.retry.attempts(VISIBLE_WITHIN_S):
         ours = _ours(context.region, batch)
         if ours and len(ours) == before:
             return
@@ -120,7 +120,7 @@ def give_names(
         call = partial(
             context.region.reader.create_tags, Resources=[instance.id], Tags=tags.to_aws(label)
         )
-        once_visible("CreateTags", call, context.patience)
+        once_visible("CreateTags", call, context.retry)
         named.append(replace(instance, tags={**instance.tags, **label}))
     return named
 
@@ -157,7 +157,7 @@ def _create(
                 "CreateFleet",
                 create_fleet,
                 find=lambda: [i for i in _ours(region, batch) if tags.HOST not in i.tags],
-                patience=context.patience,
+                retry=context.retry,
             )
         )
     return outcome, errors

@@ -13,7 +13,7 @@ from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.describe import Instance
 from perfkit.fleet.ec2.failures import ApiError, Failure, classify
 from perfkit.fleet.provider import LaunchRequest
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 
 CALL_DEADLINE_S = 300.0  # for one call with all its repetitions
 VISIBLE_WITHIN_S = 60.0
@@ -26,7 +26,7 @@ class CallContext:
 
     region: Region
     conf: Ec2Conf
-    patience: Patience
+    retry: RetryPolicy
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def ask(
     send: Callable[[], list[Instance]],
     *,
     find: Callable[[], list[Instance]],
-    patience: Patience,
+    retry: RetryPolicy,
 ) -> list[Instance]:
     """Send a call that carries its client token, until it is answered.
 
@@ -66,8 +66,8 @@ def ask(
     """
     problem: ApiError | None = None
     may_be_done = False
-    begun_s = patience.clock()
-    for _ in patience.attempts(CALL_DEADLINE_S):
+    begun_s = retry.clock()
+    for _ in retry.attempts(CALL_DEADLINE_S):
         try:
             with translated(operation):
                 return send()
@@ -76,7 +76,7 @@ def ask(
             may_be_done |= exc.kind in (Failure.UNKNOWN, Failure.MISMATCH)
             if exc.kind is Failure.MISMATCH:  # it was done, by an earlier controller
                 break
-            young = patience.clock() - begun_s < VISIBLE_WITHIN_S * patience.scale
+            young = retry.clock() - begun_s < VISIBLE_WITHIN_S * retry.scale
             if exc.kind not in SAME_AGAIN and not (young and not_visible_yet(exc.code)):
                 raise
     assert problem is not None
@@ -89,7 +89,7 @@ def ask(
     ) from problem
 
 
-def once_visible(operation: str, call: Callable[[], object], patience: Patience) -> None:
+def once_visible(operation: str, call: Callable[[], object], retry: RetryPolicy) -> None:
     """Repeat a call on what was made a moment ago until EC2 knows that it is there.
 
     Args:
@@ -99,7 +99,7 @@ def once_visible(operation: str, call: Callable[[], object], patience: Patience)
         ApiError: another answer, or it is still not there.
     """
     problem: ApiError | None = None
-    for _ in patience.attempts(VISIBLE_WITHIN_S):
+    for _ in retry.attempts(VISIBLE_WITHIN_S):
         try:
             with translated(operation):
                 call()

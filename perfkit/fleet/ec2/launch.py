@@ -110,7 +110,7 @@ class Launcher:
         """This token's hosts that are there, and the names that must not be used, with the reason."""
         ours: dict[str, Instance] = {}
         taken: dict[str, str] = {}
-        for instance in batch.watch.look(self.context.patience.clock()).values():
+        for instance in batch.watch.look(self.context.retry.clock()).values():
             is_ours = instance.tags.get(tags.TOKEN) == batch.request.token
             if is_ours and not instance.is_ending:
                 ours[instance.name] = instance
@@ -203,7 +203,7 @@ class Launcher:
                     "RunInstances",
                     run_instances,
                     find=lambda: self._by_token(batch, call),
-                    patience=self.context.patience,
+                    retry=self.context.retry,
                 )
             )
         # Their order says who is who; where EC2 gave them none, a tag each does.
@@ -215,7 +215,7 @@ class Launcher:
         """What a call made, when only the listing can say; empty when that does not either."""
         found: list[Instance] = []
         with contextlib.suppress(ApiError):
-            for _ in self.context.patience.attempts(VISIBLE_WITHIN_S):
+            for _ in self.context.retry.attempts(VISIBLE_WITHIN_S):
                 before, found = (
                     found,
                     describe.instances(
@@ -241,8 +241,8 @@ class Launcher:
             that are `STILLBORN`, which may be asked for again; each with what it is instead.
         """
         states: dict[str, Instance] = dict(wanted)
-        since_s = self.context.patience.clock()
-        for _ in self.context.patience.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
+        since_s = self.context.retry.clock()
+        for _ in self.context.retry.attempts(RUNNING_DEADLINE_S, first_s=1.0, longest_s=5.0):
             try:
                 listing = batch.watch.look(since_s)
             except ApiError as exc:

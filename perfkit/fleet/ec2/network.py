@@ -16,7 +16,7 @@ from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.conf import Ec2Conf, controller_network
 from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.idempotent_calls import VISIBLE_WITHIN_S, once_visible
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
@@ -87,7 +87,7 @@ def ensure_group(
     *,
     vpc_id: str,
     controller: str,
-    patience: Patience,
+    retry: RetryPolicy,
 ) -> str:
     """Make the run's security group with its two rules, once.
 
@@ -104,19 +104,19 @@ def ensure_group(
         return conf.group
     try:
         group_id = _find_group(region, run_tags[tags.RUN]) or _make_group(
-            region, run_tags, vpc_id, patience
+            region, run_tags, vpc_id, retry
         )
-        _allow(region, group_id, controller, patience)
+        _allow(region, group_id, controller, retry)
     except ApiError as exc:
         raise _refused(exc) from exc
     return group_id
 
 
-def admit(region: Region, conf: Ec2Conf, run_id: str, patience: Patience) -> None:
+def admit(region: Region, conf: Ec2Conf, run_id: str, retry: RetryPolicy) -> None:
     """Let in the address that the controller has now, in the group that was made for a run."""
     controller = find_controller(conf)
     if not conf.group and (group_id := _find_group(region, run_id)):
-        _allow(region, group_id, controller, patience)
+        _allow(region, group_id, controller, retry)
 
 
 def _find_group(region: Region, run_id: str) -> str | None:
@@ -125,7 +125,7 @@ def _find_group(region: Region, run_id: str) -> str | None:
     return next((str(group["GroupId"]) for group in found), None)
 
 
-def _make_group(region: Region, run_tags: tags.Tags, vpc_id: str, patience: Patience) -> str:
+def _make_group(region: Region, run_tags: tags.Tags, vpc_id: str, retry: RetryPolicy) -> str:
     run_id = run_tags[tags.RUN]
     try:
         with translated("CreateSecurityGroup"):
@@ -139,7 +139,7 @@ def _make_group(region: Region, run_tags: tags.Tags, vpc_id: str, patience: Pati
     except ApiError as exc:
         if exc.kind is not Failure.DUPLICATE:
             raise
-        for _ in patience.attempts(VISIBLE_WITHIN_S):  # made a moment ago, not listed yet
+        for _ in retry.attempts(VISIBLE_WITHIN_S):  # made a moment ago, not listed yet
             if found := _find_group(region, run_id):
                 return found
         raise LaunchRefusedError(
@@ -147,7 +147,7 @@ def _make_group(region: Region, run_tags: tags.Tags, vpc_id: str, patience: Pati
         ) from exc
 
 
-def _allow(region: Region, group_id: str, controller: str, patience: Patience) -> None:
+def _allow(region: Region, group_id: str, controller: str, retry: RetryPolicy) -> None:
     """SSH from the controller, all from the group itself; a rule that is there already is fine."""
     ssh: Any = {
         "IpProtocol": "tcp",
@@ -157,15 +157,15 @@ def _allow(region: Region, group_id: str, controller: str, patience: Patience) -
     }
     own: Any = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id}]}
     for rule in (ssh, own):
-        _allow_one(region, group_id, rule, patience)
+        _allow_one(region, group_id, rule, retry)
 
 
-def _allow_one(region: Region, group_id: str, rule: Any, patience: Patience) -> None:
+def _allow_one(region: Region, group_id: str, rule: Any, retry: RetryPolicy) -> None:
     def authorize() -> None:
         region.reader.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[rule])
 
     try:
-        once_visible("AuthorizeSecurityGroupIngress", authorize, patience)
+        once_visible("AuthorizeSecurityGroupIngress", authorize, retry)
     except ApiError as exc:
         if exc.kind is not Failure.DUPLICATE:
             raise

@@ -1,4 +1,4 @@
-"""What instances cost, from a small table: an estimate, never a bill.
+"""What instances cost, from a small table, prices.tsv: an estimate, never a bill.
 
 On-demand prices for Linux in us-east-1, in USD an hour, as AWS listed them in June 2025; other
 regions are dearer, most by a tenth to a third, the dearest by over a half. A spot instance costs at
@@ -14,6 +14,7 @@ Transfer within the same AWS Region") and …/ebs/pricing/, …/vpc/pricing/.
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,50 +38,13 @@ PUBLIC_IPV4_USD_PER_H = 0.005
 DISK_USD_PER_GB_H = 0.08 / 730  # gp3, a month of 730 hours
 DISK_GB = 10  # a common image's root volume
 
+_TABLE = importlib.resources.files("perfkit.fleet.ec2").joinpath("prices.tsv")
 USD_PER_H = {
-    "t2.micro": 0.0116,
-    "t2.small": 0.023,
-    "t2.medium": 0.0464,
-    "t3.nano": 0.0052,
-    "t3.micro": 0.0104,
-    "t3.small": 0.0208,
-    "t3.medium": 0.0416,
-    "t3.large": 0.0832,
-    "t3.xlarge": 0.1664,
-    "t3a.micro": 0.0094,
-    "t3a.small": 0.0188,
-    "t3a.medium": 0.0376,
-    "t4g.micro": 0.0084,
-    "t4g.small": 0.0168,
-    "t4g.medium": 0.0336,
-    "m5.large": 0.096,
-    "m5.xlarge": 0.192,
-    "m5n.large": 0.119,
-    "m6i.large": 0.096,
-    "m6i.xlarge": 0.192,
-    "m7i.large": 0.1008,
-    "c5a.large": 0.077,
-    "c5a.xlarge": 0.154,
-    "c5.large": 0.085,
-    "c5.xlarge": 0.17,
-    "c5.2xlarge": 0.34,
-    "c5.4xlarge": 0.68,
-    "c5n.large": 0.108,
-    "c5n.xlarge": 0.216,
-    "c5n.2xlarge": 0.432,
-    "c5n.4xlarge": 0.864,
-    "c6i.large": 0.085,
-    "c6i.xlarge": 0.17,
-    "c6i.2xlarge": 0.34,
-    "c6in.large": 0.1134,
-    "c6in.xlarge": 0.2268,
-    "c6g.medium": 0.034,
-    "c6g.large": 0.068,
-    "c7g.medium": 0.0363,
-    "c7g.large": 0.0725,
-    "c7i.large": 0.08925,
-    "c7i.xlarge": 0.1785,
-    "r5.large": 0.126,
+    kind: float(price)
+    for kind, tab, price in (
+        line.partition("\t") for line in _TABLE.read_text(encoding="utf-8").splitlines()
+    )
+    if tab and not kind.startswith("#")
 }
 
 

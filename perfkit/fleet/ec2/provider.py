@@ -51,7 +51,7 @@ from perfkit.fleet.provider import (
     check_request,
 )
 from perfkit.model import Host
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 
 MAX_HOSTS = 1001
 SETTLE_S = 60.0
@@ -73,7 +73,7 @@ class Ec2Provider:
 
     Args:
         config_dir: Where ec2.conf is.
-        patience: Clock, waiting and chance; tests give others.
+        retry: Clock, waiting and chance; tests give others.
         settle_s: How long listings may lag behind calls.
     """
 
@@ -86,17 +86,17 @@ class Ec2Provider:
     def __init__(
         self,
         config_dir: Path | None = None,
-        patience: Patience | None = None,
+        retry: RetryPolicy | None = None,
         settle_s: float = SETTLE_S,
     ) -> None:
-        self._config_dir, self._patience = config_dir, patience or Patience()
+        self._config_dir, self._retry = config_dir, retry or RetryPolicy()
         self._lock = threading.RLock()
         self._conf: conf.Ec2Conf | None = None
         self._regions: dict[str, Region] = {}
         self._surveyed: Survey | None = None
         self._quota = ""  # what the preflight found, in words
         self._runs: dict[str, _RunState] = {}
-        self._cooldown = Cooldown(clock=self._patience.clock)
+        self._cooldown = Cooldown(clock=self._retry.clock)
         self.traits = Traits(
             costs_money=True,
             shared_cpu=False,
@@ -176,7 +176,7 @@ class Ec2Provider:
         state = self._state(request.run_id)
         resources, watch = self._resources(state, request, surveyed)
         launcher = Launcher(
-            context=CallContext(region=self.home, conf=chosen, patience=self._patience),
+            context=CallContext(region=self.home, conf=chosen, retry=self._retry),
             cooldown=self._cooldown,
         )
         batch = calls.Batch(
@@ -217,7 +217,7 @@ class Ec2Provider:
         """End some hosts of a run, wherever they are; wait until they are gone."""
         wanted, reports = set(names), list[ReleaseReport]()
         for region in self.regions if wanted else ():
-            releaser = release.Releaser(region, self._patience)
+            releaser = release.Releaser(region, self._retry)
             there = describe.instances(region, run_id)
             releaser.terminate([i for i in there if i.name in wanted])
             reports.append(releaser.report())
@@ -231,7 +231,7 @@ class Ec2Provider:
         """
         reports, problems = [], list[ProviderError]()
         for region in self.regions:
-            releaser = release.Releaser(region, self._patience)
+            releaser = release.Releaser(region, self._retry)
             try:
                 releaser.release(run_id)
             except ProviderError as exc:
@@ -270,7 +270,7 @@ class Ec2Provider:
         script = renewal.renew(self.regions, run_id, there, expires_utc)
         with contextlib.suppress(PerfkitError):  # the logins will tell whether we are let in
             for region in self.regions:
-                network.admit(region, self.conf, run_id, self._patience)
+                network.admit(region, self.conf, run_id, self._retry)
         return script
 
     def interruptions(self, run_id: str) -> Sequence[Interruption]:
@@ -332,8 +332,8 @@ class Ec2Provider:
                 state.watch = Watch(
                     self.home,
                     request.run_id,
-                    self._patience.clock,
-                    fresh_s=describe.FRESH_S * self._patience.scale,
+                    self._retry.clock,
+                    fresh_s=describe.FRESH_S * self._retry.scale,
                 )
             return state.resources, state.watch
 
@@ -352,7 +352,7 @@ class Ec2Provider:
                 labels,
                 vpc_id=surveyed.subnets[0].vpc,
                 controller=network.find_controller(chosen),
-                patience=self._patience,
+                retry=self._retry,
             ),
             tags=labels,
         )

@@ -23,7 +23,7 @@ from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.failures import ApiError, Failure
 from perfkit.fleet.ec2.idempotent_calls import SAME_AGAIN
 from perfkit.fleet.provider import ReleaseReport
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -152,7 +152,7 @@ class Releaser:
     """Ends a run's things in one region, and keeps account."""
 
     region: Region
-    patience: Patience
+    retry: RetryPolicy
     released: list[str] = field(default_factory=list)
     besides: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
@@ -202,7 +202,7 @@ class Releaser:
 
     def _terminate_chunk(self, ids: list[str]) -> None:
         """One bad id refuses the whole call: it is dropped and the rest is sent again."""
-        for _ in self.patience.attempts(LET_GO_DEADLINE_S):
+        for _ in self.retry.attempts(LET_GO_DEADLINE_S):
             if not ids:
                 return
             try:
@@ -231,7 +231,7 @@ class Releaser:
         """Look until none is listed; what EC2 did not know a moment ago is told to end again."""
         left = {instance.id for instance in instances}
         runs = {instance.run_id for instance in instances}
-        for attempt in self.patience.attempts(GONE_DEADLINE_S, first_s=1.0):
+        for attempt in self.retry.attempts(GONE_DEADLINE_S, first_s=1.0):
             if not left:
                 break
             try:
@@ -248,7 +248,7 @@ class Releaser:
     def _end(self, thing: Thing) -> None:
         """End one thing, as soon as nothing uses it any more."""
         problem: ApiError | None = None
-        for _ in self.patience.attempts(LET_GO_DEADLINE_S, first_s=1.0):
+        for _ in self.retry.attempts(LET_GO_DEADLINE_S, first_s=1.0):
             try:
                 with translated(f"ending {thing}"):
                     thing.kind.end(self.region.reader, thing.handle)

@@ -17,8 +17,8 @@ from perfkit.errors import SegmentError
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
 from perfkit.runs.folder import Run
-from perfkit.testing.loads import CASES, Case, Load, Score, make_load
 from perfkit.testing.runs import make_run, read_truth
+from tests.known_loads import CASES, Case, Load, Score, make_load
 
 BY_NAME = {case.name: case for case in CASES}
 # Where a border lies in a tick that was missed, nobody can say to the second; beside a test of

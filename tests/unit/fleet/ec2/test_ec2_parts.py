@@ -1,4 +1,4 @@
-"""The small parts, each alone: tags, prices, user data, patience, the ladder, the policy."""
+"""The small parts, each alone: tags, prices, user data, retry, the ladder, the policy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from perfkit.fleet import ec2
 from perfkit.fleet.ec2 import prices, tags, userdata
 from perfkit.fleet.ec2.conf import controller_network
 from perfkit.fleet.ec2.pools import Cooldown, Pool, Subnet, ladder
-from perfkit.retry import Patience
+from perfkit.retry import RetryPolicy
 from perfkit.ssh.keys import make_ssh_key
 
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
@@ -158,10 +158,10 @@ def test_patience_ends_at_its_deadline_and_its_pauses_grow() -> None:
         pauses.append(pause_s)
         now[0] += pause_s
 
-    patience = Patience(clock=lambda: now[0], sleep=sleep, chance=lambda: 1.0)
-    assert list(patience.attempts(10, first_s=1, longest_s=4)) == [0, 1, 2, 3]
+    retry = RetryPolicy(clock=lambda: now[0], sleep=sleep, chance=lambda: 1.0)
+    assert list(retry.attempts(10, first_s=1, longest_s=4)) == [0, 1, 2, 3]
     assert pauses == [1, 2, 4]
-    assert list(patience.attempts(0)) == [0]
+    assert list(retry.attempts(0)) == [0]
 
 
 def test_the_ladder_tries_every_zone_with_the_best_type_first() -> None:
