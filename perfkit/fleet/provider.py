@@ -119,6 +119,17 @@ def check_request(request: LaunchRequest) -> None:
         raise LaunchError(f"run {request.run_id}: expired already at {request.expires_utc}")
 
 
+def check_size(n_hosts: int, traits: Traits, where: str) -> None:
+    """Refuse a number of hosts that no run can have.
+
+    Raises:
+        ConfigError: it is none, or more than the provider makes.
+    """
+    if not 1 <= n_hosts <= traits.max_hosts:
+        problem = f"{where} has 1 to {traits.max_hosts} hosts, the server among them"
+        raise ConfigError("parameters", "clients", n_hosts, problem, "ask for fewer")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedHost:
     """A host as the provider's own listing shows it, by tag, with no local state."""

@@ -6,7 +6,6 @@ every table in every format into one folder. Warnings come before any figure.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from perfkit.analysis.run_summary import Reduced, reduce_run
 from perfkit.report import export
 from perfkit.report.compare_tables import comparison_tables
 from perfkit.report.document import fill, plain, standalone
-from perfkit.report.tables import ReportTable, cleaned
+from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
 
 if TYPE_CHECKING:
@@ -60,12 +59,8 @@ class ComparisonReport:
 
     def text(self, width: int = 110) -> str:
         """For a terminal: warnings, what differed, verdicts."""
-        warned = [
-            textwrap.fill(f"WARNING {line}", width, subsequent_indent="        ")
-            for line in self.warnings
-        ]
-        tables = [self.tables[name].to_text(width) for name in _shown_first(self.tables)]
-        return plain("\n\n".join(["\n".join([self.legend, *warned]), *tables]))
+        tables = [self.tables[name] for name in _shown_first(self.tables)]
+        return in_terminal(self.legend, self.warnings, tables, width)
 
     def __repr__(self) -> str:
         verdicts = [found.verdict for found in self.comparison.differences]

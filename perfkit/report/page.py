@@ -7,7 +7,6 @@ script, loads nothing, follows the reader's light or dark theme, and fits a phon
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,9 +19,9 @@ from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment
 from perfkit.report import export
-from perfkit.report.document import fill, plain, standalone
+from perfkit.report.document import fill, standalone
 from perfkit.report.standard import provenance, standard_tables
-from perfkit.report.tables import ReportTable, cleaned
+from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
 
 if TYPE_CHECKING:
@@ -55,16 +54,8 @@ class Report:
 
     def text(self, width: int = 110) -> str:
         """For a terminal, and for the end of a headless run: warnings, tests, clients, server."""
-        warned = [
-            textwrap.fill(f"WARNING {line}", width, subsequent_indent="        ")
-            for line in self.warnings
-        ]
-        shown = [
-            self.tables[n].to_text(width)
-            for n in ("tests", "clients", "server")
-            if n in self.tables
-        ]
-        return plain("\n\n".join([*(["\n".join(warned)] if warned else []), *shown]))
+        shown = [self.tables[n] for n in ("tests", "clients", "server") if n in self.tables]
+        return in_terminal("", self.warnings, shown, width)
 
     def __repr__(self) -> str:
         return f"<Report {self.run.id}: {len(self.tables)} tables, {len(self.warnings)} warnings>"

@@ -173,6 +173,17 @@ def in_cell(
     return fill("scoped", tables=tables, sentence=sentence, closed=closed)
 
 
+def in_terminal(
+    heading: str, warnings: Sequence[str], tables: Sequence[ReportTable], width: int
+) -> str:
+    """A heading, warnings and tables as plain text of so many characters a line."""
+    warned = [
+        textwrap.fill(f"WARNING {line}", width, subsequent_indent="        ") for line in warnings
+    ]
+    above = "\n".join([*([heading] if heading else []), *warned])
+    return plain("\n\n".join([*([above] if above else []), *(t.to_text(width) for t in tables)]))
+
+
 def _plain(value: Any) -> Value:
     """A value without its NumPy clothes."""
     if value is None or isinstance(value, str):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from perfkit.errors import ConfigError, LaunchRefusedError, PerfkitError, ProviderError
+from perfkit.errors import LaunchRefusedError, PerfkitError, ProviderError
 from perfkit.fleet.ec2 import (
     calls,
     conf,
@@ -49,6 +49,7 @@ from perfkit.fleet.provider import (
     ReleaseReport,
     Traits,
     check_request,
+    check_size,
 )
 from perfkit.model import Host
 from perfkit.retry import RetryPolicy
@@ -120,14 +121,7 @@ class Ec2Provider:
             ConfigError: what is wrong in it, or more hosts than a run can have.
             ProviderError: no credentials, no permission, no quota.
         """
-        if not 1 <= n_hosts <= self.traits.max_hosts:
-            raise ConfigError(
-                "parameters",
-                "clients",
-                n_hosts,
-                f"a run at EC2 has 1 to {self.traits.max_hosts} hosts, the server among them",
-                "ask for fewer",
-            )
+        check_size(n_hosts, self.traits, "a run at EC2")
         region = self.home
         region.identity()
         network.find_controller(self.conf)

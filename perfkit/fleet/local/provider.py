@@ -25,6 +25,7 @@ from perfkit.fleet.provider import (
     ReleaseReport,
     Traits,
     check_request,
+    check_size,
 )
 from perfkit.model import Host, Role
 
@@ -91,14 +92,7 @@ class LocalProvider:
             ConfigError: more hosts than a run can have.
             ProviderError: something is missing; the message says how to mend it.
         """
-        if not 1 <= n_hosts <= self.traits.max_hosts:
-            raise ConfigError(
-                "parameters",
-                "clients",
-                n_hosts,
-                f"a local run has 1 to {self.traits.max_hosts} hosts, the server among them",
-                "ask for fewer",
-            )
+        check_size(n_hosts, self.traits, "a local run")
         in_namespaces = self.isolation == tags.NAMESPACES
         own = _NAMESPACE_PROGRAMS if in_namespaces else _LOOPBACK_PROGRAMS
         _require_programs((*own, *self._programs))
