@@ -249,14 +249,14 @@ def _sizes(comparison: Comparison) -> ReportTable:
 
 def _growth(runs: Sequence[Reduced]) -> ReportTable:
     columns = (
-        (text("where", "Test"), "where"),
+        text("where", "Test"),
         (text("cost", "What"), lambda found: SHOWN[found.cost].label),
         (Column("runs", "Runs"), "law.runs"),
         (text("sizes", "Clients"), lambda found: ", ".join(map(str, found.law.sizes))),
         (Column("exponent", "Exponent b", digits=2), "law.exponent"),
         (Column("low", "from", digits=2), "law.low"),
         (Column("high", "to", digits=2), "law.high"),
-        (text("reading", "Reading"), "reading"),
+        text("reading", "Reading"),
     )
     found = scaling.growth(runs)
     need = "" if found else f" None: it takes {scaling.LEAST_RUNS} runs."
@@ -271,9 +271,9 @@ def _runs(comparison: Comparison) -> ReportTable:
     columns = (
         (text("side", "Side"), lambda run: sides[run.run_id]),
         (text("run", "Run"), "run_id"),
-        (text("name", "Name"), "name"),
+        text("name", "Name"),
         (text("created_utc", "Made"), lambda run: f"{run.created_utc[:19].replace('T', ' ')} UTC"),
-        (Column("clients", "Clients"), "clients"),
+        Column("clients", "Clients"),
         (Column("warnings", "Warnings"), lambda run: len(run.warnings)),
     )
     return ReportTable.of_objects(
@@ -289,9 +289,9 @@ def _figures(comparison: Comparison) -> ReportTable:
         return Column(key, heading, digits=digits)
 
     columns = (
-        (text("where", "Test"), "where"),
+        text("where", "Test"),
         (text("figure", "Figure"), "figure.key"),
-        (text("side", "Side"), "side"),
+        text("side", "Side"),
         (raw("baseline", "Baseline"), "baseline.value"),
         (raw("baseline_se", "s.e."), "baseline.spread.error"),
         (raw("other", "Other"), "other.value"),
@@ -303,9 +303,9 @@ def _figures(comparison: Comparison) -> ReportTable:
         (raw("baseline_runs", "Runs", 0), "baseline.runs"),
         (raw("other_runs", "Runs, other", 0), "other.runs"),
         (raw("p", "p", 5), "gap.p"),
-        (raw("p_holm", "p (Holm)", 5), "p_holm"),
-        (text("verdict", "Verdict"), "verdict"),
-        (text("reason", "Reason"), "reason"),
+        raw("p_holm", "p (Holm)", 5),
+        text("verdict", "Verdict"),
+        text("reason", "Reason"),
     )
     return ReportTable.of_objects(
         "compare-figures", "Figures in base units", columns, comparison.differences,

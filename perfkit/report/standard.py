@@ -325,28 +325,15 @@ def _hosts(logs: RunLogs, summary: Summary, basis: str) -> ReportTable:
 
 
 def _logs(logs: RunLogs) -> ReportTable:
-    rows = [
-        {
-            "log": n.log,
-            "format": n.format,
-            "rows": n.rows,
-            "unparsed": n.unparsed,
-            "remark": n.remark,
-        }
-        for n in sorted(
-            logs.logs, key=lambda note: (-note.unparsed, note.format != "unread", note.log)
-        )
-    ]
-    unread = sum(note.unparsed for note in logs.logs)
-    return ReportTable.from_records(
-        "logs", "Logs", columns.LOGS, rows, f"{len(rows)} logs; {unread} lines not understood."
-    )
+    notes = sorted(logs.logs, key=lambda n: (-n.unparsed, n.format != "unread", n.log))
+    unread = sum(note.unparsed for note in notes)
+    caption = f"{len(notes)} logs; {unread} lines not understood."
+    return ReportTable.of_objects("logs", "Logs", columns.LOGS, notes, caption)
 
 
 def _warnings(findings: Sequence[Finding]) -> ReportTable:
     ordered = sorted(findings, key=lambda finding: finding.level == "note")
-    rows = [{"level": f.level, "where": f.where, "text": f.text} for f in ordered]
     count = sum(finding.level == "warning" for finding in findings)
-    return ReportTable.from_records(
-        "warnings", "Warnings", columns.WARNINGS, rows, f"{count} warnings."
+    return ReportTable.of_objects(
+        "warnings", "Warnings", columns.WARNINGS, ordered, f"{count} warnings."
     )

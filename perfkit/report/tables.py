@@ -58,7 +58,7 @@ class Column:
         return f"{value / self.scale:.{self.digits}f}"
 
 
-Shown = Sequence[tuple[Column, str | Callable[[Any], Any]]]
+Shown = Sequence[Column | tuple[Column, str | Callable[[Any], Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +107,12 @@ class ReportTable:
 
         Args:
             shown: Each column with what it shows of an object: an attribute, `gap.low`, or what a
-                function makes of it.
+                function makes of it; alone where the attribute is called like the column.
         """
-        gets = [attrgetter(get) if isinstance(get, str) else get for _, get in shown]
+        pairs = [(one, one.key) if isinstance(one, Column) else one for one in shown]
+        gets = [attrgetter(get) if isinstance(get, str) else get for _, get in pairs]
         rows = tuple(tuple(_plain(get(it)) for get in gets) for it in objects)
-        columns = tuple(column for column, _ in shown)
+        columns = tuple(column for column, _ in pairs)
         return cls(name=name, title=title, columns=columns, rows=rows, caption=caption)
 
     @classmethod

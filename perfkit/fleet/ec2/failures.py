@@ -1,4 +1,4 @@
-"""What an error of EC2 means for a launch: the table from code to action, and nothing else.
+"""What an error of EC2 means for a launch: the table from code to action, error_codes.tsv.
 
 ::
 
@@ -21,6 +21,7 @@ another tool out of service for ten minutes.
 
 from __future__ import annotations
 
+import importlib.resources
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -43,110 +44,17 @@ class Failure(StrEnum):
     REFUSED = "refused"
 
 
-_CODES: dict[Failure, tuple[str, ...]] = {
-    Failure.CAPACITY: (
-        "InsufficientInstanceCapacity",
-        "InsufficientHostCapacity",
-        "InsufficientReservedInstanceCapacity",
-        "InsufficientCapacity",
-        "InsufficientFreeAddressesInSubnet",  # another pool has another subnet
-        "InsufficientVolumeCapacity",
-        "SpotMaxPriceTooLow",
-        "UnfulfillableCapacity",
-        "Unsupported",
-        "UnsupportedOperation",
-    ),
-    Failure.QUOTA: (
-        "VcpuLimitExceeded",
-        "InstanceLimitExceeded",
-        "MaxSpotInstanceCountExceeded",
-        "MaxSpotFleetRequestCountExceeded",
-        "VolumeLimitExceeded",
-        "AddressLimitExceeded",
-        "SecurityGroupLimitExceeded",
-        "ResourceCountLimitExceeded",  # too many in one request: the same again does not help
-    ),
-    Failure.THROTTLED: (
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottled",
-        "RequestThrottledException",
-        "EC2ThrottledException",
-        "SlowDown",
-        "TooManyRequestsException",
-        "ConcurrentTagAccess",
-        "Unavailable",
-        "ServiceUnavailable",
-    ),
-    Failure.UNKNOWN: ("InternalError", "InternalFailure", "InternalServerError", "ServerInternal"),
-    Failure.MISMATCH: ("IdempotentParameterMismatch",),
-    Failure.ENDED: ("IdempotentInstanceTerminated",),
-    Failure.BUSY: (
-        "DependencyViolation",
-        "InvalidGroup.InUse",
-        "InvalidNetworkInterface.InUse",
-        "VolumeInUse",
-        "ResourceInUse",
-        "IncorrectState",
-        "IncorrectInstanceState",
-    ),
-    Failure.DRY_RUN: ("DryRunOperation",),
-}
-_KIND_OF = {code: kind for kind, codes in _CODES.items() for code in codes}
-_LOGIN = "renew them: `aws sso login`, `aws configure`, or whatever gave you AWS_SESSION_TOKEN"
-_CLOCK = (
-    "and see whether this machine's clock is right (`timedatectl`): AWS takes 5 minutes of error"
-)
-_KEYS = (
-    "check the profile (`aws sts get-caller-identity`), that its key is active, and that the region is "
-    "enabled for the account (`aws account list-regions`)"
-)
-_ALLOW = (
-    "have whoever manages the account allow it to you; what perfkit needs is in "
-    "perfkit/fleet/ec2/policy.json"
-)
-_ONLINE = (
-    "is this machine online, can it resolve names, does it need a proxy (HTTPS_PROXY), and is "
-    "`region` in ec2.conf right?"
-)
+_TABLE = importlib.resources.files("perfkit.fleet.ec2").joinpath("error_codes.tsv")
+_ROWS = [
+    (*line.split("\t"), "")
+    for line in _TABLE.read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+]
+_KIND_OF = {code: Failure(kind) for code, kind, *_ in _ROWS if kind != "-"}
 # What a person can do about an error, by its code; of no answer at all, by the transport's word.
-REMEDIES: dict[str, str] = {
-    **dict.fromkeys(
-        ("ExpiredToken", "ExpiredTokenException"), f"your credentials expired; {_LOGIN}"
-    ),
-    "RequestExpired": f"your credentials expired, or the clock is wrong; {_LOGIN}, {_CLOCK}",
-    "RequestTimeTooSkewed": f"the clock is wrong: set it, {_CLOCK}",
-    "SignatureDoesNotMatch": f"the secret key is not the one of this key id; {_KEYS}; {_CLOCK}",
-    **dict.fromkeys(
-        (
-            "InvalidClientTokenId",
-            "UnrecognizedClientException",
-            "AuthFailure",
-            "InvalidAccessKeyId",
-        ),
-        f"AWS does not know these credentials; {_KEYS}",
-    ),
-    "OptInRequired": (
-        "the region is not enabled for the account, or the account is not signed up for EC2: enable it "
-        "(`aws account enable-region --region-name NAME`), or choose another one in ec2.conf"
-    ),
-    **dict.fromkeys(
-        ("PendingVerification", "Blocked"), "the account cannot launch yet: ask AWS's support"
-    ),
-    **dict.fromkeys(
-        ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OperationNotPermitted"),
-        _ALLOW,
-    ),
-    **dict.fromkeys(
-        ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"),
-        _ONLINE,
-    ),
-}
+REMEDIES = {code: remedy for code, _, remedy, *_ in _ROWS if remedy}
 # A person cannot read what follows it: it is for `aws sts decode-authorization-message`.
 _ENCODED = " Encoded authorization failure message:"
-_FLEET_ENTRY_SUFFIXES = ("Exception",)
 
 
 class ApiError(ProviderError):
