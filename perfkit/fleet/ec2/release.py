@@ -40,7 +40,7 @@ class Kind:
 
     Attributes:
         what: For people.
-        result: The listing's key in its answer; `Volumes` is the answer to DescribeVolumes.
+        operation: Of the listing.
         id: The entry's key that names it, and under which it is tagged.
         end: Ends one, by its handle.
         active: The states in which it is still there; empty: it has no states, or any counts.
@@ -48,51 +48,51 @@ class Kind:
     """
 
     what: str
-    result: str
+    operation: str
     id: str
     end: Callable[[EC2Client, str], Any]
     active: tuple[str, ...] = ()
     handle: str = ""
 
     @property
-    def operation(self) -> str:
-        """The call that lists it."""
-        return f"Describe{self.result}"
+    def result(self) -> str:
+        """The listing's key in its answer."""
+        return self.operation.removeprefix("Describe")
 
 
 # EC2 does not list fleets of type `instant` unless asked for by their id; such a fleet holds nothing
 # once its instances have ended. What is listed is of a type that would refill itself: never ours.
 FLEET = Kind(
-    "fleet", "Fleets", "FleetId",
+    "fleet", "DescribeFleets", "FleetId",
     lambda ec2, id_: ec2.delete_fleets(FleetIds=[id_], TerminateInstances=True),
     active=("submitted", "active", "modifying"),
 )  # fmt: skip
 # In the order in which they are ended.
 KINDS = (
     Kind(
-        "spot request", "SpotInstanceRequests", "SpotInstanceRequestId",
+        "spot request", "DescribeSpotInstanceRequests", "SpotInstanceRequestId",
         lambda ec2, id_: ec2.cancel_spot_instance_requests(SpotInstanceRequestIds=[id_]),
         active=("open", "active"),
     ),
     Kind(
-        "network interface", "NetworkInterfaces", "NetworkInterfaceId",
+        "network interface", "DescribeNetworkInterfaces", "NetworkInterfaceId",
         lambda ec2, id_: ec2.delete_network_interface(NetworkInterfaceId=id_),
         active=("available",),
     ),
     Kind(
-        "volume", "Volumes", "VolumeId",
+        "volume", "DescribeVolumes", "VolumeId",
         lambda ec2, id_: ec2.delete_volume(VolumeId=id_), active=("available", "creating"),
     ),
     Kind(
-        "launch template", "LaunchTemplates", "LaunchTemplateId",
+        "launch template", "DescribeLaunchTemplates", "LaunchTemplateId",
         lambda ec2, id_: ec2.delete_launch_template(LaunchTemplateId=id_),
     ),
     Kind(
-        "key pair", "KeyPairs", "KeyPairId",
+        "key pair", "DescribeKeyPairs", "KeyPairId",
         lambda ec2, name: ec2.delete_key_pair(KeyName=name), handle="KeyName",
     ),
     Kind(
-        "security group", "SecurityGroups", "GroupId",
+        "security group", "DescribeSecurityGroups", "GroupId",
         lambda ec2, id_: ec2.delete_security_group(GroupId=id_),
     ),
 )  # fmt: skip
