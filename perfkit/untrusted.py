@@ -66,7 +66,7 @@ EVENTS: Mapping[str, Types] = {
 FACTS: Mapping[str, Types] = {
     **dict.fromkeys(("kernel", "os"), (str,)),
     **dict.fromkeys(("ncpu", "memory_bytes"), (int,)),
-    **{f"{tool}_version": (str,) for tool in ("openvpn", "iperf", "iperf3", "python")},
+    **{f"{tool}_version": (str,) for tool in ("openvpn", "vpn", "iperf", "iperf3", "python")},
 }
 
 

@@ -6,8 +6,9 @@ same tasks by hand::
     export PERFKIT_BUNDLE=runs/<run>/hosts/client-001/bundle
     fab -r resources -H root@192.0.2.7 setup-client
 
-A bundle is the folder of files made for one host: tests, tools, its OpenVPN configuration and
-keys. Without one, tools and folders are set up and the tunnel is left out.
+A bundle is the folder of files made for one host: tests, tools, and in vpn/ the configuration and
+keys of the VPN with its scripts `start` and `stop`. Without one, tools and folders are set up and the
+VPN is left out.
 
 Nothing may wait for an answer: say -y, --batch and the like. A task may run again at any time.
 """
@@ -27,7 +28,6 @@ TOOLS = {
     "ping": ("iputils-ping", "iputils"),
     "crontab": ("cron", "cronie"),
     "python3": ("python3", "python3"),
-    "openvpn": ("openvpn", "openvpn"),
 }
 # apt-daily of a machine that was just booted holds apt's locks for a while. `apt-get update` has no
 # option that waits for its own, nor has the lock of the download folder.
@@ -56,21 +56,21 @@ if command -v apt-get; then
 else dnf install -y $dnf
 fi
 """
-FOLDERS = ("bin", "logs", "openvpn", "tests")
+FOLDERS = ("bin", "logs", "tests", "vpn")
 
 
 @task
 def setup_server(c: Connection) -> None:
     """Make a host the server of the run."""
     setup_common(c)
-    start_openvpn(c, "server.conf")
+    start_vpn(c)
 
 
 @task
 def setup_client(c: Connection) -> None:
     """Make a host a client of the run."""
     setup_common(c)
-    start_openvpn(c, "client.conf")
+    start_vpn(c)
 
 
 @task
@@ -87,21 +87,29 @@ def setup_common(c: Connection) -> None:
 
 def prepare(c: Connection) -> list[str]:
     """Make the folders; return the tools that are not there."""
-    tools = [tool for tool in TOOLS if tool != "openvpn" or wants_tunnel(c)]
     folders = " ".join(quote(f"{workdir(c)}/{name}") for name in FOLDERS)
     script = f"""
         mkdir -p {folders} 2>/dev/null || sudo -n install -d -o "$(id -un)" {folders}
         PATH=$PATH:/usr/sbin:/sbin
-        for tool in {" ".join(tools)}; do command -v $tool >/dev/null || echo $tool; done
+        for tool in {" ".join(tools(c))}; do command -v $tool >/dev/null || echo $tool; done
     """
     return c.run(script, hide=True).stdout.split()
 
 
-def install(c: Connection, tools: list[str]) -> None:
+def install(c: Connection, missing: list[str]) -> None:
     """Install what is missing with the host's own package manager."""
-    apt = " ".join(TOOLS[tool][0] for tool in tools)
-    dnf = " ".join(TOOLS[tool][1] for tool in tools)
+    packages = [tools(c)[tool] for tool in missing]
+    apt, dnf = (" ".join(names) for names in zip(*packages, strict=True))
     as_root(c, f"apt={quote(apt)} dnf={quote(dnf)}\n{INSTALL}", timeout=600)
+
+
+def tools(c: Connection) -> dict[str, tuple[str, str]]:
+    """TOOLS, and what the VPN of the bundle needs."""
+    listed = bundle(c) / "vpn" / "packages" if bundle(c) else None
+    if listed is None or not listed.is_file():
+        return TOOLS
+    lines = (line.split() for line in listed.read_text().splitlines())
+    return TOOLS | {tool: (apt, dnf) for tool, apt, dnf in lines}
 
 
 def push(c: Connection, folder: Path) -> None:
@@ -115,21 +123,10 @@ def push(c: Connection, folder: Path) -> None:
     c.run(f"cd {quote(workdir(c))} && tar -xzf {name} --no-same-owner && rm {name}", hide=True)
 
 
-def start_openvpn(c: Connection, conf: str) -> None:
-    """Start OpenVPN in the background, unless it runs already."""
-    if not wants_tunnel(c):
-        return
-    script = f"""
-        cd {quote(workdir(c))}/openvpn
-        pid=$(cat openvpn.pid 2>/dev/null) && grep -qs openvpn /proc/$pid/comm && exit 0
-        touch ../logs/openvpn.log ../logs/openvpn-status.log  # ours to read, whoever writes them
-        rm -f openvpn.pid  # what is written there from now on is about this start
-        PATH=$PATH:/usr/sbin:/sbin
-        said=$(openvpn --cd "$PWD" --config {conf} --daemon 2>&1) && exit 0
-        {{ tail -n 20 ../logs/openvpn.log; echo "$said"; }} | grep -v 'Use --help' | tail -n 5 >&2
-        exit 1
-    """
-    as_root(c, script)
+def start_vpn(c: Connection) -> None:
+    """Start the VPN in the background, unless it runs already."""
+    if bundle(c) and (bundle(c) / "vpn" / "start").is_file():
+        as_root(c, f"cd {quote(workdir(c))}/vpn && exec ./start")
 
 
 def as_root(c: Connection, script: str, **options: object) -> None:
@@ -149,9 +146,3 @@ def bundle(c: Connection) -> Path | None:
     """The folder here with the files for this host: from perfkit, or from the environment."""
     folder = c.config.get("perfkit", {}).get("bundle") or os.environ.get("PERFKIT_BUNDLE")
     return Path(folder) if folder else None
-
-
-def wants_tunnel(c: Connection) -> bool:
-    """The bundle holds an OpenVPN configuration."""
-    folder = bundle(c)
-    return folder is not None and (folder / "openvpn").is_dir()

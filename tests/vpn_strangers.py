@@ -9,10 +9,11 @@ from pathlib import Path
 from existing_hosts import Lab
 from local_runs import wait_until
 
-from perfkit.configure.recipes import Bundles
+from perfkit.configure.bundles import Bundles
 from perfkit.model import Role
 from perfkit.runs import folder as runs
 from perfkit.vpn.openvpn.ca import Authority, Credentials
+from perfkit.vpn.openvpn.configuration import OpenVpn
 from perfkit.vpn.plan import TunnelPlan
 
 RESOURCES = Path(__file__).parents[1] / "resources"
@@ -52,12 +53,10 @@ def try_all(lab: Lab, folder: Path, wait_s: float = 4.0) -> dict[str, bool]:
     server, client = lab.hosts[0], lab.hosts[1]
     theirs = Authority(other.keys_dir)
     plan = TunnelPlan(server_address=server.address, clients=9)
-    bundles = Bundles(run, RESOURCES, plan, {})
+    bundles = Bundles(run, RESOURCES, (OpenVpn(RESOURCES), plan), {})
     kinds = credentials(run.keys_dir, theirs, folder)
-    bundle = bundles.make(client) / "openvpn"
-    servers_log = _start(
-        lab, "server", lab.pids["server"], bundles.make(server) / "openvpn", "tun0"
-    )
+    bundle = bundles.make(client) / "vpn"
+    servers_log = _start(lab, "server", lab.pids["server"], bundles.make(server) / "vpn", "tun0")
     logs: dict[str, Callable[[], str]] = {}
     for number, (kind, given) in enumerate(kinds.items()):
         own = folder / f"client-{number}"

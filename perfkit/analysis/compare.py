@@ -56,7 +56,7 @@ FIGURES = (
     Figure(key="client_median_bps", better="higher"),
     Figure(key="jain", better="higher"),
     Figure(key="vs_direct", better="higher", needs_same_clients=True),
-    Figure(key="openvpn_cpu_s_per_gbit", better="lower"),
+    Figure(key="vpn_cpu_s_per_gbit", better="lower"),
     Figure(key="retransmits_per_gb", better="lower"),
     Figure(key="udp_loss_pct", better="lower"),
     Figure(key="jitter_median_s", better="lower"),

@@ -2,7 +2,7 @@
 
 Read from the run folder alone: the manifest, what the server and the clients said about
 themselves, the copies of config/ and resources/ that the run took with it, and the cipher that
-OpenVPN's own status names. Comments and addresses are no conditions.
+the VPN's own status names. Comments and addresses are no conditions.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from perfkit.errors import LogError, PerfkitError
-from perfkit.logs.reader import read
+from perfkit.errors import PerfkitError
 from perfkit.logs.run_logs import RunLogs
 from perfkit.runs.folder import Run, sha256_of
+from perfkit.runs.vpn_record import vpn_of
 from perfkit.settings import ini
 from perfkit.units import format_size, format_some
 
 NOT_RECORDED = "not recorded"
 _OUTWARD = {"name", "run", "runs_dir", "config_dir", "keep_fleet", "expires_min", "threads"}
-_FACTS = ("kernel", "os", "ncpu", "openvpn_version", "iperf_version", "iperf3_version")
+_FACTS = ("kernel", "os", "ncpu", "vpn_version", "iperf_version", "iperf3_version")
 _SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _NAMED = 3  # values named where the clients differ
 
@@ -57,7 +57,7 @@ def _software(run: Run, logs: RunLogs) -> dict[str, str]:
     controller = logs.manifest.get("controller", {})
     found = {
         "perfkit": str(controller.get("perfkit", "")),
-        "cipher": ", ".join(_ciphers(run, logs.server)),
+        "cipher": ", ".join(_ciphers(logs)),
         "controller kernel": str(controller.get("kernel", "")),
         "controller processors": str(controller.get("ncpu", "")),
     }
@@ -77,12 +77,9 @@ def _some(values: Iterable[object]) -> str:
     return format_some(sorted({str(value) for value in values if value}), _NAMED)
 
 
-def _ciphers(run: Run, server: str) -> list[str]:
-    """The data channel's ciphers, as the server's status file names them."""
-    try:
-        frame = read(run.host_raw_dir(server) / "openvpn-status.log", "openvpn-status").frame
-    except LogError:
-        return []
+def _ciphers(logs: RunLogs) -> list[str]:
+    """The data channel's ciphers, as the VPN's status names them."""
+    frame = logs.vpn.clients
     if "cipher" not in frame:
         return []
     return sorted({cipher for cipher in frame["cipher"].dropna().astype("str") if cipher})
@@ -105,11 +102,12 @@ def _settings(run: Run) -> dict[str, str]:
 
 
 def _resources(run: Run) -> dict[str, str]:
-    """OpenVPN's directives by name, and scripts by the beginning of their hash."""
+    """The VPN's directives by name, and scripts by the beginning of their hash."""
     folder, found = run.config_dir / "resources", {}
-    for path in sorted(folder.glob("openvpn/*.conf")):
+    vpn = vpn_of(run.manifest()).name
+    for path in sorted(folder.glob(f"{vpn}/*.conf")):
         for directive, words in _directives(path).items():
-            found[f"openvpn {path.name}: {directive}"] = words
+            found[f"{vpn} {path.name}: {directive}"] = words
     for path in sorted([*folder.glob("tests/*"), *folder.glob("bin/*"), *folder.glob("*.py")]):
         found[str(path.relative_to(folder))] = f"sha256 {sha256_of(path)[:8]}"
     return found

@@ -164,7 +164,11 @@ def interface_ratio(
     up = arrived["up"].to_numpy(dtype=bool)
     ways = {way for way, there in (("recv", up.any()), ("send", (~up).any())) if there}
     in_tunnel = slot.path == NetworkPath.TUNNEL
-    columns = [c for c in rate_columns(monitor) if c.is_tunnel == in_tunnel and c.way in ways]
+    columns = [
+        c
+        for c in rate_columns(monitor, logs.vpn_record.device)
+        if c.is_tunnel == in_tunnel and c.way in ways
+    ]
     span = Window(
         start_s=float(intervals["t_start_s"].min()), end_s=float(intervals["t_end_s"].max())
     )

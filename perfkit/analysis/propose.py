@@ -18,7 +18,7 @@ import pandas as pd
 
 from perfkit.analysis import blocks
 from perfkit.analysis.blocks import Block, Floats, Grid, Plan
-from perfkit.analysis.interfaces import TUNNELS, rate_columns
+from perfkit.analysis.interfaces import rate_columns
 from perfkit.errors import SegmentError
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
@@ -125,7 +125,7 @@ def from_monitor(logs: RunLogs, log_hashes: Mapping[str, str]) -> list[Segment]:
     """Windows from the rate at the server's NIC; none when there is no usable log of it."""
     slots = [slot for slot in logs.slots if slot.server is None]
     monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
-    rate_bps = nic_rate(monitor)
+    rate_bps = nic_rate(monitor, logs.vpn_record.device)
     if not slots or rate_bps is None:
         return []
     end_s = monitor["t_s"].to_numpy(dtype=np.float64)
@@ -149,15 +149,19 @@ def from_monitor(logs: RunLogs, log_hashes: Mapping[str, str]) -> list[Segment]:
     ]
 
 
-def nic_rate(monitor: pd.DataFrame) -> Floats | None:
+def nic_rate(monitor: pd.DataFrame, device: str = "") -> Floats | None:
     """Both directions of every NIC added, bit/s; None where no NIC was watched.
 
     A tunnel's device is left out: its traffic is in the NIC's. Loopback counts when it is alone.
+
+    Args:
+        device: The VPN's, where it is known.
     """
-    columns = rate_columns(monitor)
-    for unwanted in ((*TUNNELS, "lo"), TUNNELS, ()):
-        used = [c.name for c in columns if not (unwanted and c.nic.startswith(unwanted))]
-        if used and len(monitor):
+    columns = rate_columns(monitor, device)
+    beside = [c for c in columns if not c.is_tunnel]
+    for some in ([c for c in beside if not c.nic.startswith("lo")], beside, columns):
+        if some and len(monitor):
+            used = [c.name for c in some]
             return np.asarray(monitor[used].sum(axis=1, min_count=1), dtype=np.float64)
     return None
 

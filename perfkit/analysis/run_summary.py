@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment
 from perfkit.runs.folder import Run
+from perfkit.runs.vpn_record import VpnRecord
 
-OVER_TIME = ("goodput_bps", "client_median_bps", "jain", "openvpn_cpu_s_per_gbit")
+OVER_TIME = ("goodput_bps", "client_median_bps", "jain", "vpn_cpu_s_per_gbit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Reduced:
         conditions: See `perfkit.analysis.conditions.conditions`.
         phases: Seconds by phase.
         warnings: What may change its figures.
+        vpn: Which VPN it had.
     """
 
     run_id: str
@@ -71,6 +73,7 @@ class Reduced:
     conditions: Mapping[str, str]
     phases: Mapping[str, float]
     warnings: tuple[Finding, ...]
+    vpn: VpnRecord = field(default_factory=VpnRecord)
 
     def find_test(self, key: str) -> Test | None:
         """A test by its key."""
@@ -98,6 +101,7 @@ def reduce_run(run: Run, *, phases: Sequence[tuple[str, float]] = ()) -> Reduced
         shared_cpu=bool(logs.manifest.get("provider_traits", {}).get("shared_cpu")),
         tests=_tests(logs, chosen, found, summary.tests, summary.clients),
         conditions=conditions(run, logs),
+        vpn=logs.vpn_record,
         phases=dict(phases),
         warnings=tuple(f for f in summary.findings if f.level == "warning"),
     )

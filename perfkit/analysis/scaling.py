@@ -16,6 +16,7 @@ from perfkit.analysis.confidence import student_t
 from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.analysis.welch import LEVEL
 from perfkit.errors import CampaignError
+from perfkit.runs.vpn_record import VpnRecord
 
 LEAST_RUNS = 3
 FULL_CORE = 0.9  # of one core, by a program that works on one
@@ -105,8 +106,8 @@ def fit(clients: Sequence[float], cost: Sequence[float]) -> PowerLaw:
 COSTS: Mapping[str, float] = {
     "goodput_bps": 1.0,
     "client_median_bps": 0.0,
-    "openvpn_cores": 1.0,
-    "openvpn_cpu_s_per_gbit": 0.0,
+    "vpn_cores": 1.0,
+    "vpn_cpu_s_per_gbit": 0.0,
 }
 
 
@@ -139,13 +140,13 @@ def _costs(
         yield f"phase {name}", "elapsed_s", 1.0, pairs
 
 
-def bottleneck(test: Test, *, shared_cpu: bool) -> str:
+def bottleneck(test: Test, vpn: VpnRecord, *, shared_cpu: bool) -> str:
     """What was full in a test, among what was watched; a link's own limit is not known here."""
-    cores, busiest = test.figure("openvpn_cores"), test.figure("busiest_core_pct")
+    cores, busiest = test.figure("vpn_cores"), test.figure("busiest_core_pct")
     busy = test.figure("cpu_busy_pct")
     full = []
-    if cores >= FULL_CORE:
-        full.append(f"OpenVPN used {cores:.2f} cores; its traffic is the work of one")
+    if vpn.single_core and cores >= FULL_CORE:
+        full.append(f"{vpn.title} used {cores:.2f} cores; its traffic is the work of one")
     if busiest >= FULL_CPU_PCT:
         full.append(f"one core was {busiest:.0f} % busy")
     if busy >= FULL_CPU_PCT:
@@ -153,6 +154,6 @@ def bottleneck(test: Test, *, shared_cpu: bool) -> str:
         full.append(f"the processors were {busy:.0f} % busy ({whose})")
     if full:
         return "; ".join(full)
-    seen = [f"OpenVPN {cores:.2f} cores"] if np.isfinite(cores) else []
+    seen = [f"{vpn.title} {cores:.2f} cores"] if np.isfinite(cores) else []
     seen += [f"processors {busy:.0f} % busy"] if np.isfinite(busy) else []
     return f"nothing watched was full: {', '.join(seen)}" if seen else "nothing was watched"

@@ -24,7 +24,7 @@ FIGURES = (
     "jain",
     "nic_bps",
     "cpu_busy_pct",
-    "openvpn_cpu_s_per_gbit",
+    "vpn_cpu_s_per_gbit",
 )
 OF_SERVER = ("nic_bps", "cpu_busy_pct")  # the monitor's, whatever the traffic's log says
 SAMPLES = (1, 2)

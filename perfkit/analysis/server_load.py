@@ -1,4 +1,4 @@
-"""The run's own server over a window: its interfaces, its processors, its OpenVPN process."""
+"""The run's own server over a window: its interfaces, its processors, its VPN's process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from perfkit.units import bits_to_gbit, bytes_to_bits
 
 CPU_CLASSES = ("user", "system", "wait", "steal", "busy")
 OUTSIDE_NIC = "eth0"  # of logs with several
-TUNNEL_NIC = "tun0"
 _CORE = re.compile(r"cpu([0-9]+)_idle_pct")
 
 
@@ -27,13 +26,16 @@ def directions(arrived: pd.DataFrame) -> tuple[str, ...]:
     return tuple(way for way, there in (("recv", up), ("send", ~up)) if there.any())
 
 
-def outside_nic(monitor: pd.DataFrame) -> str:
+def outside_nic(monitor: pd.DataFrame, device: str) -> str:
     """The interface beside the tunnel that was watched, whatever it is called on that machine.
 
     perfkit's monitor watches one, the one that carries the tests. Loopback, which carries
     everybody's traffic on a machine, is none.
+
+    Args:
+        device: The VPN's.
     """
-    columns = rate_columns(monitor)
+    columns = rate_columns(monitor, device)
     beside = [c.nic for c in columns if not c.is_tunnel and c.nic != "lo"]
     return OUTSIDE_NIC if OUTSIDE_NIC in beside else next(iter(beside), OUTSIDE_NIC)
 
@@ -60,7 +62,8 @@ def server_load(
         "monitor_coverage": counters.coverage(monitor, window),
         "monitor_ticks": len(ticks),
     }
-    for name, nic in (("nic", outside_nic(monitor)), ("tunnel", TUNNEL_NIC)):
+    device = logs.vpn_record.device
+    for name, nic in (("nic", outside_nic(monitor, device)), ("tunnel", device)):
         mean, sd = counters.mean_and_sd(ticks, *(f"net_{nic}_{way}_bps" for way in ways))
         load |= {f"{name}_bps": mean, f"{name}_sd_bps": sd}
         load[f"{name}_ratio"] = mean * seconds / arrived
@@ -76,7 +79,7 @@ def server_load(
 def busiest_core(ticks: pd.DataFrame) -> dict[str, float]:
     """The core that was busiest over all ticks; empty when the monitor did not look at cores.
 
-    OpenVPN works on one core, so a full core is the limit while the mean over all looks idle. The
+    Some VPNs work on one core, so a full core is the limit while the mean over all looks idle. The
     scheduler may move it from core to core, and then none is full on average: the busiest core of
     each tick is, and its mean is given as well.
 
@@ -116,13 +119,13 @@ def _core_busy(ticks: pd.DataFrame, core: str) -> NDArray[np.float64]:
 def _process_load(
     logs: RunLogs, slot: SlotPlan, window: Window, intervals: pd.DataFrame
 ) -> dict[str, float]:
-    """CPU of the OpenVPN server process; per Gbit of goodput for in-tunnel tests."""
+    """CPU of the VPN's process on the server; per Gbit of goodput for in-tunnel tests."""
     process = logs.process[(logs.process["host"] == logs.server).to_numpy()]
     used = counters.cpu_seconds(process, window)
-    load = {"openvpn_cpu_s": used, "openvpn_cores": used / window.length_s}
+    load = {"vpn_cpu_s": used, "vpn_cores": used / window.length_s}
     if slot.path == NetworkPath.TUNNEL:
         span = counters.sampled_span(process, window)
         borders = np.array([span.start_s]), np.array([span.end_s])
         gbit = bits_to_gbit(bytes_to_bits(float(rates.bytes_in(intervals, *borders)[0])))
-        load["openvpn_cpu_s_per_gbit"] = counters.cpu_seconds(process, span) / (gbit or np.nan)
+        load["vpn_cpu_s_per_gbit"] = counters.cpu_seconds(process, span) / (gbit or np.nan)
     return load

@@ -50,7 +50,7 @@ class Summary:
         clients: One row a (slot, client), failed ones included.
         sensitivity: See `perfkit.analysis.sensitivity.sensitivity`; all slots with a window.
         findings: What a reader of the figures must know.
-        vpn: What OpenVPN said; None when it said nothing.
+        vpn: What the VPN said; None when it said nothing.
     """
 
     tests: pd.DataFrame
@@ -76,7 +76,8 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         `goodput_sd_bps` (over seconds), `goodput_change_pct` (largest change when the window's
         edges move inwards by up to two samples), `client_*_bps`, `jain`, `start_spread_s`, `overlap`
         (steady over outer window), `nic_bps`, `tunnel_bps`, `nic_ratio` (NIC over all goodput
-        received), `nic_ratio_whole` (the same of a direct test from its first byte to its last), `cpu_*_pct`, `cpu_cores`, `openvpn_cpu_s`, `openvpn_cpu_s_per_gbit`, `vs_direct`
+        received), `nic_ratio_whole` (the same of a direct test from its first byte to its last),
+        `cpu_*_pct`, `cpu_cores`, `vpn_cpu_s`, `vpn_cpu_s_per_gbit`, `vs_direct`
         (in-tunnel over out-of-tunnel goodput, of `direct_slot`, in which `direct_clients` count), `ways` (`recv` by the server,
         `send` by it, or both), `clients_part_time` (whose traffic was missing at an edge of the
         window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` returns.

@@ -79,7 +79,9 @@ def timeline(logs: RunLogs, outcomes: pd.DataFrame) -> Timeline:
     monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
     monitor = monitor[monitor["t_s"].notna().to_numpy()].sort_values("t_s", kind="stable")
     active = clients_active(outcomes)
-    nic, tunnel = _interfaces(monitor, tunnel=False), _interfaces(monitor, tunnel=True)
+    device = logs.vpn_record.device
+    nic = _interfaces(monitor, device, tunnel=False)
+    tunnel = _interfaces(monitor, device, tunnel=True)
     shares = {name: column for column, name in _SHARES.items() if column in monitor}
     panels = (
         Panel(name="NIC", unit="bit/s", series=_lines(monitor, nic)),
@@ -116,12 +118,12 @@ def clients_active(outcomes: pd.DataFrame) -> Series:
     return Series(name="counted clients", t_s=t_s, values=values, holds="after")
 
 
-def _interfaces(monitor: pd.DataFrame, *, tunnel: bool) -> dict[str, str]:
+def _interfaces(monitor: pd.DataFrame, device: str, *, tunnel: bool) -> dict[str, str]:
     """Columns of the interfaces on one side of the tunnel, by what their lines are called.
 
     Loopback counts where it is the only one: hosts without a network of their own use it.
     """
-    wanted = [column for column in rate_columns(monitor) if column.is_tunnel == tunnel]
+    wanted = [column for column in rate_columns(monitor, device) if column.is_tunnel == tunnel]
     wanted = [column for column in wanted if column.nic != "lo"] or wanted
     several = len({column.nic for column in wanted}) > 1
     return {

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import counters
-from perfkit.analysis.server_load import TUNNEL_NIC
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.units import bytes_to_bits, format_some
 
@@ -167,7 +166,7 @@ def _server_row(
     # What OpenVPN received from clients it writes into the device, which counts it as received.
     for name, way in (("recv", "in"), ("send", "out")):
         counted = float(status[f"{name}_bytes"].sum()) if len(status) else np.nan
-        inside = _tunnel_bytes(logs, f"net_{TUNNEL_NIC}_{name}_bps", status_s)
+        inside = _tunnel_bytes(logs, f"net_{logs.vpn_record.device}_{name}_bps", status_s)
         row[f"{name}_bytes"], row[f"tunnel_{way}_bytes"] = counted, inside
         row[f"{name}_ratio"] = counted / inside if inside > 0 else np.nan
     strangers = events[(events["client"] == "").to_numpy(dtype=bool)]
@@ -198,7 +197,7 @@ def _findings(
     for name, what in (("tls_errors", "TLS or certificate errors"), ("refused", "were refused")):
         hit = clients.loc[clients[name] > 0, "host"]
         if len(hit):
-            texts.append(f"{what}: {_named(hit)}; see the table of OpenVPN by client")
+            texts.append(f"{what}: {_named(hit)}; see the table of the VPN by client")
     during = events[~(events["t_s"] < 0).to_numpy(dtype=bool)]  # without a time it may be
     for kind, what in (("timeout", "timed out"), ("restart", "restarted"), ("fatal", "ended")):
         lines = during[(during["event"] == kind).to_numpy(dtype=bool)]
@@ -212,10 +211,10 @@ def _findings(
     ratio, size = server["recv_ratio"], server["tunnel_in_bytes"]
     if isinstance(ratio, float) and ratio < _LEAST_RATIO and float(str(size)) > _LEAST_BYTES:
         texts.append(
-            f"OpenVPN says it received {ratio:.2f} times what came out of its tunnel device: clients "
+            f"{logs.vpn_record.title} says it received {ratio:.2f} times what came out of its tunnel device: clients "
             "connected anew and their counters began again, or a counter is wrong"
         )
-    return [Finding("OpenVPN", text) for text in texts]
+    return [Finding(logs.vpn_record.title, text) for text in texts]
 
 
 def _named(hosts: Iterable[object]) -> str:

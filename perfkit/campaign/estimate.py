@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, cast
 
+from perfkit.campaign import limits
 from perfkit.campaign import session as sessions
 from perfkit.campaign.session import Session
 from perfkit.errors import PerfkitError
@@ -94,7 +95,7 @@ def estimate(chosen: Settings) -> RunEstimate:
         ConfigError, ScheduleError, ProviderError: such a run would be refused.
     """
     provider = sessions.provider_for(chosen)
-    chosen, left_out = sessions.fitted(chosen, provider)
+    chosen, left_out = limits.fitted(chosen, provider)
     slots, hosts = sessions.planned(chosen), chosen.parameters.clients + 1
     tests_s = max((slot.end_s for slot in slots), default=0.0)
     expires_s = minutes_to_s(chosen.parameters.expires_min)

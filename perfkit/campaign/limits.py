@@ -1,6 +1,6 @@
-"""What a run may not exceed: the disk it is kept on, and the life of its hosts.
+"""What a run may not exceed: the disk it is kept on, the life of its hosts, and what they can do.
 
-Both are found before a folder or a host is made for nothing.
+All are found before a folder or a host is made for nothing.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 
 from perfkit.errors import ConfigError
-from perfkit.model import Slot
+from perfkit.fleet.provider import Provider
+from perfkit.model import NetworkPath, Slot
 from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, format_size, minutes_to_s
+from perfkit.vpn.base import NONE
 
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 
@@ -67,3 +70,37 @@ def require_life(chosen: Settings, slots: Sequence[Slot]) -> None:
             f"the tests take {format_duration(tests_s)}, and the hosts would end before",
             "give more minutes, or fewer or shorter tests",
         )
+
+
+def fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
+    """The settings as far as the provider can serve them, and what was left out.
+
+    Raises:
+        ConfigError: more clients than it has hosts for, or a test asked for by name needs a tunnel.
+    """
+    n_hosts = chosen.parameters.clients + 1
+    if n_hosts > provider.traits.max_hosts:
+        raise ConfigError(
+            "parameters",
+            "clients",
+            chosen.parameters.clients,
+            f"provider {provider.name} makes at most {provider.traits.max_hosts} hosts",
+            f"give at most {provider.traits.max_hosts - 1}",
+        )
+    outside = tuple(test for test in chosen.tests if test.path is not NetworkPath.TUNNEL)
+    no_vpn = chosen.parameters.vpn == NONE
+    if len(outside) == len(chosen.tests) or (provider.traits.can_tunnel and not no_vpn):
+        return chosen, []
+    in_tunnel = ",".join(test.name for test in chosen.tests if test not in outside)
+    why, remedy = "hosts cannot have a tunnel", "run as root or with passwordless sudo"
+    if no_vpn:
+        why, remedy = "there is no VPN", "choose a VPN"
+    if chosen.parameters.tests != "all" or not outside:
+        raise ConfigError(
+            "parameters",
+            "tests",
+            in_tunnel,
+            f"needs a tunnel, but {why} (provider = {provider.name}, vpn = {chosen.parameters.vpn})",
+            f"{remedy}, or choose tests with path = direct",
+        )
+    return replace(chosen, tests=outside), [f"left out, {why}: {in_tunnel}"]

@@ -181,6 +181,7 @@ def configure(session: Session) -> StageResult:
             pool=session.pool,
             threads=chosen.threads,
             resources_dir=chosen.resources_dir,
+            vpn=session.vpn,
             tunnel=tunnel,
             checks={role: shebang.host_checks(scripts_for(role, session.slots)) for role in Role},
             deadline_s=chosen.ssh.host_deadline_s,
@@ -188,8 +189,8 @@ def configure(session: Session) -> StageResult:
                 session, HostState.CONFIGURED, only_failures=tunnel is not None
             ),
         )
-        if tunnel is not None:
-            setup = tunnel_gate.with_tunnels(session, setup, tunnel)
+        if session.vpn is not None and tunnel is not None:
+            setup = tunnel_gate.with_tunnels(session, setup, session.vpn, tunnel)
     return shortfall.judged(session, shortfall.with_earlier(session, setup, HostState.CONFIGURED))
 
 
@@ -248,7 +249,7 @@ def measure(session: Session) -> StageResult:
                 threads=chosen.threads,
                 monitor=chosen.parameters.monitor,
                 interfaces=_interfaces(session),
-                pid_file="openvpn/openvpn.pid",
+                pid_file=session.vpn.traits.pid_file if session.vpn else "",
                 pacing=pacing_for(
                     chosen.parameters.clients, shared_cpu=session.provider.traits.shared_cpu
                 ),
@@ -277,7 +278,10 @@ def _addresses(session: Session) -> Addresses:
 def _interfaces(session: Session) -> tuple[str, ...]:
     """What carries the tests: loopback hosts have no interface of their own."""
     address = _addresses(session).remote
-    return ("lo",) if address.startswith("127.") or address == "::1" else (f"@{address}", "tun0")
+    if address.startswith("127.") or address == "::1":
+        return ("lo",)
+    devices = sorted(set(session.vpn.traits.devices.values())) if session.vpn else []
+    return (f"@{address}", *(f"tunnel:{device}" for device in devices))
 
 
 def collect(session: Session) -> StageResult:

@@ -16,7 +16,7 @@ import platform
 import pwd
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -44,7 +44,7 @@ from perfkit.ssh.first_login import FirstLogin
 from perfkit.ssh.keys import SshKey, derive_ssh_key, make_ssh_key
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.units import minutes_to_s
-from perfkit.vpn.openvpn import ca
+from perfkit.vpn.base import Vpn, destroy_secrets, get_vpn, record_of, vpn_factory
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
 
@@ -65,6 +65,7 @@ class Session:
         """
         self.run, self.settings, self.provider = run, chosen, provider
         self.slots, self.remarks = planned(chosen), tuple(remarks)
+        self.vpn = vpn_of(chosen)
         self.gone: set[str] = set()  # found gone when the run was opened
         self.spared = ""  # why the hosts must outlive this process: they hold what is not here
         self._stack = contextlib.ExitStack()
@@ -97,7 +98,7 @@ class Session:
         )
         self._stack.callback(self.pool.close)
         self.fleet = self._make_fleet(events)
-        self.fleet.on_released = lambda: ca.destroy_secrets(self.run)
+        self.fleet.on_released = lambda: destroy_secrets(self.run)
         if events:
             self._check_against_listing(events)
 
@@ -252,7 +253,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     """
     limits.require_life(chosen, planned(chosen))  # before a folder is made
     provider = provider_for(chosen)
-    chosen, notices = fitted(chosen, provider)
+    chosen, notices = limits.fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
     if provider.traits.shared_cpu:  # hosts have this machine's programs
         scripts = [test.script for test in chosen.tests]
@@ -269,6 +270,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         folder.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
         return {
             "notices": notices,
+            "vpn": record_of(vpn_of(chosen)),
             "provider_traits": asdict(provider.traits),
             "controller": {
                 "kernel": platform.release(),
@@ -297,7 +299,7 @@ def attach(runs_dir: Path, run_id: str, remarks: Sequence[str] = ()) -> Session:
             "its windows and its report can be made, hosts come with a launch of your own"
         )
     chosen = settings_of(run)
-    chosen, _ = fitted(chosen, provider_for(chosen))  # the manifest says what was left out
+    chosen, _ = limits.fitted(chosen, provider_for(chosen))  # the manifest says what was left out
     return Session(run, chosen, provider_for(chosen), remarks)
 
 
@@ -312,14 +314,27 @@ def planned(chosen: Settings) -> tuple[Slot, ...]:
     return plan(chosen.tests, grace_s=grace_for(chosen.parameters.clients))
 
 
+def vpn_of(chosen: Settings) -> Vpn | None:
+    """The VPN of a run with these settings; None where no test goes through one.
+
+    Raises:
+        ConfigError: no such VPN, or its templates are wrong.
+    """
+    if not any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
+        vpn_factory(chosen.parameters.vpn)  # a name that nobody has is said in any case
+        return None
+    return get_vpn(chosen.parameters.vpn, chosen.resources_dir)
+
+
 def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
-    parameters = chosen.parameters
+    parameters, vpn = chosen.parameters, vpn_of(chosen)
+    if parameters.provider == "static":
+        return get_provider("static", config_dir=chosen.config_dir, vpn=vpn)
     if parameters.provider != "local":
         return get_provider(parameters.provider, config_dir=chosen.config_dir)
     programs = {program for test in chosen.tests for program in test.needs}
-    if any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
-        programs.add("openvpn")
+    programs |= {program.name for program in vpn.programs} if vpn else set()
     return get_provider(
         "local",
         isolation=parameters.isolation,
@@ -327,32 +342,6 @@ def provider_for(chosen: Settings) -> Provider:
         programs=sorted(programs),
         ports={test.port for test in chosen.tests if test.server is None},
     )
-
-
-def fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
-    """The settings as far as the provider can serve them, and what was left out."""
-    n_hosts = chosen.parameters.clients + 1
-    if n_hosts > provider.traits.max_hosts:
-        raise ConfigError(
-            "parameters",
-            "clients",
-            chosen.parameters.clients,
-            f"provider {provider.name} makes at most {provider.traits.max_hosts} hosts",
-            f"give at most {provider.traits.max_hosts - 1}",
-        )
-    outside = tuple(test for test in chosen.tests if test.path is not NetworkPath.TUNNEL)
-    if len(outside) == len(chosen.tests) or provider.traits.can_tunnel:
-        return chosen, []
-    in_tunnel = ",".join(test.name for test in chosen.tests if test not in outside)
-    if chosen.parameters.tests != "all" or not outside:
-        raise ConfigError(
-            "parameters",
-            "tests",
-            in_tunnel,
-            f"needs a tunnel, and hosts of provider {provider.name} cannot have one here",
-            "run as root or with passwordless sudo, or choose tests with path = direct",
-        )
-    return replace(chosen, tests=outside), [f"left out, hosts cannot have a tunnel: {in_tunnel}"]
 
 
 def _priced(chosen: Settings, provider: Provider) -> list[str]:

@@ -42,7 +42,7 @@ from perfkit.runs import folder as runs
 from perfkit.runs import journal
 from perfkit.runs.folder import Run
 from perfkit.settings.project import project_dir, runs_folder
-from perfkit.vpn.openvpn import ca
+from perfkit.vpn.base import destroy_secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ def _end(provider: Provider, fleet: FoundFleet, run: Run) -> tuple[str, list[str
     )
     note_released(run, report)
     if not report.leaked:
-        ca.destroy_secrets(run)
+        destroy_secrets(run)
     ended = f"ended {report.summary(of=str(fleet))}"
     return ended, [f"{fleet.run_id}: {what}" for what in report.leaked]
 

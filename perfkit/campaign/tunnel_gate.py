@@ -11,14 +11,15 @@ from time import monotonic
 
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import on_result
-from perfkit.model import HostState, NetworkPath, StageResult
+from perfkit.model import HostState, StageResult
 from perfkit.vpn import health
+from perfkit.vpn.base import Vpn
 from perfkit.vpn.plan import TunnelPlan
 
 
 def tunnel_of(session: Session) -> TunnelPlan | None:
-    """The run's VPN, if a test goes through one; waits until the server has an address."""
-    if not any(slot.test.path is NetworkPath.TUNNEL for slot in session.slots):
+    """The plan of the run's VPN, if it has one; waits until the server has an address."""
+    if session.vpn is None:
         return None
     return TunnelPlan(
         server_address=session.inventory.wait_for_host("server").traffic_address,
@@ -26,7 +27,7 @@ def tunnel_of(session: Session) -> TunnelPlan | None:
     )
 
 
-def with_tunnels(session: Session, setup: StageResult, tunnel: TunnelPlan) -> StageResult:
+def with_tunnels(session: Session, setup: StageResult, vpn: Vpn, tunnel: TunnelPlan) -> StageResult:
     """The result of `setup` once every tunnel was asked; moves each host accordingly.
 
     Returns:
@@ -38,6 +39,7 @@ def with_tunnels(session: Session, setup: StageResult, tunnel: TunnelPlan) -> St
     found = health.check_tunnels(
         hosts,
         session.pool,
+        vpn=vpn,
         peer=tunnel.server_tunnel_address,
         threads=max(session.settings.threads, len(hosts)),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shlex import quote
+from collections.abc import Sequence
+from shlex import join, quote
 from typing import Any
 
 from perfkit import untrusted
@@ -29,28 +30,33 @@ version() {
 }
 facts=$(printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
     "$kernel" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$PRETTY_NAME"
-printf '"openvpn_version": "%s", "iperf_version": "%s", "iperf3_version": "%s", ' \
-    "$(version openvpn --version)" "$(version iperf -v)" "$(version iperf3 -v)"
+printf '"vpn_version": "%s", "iperf_version": "%s", "iperf3_version": "%s", ' \
+    "$(VPN_VERSION)" "$(version iperf -v)" "$(version iperf3 -v)"
 printf '"python_version": "%s"}' "$(version python3 -V)")
 echo "$facts" >facts.json && echo "$facts"
 """
 
 
-def collect_facts(remote: Remote, *, checks: str = "", then: str = ":") -> dict[str, Any]:
+def collect_facts(
+    remote: Remote, *, vpn_version: Sequence[str] = (), checks: str = "", then: str = ":"
+) -> dict[str, Any]:
     """Ask a host what it is, in one command; also leaves the answer in its `logs/facts.json`.
 
     Args:
+        vpn_version: Command that prints the version of the run's VPN; empty: it has none.
         checks: Shell text, run in the workdir, that prints a line for each thing that lacks.
         then: Shell text that the same command runs afterwards, if nothing lacks.
 
     Returns:
-        `kernel`, `ncpu`, `memory_bytes`, `os`, `openvpn_version`, `iperf_version`,
+        `kernel`, `ncpu`, `memory_bytes`, `os`, `vpn_version`, `iperf_version`,
         `iperf3_version`, `python_version`; a version is empty where the tool is not installed.
 
     Raises:
         CommandError: the host's answer makes no sense.
         HostError: what the host lacks, all of it; or as `Remote.run`.
     """
+    asked = f"version {join(vpn_version)}" if vpn_version else ":"
+    script = _SCRIPT.replace("VPN_VERSION", asked)
     logs = quote(f"{remote.host.workdir}/logs")
     checked = f"""
 cd ..
@@ -60,7 +66,7 @@ lacks=$({{
 }} | sed 's/^/lacks /')
 if [ -n "$lacks" ]; then echo "$lacks"; exit; fi
 {then}"""
-    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{_SCRIPT}\n{checked}")
+    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{script}\n{checked}")
     lines = result.stdout.splitlines()
     if lacking := [line for line in lines[1:] if line.startswith("lacks ")]:
         found = "; ".join(line.removeprefix("lacks ") for line in lacking)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from perfkit.logs import frames
 from perfkit.model import NetworkPath
+from perfkit.runs.vpn_record import VpnRecord, vpn_of
 from perfkit.units import format_some
 
 
@@ -141,7 +142,7 @@ def _empty(kind: str) -> Callable[[], pd.DataFrame]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VpnLogs:
-    """What OpenVPN said on all hosts; frames of `VPN_KINDS`, each row with its `host` and `t_s`.
+    """What the VPN said on all hosts; frames of `VPN_KINDS`, each row with its `host` and `t_s`.
 
     Attributes:
         clients: The server's status.
@@ -163,7 +164,7 @@ class RunLogs:
         hosts: One row a host: name, role, address, tunnel_address, state, reason, log.
         facts: What each host said about itself, by host.
         events, traffic, monitor, process: Frames `events`, `run-traffic`, `monitor`, `process`.
-        vpn: What OpenVPN said.
+        vpn: What the VPN said.
         messages: What a tool said went wrong, by (slot, host).
         logs: One entry a log.
         interrupted: Of each host that its provider took back: when it said so, and how.
@@ -185,6 +186,11 @@ class RunLogs:
     logs: tuple[LogNote, ...] = ()
     findings: tuple[Finding, ...] = ()
     interrupted: Mapping[str, Notice] = field(default_factory=dict)
+
+    @property
+    def vpn_record(self) -> VpnRecord:
+        """Which VPN the run had, and its device on the server."""
+        return vpn_of(self.manifest)
 
     @property
     def server(self) -> str:

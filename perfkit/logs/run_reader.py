@@ -34,10 +34,10 @@ from perfkit.logs.run_logs import (
 )
 from perfkit.model import NetworkPath
 from perfkit.runs.folder import Run
+from perfkit.runs.vpn_record import current_facts, vpn_of
 from perfkit.units import format_size
 
 _COUNTERS = (("monitor.csv", "dstat"), ("procstat.csv", "procstat"))
-_VPN = ("openvpn-status.log", "openvpn.log")  # of the server and of clients, told apart by content
 _LONGEST_MESSAGE = 200
 # What perfkit's own starter puts in the place of a test's log: why there was no test.
 _OWN_WORDS = re.compile(rb"\S+Z run-slot: ([^\n]{1,200})\n")
@@ -72,6 +72,7 @@ class RunReader:
             (n for n, r in zip(self.names, self.hosts["role"], strict=True) if r == "server"), ""
         )
         self.clocks = self._clocks()
+        self._vpn_logs = vpn_of(run.manifest()).logs  # told apart by content
 
     def read(self) -> RunLogs:
         """All of it."""
@@ -222,10 +223,10 @@ class RunReader:
         return frame.assign(host=host, t_utc=t_utc, t_s=t_s)
 
     def _vpn(self) -> VpnLogs:
-        """What OpenVPN said on every host: its status or statistics, and its log."""
+        """What the VPN said on every host: its status or statistics, and its log."""
         found: dict[str, list[pd.DataFrame]] = {kind: [] for kind in VPN_KINDS}
         for name in self.names:
-            for file in _VPN:
+            for file in self._vpn_logs:
                 path = self.run.host_raw_dir(name) / file
                 reading = self._read(path, quietly=True)
                 if reading is None:
@@ -233,7 +234,7 @@ class RunReader:
                 if reading.kind in found:
                     found[reading.kind].append(self._on_time_line(reading.frame, name))
                 else:
-                    self._lost(path, LogError(path, f"{reading.format}, which is not OpenVPN's"))
+                    self._lost(path, LogError(path, f"{reading.format}, which is no VPN's"))
         joined = {
             kind.removeprefix("vpn-"): frames.concat(rows, kind)
             for kind, rows in found.items()
@@ -248,7 +249,7 @@ class RunReader:
             if not path.is_file():
                 continue
             try:
-                facts[name] = untrusted.parse_record(load(path), untrusted.FACTS)
+                facts[name] = current_facts(untrusted.parse_record(load(path), untrusted.FACTS))
             except UntrustedError as exc:
                 self._lost(path, LogError(path, str(exc)))
             except LogError as exc:
@@ -263,7 +264,7 @@ class RunReader:
             kind = "server.log" if name == self.server else "log"
             tasks += [(folder / f"{slot.name}.{kind}", None) for slot in self.slots]
             tasks += [(folder / file, form) for file, form in _COUNTERS]
-            tasks += [(folder / file, None) for file in _VPN]
+            tasks += [(folder / file, None) for file in self._vpn_logs]
         tasks = [task for task in tasks if task[0].is_file()]
         paths = [path for path, _ in tasks]
         read = read_all(tasks, self._executor, self._cache)

@@ -37,8 +37,8 @@ class Options:
         bin_dir: The folder with run-slot, monitor and procstat (resources/bin).
         monitor: Which hosts dool watches.
         interfaces: Those it watches, as far as they exist on the host; `@192.0.2.1` is the one
-            that has the address or leads to it.
-        pid_file: Below the work folder, of the process procstat watches.
+            that has the address or leads to it, `tunnel:vpn0` a VPN's device.
+        pid_file: Below the work folder, of the process procstat watches; empty: none.
         max_clock_error_s: A host whose clock is certainly further off is not armed.
         pacing: How sharply these hosts can start.
         pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
@@ -47,8 +47,8 @@ class Options:
     bin_dir: Path
     threads: int = 16
     monitor: Literal["server", "all"] = "server"
-    interfaces: tuple[str, ...] = ("eth0", "tun0")
-    pid_file: str = "openvpn/openvpn.pid"
+    interfaces: tuple[str, ...] = ("eth0",)
+    pid_file: str = ""
     max_clock_error_s: float = 0.1
     pacing: Pacing = field(default_factory=Pacing)
     pass_deadline_s: float = 120.0

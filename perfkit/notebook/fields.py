@@ -17,9 +17,10 @@ from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import ini, parameters
 from perfkit.settings.parameters import Parameters
 from perfkit.settings.project import project_dir, runs_folder
+from perfkit.vpn.base import NONE, vpn_names
 from perfkit.widgets.form import Field, Kind, Verdict
 
-MAIN = ("provider", "clients", "tests", "duration_s", "name")  # first, in this order
+MAIN = ("provider", "clients", "tests", "vpn", "duration_s", "name")  # first, in this order
 FEW = 5  # so many parameters need no second page
 MAX_RUNS = 50  # suggested; any other may be typed
 
@@ -61,7 +62,7 @@ def _description(name: str) -> str:
 def _kind(name: str, value: object) -> Kind:
     if name == "tests":
         return "many"
-    if name == "provider" or _literals(name):
+    if name in {"provider", "vpn"} or _literals(name):
         return "choice"
     kinds: dict[object, Kind] = {bool: "flag", int: "number", float: "number"}
     return kinds.get(_type(name, value), "text")
@@ -83,6 +84,8 @@ def _literals(name: str) -> tuple[str, ...]:
 def _choices(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     if name == "provider":
         return tuple((known, known) for known in provider_names())
+    if name == "vpn":
+        return tuple((known, known) for known in (*vpn_names(), NONE))
     if name == "tests":
         return _tests(str(values.get("config_dir", "")))
     if name == "run":

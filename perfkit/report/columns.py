@@ -57,7 +57,7 @@ TESTS = (
     mbps("tunnel_bps", "Server tunnel", 1),
     Column("nic_ratio", "NIC / goodput", digits=3),
     pct("cpu_busy_pct", "CPU total"),
-    Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit", digits=2),
+    Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit", digits=2),
     Column("vs_direct", "In / out of tunnel", digits=3),
 )
 CLIENTS = (
@@ -108,7 +108,7 @@ SENSITIVITY = (
             ("jain", "Jain"),
             ("nic_bps", "Server NIC"),
             ("cpu_busy_pct", "CPU total"),
-            ("openvpn_cpu_s_per_gbit", "OpenVPN CPU per Gbit"),
+            ("vpn_cpu_s_per_gbit", "VPN CPU per Gbit"),
         )
     ),
 )
@@ -129,9 +129,9 @@ SERVER = (
     Column("cpu_cores", "Cores used", digits=2),
     pct("busiest_core_pct", "Busiest core"),
     pct("busiest_core_tick_pct", "Busiest core, by tick"),
-    Column("openvpn_cpu_s", "OpenVPN CPU", "s", digits=2),
-    Column("openvpn_cores", "OpenVPN cores", digits=3),
-    Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit", digits=2),
+    Column("vpn_cpu_s", "VPN CPU", "s", digits=2),
+    Column("vpn_cores", "VPN cores", digits=3),
+    Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit", digits=2),
 )
 _VPN_COUNTS = (
     Column("renegotiations", "Keys renewed"),

@@ -110,10 +110,10 @@ def _curve(axis: Axes, values: Any, place: int, *, label: str | None) -> None:
 
 
 def _growth(runs: Sequence[Reduced]) -> Plot:
-    """Total goodput and OpenVPN's processor time against the number of clients."""
+    """Total goodput and the VPN's processor time against the number of clients."""
     costs = (
         ("goodput_bps", "total goodput (Mbit/s)", MEGA),
-        ("openvpn_cpu_s_per_gbit", "OpenVPN CPU (s/Gbit)", 1.0),
+        ("vpn_cpu_s_per_gbit", "VPN CPU (s/Gbit)", 1.0),
     )
     axes, figure = _panels(len(costs))
     words = []

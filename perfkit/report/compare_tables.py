@@ -28,8 +28,8 @@ SHOWN: Mapping[str, Column] = {
         Column("client_median_bps", "Median per client", "Mbit/s", scale=MEGA),
         Column("jain", "Jain"),
         Column("vs_direct", "In / out of tunnel"),
-        Column("openvpn_cores", "OpenVPN CPU", "cores"),
-        Column("openvpn_cpu_s_per_gbit", "OpenVPN CPU", "s/Gbit"),
+        Column("vpn_cores", "VPN CPU", "cores"),
+        Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit"),
         Column("retransmits_per_gb", "Retransmits", "/GB"),
         Column("udp_loss_pct", "UDP loss", "%"),
         Column("jitter_median_s", "Jitter median", "ms", scale=MILLI),
@@ -214,7 +214,7 @@ def _quantiles(comparison: Comparison) -> ReportTable:
 
 
 def _sizes(comparison: Comparison) -> ReportTable:
-    costs = ("goodput_bps", "client_median_bps", "openvpn_cpu_s_per_gbit", "openvpn_cores")
+    costs = ("goodput_bps", "client_median_bps", "vpn_cpu_s_per_gbit", "vpn_cores")
     columns = (
         text("where", "Test"),
         Column("clients", "Clients"),
@@ -231,7 +231,7 @@ def _sizes(comparison: Comparison) -> ReportTable:
             "clients": len(test.goodput_bps),
             "side": side.label,
             **{key: test.figure(key) for key in costs},
-            "full": scaling.bottleneck(test, shared_cpu=run.shared_cpu),
+            "full": scaling.bottleneck(test, run.vpn, shared_cpu=run.shared_cpu),
         }
         for side in comparison.sides
         for run in side.runs

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from perfkit.analysis.rate_scale import FAR_APART, floor_bps
-from perfkit.analysis.server_load import TUNNEL_NIC, outside_nic
+from perfkit.analysis.server_load import outside_nic
 from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
@@ -90,8 +90,8 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
 
 def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: RunLogs) -> Plot:
     panels = [
-        ("NIC", _nic_lines(monitor, outside_nic(monitor))),
-        ("Tunnel", _nic_lines(monitor, TUNNEL_NIC)),
+        ("NIC", _nic_lines(monitor, outside_nic(monitor, logs.vpn_record.device))),
+        ("Tunnel", _nic_lines(monitor, logs.vpn_record.device)),
         ("CPU", _cpu_lines(monitor)),
     ]
     panels = [(label, lines) for label, lines in panels if lines]

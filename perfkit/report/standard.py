@@ -25,7 +25,7 @@ from perfkit.units import MS_PER_S, format_count, format_duration
 
 SHARED_CPU = (
     "The hosts of this run share one machine, so CPU and its cores are the machine's own: server, "
-    "clients and traffic generators together. The OpenVPN process's CPU seconds are its own."
+    "clients and traffic generators together. The VPN process's CPU seconds are its own."
 )
 
 
@@ -38,7 +38,7 @@ SERVER_METHOD = (
     "were missed make the next a longer one, and the s.d. over ticks a smaller one; ratios "
     "against all goodput of the same ticks, failed clients' included. CPU total = 100 - idle - wait, "
     "all cores; cores used = that share of the cores there are. NIC and tunnel: bytes with their "
-    "headers, as received, or as sent where the server sends. OpenVPN CPU and cores: CPU seconds of its "
+    "headers, as received, or as sent where the server sends. VPN CPU and cores: CPU seconds of its "
     "process in the window, and per second of it; s/Gbit: CPU seconds over all goodput between the "
     "process's first and last sample in the window."
 )
@@ -119,7 +119,7 @@ def provenance(logs: RunLogs) -> str:
         *(
             f"{name} {facts[key]}"
             for name, key in (
-                ("OpenVPN", "openvpn_version"),
+                (logs.vpn_record.title, "vpn_version"),
                 ("iperf", "iperf_version"),
                 ("Linux", "kernel"),
             )
@@ -217,7 +217,7 @@ def _transport(tests: Sequence[Mapping[Hashable, Any]], basis: str) -> list[Repo
 
 
 def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
-    """What OpenVPN said, all together and by client; none where it said nothing."""
+    """What the VPN said, all together and by client; none where it said nothing."""
     if summary.vpn is None:
         return []
     whole = summary.vpn.server.to_dict("records")
@@ -235,10 +235,10 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
     clients = f"{_hosts_counted(logs)}. {when}"
     make = ReportTable.from_records
     return [
-        make("vpn", "OpenVPN", columns.VPN, whole, f"{clients} {vpn.METHOD}. {vpn.CROSS_CHECK}."),
+        make("vpn", "VPN", columns.VPN, whole, f"{clients} {vpn.METHOD}. {vpn.CROSS_CHECK}."),
         make(
             "vpn-clients",
-            "OpenVPN by client",
+            "VPN by client",
             columns.VPN_CLIENTS,
             rows,
             f"{clients} {vpn.METHOD}.",

@@ -8,13 +8,13 @@
       hosts.json                  the hosts: name, role, addresses, state, reason, log
       timetable.json              T0 and the planned slots
       config/                     copies of the settings as resolved
-      keys/                       run key, known_hosts, the OpenVPN CA
+      keys/                       run key, known_hosts, what the VPN's hosts share
       hosts/<host>/               configure.log and the files made for that host
       raw/<host>/<slot>.log       what the test script printed, on client and server
       raw/<host>/<slot>.server.log     what the test's server script printed
       raw/<host>/<slot>.events.json    planned and actual start and end, exit status
       raw/<host>/monitor.csv      dool, one row a second, epoch first
-      raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes of the OpenVPN server process
+      raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes of the VPN's server process
       raw/<host>/openvpn.log      and openvpn-status.log
       raw/<host>/facts.json       kernel, ncpu, memory, tool versions
       raw/controller/clocks.json  clock offsets and bounds, before and after the tests

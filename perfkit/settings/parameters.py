@@ -43,6 +43,7 @@ class Parameters(BaseModel):
     clients: int = Field(10, ge=1, le=MAX_CLIENTS, description="number of clients, 1 to 1000")
     provider: str = Field("local", description="where the hosts come from")
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
+    vpn: str = Field("openvpn", description="VPN under test: openvpn, or none")
     duration_s: float = Field(
         0,
         ge=0,

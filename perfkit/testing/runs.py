@@ -239,7 +239,7 @@ def _write_counters(
         "ncpu": NCPU,
         "memory_bytes": 8 * 2**30,
         "os": "Debian GNU/Linux 12 (bookworm)",
-        "openvpn_version": "2.6.3",
+        "vpn_version": "2.6.3",
         "iperf_version": "2.1.8",
         "python_version": "3.11.2",
     }

@@ -12,6 +12,7 @@ from perfkit import untrusted
 from perfkit.model import Host, Role
 from perfkit.ssh.remote import RemotePool
 from perfkit.ssh.workers import run_on_hosts
+from perfkit.vpn.base import Vpn, VpnTraits
 
 TICK_S = 0.2
 MARGIN_S = 10.0
@@ -19,25 +20,6 @@ _LOG_LINES = 5
 _LINE_LENGTH = 300
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
 
-# What OpenVPN logs when waiting is of no use. On the server the lines about certificates and
-# ciphers are about whoever tried to connect, so they say nothing of the server itself.
-_FATAL = (
-    "Options error",
-    "Cannot open TUN/TAP",
-    "Cannot ioctl TUNSETIFF",
-    "Failed to open tun/tap",
-    "Socket bind failed",
-)
-_REFUSED = (
-    "AUTH_FAILED",
-    "VERIFY .*ERROR",
-    "certificate verify failed",
-    "OPTIONS ERROR",
-    "no (common|shared) cipher",
-    "unsupported protocol",
-    "no protocols available",
-    "alert (unknown ca|bad certificate|certificate|handshake failure|protocol version)",
-)
 _STAMP = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3} \w{3} +\d+ [\d:]{8} \d{4}) +")
 
 # Waits on the host, so that a fleet of waiting hosts costs no SSH traffic. The device is looked
@@ -45,18 +27,18 @@ _STAMP = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3} \w{3} +\d+ [\d:]{
 _SCRIPT = r"""
 PATH=$PATH:/usr/sbin:/sbin
 has_device() {
-    while read -r name _; do [ "$name" = tun0: ] && return 0; done </proc/net/dev
+    while read -r name _; do [ "$name" = DEVICE: ] && return 0; done </proc/net/dev
     return 1
 }
-# What ended OpenVPN, or will never let it connect; looked for only while it has no tunnel.
+# What ended the VPN, or will never let it connect; looked for only while it has no tunnel.
 find_final() {
     lines=$(grep -E PATTERNS LOG 2>/dev/null | tail -n 5)
-    final=$(printf '%s\n' "$lines" | grep -v 'OpenSSL: ' | tail -n 1) # OpenVPN's own says more
+    final=$(printf '%s\n' "$lines" | grep -v 'OpenSSL: ' | tail -n 1) # the VPN's own says more
     final=${final:-$(printf '%s\n' "$lines" | tail -n 1)}
     [ "$final" ] && [ "$ends" = yes ] && return
     last=$(tail -n 1 LOG 2>/dev/null) # it removes its pid file on most ways out
     case $last in
-        *'process exiting' | *'due to fatal error') ;;
+        ENDINGS) ;;
         *)
             read -r pid 2>/dev/null <PID_FILE && [ "$pid" ] && ! [ -d "/proc/$pid" ] || { final=; return; }
             ;;
@@ -68,8 +50,8 @@ ends=ENDS
 tick=0
 while [ $tick -lt TICKS ]; do
     if has_device; then
-        address=$(ip -4 -o addr show dev tun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
-        case $(ip -4 route get PEER 2>/dev/null) in *'dev tun0'* | local*) route=yes ;; esac
+        address=$(ip -4 -o addr show dev DEVICE | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
+        case $(ip -4 route get PEER 2>/dev/null) in *"dev "DEVICE* | local*) route=yes ;; esac
         if [ "$address" ] && [ "$route" ]; then
             ping -n -q -c 1 -W 1 PEER >/dev/null 2>&1 && ping=yes && break
             tick=$((tick + 5))
@@ -99,7 +81,7 @@ class TunnelHealth:
         tunnel_address: Its own address in the tunnel; None = it has none.
         route_ok: It sends to the server's tunnel address through the tunnel.
         ping_ok: The server's tunnel address answered it.
-        reason: What is missing and the last lines of openvpn.log; empty when nothing is.
+        reason: What is missing and the last lines of its log; empty when nothing is.
     """
 
     host: str
@@ -118,17 +100,19 @@ def check_tunnels(
     hosts: Iterable[Host],
     pool: RemotePool,
     *,
+    vpn: Vpn,
     peer: IPv4Address | str,
     timeout_s: float = 30.0,
     threads: int = 32,
 ) -> dict[str, TunnelHealth]:
     """Wait until every host can use its tunnel, or the time is over; one command a host.
 
-    A host whose OpenVPN has ended, or says that it will not be let in, is not waited for.
+    A host whose VPN has ended, or says that it will not be let in, is not waited for.
 
     Args:
         hosts: Server and clients; the server pings itself.
         pool: Connections to them.
+        vpn: Whose tunnels they are.
         peer: The server's address in the tunnel.
         timeout_s: How long a host waits for its tunnel.
         threads: Hosts asked at a time.
@@ -140,9 +124,9 @@ def check_tunnels(
     ticks = max(1, round(timeout_s / TICK_S))
 
     def check(host: Host) -> None:
-        script = health_script(host, ticks, str(peer))
+        script = health_script(vpn, host, ticks, str(peer))
         result = pool.get(host).run_script(script, timeout_s=2 * timeout_s + MARGIN_S)
-        found[host.name] = parse_health(host, result.stdout, str(peer))
+        found[host.name] = parse_health(vpn.traits, host, result.stdout, str(peer))
 
     stage = run_on_hosts(
         "tunnels",
@@ -157,23 +141,25 @@ def check_tunnels(
     return found
 
 
-def health_script(host: Host, ticks: int, peer: str) -> str:
+def health_script(vpn: Vpn, host: Host, ticks: int, peer: str) -> str:
     """Shell text that waits for the host's tunnel and prints what `parse_health` reads."""
-    is_client = host.role is Role.CLIENT
-    patterns = "|".join([*_FATAL, *(_REFUSED if is_client else ())])
+    words, traits = vpn.last_words(host.role), vpn.traits
+    endings = " | ".join(f"*{quote(ending)}" for ending in words.endings)
     return (
-        _SCRIPT.replace("TICKS", str(ticks))
+        _SCRIPT.replace("ENDINGS", endings or "' '")
+        .replace("DEVICE", quote(traits.devices[host.role]))
+        .replace("TICKS", str(ticks))
         .replace("PEER", quote(peer))
         .replace("LINES", str(_LOG_LINES))
-        .replace("PID_FILE", quote(f"{host.workdir}/openvpn/openvpn.pid"))
-        .replace("LOG", quote(f"{host.workdir}/logs/openvpn.log"))
-        .replace("ENDS", "yes" if is_client else "")
-        .replace("PATTERNS", quote(patterns))
+        .replace("PID_FILE", quote(f"{host.workdir}/{traits.pid_file}"))
+        .replace("LOG", quote(f"{host.workdir}/logs/{traits.logs[0]}"))
+        .replace("ENDS", "yes" if words.is_final else "")
+        .replace("PATTERNS", quote("|".join(words.patterns)))
     )
 
 
-def parse_health(host: Host, text: str, peer: str) -> TunnelHealth:
-    """Read what the script printed: four answers, then the end of openvpn.log."""
+def parse_health(vpn: VpnTraits, host: Host, text: str, peer: str) -> TunnelHealth:
+    """Read what the script printed: four answers, then the end of the VPN's log."""
     lines = [untrusted.one_line(line, _LINE_LENGTH) for line in text.splitlines()]
     answers = dict(line.partition("=")[::2] for line in lines[:4])
     address = answers.get("address") or None
@@ -192,11 +178,11 @@ def parse_health(host: Host, text: str, peer: str) -> TunnelHealth:
     reason = ", ".join(missing)
     log = lines[4 : 4 + _LOG_LINES]
     if missing and answers.get("final"):
-        reason = f"OpenVPN: {_STAMP.sub('', answers['final'])}"
+        reason = f"{vpn.title}: {_STAMP.sub('', answers['final'])}"
     elif missing and log:
-        reason += "; openvpn.log ends: " + " | ".join(log)
+        reason += f"; {vpn.logs[0]} ends: " + " | ".join(log)
     elif missing:
-        reason += f"; no openvpn.log on the {Role(host.role)}: OpenVPN was not started"
+        reason += f"; no {vpn.logs[0]} on the {Role(host.role)}: {vpn.title} was not started"
     return TunnelHealth(
         host=host.name, tunnel_address=address, route_ok=route_ok, ping_ok=ping_ok, reason=reason
     )

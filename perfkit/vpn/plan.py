@@ -31,18 +31,3 @@ class TunnelPlan:
     def server_tunnel_address(self) -> IPv4Address:
         """The server's address in the tunnel: the first of the network."""
         return self.network[1]
-
-    def template_values(self) -> dict[str, str]:
-        """What the templates in resources/openvpn may name.
-
-        OpenVPN's server listens to IPv6 only if told so, as `udp6`; then to both.
-        """
-        family = "6" if ":" in self.server_address else ""
-        return {
-            "server_address": self.server_address,
-            "port": str(self.port),
-            "proto": f"{self.proto}{family}",
-            "network": str(self.network.network_address),
-            "netmask": str(self.network.netmask),
-            "max_clients": str(self.clients + SPARE_CLIENTS),
-        }

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from wheels import build_wheel
 
 from perfkit.doctor import load_needs
 from perfkit.fleet.provider import ENTRY_POINT_GROUP, Provider
@@ -75,30 +76,25 @@ def test_every_declared_package_has_one_exact_pin_within_its_bounds() -> None:
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Names in a wheel built from a copy, so that nothing is left in the tree."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "perfkit", source / "perfkit", ignore=shutil.ignore_patterns("__py*"))
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "--wheel-dir", source, source], check=True, capture_output=True)
-    (wheel,) = source.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    """Names in a wheel of this tree."""
+    with zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel"))) as archive:
         return set(archive.namelist())
 
 
-def test_the_wheel_has_every_file_of_the_package_and_nothing_beside_it(
+def tracked(folder: str) -> set[str]:
+    """What git has below a folder, as names."""
+    command = ["git", "ls-files", "-z", folder]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
+
+
+def test_the_wheel_has_every_file_of_the_package_and_of_a_project_folder_and_no_other(
     wheel_names: set[str],
 ) -> None:
-    package = {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / "perfkit").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert package - wheel_names == set()
-    assert {name.split("/")[0] for name in wheel_names} - {"perfkit"} == {
-        next(name.split("/")[0] for name in wheel_names if ".dist-info/" in name)
-    }
+    pictures = tracked("resources/readme")
+    starter = (tracked("resources") | tracked("config") | tracked("notebooks")) - pictures
+    expected = tracked("perfkit") | {f"perfkit/starter/{name}" for name in starter}
+    assert {name for name in wheel_names if ".dist-info/" not in name} == expected
 
 
 def test_every_registered_provider_loads_and_keeps_the_contract(tmp_path: Path) -> None:

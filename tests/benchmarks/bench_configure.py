@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -31,8 +32,12 @@ from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.vpn.health import check_tunnels
 from perfkit.vpn.openvpn.ca import Authority
+from perfkit.vpn.openvpn.configuration import OpenVpn
+from perfkit.vpn.plan import TunnelPlan
 
 RESOURCES = Path(__file__).parents[2] / "resources"
+VPN = OpenVpn(RESOURCES)
+VERSION = "version " + shlex.join(VPN.traits.version_command)
 N_HOSTS = int(os.environ.get("BENCH_HOSTS", "100"))
 THREADS = 32
 ROUNDS = 5
@@ -76,11 +81,17 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Run, list[
         provider.release(run.id)
 
 
-def with_perfkit(run: Run, hosts: list[Host], plan: recipes.TunnelPlan) -> None:
+def with_perfkit(run: Run, hosts: list[Host], plan: TunnelPlan) -> None:
     access = Access(key_path=run.key_path, known_hosts_path=run.known_hosts_path)
     with RemotePool(access, run.root / "hosts") as pool:
         stage = recipes.configure(
-            run, hosts, pool=pool, threads=THREADS, resources_dir=RESOURCES, tunnel=plan
+            run,
+            hosts,
+            pool=pool,
+            threads=THREADS,
+            resources_dir=RESOURCES,
+            vpn=VPN,
+            tunnel=plan,
         )
     assert stage.failed == (), str(stage)
 
@@ -104,7 +115,7 @@ def with_bare_fabric(run: Run, hosts: list[Host]) -> None:
             }
             getattr(fabfile, f"setup_{host.role}")(c)
             # private: the script without the SSH of facts, to time Fabric alone
-            script = f"cd {host.workdir}/logs\n{facts._SCRIPT}"
+            script = f"cd {host.workdir}/logs\n{facts._SCRIPT.replace('VPN_VERSION', VERSION)}"
             assert c.run(script, hide=True).ok
 
     with ThreadPoolExecutor(THREADS) as threads:
@@ -123,12 +134,12 @@ def test_configuring_costs_at_most_three_times_bare_fabric(
 ) -> None:
     run, hosts = fleet
     server = next(host for host in hosts if host.role is Role.SERVER)
-    plan = recipes.TunnelPlan(server_address=server.address, clients=len(hosts))
+    plan = TunnelPlan(server_address=server.address, clients=len(hosts))
     first_s, _ = timed(lambda: with_perfkit(run, hosts, plan))
     access = Access(key_path=run.key_path, known_hosts_path=run.known_hosts_path)
     with RemotePool(access) as pool:
         started = time.monotonic()
-        health = check_tunnels(hosts, pool, peer=plan.server_tunnel_address)
+        health = check_tunnels(hosts, pool, vpn=VPN, peer=plan.server_tunnel_address)
         gate_s = time.monotonic() - started
     assert all(it.ok for it in health.values())
     ours, bare = [], []

@@ -31,9 +31,11 @@ from perfkit.ssh.remote import Access, Remote, RemotePool
 from perfkit.testing.provider_runs import answers, wait_until
 from perfkit.vpn.health import check_tunnels
 from perfkit.vpn.openvpn.ca import Authority
+from perfkit.vpn.openvpn.configuration import OpenVpn
 from perfkit.vpn.plan import TunnelPlan
 
 RESOURCES = Path(__file__).parents[2] / "resources"
+VPN = OpenVpn(RESOURCES)
 SIGNAL_SSHD = """
 for process in /proc/[0-9]*; do
     [ "$(cat $process/comm)" = sshd ] && kill -SIGNAL ${process#/proc/}
@@ -67,6 +69,7 @@ class Fleet:
             pool=self.pool,
             threads=8,
             resources_dir=resources,
+            vpn=OpenVpn(resources) if tunnel else None,
             tunnel=tunnel,
             deadline_s=deadline_s,
             on_result=on_result,
@@ -141,13 +144,13 @@ def fleet(
 def test_every_host_has_its_files_its_log_and_its_facts(fleet: Fleet) -> None:
     for name, host in fleet.hosts.items():
         listing = fleet.sh(name, f"cd {host.workdir} && find . -type f")
-        assert f"./openvpn/{host.role}.conf" in listing
+        assert f"./vpn/{host.role}.conf" in listing
         assert "./tests/direct-tcp" in listing
         assert ".bundle.tgz" not in listing
-        facts = collect_facts(fleet.pool.get(host))
+        facts = collect_facts(fleet.pool.get(host), vpn_version=VPN.traits.version_command)
         assert json.loads(fleet.sh(name, f"cat {host.workdir}/logs/facts.json")) == facts
         assert facts["ncpu"] == os.cpu_count()
-        assert facts["openvpn_version"].startswith("2.")
+        assert facts["vpn_version"].startswith("2.")
         assert facts["iperf_version"].startswith("2.")
         assert facts["iperf3_version"] == "" or facts["iperf3_version"].startswith("3.")
         assert "= exit status 0" in fleet.log(name)
@@ -156,7 +159,11 @@ def test_every_host_has_its_files_its_log_and_its_facts(fleet: Fleet) -> None:
 @pytest.mark.root
 def test_every_tunnel_is_up_and_has_an_address_of_its_own(fleet: Fleet) -> None:
     found = check_tunnels(
-        fleet.hosts.values(), fleet.pool, peer=fleet.plan.server_tunnel_address, timeout_s=20
+        fleet.hosts.values(),
+        fleet.pool,
+        vpn=VPN,
+        peer=fleet.plan.server_tunnel_address,
+        timeout_s=20,
     )
     assert {name: health.reason for name, health in found.items()} == dict.fromkeys(fleet.hosts, "")
     assert found["server"].tunnel_address == "10.8.0.1"
@@ -165,7 +172,7 @@ def test_every_tunnel_is_up_and_has_an_address_of_its_own(fleet: Fleet) -> None:
 
 @pytest.mark.root
 def test_configuring_again_starts_no_second_openvpn_and_keeps_the_keys(fleet: Fleet) -> None:
-    show = "cat openvpn/openvpn.pid openvpn/host.crt; cat /proc/[0-9]*/comm | grep -c openvpn"
+    show = "cat vpn/openvpn.pid vpn/host.crt; cat /proc/[0-9]*/comm | grep -c openvpn"
     script = f"cd {fleet.hosts['client-001'].workdir} && {show}"
     before = fleet.sh("client-001", script)
     begun = fleet.log("client-001").count("recipe setup_client: begins")
@@ -200,7 +207,7 @@ def test_a_recipe_is_repeated_when_its_file_was_edited_or_the_host_was_rebooted(
 @pytest.mark.root
 def test_secrets_on_a_host_are_its_own_and_for_its_owner_only(fleet: Fleet) -> None:
     workdir = fleet.hosts["client-001"].workdir
-    modes = fleet.sh("client-001", f"cd {workdir}/openvpn && stat -c '%a %n' *.key *.conf")
+    modes = fleet.sh("client-001", f"cd {workdir}/vpn && stat -c '%a %n' *.key *.conf")
     assert {line.split()[0] for line in modes.splitlines()} == {"600"}
     authority = (fleet.run.keys_dir / "ca.key").read_text().splitlines()[1]
     assert fleet.sh("client-001", f"grep -rl {authority} {workdir} || true") == ""
@@ -211,9 +218,7 @@ def test_partly_configured_clients_are_listed_with_what_they_lack(fleet: Fleet) 
     """One is not running, one has lost its route, one gets no answer, one is of another run."""
     hosts, plan = fleet.hosts, fleet.plan
     peer = plan.server_tunnel_address
-    stop = (
-        "pid=$(cat openvpn/openvpn.pid) && kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
-    )
+    stop = "pid=$(cat vpn/openvpn.pid) && kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
     try:
         fleet.sh("client-001", f"cd {hosts['client-001'].workdir} && {stop}")
         fleet.sh("client-002", f"ip route del {plan.network} dev tun0")
@@ -222,13 +227,13 @@ def test_partly_configured_clients_are_listed_with_what_they_lack(fleet: Fleet) 
         stranger = Authority(fleet.run.root / "another").issue("client-004", Role.CLIENT)
         remote = fleet.pool.get(hosts["client-004"])
         for name, text in (("crt", stranger.certificate), ("key", stranger.key)):
-            path = f"{remote.host.workdir}/openvpn/host.{name}"
+            path = f"{remote.host.workdir}/vpn/host.{name}"
             remote.put(text.encode(), path, mode=0o600)
         fleet.sh(
             "client-004",
-            f"cd {remote.host.workdir} && {stop}; openvpn --cd openvpn --config client.conf --daemon",
+            f"cd {remote.host.workdir} && {stop}; openvpn --cd vpn --config client.conf --daemon",
         )
-        found = check_tunnels(hosts.values(), fleet.pool, peer=peer, timeout_s=4)
+        found = check_tunnels(hosts.values(), fleet.pool, vpn=VPN, peer=peer, timeout_s=4)
     finally:
         fleet.sh("server", "ip route flush type blackhole")
     assert found["server"].ok
@@ -253,7 +258,7 @@ def test_an_openvpn_that_gave_up_ends_the_wait_with_its_own_words(fleet: Fleet) 
     for name, (script, _) in breaks.items():
         fleet.sh(
             name,
-            f"cd {fleet.hosts[name].workdir}/openvpn && {script}\n"
+            f"cd {fleet.hosts[name].workdir}/vpn && {script}\n"
             "pid=$(cat openvpn.pid 2>/dev/null) && kill $pid\n"
             "while [ -e /proc/${pid:-none} ]; do sleep 0.05; done\n"
             "openvpn --config client.conf --daemon",
@@ -261,6 +266,7 @@ def test_an_openvpn_that_gave_up_ends_the_wait_with_its_own_words(fleet: Fleet) 
     found = check_tunnels(
         [fleet.hosts[name] for name in breaks],
         fleet.pool,
+        vpn=VPN,
         peer=plan.server_tunnel_address,
         timeout_s=200,
     )
@@ -277,7 +283,7 @@ def test_a_configuration_that_openvpn_refuses_fails_the_recipe_with_its_words(
     conf = resources / "openvpn/client.conf"
     conf.write_text(conf.read_text() + "no-such-directive\n")
     stop = "pid=$(cat openvpn.pid) && kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
-    fleet.sh("client-004", f"cd {fleet.hosts['client-004'].workdir}/openvpn && {stop}")
+    fleet.sh("client-004", f"cd {fleet.hosts['client-004'].workdir}/vpn && {stop}")
     stage = fleet.configure("client-004", resources=resources, tunnel=fleet.plan)
     assert "Options error: Unrecognized option" in stage.failed[0].reason
     assert "no-such-directive" in stage.failed[0].reason

@@ -240,7 +240,7 @@ def _configured(folder: Path) -> Sent:
 def _secrets_of(session: Session) -> list[str]:
     """The run's key, the keys that its hosts show, and those of its VPN and its members."""
     kept = [session.run.keys_dir / name for name in ("id_ed25519", "ca.key", "tls-crypt.key")]
-    members = [*session.run.root.glob("hosts/*/bundle/openvpn/*.key")]
+    members = [*session.run.root.glob("hosts/*/bundle/vpn/*.key")]
     hosts = [host.name for host in session.inventory.hosts()]
     assert len(hosts) == 2
     assert len(members) >= len(hosts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from perfkit.vpn.openvpn.configuration import template_values
 from perfkit.vpn.plan import TunnelPlan
 
 TESTS = Path(__file__).parents[2] / "resources" / "tests"
@@ -44,6 +45,6 @@ def test_iperf_is_told_of_ipv6_where_the_address_it_uses_is_one(
 
 @pytest.mark.parametrize(("address", "proto"), [(V4, "udp"), (V6, "udp6")])
 def test_openvpn_listens_where_its_clients_look_for_it(address: str, proto: str) -> None:
-    values = TunnelPlan(server_address=address, clients=2).template_values()
+    values = template_values(TunnelPlan(server_address=address, clients=2))
     assert values["proto"] == proto
     assert values["server_address"] == address

@@ -1,6 +1,6 @@
 # What perfkit does on a host that was there before it and stays afterwards. POSIX sh, run as root:
 #
-#   look WORKDIR TOOL...                  what is here, as key=value lines
+#   look WORKDIR TOOL... nic:DEVICE...   what is here, as key=value lines
 #   claim WORKDIR RUN USER EXPIRES TAG    take the host for a run; TAG is the text of its tag file
 #   note WORKDIR RUN LINE                 add a line to the tag
 #   clean WORKDIR RUN USER                remove all that the run put here, and give the host free
@@ -59,8 +59,12 @@ look() {
     echo "now=$(date +%s)"
     boot=$(cat /proc/sys/kernel/random/boot_id) && echo "machine=$boot $(stat -c %d:%i /)"
     [ -c /dev/net/tun ] && { : <>/dev/net/tun; } 2>/dev/null && echo tun=yes
-    [ -e /sys/class/net/tun0 ] && echo tun0=yes
-    for tool in "$@"; do command -v "$tool" >/dev/null || echo "lacks=$tool"; done
+    for tool in "$@"; do
+        case $tool in
+            nic:*) [ ! -e "/sys/class/net/${tool#nic:}" ] || echo "nic=${tool#nic:}" ;;
+            *) command -v "$tool" >/dev/null || echo "lacks=$tool" ;;
+        esac
+    done
     place=$workdir
     [ -d "$place" ] || place=${workdir%/*}
     [ -d "${place:-/}" ] || echo "no_folder=$place"
@@ -152,7 +156,9 @@ clean() {
     name=$(tag_value name)
     clean_crontab "$2"
     end_processes
-    [ ! -e /sys/class/net/tun0 ] || echo 'left=device tun0'
+    for device in $(sed -n 's/^device=//p' "$tag"); do
+        [ ! -e "/sys/class/net/$device" ] || echo "left=device $device"
+    done
     cd / || return
     made=$(tag_value made) owned=$(tag_value owned)
     find "$workdir" -mindepth 1 -maxdepth 1 ! -name perfkit.tag -exec rm -rf -- {} +

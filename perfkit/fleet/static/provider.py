@@ -35,10 +35,10 @@ from perfkit.fleet.static.polling import Looks
 from perfkit.fleet.static.tags import Tag, find_tag, obstacles
 from perfkit.fleet.unasked import describe
 from perfkit.model import Host, Jump, Role
+from perfkit.vpn.base import Vpn
 
 # What the recipes need; they would install it, and nobody would take it away again.
 TOOLS = ("crontab", "ip", "iperf", "ping", "python3", "setsid", "timeout")
-TUNNEL_TOOLS = ("openvpn",)
 SAME = "it is the same machine as"
 
 
@@ -47,6 +47,7 @@ class StaticProvider:
 
     Args:
         config_dir: Folder with static.conf and ssh.conf.
+        vpn: Of the run that hosts are taken for; None = none, or no run.
 
     Raises:
         NotSetUpError: there is no static.conf.
@@ -55,9 +56,10 @@ class StaticProvider:
 
     name = "static"
 
-    def __init__(self, config_dir: Path) -> None:
+    def __init__(self, config_dir: Path, vpn: Vpn | None = None) -> None:
         self._list = hostlist.load(config_dir)
         self._workdir = self._list.common.workdir
+        self._vpn = vpn
         self._agents = HostAgents(self._list.places)
         self._by_name = {machine.name: machine for machine in self._list.hosts}
         self._looks = Looks(self._list.hosts, self._agents, self._workdir)
@@ -100,6 +102,10 @@ class StaticProvider:
                 f"{len(problems)} things are in the way on the hosts of static.conf:{lines}"
             )
 
+    def _devices(self) -> tuple[str, ...]:
+        """Network devices that the run's VPN makes on hosts."""
+        return tuple(sorted(set(self._vpn.traits.devices.values()))) if self._vpn else ()
+
     def _obstacles(self, machines: Sequence[Machine]) -> Iterator[str]:
         """Everything that is wrong with some machines, one line each."""
         places = {m.name: m for machine in machines for m in (machine.jump, machine) if m}
@@ -112,9 +118,10 @@ class StaticProvider:
             elif not Path(place.key_file).is_file():
                 yield f"{name}: key_file {place.key_file} is not there"
         ready = [m for m in machines if not {m.name, m.jump.name if m.jump else ""} & {*unpinned}]
-        tunnel = self.traits.can_tunnel
-        tools = (*TOOLS, *TUNNEL_TOOLS) if tunnel else TOOLS
-        found = on_all(ready, lambda m: self._agents.ask(m, "look", self._workdir, *tools))
+        vpn = self._vpn if self.traits.can_tunnel else None
+        programs = [program.name for program in vpn.programs] if vpn else []
+        wanted = (*TOOLS, *programs, *(f"nic:{device}" for device in self._devices()))
+        found = on_all(ready, lambda m: self._agents.ask(m, "look", self._workdir, *wanted))
         first: dict[str, str] = {}
         for name, answer in found.items():
             if isinstance(answer, PerfkitError):
@@ -122,7 +129,9 @@ class StaticProvider:
             elif (other := first.setdefault(answer.get("machine", (name,))[0], name)) != name:
                 yield f"{name}: {SAME} {other}: name it once"
             else:
-                yield from (f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=tunnel))
+                yield from (
+                    f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=vpn is not None)
+                )
 
     # -- taking --------------------------------------------------------------------------------
 
@@ -220,6 +229,7 @@ class StaticProvider:
             owner=request.owner,
             expires_utc=request.expires_utc,
             members=members,
+            devices=self._devices(),
         )
         expires = str(int(request.expires_utc.timestamp()))
         answer = self._agents.ask(

@@ -26,6 +26,7 @@ class Tag:
     Attributes:
         name: The host's name in the run.
         members: Machines taken in the same launch, by their names in static.conf.
+        devices: Network devices that the run's VPN makes here.
         ended: Hosts of the run that were given free while this one was kept.
     """
 
@@ -36,6 +37,7 @@ class Tag:
     owner: str
     expires_utc: datetime
     members: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     ended: tuple[str, ...] = ()
 
     @property
@@ -54,7 +56,8 @@ class Tag:
             "expires": str(int(self.expires_utc.timestamp())),
             "members": " ".join(self.members),
         }
-        return "\n".join(f"{key}={quote(value)}" for key, value in fields.items())
+        lines = [*fields.items(), *(("device", device) for device in self.devices)]
+        return "\n".join(f"{key}={quote(value)}" for key, value in lines)
 
     def says(self, machine: str) -> str:
         """For whoever wanted the machine."""
@@ -84,6 +87,7 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
             owner=found["owner"],
             expires_utc=datetime.fromtimestamp(float(found["expires"]), UTC),
             members=tuple(found.get("members", "").split()),
+            devices=tuple(found.get("device", "").split()),
             ended=tuple(found.get("ended", "").split()),
         )
         return tag if RUN_ID_PATTERN.fullmatch(tag.run_id) else None
@@ -112,8 +116,8 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
         yield f"not installed: {tools} (perfkit installs nothing on hosts that it does not end)"
     if tunnel and "tun" not in answer:
         yield "no /dev/net/tun: modprobe tun there, or set tunnel = no and use direct tests only"
-    if tunnel and "tun0" in answer:
-        yield "there is a tun0 already, another VPN's: end it, or set tunnel = no"
+    for device in answer.get("nic", ()) if tunnel else ():
+        yield f"there is a {device} already, another VPN's: end it, or set tunnel = no"
     yield from _disk_obstacles(answer, workdir)
 
 

@@ -8,7 +8,6 @@ clock is behind.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,29 +21,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from perfkit.errors import RunError
 from perfkit.model import Role
-from perfkit.runs.folder import Run, write_atomic
+from perfkit.runs.folder import write_atomic
 
 BACKDATE = timedelta(minutes=10)
 TLS_CRYPT_BYTES = 256  # 2048 bits, as `openvpn --genkey` makes
-
-
-def destroy_secrets(run: Run) -> list[str]:
-    """Remove the private keys of a run's VPN, which nobody needs once its hosts are released.
-
-    The authority's key goes, and with it the power to make a client of this VPN; so do the hosts'
-    keys in their bundles and what they all share. Certificates stay: they say what was used.
-
-    Returns:
-        What was removed, by path below the run's folder.
-    """
-    names = [run.keys_dir / name for name in ("ca.key", "tls-crypt.key")]
-    bundles = [*run.root.glob("hosts/*/bundle/openvpn/*.key")]
-    gone = []
-    for path in (*names, *bundles):
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-            gone.append(str(path.relative_to(run.root)))
-    return gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

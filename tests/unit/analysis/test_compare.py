@@ -76,13 +76,13 @@ def test_less_processor_time_is_better(made: Make) -> None:
     cheaper = replace(
         b,
         tests=tuple(
-            replace(t, figures={**t.figures, "openvpn_cpu_s_per_gbit": 2.5})
+            replace(t, figures={**t.figures, "vpn_cpu_s_per_gbit": 2.5})
             if t.key == "tunnel-tcp"
             else t
             for t in b.tests
         ),
     )
-    found = of(held([a], [cheaper]), "tunnel-tcp", "openvpn_cpu_s_per_gbit")
+    found = of(held([a], [cheaper]), "tunnel-tcp", "vpn_cpu_s_per_gbit")
     assert found.gap.difference < 0
     assert found.verdict == "better"
 

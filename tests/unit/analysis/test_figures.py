@@ -167,7 +167,7 @@ def test_the_cpu_cost_of_the_tunnel_comes_out(sick: tuple[Run, Summary, dict[str
     tunnel = summary.tests.set_index("slot").loc["02-tunnel-tcp"]
     known = truth["02-tunnel-tcp"]["cpu_s_per_gbit"]
     # A killed client's bytes cost CPU too, and are in this divisor.
-    assert tunnel["openvpn_cpu_s_per_gbit"] == pytest.approx(known, rel=5e-3)
+    assert tunnel["vpn_cpu_s_per_gbit"] == pytest.approx(known, rel=5e-3)
     assert 0.4 < tunnel["vs_direct"] < 0.6
     assert tunnel["direct_slot"] == "01-direct-tcp"
 

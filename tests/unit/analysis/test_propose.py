@@ -6,12 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from perfkit.analysis import blocks, propose, segments
 from perfkit.analysis.blocks import Block, Plan
 from perfkit.analysis.outcomes import outcomes
-from perfkit.analysis.propose import Guess
+from perfkit.analysis.propose import Guess, nic_rate
 from perfkit.analysis.stats import summarise
 from perfkit.errors import SegmentError
 from perfkit.logs.reader import read_run
@@ -298,3 +299,22 @@ def test_policy_saved_without_a_file_is_refused(run: Run) -> None:
     logs = read_run(run)
     with pytest.raises(SegmentError, match="segments = saved"):
         segments.current(run, logs, outcomes(logs), "saved")
+
+
+@pytest.mark.parametrize(
+    ("watched", "counted"),
+    [
+        (("myvpn0", "ens5"), ["ens5"]),
+        (("tun0", "ens5", "lo"), ["ens5"]),
+        (("myvpn0", "lo"), ["lo"]),
+        (("myvpn0",), ["myvpn0"]),
+    ],
+)
+def test_the_rate_leaves_the_vpns_device_out_whatever_it_is_called(
+    watched: tuple[str, ...], counted: list[str]
+) -> None:
+    rates = {name: 10.0**place for place, name in enumerate(watched)}
+    monitor = pd.DataFrame({f"net_{name}_recv_bps": [rate] for name, rate in rates.items()})
+    found = nic_rate(monitor, "myvpn0")
+    assert found is not None
+    assert found.tolist() == [sum(rates[name] for name in counted)]

@@ -10,6 +10,9 @@ import pytest
 from perfkit.analysis.run_summary import Test
 from perfkit.analysis.scaling import Growth, PowerLaw, bottleneck, fit
 from perfkit.errors import CampaignError
+from perfkit.runs.vpn_record import VpnRecord
+
+OPENVPN = VpnRecord(name="openvpn", title="OpenVPN", single_core=True)
 
 SIZES = [10, 20, 50, 100, 200]
 
@@ -65,13 +68,13 @@ def test_the_words_follow_from_the_interval(
 @pytest.mark.parametrize(
     ("figures", "says"),
     [
-        ({"openvpn_cores": 0.98, "cpu_busy_pct": 50.0}, "OpenVPN used 0.98 cores"),
+        ({"vpn_cores": 0.98, "cpu_busy_pct": 50.0}, "OpenVPN used 0.98 cores"),
         ({"cpu_busy_pct": 99.0}, "the processors were 99 % busy (server, clients"),
         ({"busiest_core_pct": 97.0}, "one core was 97 % busy"),
-        ({"openvpn_cores": 0.2, "cpu_busy_pct": 20.0}, "nothing watched was full: OpenVPN 0.20"),
+        ({"vpn_cores": 0.2, "cpu_busy_pct": 20.0}, "nothing watched was full: OpenVPN 0.20"),
         ({}, "nothing was watched"),
     ],
 )
 def test_what_was_full_is_named(figures: dict[str, float], says: str) -> None:
     test = Test(key="t", slot="01-t", figures=figures, goodput_bps=(), spread={})
-    assert bottleneck(test, shared_cpu=True).startswith(says)
+    assert bottleneck(test, OPENVPN, shared_cpu=True).startswith(says)

@@ -104,7 +104,7 @@ def test_a_figure_that_is_not_known_has_no_sensitivity(run: Run) -> None:
     found = outcomes(logs)
     direct = slot_figures.prepare(logs, logs.slots[0], found[found["slot"] == logs.slots[0].name])
     table = sensitivity(direct, Window(start_s=8.0, end_s=20.0))
-    assert table["openvpn_cpu_s_per_gbit_change_pct"].isna().all()
+    assert table["vpn_cpu_s_per_gbit_change_pct"].isna().all()
     nothing = sensitivity(direct, Window(start_s=8.0, end_s=8.5), samples=(1,))
     assert nothing.loc[nothing["moves"] == "inwards", "windows"].tolist() == [0]
     assert np.isnan(nothing.loc[nothing["moves"] == "inwards", "goodput_bps_change_pct"]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from perfkit.notebook import parameters as notebook
 from perfkit.runs import journal
 from perfkit.settings import parameters as settings
 
+TEMPLATES = Path(__file__).parents[3] / "resources" / "openvpn"
 TESTS_CONF = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10\npath = tunnel\n"
 
 
@@ -34,6 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "config" / "tests.conf").write_text(TESTS_CONF)
     (tmp_path / "resources" / "tests").mkdir(parents=True)
     (tmp_path / "resources" / "fabfile.py").touch()
+    shutil.copytree(TEMPLATES, tmp_path / "resources" / "openvpn")
     for name in ("direct-tcp", "tunnel-tcp"):
         script = tmp_path / "resources" / "tests" / name
         script.write_text("#!/bin/sh\n")

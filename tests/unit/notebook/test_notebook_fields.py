@@ -28,7 +28,7 @@ def kinds(values: dict[str, Any]) -> dict[str, str]:
 def test_what_most_people_change_comes_first_and_the_rest_on_demand() -> None:
     fields = fields_for(DEFAULTS, {})
     plain = [field.name for field in fields if not field.advanced]
-    assert plain == ["provider", "clients", "tests", "duration_s", "name"]
+    assert plain == ["provider", "clients", "tests", "vpn", "duration_s", "name"]
     assert {field.name for field in fields} == set(DEFAULTS)
 
 

@@ -176,7 +176,7 @@ def test_commas_and_lists_make_repetitions(runs: list[Run], tmp_path: Path) -> N
         ("goodput_bps", -1_234_567.0, 338_512_345.0, "-1.2 Mbit/s"),
         ("jitter_median_s", 0.000123, None, "0.1230 ms"),
         ("jain", 0.0, None, "0.000"),
-        ("openvpn_cpu_s_per_gbit", -1e-9, 3.2, "+0.000 s/Gbit"),
+        ("vpn_cpu_s_per_gbit", -1e-9, 3.2, "+0.000 s/Gbit"),
         ("jain", float("nan"), None, "n/a"),
     ],
 )

@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from perfkit.model import Host, Role
+from perfkit.vpn.base import get_vpn
 from perfkit.vpn.health import health_script, parse_health
 
+VPN = get_vpn("openvpn", Path(__file__).parents[3] / "resources")
+assert VPN is not None
 CLIENT = Host(name="client-001", role=Role.CLIENT, address="192.0.2.9", host_key="")
 
 
 def test_a_tunnel_with_everything_is_healthy() -> None:
-    health = parse_health(CLIENT, "address=10.8.0.2\nroute=yes\nping=yes\nfinal=\n", "10.8.0.1")
+    health = parse_health(
+        VPN.traits, CLIENT, "address=10.8.0.2\nroute=yes\nping=yes\nfinal=\n", "10.8.0.1"
+    )
     assert health.ok
     assert health.tunnel_address == "10.8.0.2"
     assert (health.route_ok, health.ping_ok, health.reason) == (True, True, "")
@@ -37,7 +42,9 @@ def test_a_tunnel_with_everything_is_healthy() -> None:
     ],
 )
 def test_what_is_missing_is_listed_with_the_end_of_the_log(answer: str, missing: list[str]) -> None:
-    health = parse_health(CLIENT, answer + "TLS Error: handshake failed\nRestart\n", "10.8.0.1")
+    health = parse_health(
+        VPN.traits, CLIENT, answer + "TLS Error: handshake failed\nRestart\n", "10.8.0.1"
+    )
     assert not health.ok
     what, _, log = health.reason.partition("; openvpn.log ends: ")
     assert [part.removesuffix(" to 10.8.0.1") for part in what.split(", ")] == missing
@@ -45,18 +52,18 @@ def test_what_is_missing_is_listed_with_the_end_of_the_log(answer: str, missing:
 
 
 def test_a_host_without_a_log_never_started_openvpn() -> None:
-    health = parse_health(CLIENT, "address=\nroute=\nping=\nfinal=\n", "10.8.0.1")
+    health = parse_health(VPN.traits, CLIENT, "address=\nroute=\nping=\nfinal=\n", "10.8.0.1")
     assert "OpenVPN was not started" in health.reason
 
 
 def test_a_strange_answer_is_not_healthy() -> None:
-    assert not parse_health(CLIENT, "", "10.8.0.1").ok
-    assert not parse_health(CLIENT, "bash: ip: not found\n", "10.8.0.1").ok
+    assert not parse_health(VPN.traits, CLIENT, "", "10.8.0.1").ok
+    assert not parse_health(VPN.traits, CLIENT, "bash: ip: not found\n", "10.8.0.1").ok
 
 
 def script_of(tmp_path: Path, role: Role, log: str, *, is_running: bool) -> str:
     """What the script prints in a work folder; it would wait for an hour."""
-    for name in ("logs", "openvpn"):
+    for name in ("logs", "vpn"):
         (tmp_path / name).mkdir()
     (tmp_path / "logs/openvpn.log").write_text(log)
     pid = os.getpid()
@@ -64,13 +71,13 @@ def script_of(tmp_path: Path, role: Role, log: str, *, is_running: bool) -> str:
         ended = subprocess.Popen(["true"])
         ended.wait()
         pid = ended.pid
-    (tmp_path / "openvpn/openvpn.pid").write_text(f"{pid}\n")
+    (tmp_path / "vpn/openvpn.pid").write_text(f"{pid}\n")
     host = replace(CLIENT, role=role, workdir=str(tmp_path))
-    script = health_script(host, 18_000, "192.0.2.254")
+    script = health_script(VPN, host, 18_000, "192.0.2.254")
     done = subprocess.run(
         ["sh", "-c", script], capture_output=True, text=True, timeout=300, check=True
     )
-    return parse_health(host, done.stdout, "192.0.2.254").reason
+    return parse_health(VPN.traits, host, done.stdout, "192.0.2.254").reason
 
 
 STAMP = "2026-11-30 02:35:32 "

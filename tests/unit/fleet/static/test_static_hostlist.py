@@ -13,7 +13,7 @@ import pytest
 from perfkit.errors import ConfigError, NotSetUpError
 from perfkit.fleet.static import hostlist, tags
 from perfkit.fleet.static.hostlist import HostList
-from perfkit.fleet.static.provider import TOOLS, TUNNEL_TOOLS
+from perfkit.fleet.static.provider import TOOLS
 from perfkit.fleet.static.trust import with_key
 from perfkit.measure.plan import CRONTAB_BEGIN, CRONTAB_END
 from perfkit.model import Role
@@ -213,7 +213,7 @@ def test_existing_hosts_must_have_what_the_recipes_would_install() -> None:
     fabfile = (PROJECT / "resources" / "fabfile.py").read_text()
     recipe = set(re.findall(r'^    "([a-z0-9]+)": \("', fabfile, re.MULTILINE))
     assert "iperf" in recipe
-    assert recipe <= {*TOOLS, *TUNNEL_TOOLS}
+    assert recipe <= {*TOOLS}
 
 
 def test_addresses_of_ipv6_are_kept_as_programs_print_them(tmp_path: Path) -> None:

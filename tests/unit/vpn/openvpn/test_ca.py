@@ -1,4 +1,4 @@
-"""Keys, pins and the run's certificate authority."""
+"""The run's certificate authority."""
 
 from __future__ import annotations
 
@@ -6,67 +6,18 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import paramiko
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from perfkit.errors import RunError
-from perfkit.model import Host, Role
-from perfkit.runs import folder
-from perfkit.ssh.keys import make_ssh_key
-from perfkit.ssh.known_hosts import find_pin, pin_hosts
-from perfkit.vpn.openvpn.ca import Authority, destroy_secrets
-
-
-def host(name: str, address: str, port: int = 22) -> Host:
-    key = make_ssh_key().public_openssh
-    return Host(name=name, role=Role.CLIENT, address=address, port=port, host_key=key)
+from perfkit.model import Role
+from perfkit.vpn.openvpn.ca import Authority
 
 
 def extension(certificate: x509.Certificate, kind: type[x509.ExtensionType]) -> object:
     return certificate.extensions.get_extension_for_class(kind).value  # type: ignore[type-var] # any of them
-
-
-def test_an_ssh_key_pair_belongs_together_and_its_repr_hides_the_private_half() -> None:
-    key = make_ssh_key()
-    assert key.public_openssh.startswith("ssh-ed25519 AAAA")
-    assert "PRIVATE" not in repr(key)
-    assert make_ssh_key() != key
-
-
-def test_a_pinned_host_is_found_again_by_address_and_port(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "known_hosts"
-    plain, odd = host("a", "192.0.2.1"), host("b", "192.0.2.1", 2222)
-    pin_hosts(path, [plain, odd])
-    assert find_pin(path, "192.0.2.1", 22) == plain.host_key
-    assert find_pin(path, "192.0.2.1", 2222) == odd.host_key
-    assert find_pin(path, "192.0.2.2", 22) is None
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_pins_are_in_the_form_that_openssh_and_paramiko_read(tmp_path: Path) -> None:
-    path = tmp_path / "known_hosts"
-    pinned = host("b", "192.0.2.1", 2222)
-    pin_hosts(path, [pinned])
-    known = paramiko.HostKeys(str(path)).lookup("[192.0.2.1]:2222")
-    assert known is not None
-    assert known["ssh-ed25519"].get_base64() == pinned.host_key.split()[1]
-
-
-def test_a_new_host_at_an_old_address_replaces_its_pin_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "known_hosts"
-    old, other, new = host("a", "192.0.2.1"), host("b", "192.0.2.2"), host("c", "192.0.2.1")
-    pin_hosts(path, [old, other])
-    pin_hosts(path, [new])
-    assert find_pin(path, "192.0.2.1", 22) == new.host_key
-    assert find_pin(path, "192.0.2.2", 22) == other.host_key
-    assert old.host_key not in path.read_text()
-
-
-def test_a_file_that_is_not_there_pins_nobody(tmp_path: Path) -> None:
-    assert find_pin(tmp_path / "none", "192.0.2.1", 22) is None
 
 
 @pytest.mark.parametrize(
@@ -133,20 +84,6 @@ def test_revoked_certificates_stay_revoked_and_the_list_outlives_them(tmp_path: 
     assert crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type] # of a CA
     assert crl.next_update_utc is not None
     assert crl.next_update_utc > loaded[2].not_valid_after_utc
-
-
-def test_a_released_run_holds_no_private_key_of_its_vpn(tmp_path: Path) -> None:
-    run = folder.create(tmp_path, "done", {})
-    authority = Authority(run.keys_dir)
-    bundle = run.host_dir("client-001") / "bundle" / "openvpn"
-    bundle.mkdir(parents=True)
-    (bundle / "host.key").write_text(authority.issue("client-001", Role.CLIENT).key)
-    (bundle / "tls-crypt.key").write_text(authority.tls_crypt_key)
-    gone = destroy_secrets(run)
-    assert len(gone) == 4
-    texts = [path.read_text() for path in run.root.rglob("*") if path.is_file()]
-    assert not [text for text in texts if "PRIVATE KEY" in text or "Static key" in text]
-    assert destroy_secrets(run) == []
 
 
 def test_a_damaged_authority_says_what_to_do(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""The bundle of each host: a folder under the run that mirrors the host's workdir.
+
+`hosts/<host>/bundle/` holds::
+
+    tests/<name>, tests/<name>.server    from resources/tests
+    bin/…                                from resources/bin, and what the caller adds
+    vpn/…                                of the run's VPN: its configuration, this host's own keys
+                                         and nobody else's, `start`, `stop`
+    vpn/packages                         what it needs: a line for each program, its package for
+                                         apt and for dnf
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from perfkit.configure.completion import digest
+from perfkit.model import Host
+from perfkit.runs.folder import Run
+from perfkit.vpn import base
+from perfkit.vpn.plan import TunnelPlan
+
+_SHARED = ("tests", "bin")
+
+
+class Bundles:
+    """Makes the bundle of each host; shared files are copied once and linked into each.
+
+    Args:
+        vpn: The run's VPN with its plan; None = none.
+
+    Attributes:
+        digest: Of the shared files.
+
+    Raises:
+        ConfigError: a template of the VPN is wrong.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        resources_dir: Path,
+        vpn: tuple[base.Vpn, TunnelPlan] | None,
+        extra_files: Mapping[str, Path | bytes],
+    ) -> None:
+        self._run = run
+        self._shared = run.config_dir / "resources"
+        self._vpn = vpn[0] if vpn else None
+        folders = [*_SHARED, vpn[0].traits.name] if vpn else _SHARED
+        _copy_shared(resources_dir, self._shared, folders, extra_files)
+        self.digest = digest([], [self._shared])  # the recipes' own file among them
+        if vpn:
+            vpn[0].prepare(run, vpn[1])
+
+    def make(self, host: Host) -> Path:
+        """Make, or bring up to date, the bundle of one host; returns its folder."""
+        folder = self._run.host_dir(host.name) / "bundle"
+        for source in sorted(self._shared.glob("*/*")):
+            if self._vpn is None or source.parent.name != self._vpn.traits.name:
+                _link(source, folder / source.parent.name / source.name)
+        if self._vpn is not None and host.can_tunnel:
+            place = folder / base.FOLDER
+            packages = "".join(f"{it.name} {it.apt} {it.dnf}\n" for it in self._vpn.programs)
+            files = {"packages": packages.encode(), **self._vpn.files(host, place)}
+            for name, data in files.items():
+                _write(place / name, data, 0o700 if name in {base.START, base.STOP} else 0o600)
+        return folder
+
+
+def _copy_shared(
+    resources_dir: Path,
+    target: Path,
+    folders: Sequence[str],
+    extra_files: Mapping[str, Path | bytes],
+) -> None:
+    """Copy what all hosts get to the run, which thereby records it; stale files are removed."""
+    shutil.rmtree(target, ignore_errors=True)
+    sources: dict[str, Path | bytes] = {
+        f"{folder}/{path.name}": path
+        for folder in folders
+        for path in sorted((resources_dir / folder).glob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+    sources["fabfile.py"] = resources_dir / "fabfile.py"
+    for name, source in {**sources, **extra_files}.items():
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        executable = name.startswith(("tests/", "bin/"))
+        _write(target / name, data, 0o700 if executable else 0o600)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a new file. Not flushed to the disk: a bundle can be made again."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # not every file system has links
+        shutil.copy(source, target)

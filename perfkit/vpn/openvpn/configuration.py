@@ -1,0 +1,205 @@
+"""OpenVPN as perfkit runs it: its templates, its files on a host, how it is started and stopped.
+
+The templates `resources/openvpn/server.conf` and `client.conf` are the user's: cipher, transport,
+buffers and device are what stands there.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from perfkit.errors import ConfigError, did_you_mean
+from perfkit.model import Host, Role
+from perfkit.runs.folder import Run
+from perfkit.vpn.base import START, STOP, LastWords, Program, VpnTraits
+from perfkit.vpn.plan import SPARE_CLIENTS, TunnelPlan
+
+if TYPE_CHECKING:
+    from perfkit.vpn.openvpn.ca import Authority
+
+_DEVICE = re.compile(r"(?m)^[ \t]*dev[ \t]+(\S+)")
+_NAMED = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")  # 15 bytes, as the kernel takes
+
+# Run in the folder of its files, as root.
+_START = r"""#!/bin/sh
+# Start OpenVPN in the background, unless it runs already.
+pid=$(cat openvpn.pid 2>/dev/null) && grep -qs openvpn "/proc/$pid/comm" && exit 0
+touch ../logs/openvpn.log ../logs/openvpn-status.log  # the user's to read, whoever writes them
+rm -f openvpn.pid  # what is written there from now on is about this start
+PATH=$PATH:/usr/sbin:/sbin
+said=$(openvpn --cd "$PWD" --config ROLE.conf --daemon 2>&1) && exit 0
+{ tail -n 20 ../logs/openvpn.log; echo "$said"; } | grep -v 'Use --help' | tail -n 5 >&2
+exit 1
+"""
+_STOP = r"""#!/bin/sh
+# End OpenVPN and wait until it is gone, at most five seconds, then end it for good.
+pid=$(cat openvpn.pid 2>/dev/null) && grep -qs openvpn "/proc/$pid/comm" || exit 0
+kill "$pid"
+tries=0
+while [ -d "/proc/$pid" ] && [ $tries -lt 50 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+[ ! -d "/proc/$pid" ] || kill -KILL "$pid"
+rm -f openvpn.pid
+"""
+
+# What OpenVPN logs when waiting is of no use. On the server the lines about certificates and
+# ciphers are about whoever tried to connect, so they say nothing of the server itself.
+_FATAL = (
+    "Options error",
+    "Cannot open TUN/TAP",
+    "Cannot ioctl TUNSETIFF",
+    "Failed to open tun/tap",
+    "Socket bind failed",
+)
+_REFUSED = (
+    "AUTH_FAILED",
+    "VERIFY .*ERROR",
+    "certificate verify failed",
+    "OPTIONS ERROR",
+    "no (common|shared) cipher",
+    "unsupported protocol",
+    "no protocols available",
+    "alert (unknown ca|bad certificate|certificate|handshake failure|protocol version)",
+)
+_ENDINGS = ("process exiting", "due to fatal error")
+
+
+class OpenVpn:
+    """OpenVPN 2; see `perfkit.vpn.base.Vpn`.
+
+    Raises:
+        ConfigError: a template is missing, or names no device.
+    """
+
+    secrets: ClassVar[tuple[str, ...]] = (
+        "keys/ca.key",
+        "keys/tls-crypt.key",
+        "hosts/*/bundle/vpn/*.key",
+        "hosts/*/bundle/openvpn/*.key",  # of runs made by perfkit 0.1
+    )
+    programs: ClassVar[tuple[Program, ...]] = (
+        Program(name="openvpn", apt="openvpn", dnf="openvpn"),
+    )
+
+    def __init__(self, resources_dir: Path) -> None:
+        self._templates = {
+            role: resources_dir / "openvpn" / f"{role}.conf" for role in (Role.SERVER, Role.CLIENT)
+        }
+        self._confs: dict[Role, str] = {}
+        self._authority: Authority | None = None
+        self.traits = VpnTraits(
+            name="openvpn",
+            title="OpenVPN",
+            devices={role: _device(path) for role, path in self._templates.items()},
+            single_core=True,
+            logs=("openvpn.log", "openvpn-status.log"),
+            pid_file="vpn/openvpn.pid",
+            version_command=("openvpn", "--version"),
+            secrets=self.secrets,
+        )
+
+    def prepare(self, run: Run, plan: TunnelPlan) -> None:
+        """Fill the templates in and open the run's certificate authority."""
+        from perfkit.vpn.openvpn.ca import Authority  # noqa: PLC0415 -- loads cryptography
+
+        self._confs = {
+            role: fill_in(path, template_values(plan)) for role, path in self._templates.items()
+        }
+        self._authority = Authority(run.keys_dir, days=plan.certificate_days)
+
+    def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:
+        """Configuration, certificates, this host's own key, and the two scripts."""
+        authority = self._authority
+        assert authority is not None, "prepare comes first"
+        texts = {
+            f"{host.role}.conf": self._confs[host.role],
+            START: _START.replace("ROLE", str(host.role)),
+            STOP: _STOP,
+            "ca.crt": authority.certificate,
+            "tls-crypt.key": authority.tls_crypt_key,
+        }
+        if host.role is Role.SERVER:
+            texts["crl.pem"] = authority.crl
+        files = {name: text.encode() for name, text in texts.items()}
+        if (earlier / "host.crt").exists():  # written last: there = complete
+            return files | {
+                name: (earlier / name).read_bytes() for name in ("host.key", "host.crt")
+            }
+        issued = authority.issue(host.name, host.role)
+        return files | {"host.key": issued.key.encode(), "host.crt": issued.certificate.encode()}
+
+    def last_words(self, role: Role) -> LastWords:
+        """A client that is refused never connects; a server goes on whoever it refuses."""
+        refused = _REFUSED if role is Role.CLIENT else ()
+        return LastWords(
+            patterns=(*_FATAL, *refused), is_final=role is Role.CLIENT, endings=_ENDINGS
+        )
+
+
+def template_values(plan: TunnelPlan) -> dict[str, str]:
+    """What the templates in resources/openvpn may name.
+
+    OpenVPN's server listens to IPv6 only if told so, as `udp6`; then to both.
+    """
+    family = "6" if ":" in plan.server_address else ""
+    return {
+        "server_address": plan.server_address,
+        "port": str(plan.port),
+        "proto": f"{plan.proto}{family}",
+        "network": str(plan.network.network_address),
+        "netmask": str(plan.network.netmask),
+        "max_clients": str(plan.clients + SPARE_CLIENTS),
+    }
+
+
+def _device(template: Path) -> str:
+    """The device that a template names.
+
+    Raises:
+        ConfigError: it names none, or leaves the choice of a number to OpenVPN.
+    """
+    found = _DEVICE.findall(_text_of(template))
+    name = found[-1] if found else ""
+    if not _NAMED.fullmatch(name) or name in {"tun", "tap", "null"}:
+        raise ConfigError(
+            str(template),
+            "dev",
+            name,
+            "no device by name, so nobody knows which one is the tunnel's",
+            "write `dev tun0`, or another name and `dev-type tun`",
+        )
+    return name
+
+
+def fill_in(template: Path, values: Mapping[str, str]) -> str:
+    """A template's text with its ${names} replaced.
+
+    Raises:
+        ConfigError: not there, or it names something else; the message lists the known names.
+    """
+    try:
+        return string.Template(_text_of(template)).substitute(values)
+    except KeyError as exc:
+        name = str(exc.args[0])
+        raise ConfigError(
+            str(template), "placeholder", f"${{{name}}}", "not known", did_you_mean(name, values)
+        ) from exc
+    except ValueError as exc:
+        raise ConfigError(
+            str(template), "placeholder", str(exc), "not a ${name}", "write $$ for a plain dollar"
+        ) from exc
+
+
+def _text_of(template: Path) -> str:
+    try:
+        return template.read_text()
+    except OSError as exc:
+        raise ConfigError(
+            str(template), "template", template.name, exc.strerror or "", "restore it"
+        ) from exc
