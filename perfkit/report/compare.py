@@ -69,8 +69,8 @@ class ComparisonReport:
 
     def _repr_html_(self) -> str:
         tables = [self.tables[name] for name in _shown_first(self.tables)]
-        about = {"heading": self.legend, "warnings": self.warnings}
-        return fill("cell", **about, tables=tables, plots=self.plots)
+        about, warnings = self.legend, self.warnings
+        return fill("cell", heading=about, warnings=warnings, tables=tables, plots=self.plots)
 
 
 def _shown_first(tables: Mapping[str, ReportTable]) -> list[str]:

@@ -19,17 +19,17 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 LONG_TEXT = 36  # characters
 
 
-def fill(template: str, **content: Any) -> str:
-    """A template of `html/` with its content in it, which may be `ReportTable`s and `Plot`s."""
-    return _templates().get_template(f"{template}.html").render(content)
+def fill(template: str, room: str = "perfkit.report", **content: Any) -> str:
+    """A template of a room's `html/` with its content in it, as `ReportTable`s and `Plot`s."""
+    return _templates(room).get_template(f"{template}.html").render(content)
 
 
 @cache
-def _templates() -> Environment:
+def _templates(room: str) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 -- costs 0.05 s
 
     made = Environment(
-        loader=PackageLoader("perfkit.report", "html"),
+        loader=PackageLoader(room, "html"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: plain(value) if type(value) is str else value,

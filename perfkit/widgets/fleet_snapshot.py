@@ -5,7 +5,6 @@ Text that came from a host goes into the page as text only, without its terminal
 
 from __future__ import annotations
 
-import html
 import itertools
 import os
 import re
@@ -17,7 +16,7 @@ from urllib.parse import quote
 
 from perfkit.fleet.inventory import HostRecord
 from perfkit.model import HostState
-from perfkit.report.document import plain
+from perfkit.report.document import fill
 from perfkit.units import format_duration
 
 _HERE = Path(__file__).parent
@@ -67,29 +66,14 @@ class Shown:
 
 def to_html(now: Shown) -> str:
     """The grid without a widget: cells with titles, counts, and who is in which state."""
-    cells = "".join(_cell(record) for record in now.records)
-    small = " small" if len(now.records) >= 150 else ""
-    listed = "".join(
-        f"<li>{state}: {html.escape(ranges([r.name for r in now.records if r.state is state]))}</li>"
-        for state in HostState
-        if any(r.state is state for r in now.records)
-    )
-    return (
-        f"<style>{_stylesheet()}</style><div class='perfkit-fleet'>"
-        f"<div class='head'><b>{html.escape(now.stage)}</b> <span class='time'>{now.time}</span>"
-        f"<span>{html.escape(plain(now.line))}</span></div>"
-        f"<div class='hosts{small}' aria-hidden='true'>{cells}</div>"
-        f"<details><summary>Hosts by state</summary><ul>{listed}</ul></details></div>"
-    )
-
-
-def _cell(record: HostRecord) -> str:
-    letter, colour, ink = LOOKS[record.state]
-    title = f"{record.name}: {record.state}"
-    title += f", {plain(record.reason)}" if record.state is HostState.FAILED else ""
-    return (
-        f'<span class="{record.state}" title="{html.escape(title, quote=True)}" '
-        f'style="background:{colour};color:{ink}">{letter}</span>'
+    by_state = {s: [r.name for r in now.records if r.state is s] for s in HostState}
+    return fill(
+        "fleet",
+        "perfkit.widgets",
+        now=now,
+        style=_stylesheet(),
+        looks=LOOKS,
+        by_state={state: ranges(names) for state, names in by_state.items() if names},
     )
 
 
@@ -98,24 +82,8 @@ def failed_html(failed: Sequence[HostRecord]) -> str:
 
     A link is relative to the notebook's folder: Jupyter opens what lies below its own.
     """
-    if not failed:
-        return ""
-    left = "<td style='text-align:left'>"  # Jupyter's own style sheet has them at the right
-    rows = "".join(
-        f"<tr>{left}{html.escape(r.name)}</td>{left}{html.escape(plain(r.reason))}</td>"
-        f"{left}{_link(r.log)}</td></tr>"
-        for r in failed
-    )
-    names = ("Failed host", "Reason", "Log")
-    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in names)
-    return f"<div class='perfkit-fleet'><table><tr>{head}</tr>{rows}</table></div>"
-
-
-def _link(log: str) -> str:
-    if not log:
-        return ""
-    address = quote(os.path.relpath(log))
-    return f'<a href="{address}">{html.escape(Path(log).name)}</a>'
+    addresses = {record.name: quote(os.path.relpath(record.log or ".")) for record in failed}
+    return fill("failed", "perfkit.widgets", failed=failed, addresses=addresses) if failed else ""
 
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
