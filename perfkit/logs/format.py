@@ -72,6 +72,21 @@ class UnparsedLines:
         )
 
 
+@dataclass(slots=True)
+class OtherLines:
+    """The lines of a log that are no rows: what the tool said went wrong, and what is not known."""
+
+    messages: list[str] = field(default_factory=list)
+    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
+
+    def add(self, line_no: int, line: bytes, message: re.Pattern[bytes]) -> None:
+        """Note a line that is none of the tool's known ones; `message` says what is one."""
+        if message.match(line):
+            self.messages.append(line[:200].strip().decode("utf-8", "replace"))
+        else:
+            self.unparsed.add(line_no, line)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A log as a tidy frame, and everything about it that the frame does not say.

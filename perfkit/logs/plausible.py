@@ -110,7 +110,7 @@ def _overlapping(frame: pd.DataFrame, out: NDArray[np.bool_]) -> NDArray[np.bool
     if not len(rows):
         return overlaps
     marked = [str(name).startswith("*") for name in frame["stream_id"].cat.categories]
-    backwards = np.array(marked, dtype=bool)[frame["stream_id"].cat.codes.to_numpy()]
+    backwards = np.array(marked)[frame["stream_id"].cat.codes.to_numpy()] if any(marked) else 0
     side = frame["side"].cat.codes.to_numpy()
     group = (((stream * len(SIDES) + side) * 2 + backwards) * 2 + (kind == INTERVAL))[rows]
     if group.max() < 2**16:  # which numpy sorts three times as fast
@@ -137,9 +137,11 @@ def _twice(frame: pd.DataFrame) -> NDArray[np.bool_]:
     """Rows of connections that are in the file before, or in full after."""
     out = np.zeros(len(frame), dtype=bool)
     stream = frame["stream"].to_numpy()
-    known = (stream >= 0) & (frame["peer_port"].to_numpy() > 0)
-    numbers, first = np.unique(stream[known], return_index=True)
-    heads = frame.loc[known, list(_WHERE)].iloc[first]
+    known = np.flatnonzero((stream >= 0) & (frame["peer_port"].to_numpy() > 0))
+    first = np.full(int(stream.max(initial=-1)) + 1, -1)
+    first[stream[known[::-1]]] = known[::-1]  # what is written last stays
+    numbers = np.flatnonzero(first >= 0)
+    heads = pd.DataFrame({name: frame[name].take(first[numbers]) for name in _WHERE}, copy=False)
     doubled = heads.duplicated(keep=False).to_numpy()
     if not doubled.any():
         return out

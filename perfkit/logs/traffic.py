@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pandas.api.types import union_categoricals
 
 from perfkit.logs.arrow_text import take_text, to_categories
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
+from perfkit.units import BINARY_PREFIXES, SI_PREFIXES, bytes_to_bits
 
 INTERVAL, SUMMARY, GROUP = 0, 1, 2  # codes of KINDS_OF_LINE; GROUP is added to the other two
 SENDER, RECEIVER, UNKNOWN = 0, 1, 2  # codes of SIDES
@@ -20,6 +21,11 @@ SUM = -1  # stream number of a line that adds up others
 # Of a test that the other end broke off, iperf3 prints such a summary, with a rate too high.
 CONTRADICTION = "have other bytes than the intervals of the same time and are left out"
 PROTOCOLS = ("tcp", "udp")
+NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"  # as it is printed, for regular expressions
+RATE_UNITS: dict[str, float] = {
+    **{f"{prefix}bits": factor for prefix, factor in SI_PREFIXES.items()},
+    **{f"{prefix}Bytes": bytes_to_bits(factor) for prefix, factor in BINARY_PREFIXES.items()},
+}
 _LATEST_UTC_S = 9.2e9  # what nanoseconds in 64 bits can hold
 
 
@@ -127,23 +133,19 @@ def _nothing(frame: pd.DataFrame) -> pd.Series[float]:
 
 
 def last_row_before(
-    said: Sequence[tuple[int, int]], line_no: NDArray[np.int64], ids: NDArray[np.int64]
+    lines: ArrayLike, of: ArrayLike, line_no: ArrayLike, ids: ArrayLike
 ) -> NDArray[np.int64]:
-    """The place of the row that a line without figures is about: the last one of its id before it.
+    """For each line the place of the last row of its id before it; -1 where there is none.
 
     Args:
-        said: (number, id) of each such line.
-        line_no: Of each row, ascending.
-        ids: Of each row.
-
-    Returns:
-        One place for each of `said`; -1 where there is no such row.
+        lines, of: Number and id of each line.
+        line_no, ids: The same of each row; numbers are ascending.
     """
-    if not len(said) or not len(ids):
-        return np.full(len(said), -1, dtype=np.int64)
-    lines, of = np.array(said, dtype=np.int64).T
+    lines, of, line_no, ids = (np.asarray(a, dtype=np.int64) for a in (lines, of, line_no, ids))
+    if not len(lines) or not len(ids):
+        return np.full(len(lines), -1, dtype=np.int64)
     shift = int(max(lines.max(), line_no[-1])) + 1
-    keys = ids.astype(np.int64) * shift + line_no
+    keys = ids * shift + line_no
     order = np.argsort(keys)
     found = np.searchsorted(keys[order], of * shift + lines) - 1
     row = order[np.maximum(found, 0)]
@@ -161,10 +163,12 @@ _ALWAYS = ("start_s", "end_s", "size_bytes", "throughput_bps")
 def describe_streams(frame: pd.DataFrame) -> list[str]:
     """Notes on streams whose peer is not known, and on those that did not end."""
     stream = frame["stream"].to_numpy()
-    own = stream >= 0
-    count = len(np.unique(stream[own]))
-    nameless = len(np.unique(stream[own & (frame["peer_port"].to_numpy() == 0)]))
-    ended = len(np.unique(stream[own & (frame["kind"].cat.codes.to_numpy() == SUMMARY)]))
+    # Streams are numbered from 0, so they are counted by marking them; sums are -1, the last place.
+    marked = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
+    marked[0, stream] = True
+    marked[1, stream[frame["peer_port"].to_numpy() == 0]] = True
+    marked[2, stream[frame["kind"].cat.codes.to_numpy() == SUMMARY]] = True
+    count, nameless, ended = np.count_nonzero(marked[:, :-1], axis=1).tolist()
     notes = []
     if nameless:
         notes.append(f"{nameless} of {count} streams have no connection line: peer not known")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.logs.format import UnparsedLines
+from perfkit.logs.format import OtherLines
 from perfkit.logs.timestamps import LATEST_EPOCH_S
 from perfkit.units import NS_PER_S
 
@@ -52,7 +52,7 @@ _MESSAGE = re.compile(rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denie
 
 
 @dataclass(slots=True)
-class Banners:
+class Banners(OtherLines):
     """What the lines without figures say.
 
     Attributes:
@@ -65,10 +65,8 @@ class Banners:
     connects: list[dict[str, Any]] = field(default_factory=list)
     listening_ports: set[int] = field(default_factory=set)
     banners: list[tuple[int, bool, bool]] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
     server_reports: set[int] = field(default_factory=set)
     out_of_order: list[tuple[int, int, int]] = field(default_factory=list)
-    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
 def read_banners(lines: Iterable[tuple[int, bytes]]) -> Banners:
@@ -89,10 +87,7 @@ def read_banners(lines: Iterable[tuple[int, bytes]]) -> Banners:
         elif late := _OUT_OF_ORDER.match(line):
             found.out_of_order.append((line_no, int(late[1]), int(late[2])))
         elif not _KNOWN_LINE.match(line):
-            if _MESSAGE.match(line):
-                found.messages.append(line[:200].decode("utf-8", "replace"))
-            else:
-                found.unparsed.add(line_no, line)
+            found.add(line_no, line, _MESSAGE)
     return found
 
 

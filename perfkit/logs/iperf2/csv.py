@@ -24,20 +24,19 @@ from numpy.typing import NDArray
 
 from perfkit.errors import TruncatedError
 from perfkit.logs.arrow_text import split_lines, to_floats
-from perfkit.logs.format import Format, Reading, UnparsedLines
+from perfkit.logs.format import Format, OtherLines, Reading
 from perfkit.logs.frames import SIDES
 from perfkit.logs.iperf2.endpoints import Endpoints, Rows
 from perfkit.logs.line_prefix import find_prefix, read_processes
 from perfkit.logs.plausible import leave_impossible
-from perfkit.logs.traffic import SENDER, UNKNOWN, describe_streams
+from perfkit.logs.traffic import NUMBER, SENDER, UNKNOWN, describe_streams
 from perfkit.units import MS_PER_S, US_PER_S, bytes_to_bits
 
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 _ROW = (
     r"^(?:(?P<zone>[+-][0-9]{4}):)?(?P<stamp>[0-9]{14})(?P<part>\.[0-9]{1,9})?,"
     r"(?P<first>[0-9A-Za-z.:%_-]+),(?P<first_port>[0-9]{1,5}),"
     r"(?P<second>[0-9A-Za-z.:%_-]+),(?P<second_port>[0-9]{1,5}),"
-    rf"(?P<id>-?[0-9]{{1,9}}),(?P<start>{_NUMBER})[-,](?P<end>{_NUMBER}),"
+    rf"(?P<id>-?[0-9]{{1,9}}),(?P<start>{NUMBER})[-,](?P<end>{NUMBER}),"
     r"(?P<size>[0-9]{1,18}),(?P<rate>-?[0-9]{1,18})"
     r"(?P<tail>(?:,[^,\s]*)*)(?P<rest>[ \t][^\n]*)?\n?$"
 )
@@ -70,12 +69,10 @@ _ROUNDING = 3.0
 
 
 @dataclass(slots=True)
-class _OtherLines:
-    """The lines that are no rows: headers by their first line, messages, the rest."""
+class _OtherLines(OtherLines):
+    """The lines that are no rows; the columns of headers, by the header's place in the file."""
 
     headers: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
 def sniff(head: bytes) -> bool:
@@ -148,10 +145,8 @@ def _read_others(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _Othe
         if line.startswith(_HEADER):
             names = line.strip().decode("ascii", "replace").split(",")
             found.headers.append((index + 1, tuple(names[_BEFORE_TAIL:])))
-        elif _MESSAGE.match(line):
-            found.messages.append(line[:200].strip().decode("utf-8", "replace"))
-        elif not _PLAIN.match(line):
-            found.unparsed.add(index + 1, line)
+        elif _MESSAGE.match(line) or not _PLAIN.match(line):
+            found.add(index + 1, line, _MESSAGE)
     return found
 
 
@@ -257,7 +252,7 @@ def _named(rows: Rows, name: str) -> NDArray[np.float64]:
         if name in layout and here.any():
             before = rf"(?:,[^,]*){{{layout.index(name)}}}"
             tail = rows.fields.field("tail").filter(pa.array(here))
-            cell = pc.extract_regex(tail, pattern=rf"^{before},(?P<cell>-?{_NUMBER})(?:,|$)")
+            cell = pc.extract_regex(tail, pattern=rf"^{before},(?P<cell>-?{NUMBER})(?:,|$)")
             values[here] = to_floats(cell.field("cell"))
     return values
 

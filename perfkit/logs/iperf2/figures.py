@@ -9,7 +9,7 @@ which trims and dictionaries then divide.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,24 +19,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perfkit.logs.arrow_text import to_factors, to_floats
-from perfkit.units import BINARY_PREFIXES, MS_PER_S, SI_PREFIXES, US_PER_S, bytes_to_bits
+from perfkit.logs.traffic import NUMBER, RATE_UNITS
+from perfkit.units import BINARY_PREFIXES, MS_PER_S, US_PER_S
 
 SUM = -1
 Columns = dict[str, NDArray[Any]]
 
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 # What this misses but looks like figures gets the second, tolerant pattern.
 _DATA_LINE = (
     r"^\[ *(?P<who>[*FD]*(?:[0-9]{1,9}|SUM))\] +"
-    rf"(?P<interval>{_NUMBER}- *{_NUMBER}) +sec +"
-    rf"(?P<size>{_NUMBER} [KMGT]?)Bytes +"
-    rf"(?P<rate>{_NUMBER} [KMGT]?(?:bits|Bytes))/sec"
+    rf"(?P<interval>{NUMBER}- *{NUMBER}) +sec +"
+    rf"(?P<size>{NUMBER} [KMGT]?)Bytes +"
+    rf"(?P<rate>{NUMBER} [KMGT]?(?:bits|Bytes))/sec"
 )
 _ODD_DATA_LINE = (
     r"^\[ *(?P<who>(?:\*|FD)? *(?:[0-9]{1,9}|SUM))(?:-[0-9]+)?\] *"
-    rf"(?P<interval>{_NUMBER} *- *{_NUMBER}) +sec +"
-    rf"(?P<size>(?:{_NUMBER}|-?nan|inf) +[KMGT]?)Bytes +"
-    rf"(?P<rate>(?:{_NUMBER}|-?nan|inf) +[KMGT]?(?:bits|Bytes))/sec"
+    rf"(?P<interval>{NUMBER} *- *{NUMBER}) +sec +"
+    rf"(?P<size>(?:{NUMBER}|-?nan|inf) +[KMGT]?)Bytes +"
+    rf"(?P<rate>(?:{NUMBER}|-?nan|inf) +[KMGT]?(?:bits|Bytes))/sec"
 )
 _MARKS = {b"": 0, b"*": 1, b"FD": 2}
 _NOT_UNIT = "0123456789. -nanif"
@@ -48,17 +48,13 @@ _BEFORE_RETRIES = r"(?:[0-9]+|[0-9]+=[0-9.]+/[0-9.]+/[0-9.]+)/[0-9.]+(?: ms)? +"
 _SENDER = rf"{_TAIL} +{_BEFORE_RETRIES}[0-9]+(?:\s*$|\s+[-0-9])"  # of UDP: pps
 _SENDER_TAIL = (
     rf"{_TAIL} +{_BEFORE_RETRIES}(?P<retransmits>[0-9]{{1,18}})"
-    rf"(?: +-?[0-9]+K/(?P<rtt_us>{_NUMBER})|\s*$|\s+[-0-9])"
+    rf"(?: +-?[0-9]+K/(?P<rtt_us>{NUMBER})|\s*$|\s+[-0-9])"
 )
 _DATAGRAMS = r" ms +-?[0-9]+/ *-?[0-9]+ +\("
 _UDP_TAIL = (
-    rf"{_TAIL} +(?:(?P<jitter_ms>{_NUMBER})|-?nan) ms "
+    rf"{_TAIL} +(?:(?P<jitter_ms>{NUMBER})|-?nan) ms "
     r"+(?P<lost>-?[0-9]{1,18})/ *(?P<sent>-?[0-9]{1,18}) "
 )
-_RATE_UNITS: dict[str, float] = {
-    **{f"{prefix}bits": factor for prefix, factor in SI_PREFIXES.items()},
-    **{f"{prefix}Bytes": bytes_to_bits(factor) for prefix, factor in BINARY_PREFIXES.items()},
-}
 # What only some logs have, by the name of a column that says which lines have it.
 _ADDED = {
     "has_datagrams": ("jitter_s", "lost", "datagrams"),
@@ -140,22 +136,13 @@ def _read_slice(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]
     odd_lines, odd_nos = odd_lines.filter(looks), left[np.asarray(looks)] + 1
     rows = pc.extract_regex(odd_lines, pattern=_ODD_DATA_LINE)
     odd = rows.is_valid()
-    columns = _under_each_other([columns, _columns(rows.filter(odd), odd_lines, odd)])
-    line_nos = np.concatenate([line_nos, odd_nos[np.asarray(odd)]])
+    parts = (
+        (columns, line_nos),
+        (_columns(rows.filter(odd), odd_lines, odd), odd_nos[np.asarray(odd)]),
+    )
+    columns, line_nos = _gathered(parts, len(lines))
     order = np.argsort(line_nos)
     return {name: values[order] for name, values in columns.items()}, line_nos[order]
-
-
-def _under_each_other(parts: Sequence[Columns]) -> Columns:
-    """Columns joined; NaN, or for a mark that a line has something no, where a part lacks one."""
-    joined: Columns = {}
-    for name in _NAMES:
-        if any(name in part for part in parts):
-            absent = False if name in _ADDED else np.nan
-            joined[name] = np.concatenate(
-                [part.get(name, np.full(len(part["id"]), absent)) for part in parts]
-            )
-    return joined
 
 
 def _columns(
@@ -170,7 +157,7 @@ def _columns(
         "start_s": start_s,
         "end_s": end_s,
         "size_bytes": _scaled(rows.field("size"), BINARY_PREFIXES),
-        "throughput_bps": _scaled(rows.field("rate"), _RATE_UNITS),
+        "throughput_bps": _scaled(rows.field("rate"), RATE_UNITS),
         **_tail_columns(lines, chosen),
     }
 

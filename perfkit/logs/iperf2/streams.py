@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfkit.logs.iperf2.figures import SUM, Columns
+from perfkit.logs.traffic import last_row_before
 
 _NEARLY = 0.9  # a summary may end a little before its last interval does
 _ALIKE = 1.5
@@ -41,7 +42,8 @@ def number_streams(
         line is missing; `SUM` for a sum.
     """
     ids = columns["id"]
-    stream = _last_opened(ids, line_nos, connects)
+    opened = [[c[name] for c in connects] for name in ("line_no", "id")]
+    stream = last_row_before(line_nos, ids, *opened)
     orphan = (stream < 0) & (ids != SUM)
     orphan_ids, place = np.unique(ids[orphan], return_inverse=True)
     stream[orphan] = len(connects) + place
@@ -232,18 +234,3 @@ def _following(connects: list[dict[str, Any]]) -> dict[int, int]:
         following[last.get(connect["id"], -1 - connect["id"])] = number
         last[connect["id"]] = number
     return following
-
-
-def _last_opened(
-    ids: NDArray[np.int64], line_nos: NDArray[np.int64], connects: list[dict[str, Any]]
-) -> NDArray[np.int64]:
-    """For each line the last connection before it with the same id; -1 = there is none."""
-    if not connects or not len(ids):
-        return np.full(len(ids), -1, dtype=np.int64)
-    shift = int(max(line_nos[-1], connects[-1]["line_no"])) + 1
-    opened = np.array([c["id"] * shift + c["line_no"] for c in connects])
-    order = np.argsort(opened)
-    position = np.searchsorted(opened[order], ids * shift + line_nos) - 1
-    candidate = order[np.maximum(position, 0)]
-    fits = (position >= 0) & (opened[candidate] // shift == ids)
-    return np.where(fits, candidate, -1)

@@ -38,7 +38,7 @@ from perfkit.logs.iperf2.figures import SUM, Columns, of_one_log, read_figures
 from perfkit.logs.iperf2.streams import number_streams, split_runs
 from perfkit.logs.line_prefix import find_prefix, read_processes
 from perfkit.logs.plausible import leave_impossible
-from perfkit.logs.traffic import RECEIVER, SUMMARY, UNKNOWN, last_row_before
+from perfkit.logs.traffic import RECEIVER, SUMMARY, UNKNOWN, describe_streams, last_row_before
 
 _HEADER = re.compile(rb"(?m)^.{0,200}?\[(?: ID|SUM-cnt)\] Interval +Transfer")
 _ROWS_TO_COPY = 20_000
@@ -148,7 +148,11 @@ def _to_readings(logs: Sequence[tuple[Path, _Lines]]) -> Iterator[Reading]:
             kind="traffic",
             frame=possible,
             unparsed=found.unparsed.result(),
-            notes=(*_notes(possible, cut=lines.is_cut), *said),
+            notes=(
+                *(["the last line is cut"] if lines.is_cut else []),
+                *describe_streams(possible),
+                *said,
+            ),
             messages=tuple(dict.fromkeys(found.messages)),
             partial=lines.is_cut,
         )
@@ -244,8 +248,9 @@ def _out_of_order(
     Where none did there is no such line: a receiver's summary without one has 0.
     """
     late = np.full(len(ids), np.nan)
-    rows = last_row_before([(line_no, of) for line_no, of, _ in said], line_nos, ids)
-    for row, (_, _, count) in zip(rows.tolist(), said, strict=True):
+    lines, of, counts = zip(*said, strict=True) if said else ((), (), ())
+    rows = last_row_before(lines, of, line_nos, ids)
+    for row, count in zip(rows.tolist(), counts, strict=True):
         if row >= 0:
             late[row] = count
     return late
@@ -349,22 +354,3 @@ def _printed_ids(ids: NDArray[np.int64], marks: NDArray[np.int64]) -> pd.Categor
         for value in values.tolist()
     ]
     return to_categories(positions, names)
-
-
-def _notes(frame: pd.DataFrame, *, cut: bool) -> tuple[str, ...]:
-    notes = ["the last line is cut"] if cut else []
-    stream, peer_port = frame["stream"].to_numpy(), frame["peer_port"].to_numpy()
-    kinds = frame["kind"].cat.codes.to_numpy()
-    # Streams are numbered from 0, so they are counted by marking them; sums are -1, the last place.
-    has_line, is_nameless, has_ended = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
-    has_line[stream] = True
-    is_nameless[stream[peer_port == 0]] = True
-    has_ended[stream[kinds == 1]] = True
-    streams, nameless, ended = (
-        int(np.count_nonzero(marked[:-1])) for marked in (has_line, is_nameless, has_ended)
-    )
-    if nameless:
-        notes.append(f"{nameless} streams have no connection line, so their peer is not known")
-    if streams > ended:
-        notes.append(f"{streams - ended} of {streams} streams have no summary: they did not end")
-    return tuple(notes)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from perfkit.logs.format import UnparsedLines
+from perfkit.logs.format import OtherLines
 from perfkit.logs.traffic import Stream
 
 _NEVER = 2**62
@@ -87,7 +87,7 @@ class PrintedTest:
 
 
 @dataclass(slots=True)
-class PrintedTests:
+class PrintedTests(OtherLines):
     """The tests of a log, the streams they open, and what went wrong.
 
     Attributes:
@@ -101,8 +101,6 @@ class PrintedTests:
     streams: list[tuple[int, Stream]] = field(default_factory=list)
     opened: list[tuple[int, int, int, int]] = field(default_factory=list)
     out_of_order: list[tuple[int, int]] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    unparsed: UnparsedLines = field(default_factory=UnparsedLines)
 
 
 class _Reader:
@@ -131,7 +129,7 @@ class _Reader:
         elif _HEADER.match(line):
             self._read_header(self.found.tests[-1], line_no, line)
         elif not self._read_setting(line_no, line) and not _PLAIN.match(line):
-            self._read_other(line_no, line)
+            self.found.add(line_no, line, _MESSAGE)
 
     def _read_setting(self, line_no: int, line: bytes) -> bool:
         """Take a line that says something about the whole test; False if it is none."""
@@ -186,12 +184,6 @@ class _Reader:
             test.counts = "sender"
         elif b"Jitter" in line:
             test.counts = "receiver"
-
-    def _read_other(self, line_no: int, line: bytes) -> None:
-        if _MESSAGE.match(line):
-            self.found.messages.append(line[:200].decode("utf-8", "replace"))
-        else:
-            self.found.unparsed.add(line_no, line)
 
 
 def read_banners(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> PrintedTests:

@@ -18,6 +18,7 @@ from perfkit.logs.traffic import (
     SUMMARY,
     UNKNOWN,
     Stream,
+    last_row_before,
 )
 from perfkit.units import bytes_to_bits
 
@@ -74,14 +75,8 @@ def name_streams(lines: Lines, found: PrintedTests) -> None:
     own = lines.id != SUM
     if found.opened:
         line_no, opened_id, number, test = np.array(found.opened, dtype=np.int64).T
-        shift = int(max(line_no[-1], lines.line_no[-1] if len(lines.line_no) else 0)) + 1
-        key = opened_id * shift + line_no
-        order = np.argsort(key)
-        place = order[
-            np.maximum(np.searchsorted(key[order], lines.id * shift + lines.line_no), 1) - 1
-        ]
-        fits = own & (opened_id[place] == lines.id) & (test[place] == lines.test)
-        fits &= line_no[place] < lines.line_no
+        place = last_row_before(lines.line_no, lines.id, line_no, opened_id)
+        fits = own & (place >= 0) & (test[place] == lines.test)
         lines.stream[fits] = number[place[fits]]
     orphans = own & (lines.stream == SUM)
     keys = np.stack([lines.test[orphans], lines.id[orphans]])

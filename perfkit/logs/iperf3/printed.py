@@ -26,26 +26,30 @@ from perfkit.logs.iperf3.lines import (
     tell_ways,
 )
 from perfkit.logs.plausible import leave_impossible
-from perfkit.logs.traffic import RECEIVER, SENDER, SUM, UNKNOWN, describe_streams, to_frame
-from perfkit.units import BINARY_PREFIXES, MS_PER_S, SI_PREFIXES, bytes_to_bits
+from perfkit.logs.traffic import (
+    NUMBER,
+    RATE_UNITS,
+    RECEIVER,
+    SENDER,
+    SUM,
+    UNKNOWN,
+    describe_streams,
+    to_frame,
+)
+from perfkit.units import BINARY_PREFIXES, MS_PER_S
 
-_NUMBER = r"[0-9]{1,18}(?:\.[0-9]{1,9})?"
 _DATA_LINE = (
     r"^\[ *(?P<id>[0-9]{1,9}|SUM)\](?:\[(?P<role>[TR]X)-[CS]\])? +"
-    rf"(?P<start>{_NUMBER})- *(?P<end>{_NUMBER}) +sec +"
-    rf"(?:(?P<size>{_NUMBER})|-?nan|inf) (?P<size_prefix>[KMGT]?)Bytes +"
-    rf"(?:(?P<rate>{_NUMBER})|-?nan|inf) (?P<rate_unit>[KMGT]?(?:bits|Bytes))/sec"
+    rf"(?P<start>{NUMBER})- *(?P<end>{NUMBER}) +sec +"
+    rf"(?:(?P<size>{NUMBER})|-?nan|inf) (?P<size_prefix>[KMGT]?)Bytes +"
+    rf"(?:(?P<rate>{NUMBER})|-?nan|inf) (?P<rate_unit>[KMGT]?(?:bits|Bytes))/sec"
     r"(?P<tail>[^\n]*?)(?: +(?P<label>sender|receiver|\(omitted\)) *)?\n?$"
 )
 _COUNT = r"^ +(?P<count>[0-9]{1,18})(?: |$)"  # Retr of TCP, Total Datagrams of UDP
 _LOSSES = (
-    rf"^ +(?:(?P<jitter_ms>{_NUMBER})|-?nan) ms +"
+    rf"^ +(?:(?P<jitter_ms>{NUMBER})|-?nan) ms +"
     r"(?:(?P<lost>-?[0-9]{1,18})|Unknown)/ *(?P<sent>-?[0-9]{1,18}) "
 )
-_RATE_UNITS: dict[str, float] = {
-    **{f"{prefix}bits": factor for prefix, factor in SI_PREFIXES.items()},
-    **{f"{prefix}Bytes": bytes_to_bits(factor) for prefix, factor in BINARY_PREFIXES.items()},
-}
 _ROLES: dict[str, float] = {"": UNKNOWN, "TX": SENDER, "RX": RECEIVER}
 _LABELS: dict[str, float] = {
     "": UNKNOWN, "sender": SENDER, "receiver": RECEIVER, "(omitted)": OMITTED
@@ -110,7 +114,7 @@ def _figures(text: pa.LargeBinaryArray) -> Lines:
             "size_bytes": to_floats(rows.field("size"))
             * to_factors(rows.field("size_prefix"), BINARY_PREFIXES),
             "throughput_bps": to_floats(rows.field("rate"))
-            * to_factors(rows.field("rate_unit"), _RATE_UNITS),
+            * to_factors(rows.field("rate_unit"), RATE_UNITS),
             **_tail_columns(rows.field("tail")),
         },
     )

@@ -290,7 +290,8 @@ def test_an_empty_log_is_truncated() -> None:
 
 
 def test_impossible_figures_are_missing() -> None:
-    lines = [*BEGIN, BEGIN[3].replace("1.00 MBytes  8.39 Mbits", "-nan Bytes  -nan bits")]
+    later = BEGIN[3].replace("0.00-1.00", "1.00-2.00")
+    lines = [*BEGIN, later.replace("1.00 MBytes  8.39 Mbits", "-nan Bytes  -nan bits")]
     frame = check(parse(log(*lines), PATH).frame, "traffic")
     assert np.isnan(frame["size_bytes"].iloc[1])
 
