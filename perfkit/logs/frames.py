@@ -31,7 +31,7 @@ Check = Callable[[Any], Any]  # of a series or an array; as many truths
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnSpec:
+class Spec:
     """One column: `name` (`*` stands for a device), type, unit, meaning, and what must hold.
 
     Attributes:
@@ -70,44 +70,38 @@ def _one_of(*names: str) -> Check:
 
 
 _TRAFFIC = (
-    ColumnSpec("stream", "int", "", "number of the stream in its log; -1 for a sum", None),
-    ColumnSpec("stream_id", "text", "", "as printed: 3, *3, SUM"),
-    ColumnSpec(
-        "kind", "text", "", "group-* lines repeat other lines' bytes", _one_of(*KINDS_OF_LINE)
-    ),
-    ColumnSpec("side", "text", "", "who printed it", _one_of(*SIDES)),
-    ColumnSpec("protocol", "text", "", "transport", _one_of("tcp", "udp")),
-    ColumnSpec("local_address", "text", "", "the printing end"),
-    ColumnSpec("local_port", "int", "", "0 = not printed", _at_least_0),
-    ColumnSpec("peer_address", "text", "", "the other end"),
-    ColumnSpec("peer_port", "int", "", "0 = not printed", _at_least_0),
-    ColumnSpec(
-        "connected_utc", "time", "", "stamp of the connection, whole seconds, printer's clock"
-    ),
-    ColumnSpec("start_s", "float", "s", "from the stream's own start", _at_least_0),
-    ColumnSpec("end_s", "float", "s", "from the stream's own start", _at_least_0),
-    ColumnSpec("size_bytes", "float", "byte", "payload in [start, end)", _at_least_0),
-    ColumnSpec("throughput_bps", "float", "bit/s", "as printed", _at_least_0),
-    ColumnSpec("retransmits", "float", "", "TCP segments sent again", _at_least_0, required=False),
-    ColumnSpec("rtt_s", "float", "s", "TCP round trip at the end", _at_least_0, required=False),
-    ColumnSpec("jitter_s", "float", "s", "RFC 1889 jitter", _at_least_0, required=False),
-    ColumnSpec("lost", "float", "", "datagrams missing", None, required=False),
-    ColumnSpec("datagrams", "float", "", "datagrams sent", None, required=False),
-    ColumnSpec(
-        "out_of_order", "float", "", "datagrams after later ones", _at_least_0, required=False
-    ),
-    ColumnSpec("mss_bytes", "float", "byte", "TCP's, at the connection", _above_0, required=False),
-    ColumnSpec("line_no", "int", "", "line in the log, from 1", _above_0),
+    Spec("stream", "int", "", "number of the stream in its log; -1 for a sum", None),
+    Spec("stream_id", "text", "", "as printed: 3, *3, SUM"),
+    Spec("kind", "text", "", "group-* lines repeat other lines' bytes", _one_of(*KINDS_OF_LINE)),
+    Spec("side", "text", "", "who printed it", _one_of(*SIDES)),
+    Spec("protocol", "text", "", "transport", _one_of("tcp", "udp")),
+    Spec("local_address", "text", "", "the printing end"),
+    Spec("local_port", "int", "", "0 = not printed", _at_least_0),
+    Spec("peer_address", "text", "", "the other end"),
+    Spec("peer_port", "int", "", "0 = not printed", _at_least_0),
+    Spec("connected_utc", "time", "", "stamp of the connection, whole seconds, printer's clock"),
+    Spec("start_s", "float", "s", "from the stream's own start", _at_least_0),
+    Spec("end_s", "float", "s", "from the stream's own start", _at_least_0),
+    Spec("size_bytes", "float", "byte", "payload in [start, end)", _at_least_0),
+    Spec("throughput_bps", "float", "bit/s", "as printed", _at_least_0),
+    Spec("retransmits", "float", "", "TCP segments sent again", _at_least_0, required=False),
+    Spec("rtt_s", "float", "s", "TCP round trip at the end", _at_least_0, required=False),
+    Spec("jitter_s", "float", "s", "RFC 1889 jitter", _at_least_0, required=False),
+    Spec("lost", "float", "", "datagrams missing", None, required=False),
+    Spec("datagrams", "float", "", "datagrams sent", None, required=False),
+    Spec("out_of_order", "float", "", "datagrams after later ones", _at_least_0, required=False),
+    Spec("mss_bytes", "float", "byte", "TCP's, at the connection", _above_0, required=False),
+    Spec("line_no", "int", "", "line in the log, from 1", _above_0),
 )
 
 _ON_THE_TIME_LINE = (
-    ColumnSpec("slot", "text", "", "the test in the timetable"),
-    ColumnSpec("host", "text", "", "the client; empty when its address is nobody's"),
-    ColumnSpec("log_host", "text", "", "the host whose log this is"),
-    ColumnSpec("t_start_s", "float", "s", "from T0; NaN when the stream cannot be placed"),
-    ColumnSpec("t_end_s", "float", "s", "from T0"),
-    ColumnSpec("t_utc", "time", "", "start, controller's clock"),
-    ColumnSpec("t_bound_s", "float", "s", "the placement is right within this", _at_least_0),
+    Spec("slot", "text", "", "the test in the timetable"),
+    Spec("host", "text", "", "the client; empty when its address is nobody's"),
+    Spec("log_host", "text", "", "the host whose log this is"),
+    Spec("t_start_s", "float", "s", "from T0; NaN when the stream cannot be placed"),
+    Spec("t_end_s", "float", "s", "from T0"),
+    Spec("t_utc", "time", "", "start, controller's clock"),
+    Spec("t_bound_s", "float", "s", "the placement is right within this", _at_least_0),
 )
 
 _CPU = {
@@ -122,116 +116,100 @@ _CPU = {
 }
 
 _MONITOR = (
-    ColumnSpec("host", "text", "", "whose counters; empty when the log does not say"),
-    ColumnSpec("block", "int", "", "the run of the monitor in its file, from 0", _at_least_0),
-    ColumnSpec("t_utc", "time", "", "end of the interval"),
-    ColumnSpec("dt_s", "float", "s", "length of the interval", _above_0),
-    ColumnSpec(
-        "missed", "bool", "", "ticks were missed; rates are repaired over the real interval"
-    ),
+    Spec("host", "text", "", "whose counters; empty when the log does not say"),
+    Spec("block", "int", "", "the run of the monitor in its file, from 0", _at_least_0),
+    Spec("t_utc", "time", "", "end of the interval"),
+    Spec("dt_s", "float", "s", "length of the interval", _above_0),
+    Spec("missed", "bool", "", "ticks were missed; rates are repaired over the real interval"),
     *(
-        ColumnSpec(f"cpu_{name}_pct", "float", "%", f"all cores: {what}", _percent, required=False)
+        Spec(f"cpu_{name}_pct", "float", "%", f"all cores: {what}", _percent, required=False)
         for name, what in _CPU.items()
     ),
-    ColumnSpec("cpu[0-9]*_*_pct", "float", "%", "one core", _percent, required=False),
-    ColumnSpec("mem_*_bytes", "float", "byte", "memory at the tick", _at_least_0, required=False),
-    ColumnSpec(
-        "net_*_recv_bps", "float", "bit/s", "into the interface", _at_least_0, required=False
-    ),
-    ColumnSpec(
-        "net_*_send_bps", "float", "bit/s", "out of the interface", _at_least_0, required=False
-    ),
-    ColumnSpec(
-        "disk_*_bytes_per_s", "float", "byte/s", "to or from disk", _at_least_0, required=False
-    ),
-    ColumnSpec(
-        "other:*", "float", "as printed", "a column perfkit has no name for", required=False
-    ),
-    ColumnSpec("t_s", "float", "s", "end of the interval from T0", required=False),
+    Spec("cpu[0-9]*_*_pct", "float", "%", "one core", _percent, required=False),
+    Spec("mem_*_bytes", "float", "byte", "memory at the tick", _at_least_0, required=False),
+    Spec("net_*_recv_bps", "float", "bit/s", "into the interface", _at_least_0, required=False),
+    Spec("net_*_send_bps", "float", "bit/s", "out of the interface", _at_least_0, required=False),
+    Spec("disk_*_bytes_per_s", "float", "byte/s", "to or from disk", _at_least_0, required=False),
+    Spec("other:*", "float", "as printed", "a column perfkit has no name for", required=False),
+    Spec("t_s", "float", "s", "end of the interval from T0", required=False),
 )
 
 _PROCESS = (
-    ColumnSpec("host", "text", "", "where it runs"),
-    ColumnSpec("t_utc", "time", "", "moment of the sample"),
-    ColumnSpec("pid", "int", "", "process id; another one after a restart", _above_0),
-    ColumnSpec("cpu_s", "float", "s", "CPU time since the process's start", _at_least_0),
-    ColumnSpec("rss_bytes", "float", "byte", "memory it holds", _at_least_0),
-    ColumnSpec("t_s", "float", "s", "from T0", required=False),
+    Spec("host", "text", "", "where it runs"),
+    Spec("t_utc", "time", "", "moment of the sample"),
+    Spec("pid", "int", "", "process id; another one after a restart", _above_0),
+    Spec("cpu_s", "float", "s", "CPU time since the process's start", _at_least_0),
+    Spec("rss_bytes", "float", "byte", "memory it holds", _at_least_0),
+    Spec("t_s", "float", "s", "from T0", required=False),
 )
 
 _EVENTS = (
-    ColumnSpec("slot", "text", "", "the test in the timetable"),
-    ColumnSpec("host", "text", "", "where it ran"),
-    ColumnSpec("starter", "text", "", "epoch or cron"),
-    ColumnSpec("planned_start_utc_s", "float", "s", "epoch, host's clock"),
-    ColumnSpec("planned_end_utc_s", "float", "s", "epoch, host's clock"),
-    ColumnSpec("start_utc_s", "float", "s", "epoch, host's clock; NaN = it never started"),
-    ColumnSpec(
-        "last_output_utc_s", "float", "s", "its log's last line, host's clock; NaN = not known"
-    ),
-    ColumnSpec("end_utc_s", "float", "s", "epoch, host's clock; NaN = it never ended"),
-    ColumnSpec("exit_status", "float", "", "NaN = none was recorded"),
-    ColumnSpec("timed_out", "bool", "", "ended at its time limit"),
+    Spec("slot", "text", "", "the test in the timetable"),
+    Spec("host", "text", "", "where it ran"),
+    Spec("starter", "text", "", "epoch or cron"),
+    Spec("planned_start_utc_s", "float", "s", "epoch, host's clock"),
+    Spec("planned_end_utc_s", "float", "s", "epoch, host's clock"),
+    Spec("start_utc_s", "float", "s", "epoch, host's clock; NaN = it never started"),
+    Spec("last_output_utc_s", "float", "s", "its log's last line, host's clock; NaN = not known"),
+    Spec("end_utc_s", "float", "s", "epoch, host's clock; NaN = it never ended"),
+    Spec("exit_status", "float", "", "NaN = none was recorded"),
+    Spec("timed_out", "bool", "", "ended at its time limit"),
 )
 
 _OF_A_HOST = (
-    ColumnSpec("host", "text", "", "the host whose log this is; in a run only", required=False),
-    ColumnSpec("t_s", "float", "s", "from T0; in a run only", required=False),
+    Spec("host", "text", "", "the host whose log this is; in a run only", required=False),
+    Spec("t_s", "float", "s", "from T0; in a run only", required=False),
 )
 
 _VPN_CLIENTS = (
-    ColumnSpec("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
-    ColumnSpec("t_utc", "time", "", "when the status was written"),
-    ColumnSpec("common_name", "text", "", "UNDEF until the handshake has said it"),
-    ColumnSpec("peer_address", "text", "", "the client beside the tunnel"),
-    ColumnSpec("peer_port", "int", "", "0 = not printed", _at_least_0),
-    ColumnSpec("tunnel_address", "text", "", "its address in the tunnel; empty = none yet"),
-    ColumnSpec("tunnel_ipv6_address", "text", "", "the same for IPv6"),
-    ColumnSpec("recv_bytes", "float", "byte", "from the client since it connected", _at_least_0),
-    ColumnSpec("send_bytes", "float", "byte", "to the client since it connected", _at_least_0),
-    ColumnSpec("connected_utc", "time", "", "when it connected; counters start again then"),
-    ColumnSpec("username", "text", "", "UNDEF = none"),
-    ColumnSpec("client_id", "int", "", "-1 = not printed"),
-    ColumnSpec("peer_id", "int", "", "-1 = not printed"),
-    ColumnSpec("cipher", "text", "", "of the data channel"),
-    ColumnSpec("line_no", "int", "", "line in the file, from 1", _above_0),
+    Spec("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
+    Spec("t_utc", "time", "", "when the status was written"),
+    Spec("common_name", "text", "", "UNDEF until the handshake has said it"),
+    Spec("peer_address", "text", "", "the client beside the tunnel"),
+    Spec("peer_port", "int", "", "0 = not printed", _at_least_0),
+    Spec("tunnel_address", "text", "", "its address in the tunnel; empty = none yet"),
+    Spec("tunnel_ipv6_address", "text", "", "the same for IPv6"),
+    Spec("recv_bytes", "float", "byte", "from the client since it connected", _at_least_0),
+    Spec("send_bytes", "float", "byte", "to the client since it connected", _at_least_0),
+    Spec("connected_utc", "time", "", "when it connected; counters start again then"),
+    Spec("username", "text", "", "UNDEF = none"),
+    Spec("client_id", "int", "", "-1 = not printed"),
+    Spec("peer_id", "int", "", "-1 = not printed"),
+    Spec("cipher", "text", "", "of the data channel"),
+    Spec("line_no", "int", "", "line in the file, from 1", _above_0),
     *_OF_A_HOST,
 )
 
 _COMPRESSION = ("pre_compress", "post_compress", "pre_decompress", "post_decompress")
 
 _VPN_COUNTERS = (
-    ColumnSpec("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
-    ColumnSpec("t_utc", "time", "", "when the status was written"),
-    ColumnSpec("tun_read_bytes", "float", "byte", "out of the tunnel device, to send", _at_least_0),
-    ColumnSpec("tun_write_bytes", "float", "byte", "into the tunnel device", _at_least_0),
-    ColumnSpec("link_read_bytes", "float", "byte", "from the server, encrypted", _at_least_0),
-    ColumnSpec("link_write_bytes", "float", "byte", "to the server, encrypted", _at_least_0),
-    ColumnSpec("auth_read_bytes", "float", "byte", "from the server, authenticated", _at_least_0),
+    Spec("snapshot", "int", "", "the status in its file, from 0", _at_least_0),
+    Spec("t_utc", "time", "", "when the status was written"),
+    Spec("tun_read_bytes", "float", "byte", "out of the tunnel device, to send", _at_least_0),
+    Spec("tun_write_bytes", "float", "byte", "into the tunnel device", _at_least_0),
+    Spec("link_read_bytes", "float", "byte", "from the server, encrypted", _at_least_0),
+    Spec("link_write_bytes", "float", "byte", "to the server, encrypted", _at_least_0),
+    Spec("auth_read_bytes", "float", "byte", "from the server, authenticated", _at_least_0),
     *(
-        ColumnSpec(
-            f"{name}_bytes", "float", "byte", "with compression only", _at_least_0, required=False
-        )
+        Spec(f"{name}_bytes", "float", "byte", "with compression only", _at_least_0, required=False)
         for name in _COMPRESSION
     ),
-    ColumnSpec("line_no", "int", "", "line in the file, from 1", _above_0),
+    Spec("line_no", "int", "", "line in the file, from 1", _above_0),
     *_OF_A_HOST,
 )
 
 _VPN_EVENTS = (
-    ColumnSpec("t_utc", "time", "", "as stamped; NaT when the log has no times"),
-    ColumnSpec("event", "text", "", "what happened: `perfkit.logs.openvpn.log.EVENTS`"),
-    ColumnSpec(
-        "common_name", "text", "", "the client, or on a client the server; empty = not said"
-    ),
-    ColumnSpec("peer_address", "text", "", "the other end; empty = not said"),
-    ColumnSpec("peer_port", "int", "", "0 = not printed", _at_least_0),
-    ColumnSpec("text", "text", "", "the message"),
-    ColumnSpec("line_no", "int", "", "line in the log, from 1", _above_0),
+    Spec("t_utc", "time", "", "as stamped; NaT when the log has no times"),
+    Spec("event", "text", "", "what happened: `perfkit.logs.openvpn.log.EVENTS`"),
+    Spec("common_name", "text", "", "the client, or on a client the server; empty = not said"),
+    Spec("peer_address", "text", "", "the other end; empty = not said"),
+    Spec("peer_port", "int", "", "0 = not printed", _at_least_0),
+    Spec("text", "text", "", "the message"),
+    Spec("line_no", "int", "", "line in the log, from 1", _above_0),
     *_OF_A_HOST,
 )
 
-COLUMNS: dict[str, tuple[ColumnSpec, ...]] = {
+COLUMNS: dict[str, tuple[Spec, ...]] = {
     "traffic": _TRAFFIC,
     "run-traffic": (*_TRAFFIC, *_ON_THE_TIME_LINE),
     "monitor": _MONITOR,
@@ -253,7 +231,7 @@ _IS_DTYPE: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def get_columns(kind: str) -> tuple[ColumnSpec, ...]:
+def get_columns(kind: str) -> tuple[Spec, ...]:
     """The columns of a kind of frame.
 
     Raises:
@@ -265,7 +243,7 @@ def get_columns(kind: str) -> tuple[ColumnSpec, ...]:
         raise FrameError(f"no frame is called {kind!r}; {did_you_mean(kind, COLUMNS)}") from exc
 
 
-def find_column(kind: str, name: str) -> ColumnSpec | None:
+def find_column(kind: str, name: str) -> Spec | None:
     """The declaration of a column, by its name or by its pattern (`net_*_recv_bps`)."""
     columns = get_columns(kind)
     exact = next((column for column in columns if column.name == name), None)
@@ -313,7 +291,7 @@ def forget_impossible(frame: pd.DataFrame, kind: str) -> dict[str, int]:
     return forgotten
 
 
-def _check_column(values: pd.Series[float], column: ColumnSpec, kind: str) -> None:
+def _check_column(values: pd.Series[float], column: Spec, kind: str) -> None:
     if not _IS_DTYPE[column.dtype](values.dtype):
         raise FrameError(
             f"{kind} frame: column {values.name!r}: {column.dtype} expected, {values.dtype} found"
