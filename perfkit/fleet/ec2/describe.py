@@ -31,13 +31,10 @@ class Instance:
     region: str
     state: str
     tags: Mapping[str, str]
-    launch_index: int
-    client_token: str
-    type: str
-    zone: str
-    public: str
-    private: str
-    reason: str
+    launch_index: int = 0
+    public: str = ""
+    private: str = ""
+    reason: str = ""
 
     @property
     def run_id(self) -> str:
@@ -107,9 +104,6 @@ def parse(entry: Mapping[str, Any], region: str) -> Instance:
         state=str(entry["State"]["Name"]),
         tags=tags.from_aws(entry.get("Tags")),
         launch_index=int(entry.get("AmiLaunchIndex", 0)),
-        client_token=str(entry.get("ClientToken", "")),
-        type=str(entry.get("InstanceType", "")),
-        zone=str(entry.get("Placement", {}).get("AvailabilityZone", "")),
         public=str(entry.get("PublicIpAddress", "")),
         private=str(entry.get("PrivateIpAddress", "")),
         reason=str(entry.get("StateReason", {}).get("Code", "")),

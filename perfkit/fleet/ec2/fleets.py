@@ -15,7 +15,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -145,7 +145,7 @@ def _create(
         )
         errors[:] = [str(entry.get("ErrorCode", "")) for entry in answer.get("Errors", [])]
         return [
-            _instance(instance_id, entry, labels, region.name)
+            Instance(id=str(instance_id), region=region.name, state="pending", tags=labels)
             for entry in answer.get("Instances", [])
             for instance_id in entry["InstanceIds"]
         ]
@@ -265,21 +265,3 @@ def dry_bodies(
         "TagSpecifications": tags.specifications(labels, "fleet", "instance"),
     }
     return template, fleet
-
-
-def _instance(
-    instance_id: str, entry: Mapping[str, Any], labels: tags.Tags, region: str
-) -> Instance:
-    return Instance(
-        id=str(instance_id),
-        region=region,
-        state="pending",
-        tags=labels,
-        launch_index=0,
-        client_token="",
-        type=str(entry.get("InstanceType", "")),
-        zone="",
-        public="",
-        private="",
-        reason="",
-    )
