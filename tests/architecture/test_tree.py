@@ -100,3 +100,9 @@ def test_every_script_is_executable_and_posix_sh_reads_it(files: list[Path]) -> 
 @pytest.mark.parametrize("command", ["scripts/campaign", "scripts/test"])
 def test_each_command_calls_setup_first(command: str) -> None:
     assert "scripts/setup" in (ROOT / command).read_text()
+
+
+def test_two_test_modules_of_one_name_lie_in_packages(files: list[Path]) -> None:
+    modules = [p for p in files if p.name.startswith("test_") and p.suffix == ".py"]
+    plain = [p.name for p in modules if not (p.parent / "__init__.py").is_file()]
+    assert {name for name in plain if plain.count(name) > 1} == set()
