@@ -11,7 +11,7 @@ works on a copied run folder, on a laptop with no network. Only files cross the 
 ======================  ========================================================================
 `perfkit.campaign`      `phases`: one function a phase, start reading there; the open run
                         (`session`), resume, estimates, status and reap, the gate before traffic
-`perfkit.cli`           the same functions as shell commands
+`perfkit.cli.app`           the same functions as shell commands
 `perfkit.notebook.parameters`      the parameters of a notebook, their form, `perfkit lab`
 `perfkit.widgets`       the live grid of hosts, the segment picker, forms
 `perfkit.fleet`         hosts: providers, inventory, launch, reap; `local/`, `ec2/`, `static/`

@@ -195,11 +195,9 @@ class Session:
     def _probe(self) -> dict[str, Any]:
         """What waits for a new host: where its first key is a shared one, a login that changes it."""
         if not self.provider.traits.temporary_host_keys:
-            # A greeting says little where others run the sshd, or a jump host stands before it.
-            return {} if self.provider.traits.shared_cpu else {"probe": self.pool.admit}
+            return {"probe": self.pool.admit, "stop_probes": self.pool.give_up_opening}
         first = FirstLogin(
             self.pool.access,
-            self.run.keys_dir / "first-login",
             host_key=self.host_key,
             log_path=self.pool.log_path,
         )

@@ -55,7 +55,7 @@ class GuardedConnection(fabric.Connection):  # type: ignore[misc] # fabric ships
     @property
     def is_connected(self) -> bool:
         """The remote is open."""
-        return bool(self.remote.link.is_open)
+        return bool(self.remote.connection.is_open)
 
     def open(self) -> None:
         """Open the remote, unless it is."""
@@ -115,23 +115,23 @@ class GuardedConnection(fabric.Connection):  # type: ignore[misc] # fabric ships
 
     def sftp(self) -> Any:
         """The remote's file channel, on which every answer has a limit."""
-        return self.remote.link.sftp()
+        return self.remote.connection.sftp()
 
     def get(self, *args: Any, **options: Any) -> Any:
         """Download as `Connection.get` does."""
-        with self.remote.link.files():
+        with self.remote.connection.files():
             return super().get(*args, **options)
 
     def put(self, local: str | IO[bytes], remote: str | None = None, **options: Any) -> Any:
         """Upload as `Connection.put` does; logged."""
         try:
-            with self.remote.link.files():
+            with self.remote.connection.files():
                 result = super().put(local, remote, **options)
         except OSError as exc:
             if "size mismatch" in str(exc):  # what sftp says of a disk that took only a part
                 raise OSError(f"{remote}: {exc}: is the host's disk full?") from exc
             raise
-        self.remote.link.transcript.write(f"put {result.remote}")
+        self.remote.connection.log.write(f"put {result.remote}")
         return result
 
 
@@ -170,7 +170,7 @@ def do_task(task: Task, connection: GuardedConnection) -> None:
         PerfkitError: what the guarded connection raised, as it is.
     """
     remote = connection.remote
-    with remote.link.translated(f"doing recipe {getattr(task, '__name__', task)}"):
+    with remote.connection.translated(f"doing recipe {getattr(task, '__name__', task)}"):
         _call(task, connection)
 
 

@@ -73,7 +73,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
             do_recipe(remote, tasks[host.role], run.id, bundle)
             then, lacks = stamp_script(host, stamp), (checks or {}).get(host.role, "")
             collect_facts(remote, vpn_version=version, checks=lacks, then=then)
-            remote.link.transcript.write(f"recipe {RECIPES[host.role]}: done")
+            remote.connection.log.write(f"recipe {RECIPES[host.role]}: done")
 
     return run_on_hosts(
         "configure",
@@ -104,7 +104,7 @@ def do_recipe(remote: Remote, task: Task, run_id: str, bundle: Path) -> None:
         "run": run_id,
         "host": host.name,
     }
-    remote.link.transcript.write(f"recipe {RECIPES[host.role]}: begins")
+    remote.connection.log.write(f"recipe {RECIPES[host.role]}: begins")
     do_task(task, connection)
 
 

@@ -15,9 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,7 +29,6 @@ from perfkit.errors import (
     LaunchUnknownError,
     PerfkitError,
     ProviderError,
-    UnreachableError,
 )
 from perfkit.fleet.calls import Calls
 from perfkit.fleet.inventory import Inventory
@@ -40,6 +37,8 @@ from perfkit.fleet.reap import release_until_quiet
 from perfkit.fleet.unasked import unasked
 from perfkit.model import Host, HostState
 from perfkit.runs.journal import Journal
+
+RELEASING = "the run is being released"
 
 # Waits until a host can be configured, at most so many seconds; returns it if it has changed.
 Probe = Callable[[Host, float], Host | None]
@@ -86,23 +85,24 @@ class Fleet:
         plan: LaunchPlan,
         *,
         keep: bool = False,
-        probe: Probe | None = None,
+        probe: Probe,
         stop_probes: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is launched yet.
 
         Args:
-            probe: Waits for a host; None: until an SSH server answers.
+            probe: Waits for a host.
             stop_probes: Makes probes that are under way give up, for a release before they end.
         """
         self.run_id, self.provider, self.inventory = run_id, provider, inventory
         self.plan, self.keep = plan, keep
         self._journal = journal
-        self._probe, self._stop_probes = probe or answers_with_ssh_banner, stop_probes
+        self._probe, self._stop_probes = probe, stop_probes
         self.on_released: Callable[[], object] = lambda: None
         self.leaked: tuple[str, ...] = ()
         self._unresolved: Calls = dict(plan.earlier)
         self._refusal = ""  # why no batch is asked for any more
+        self._is_releasing = False
         # Not `Thread.is_alive`: in Python 3.11 an interrupt of a `join` marks the thread as ended.
         self._launch_over = threading.Event()
         self._launch_over.set()
@@ -168,9 +168,11 @@ class Fleet:
         A launch that is under way is cut short: the calls that were sent are waited for. When the
         outcome of a call is not known, it takes as long as the provider's listing may lag.
         """
-        self._refusal = self._refusal or "the run is being released"
+        self._refusal = self._refusal or RELEASING
+        self._is_releasing = True
         self._stop_probes()
         self.wait()
+        self._is_releasing = False
         with contextlib.suppress(JournalError):  # a full disk here must not keep hosts alive there
             self._journal.append("release-intent", run_id=self.run_id)
         settle_s = self.provider.traits.settle_s if self._unresolved else 0.0
@@ -307,6 +309,9 @@ class Fleet:
             self.inventory.move(name, HostState.FAILED, reason=reason)
 
     def _await_ready(self, host: Host) -> None:
+        if self._is_releasing:
+            self._fail([host.name], RELEASING)
+            return
         try:
             ready = self._probe(host, self.plan.ready_timeout_s) or host
         except PerfkitError as exc:
@@ -330,30 +335,3 @@ def batch_token(run_id: str, names: Sequence[str], attempt: int = 0) -> str:
     """
     again = [f"attempt {attempt}"] if attempt else []
     return hashlib.sha256("\n".join([run_id, *names, *again]).encode()).hexdigest()[:32]
-
-
-def answers_with_ssh_banner(host: Host, timeout_s: float) -> None:
-    """Wait until an SSH server on the host says who it is.
-
-    Enough for hosts whose sshd perfkit itself configured. Where others did, pass a probe that
-    authenticates: from 9.8 on, sshd shuts out addresses that connect and do not.
-
-    Raises:
-        UnreachableError: it did not within `timeout_s`.
-    """
-    deadline = time.monotonic() + timeout_s
-    pause_s, problem = 0.02, "no answer"
-    while (left_s := deadline - time.monotonic()) > 0:
-        try:
-            with socket.create_connection(
-                (host.address, host.port), timeout=min(left_s, 5)
-            ) as conn:
-                banner = conn.recv(64)
-            if banner.startswith(b"SSH-2.0-"):
-                return
-            problem = f"something else than SSH answers: {banner!r}"
-        except OSError as exc:
-            problem = str(exc)
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 2, 1.0)
-    raise UnreachableError(host.name, f"no SSH on {host.address}:{host.port}: {problem}")

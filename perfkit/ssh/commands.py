@@ -5,6 +5,7 @@ Nothing here connects to anything; `perfkit.ssh.remote` does.
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
 import signal
@@ -47,11 +48,13 @@ class CommandResult:
     elapsed_s: float
 
 
-def wrap(script: str, *, limit_s: float, env: Mapping[str, str] | None = None) -> str:
+def wrap(
+    script: str, *, limit_s: float, env: Mapping[str, str] | None = None, has_stdin: bool = False
+) -> str:
     """Render a POSIX sh script as the one command line given to the remote login shell.
 
     The script runs in its own process group and that group is killed at the limit, whatever
-    became of the connection; its input is at end of file. `exit $?` keeps the login shell as a
+    became of the connection; its input is at end of file, unless it is given one. `exit $?` keeps the login shell as a
     parent, so a script that dies of a signal still yields a status (128 + signal): a command
     without any status then always means a lost connection.
 
@@ -67,7 +70,13 @@ def wrap(script: str, *, limit_s: float, env: Mapping[str, str] | None = None) -
     assignments = [f"{name}={value}" for name, value in variables.items()]
     limit = ["timeout", "-k", str(KILL_AFTER_S), f"{limit_s:.3f}"]
     words = ["env", *assignments, *limit, "sh", "-c", script]
-    return f"{shlex.join(words)} </dev/null; exit $?"
+    return f"{shlex.join(words)}{'' if has_stdin else ' </dev/null'}; exit $?"
+
+
+def for_any_shell(command: str) -> str:
+    """A command line for sh, in words that every login shell understands, POSIX or not."""
+    encoded = base64.b64encode(command.encode()).decode()
+    return f"""sh -c 'eval "$(echo {encoded} | base64 -d)"'"""
 
 
 def detached(argv: Sequence[str], log: str | None) -> str:

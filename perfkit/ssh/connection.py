@@ -14,7 +14,6 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 
@@ -28,19 +27,24 @@ from perfkit.errors import (
     HostError,
     LostError,
     TransferError,
-    UnreachableError,
 )
 from perfkit.model import Host, Jump
 from perfkit.ssh.access import Access
-from perfkit.ssh.commands import CommandResult, out_of_time, shorten, wrap
+from perfkit.ssh.commands import (
+    CAPTURE_BYTES,
+    CommandResult,
+    for_any_shell,
+    out_of_time,
+    shorten,
+    wrap,
+)
 from perfkit.ssh.foreign_errors import FOREIGN, is_final, translate, unreachable
-from perfkit.ssh.host_log import Transcript
-from perfkit.ssh.jump_hosts import Gateways
-from perfkit.ssh.keys import has_passphrase, key_file_fault, passphrase_fault
-from perfkit.ssh.known_hosts import find_pin, pin_name
+from perfkit.ssh.host_log import HostLog
+from perfkit.ssh.jump_hosts import JumpHosts
+from perfkit.ssh.paramiko_keys import login_key, pinned_key
 from perfkit.ssh.sessions import Sessions
 from perfkit.ssh.sockets import shut
-from perfkit.ssh.streams import NO_EXIT_STATUS, Exchange
+from perfkit.ssh.streams import NO_EXIT_STATUS, CommandStreams
 
 GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
 WAKE_S = 5.0  # paramiko's reader wakes this often; its 0.1 s costs a core with 1,000 hosts
@@ -52,24 +56,7 @@ NO_SSH_CONFIG = paramiko.SSHConfig()  # given to Fabric, so that it reads no fil
 _chance = random.SystemRandom()
 
 
-@lru_cache(maxsize=8)
-def _load_key(path: Path, _mtime_ns: int) -> paramiko.PKey:
-    return paramiko.PKey.from_path(path)
-
-
-def _key_of_agent(path: Path) -> paramiko.PKey:
-    """The agent's key of a file that a passphrase protects; no other key it holds is offered."""
-    agent = paramiko.Agent()
-    with contextlib.suppress(OSError, IndexError):
-        public = path.with_name(f"{path.name}.pub").read_text().split()[1]
-        for key in agent.get_keys():
-            if key.get_base64() == public:
-                return key
-    agent.close()
-    raise ValueError(passphrase_fault(path))
-
-
-class Link:
+class Connection:
     """One SSH connection to one host; commands on it may run at the same time.
 
     `abort` may be called from any thread: who waits gets a LostError, and it never opens again.
@@ -79,19 +66,21 @@ class Link:
         self,
         host: Host | Jump,
         access: Access,
-        transcript: Transcript,
+        log: HostLog,
         *,
-        gateways: Gateways | None = None,
+        jump_hosts: JumpHosts | None = None,
     ) -> None:
-        self.host, self.access, self.transcript = host, access, transcript
-        self._gateways = gateways or Gateways(access)
+        self.host, self.access, self.log = host, access, log
+        self._jump_hosts = jump_hosts or JumpHosts(access, connect_jump_host)
         # All that is started on the host inherits it, so what is left of a run can be found there.
-        self._tag = {"PERFKIT_WORKDIR": host.workdir} if isinstance(host, Host) else {}
+        self._tag = (
+            {"PERFKIT_WORKDIR": host.workdir} if isinstance(host, Host) and host.workdir else {}
+        )
         self.client: paramiko.SSHClient | None = None
         self._socket: socket.socket | paramiko.Channel | None = None
         self._sftp: paramiko.SFTPClient | None = None
         self._files = threading.RLock()  # held by whoever uses the file channel
-        self.sessions = Sessions(host.name, transcript.write)
+        self.sessions = Sessions(host.name, log.write)
         self._aborted = threading.Event()
         self._reason = "the connection is closed"
 
@@ -111,16 +100,14 @@ class Link:
 
         Raises:
             UnreachableError: with the cause.
-            LostError: the link was aborted.
+            LostError: the connection was aborted.
         """
         if self.is_open:
             return
-        pin, key = self._get_pin(), self._get_key()
-        try:
+        pin = pinned_key(self.host, self.access.known_hosts_path)
+        key_path = Path(self.host.key_file) if self.host.key_file else self.access.key_path
+        with login_key(self.host.name, key_path) as key:
             self._connect_patiently(pin, key)
-        finally:
-            if isinstance(key, paramiko.AgentKey):
-                key.agent.close()  # type: ignore[attr-defined] # it is an Agent
 
     def _connect_patiently(self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey) -> None:
         give_up = monotonic() + self.access.patience_s
@@ -130,47 +117,18 @@ class Link:
             try:
                 self._connect(pin, key, max(0.1, give_up - monotonic()))
             except FOREIGN as exc:
-                error = unreachable(self.host, exc, attempts)
+                error = unreachable(self.host, exc, attempts, self.access.host_key_remedy)
                 wait_s = _chance.uniform(pause_s / 2, pause_s)
                 if self._aborted.is_set():
                     raise LostError(self.host.name, self._reason) from exc
-                if is_final(exc) or monotonic() + wait_s > give_up:
-                    self.transcript.write(f"! {error}")
+                if is_final(exc, may_boot=self.access.may_boot) or monotonic() + wait_s > give_up:
+                    self.log.write(f"! {error}")
                     raise error from exc
                 self._aborted.wait(wait_s)
                 pause_s = min(2 * pause_s, BACKOFF_S[1])
             else:
-                self.transcript.write(f"connected to {self.host.address}:{self.host.port}")
+                self.log.write(f"connected to {self.host.address}:{self.host.port}")
                 return
-
-    def _get_pin(self) -> paramiko.hostkeys.HostKeyEntry:
-        where, path = pin_name(self.host.address, self.host.port), self.access.known_hosts_path
-        pin = find_pin(path, self.host.address, self.host.port)
-        try:
-            entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{where} {pin}") if pin else None
-        except paramiko.hostkeys.InvalidHostKey:
-            entry = None
-        if entry is None:
-            raise UnreachableError(
-                self.host.name,
-                f"{where}: no host key is pinned in {path}; "
-                "hosts are pinned when they are launched, and a stranger is not trusted",
-            )
-        return entry
-
-    def _get_key(self) -> paramiko.PKey:
-        path = Path(self.host.key_file) if self.host.key_file else self.access.key_path
-        fault = key_file_fault(path)
-        try:
-            if not fault and has_passphrase(path):
-                return _key_of_agent(path)
-            if not fault:
-                return _load_key(path, path.stat().st_mtime_ns)
-        except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
-            known = str(exc) == passphrase_fault(path)
-            fault = str(exc) if known else f"the key {path} cannot be used: {exc}"
-            raise UnreachableError(self.host.name, fault) from exc
-        raise UnreachableError(self.host.name, fault)
 
     def _connect(
         self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey, left_s: float
@@ -180,7 +138,7 @@ class Link:
         client.set_missing_host_key_policy(paramiko.RejectPolicy())
         client.get_host_keys().add(pin.hostnames[0], pin.key.get_name(), pin.key)
         with contextlib.ExitStack() as on_failure:
-            sock = self._gateways.dial(self.host, timeout_s)
+            sock = self._jump_hosts.dial(self.host, timeout_s)
             on_failure.callback(sock.close)
             on_failure.callback(client.close)
             on_failure.callback(shut, sock)
@@ -225,7 +183,7 @@ class Link:
         if self._socket is not None:
             shut(self._socket)
         if is_first:
-            self.transcript.write(f"! {reason}")
+            self.log.write(f"! {reason}")
 
     def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
         """Have this host connect to another address; the channel behaves like a socket."""
@@ -236,7 +194,7 @@ class Link:
     # -- work ----------------------------------------------------------------------------------
 
     def is_alive(self) -> bool:
-        """The host gives a sign of life; the link to one that does not is at its end."""
+        """The host gives a sign of life; the connection to one that does not is at its end."""
         with contextlib.suppress(HostError), self.translated("asking for a sign of life"):
             self._ask_for_life()
             return True
@@ -258,11 +216,13 @@ class Link:
                 error: HostError = LostError(self.host.name, f"{self._reason} (while {doing})")
             else:
                 error = translate(self.host.name, exc, doing)
-                if isinstance(error, LostError) and (fault := self._gateways.find_fault(self.host)):
+                if isinstance(error, LostError) and (
+                    fault := self._jump_hosts.find_fault(self.host)
+                ):
                     error = LostError(self.host.name, f"{fault}: {error.message}")
             if isinstance(error, LostError):
                 self.abort(error.message)
-            self.transcript.write(f"! {error.message}")
+            self.log.write(f"! {error.message}")
             raise error from exc
 
     @contextlib.contextmanager
@@ -288,7 +248,7 @@ class Link:
 
     def _make_room(self) -> bool:
         """Close the file channel if nobody uses it."""
-        self._transport()  # waiting on a link that has ended would be for ever
+        self._transport()  # waiting on a connection that has ended would be for ever
         if self._sftp is None or not self._files.acquire(blocking=False):
             return False
         try:
@@ -305,7 +265,7 @@ class Link:
         return True
 
     def _start(self, begin: Callable[[paramiko.Channel], None]) -> paramiko.Channel:
-        """Open a channel and begin something in it; both are answered in time or the link ends."""
+        """Open a channel and begin something in it; both are answered in time or the connection ends."""
         transport, limit_s = self._transport(), self.access.connect_timeout_s
         # paramiko waits without a limit for the answer to exec and subsystem requests
         reason = f"no answer to a request within {2 * limit_s:g} s"
@@ -321,25 +281,40 @@ class Link:
         return channel
 
     def execute(
-        self, script: str, *, limit_s: float, env: Mapping[str, str] | None = None
+        self,
+        script: str,
+        *,
+        limit_s: float,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
     ) -> CommandResult:
         """Run a POSIX sh script to its end and return what it did, whatever its exit status.
+
+        Args:
+            stdin: Its input. With one, the script runs under any login shell, and is given up when
+                it prints more than `CAPTURE_BYTES`.
 
         Raises:
             LostError: the connection went away, or the host did not answer.
             PromptError: it was still running at its limit, with a question as its last line.
             CommandTimeoutError: it was still running at its limit; it has been killed.
+            HostError: with `stdin`, it printed too much.
         """
-        command = wrap(script, limit_s=limit_s, env={**self._tag, **(env or {})})
-        doing = f"running {shorten(script, 80)!r}"
-        self.transcript.write(*(f"$ {line}" for line in script.strip().splitlines()))
-        with self.translated(doing):
+        env = {**self._tag, **(env or {})}
+        command = wrap(script, limit_s=limit_s, env=env, has_stdin=stdin is not None)
+        most_bytes = None
+        if stdin is not None:
+            command, most_bytes = for_any_shell(command), CAPTURE_BYTES
+        self.log.write(*(f"$ {line}" for line in script.strip().splitlines()))
+        with self.translated(f"running {shorten(script, 80)!r}"):
             with self.session(lambda it: it.exec_command(command)) as channel:
                 started = monotonic()
-                channel.shutdown_write()
-                exchange = Exchange(channel, self.transcript, self.access.silence_s)
-                exit_status = exchange.run(limit_s + GRACE_S, self._ask_for_life)
+                _send_all(channel, stdin or b"")
+                streams = CommandStreams(channel, self.log, self.access.silence_s, most_bytes)
+                exit_status = streams.run(limit_s + GRACE_S, self._ask_for_life)
             elapsed_s = monotonic() - started
+            if streams.is_too_much:
+                raise HostError(self.host.name, f"it printed more than {most_bytes} bytes")
             if exit_status is None:
                 raise TimeoutError(f"no answer {GRACE_S:g} s after its limit of {limit_s:g} s")
             if exit_status == NO_EXIT_STATUS:
@@ -348,18 +323,18 @@ class Link:
             host=self.host.name,
             command=script,
             exit_status=exit_status,
-            stdout=exchange.out.text(),
-            stderr=exchange.err.text(),
+            stdout=streams.out.text(),
+            stderr=streams.err.text(),
             elapsed_s=elapsed_s,
         )
-        self.transcript.write(f"= exit status {exit_status} after {elapsed_s:.2f} s")
+        self.log.write(f"= exit status {exit_status} after {elapsed_s:.2f} s")
         if exit_status in {124, 137} and elapsed_s >= limit_s:
             raise out_of_time(result, limit_s)
         return result
 
     def _ask_for_life(self) -> None:
         """Ask for another channel: a host that refuses is alive, one that is stopped is silent."""
-        if self._gateways.find_fault(self.host):
+        if self._jump_hosts.find_fault(self.host):
             raise EOFError("no sign of life")
         with contextlib.suppress(paramiko.ChannelException):
             self._transport().open_session(timeout=self.access.connect_timeout_s).close()
@@ -371,7 +346,7 @@ class Link:
             yield self.sftp()
 
     def sftp(self) -> paramiko.SFTPClient:
-        """The file channel of this link, opened on first use; every answer on it has a limit.
+        """The file channel of this connection, opened on first use; every answer on it has a limit.
 
         Call it, and use what it returns, inside `translated` and `files`.
         """
@@ -385,3 +360,18 @@ class Link:
                 raise TransferError(self.host.name, problem) from exc
             self._sftp = paramiko.SFTPClient(channel)
         return self._sftp
+
+
+def connect_jump_host(jump: Jump, access: Access) -> Connection:
+    """The connection to a jump host, not open yet; what is done on it is not logged."""
+    return Connection(jump, access, HostLog(None))
+
+
+def _send_all(channel: paramiko.Channel, data: bytes) -> None:
+    """Give a command its input, and the end of it; one that has ended already needs none."""
+    try:
+        channel.sendall(data)
+        channel.shutdown_write()
+    except OSError:
+        if not channel.closed:
+            raise

@@ -20,7 +20,6 @@ from time import monotonic
 from perfkit.errors import HostError, LostError, PerfkitError, UnreachableError
 from perfkit.model import Host
 from perfkit.ssh.keys import SshKey
-from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.ssh.remote import Access, Remote
 
 PATIENCE_S = 20.0  # for a login that should work at once
@@ -53,7 +52,6 @@ class FirstLogin:
 
     Args:
         access: How hosts are logged in to; its pins are not used.
-        folder: For the pins of these logins, one file a host.
         host_key: The key that a host is to have, by its name.
         log_path: Where a host's log is.
     """
@@ -61,12 +59,11 @@ class FirstLogin:
     def __init__(
         self,
         access: Access,
-        folder: Path,
         *,
         host_key: Callable[[str], SshKey],
         log_path: Callable[[Host], Path | None],
     ) -> None:
-        self._access, self._folder = access, folder
+        self._access = replace(access, known_hosts_path=None)
         self._host_key, self._log_path = host_key, log_path
         self._lock = threading.Lock()
         self._open: set[Remote] = set()
@@ -78,7 +75,7 @@ class FirstLogin:
             self._stopped = True
             remotes = list(self._open)
         for remote in remotes:
-            remote.link.abort("the launch was given up")
+            remote.connection.abort("the launch was given up")
 
     def take_over(self, host: Host, timeout_s: float) -> Host:
         """Wait until a host lets the run in and has booted; give it its own key.
@@ -119,9 +116,7 @@ class FirstLogin:
 
     @contextlib.contextmanager
     def _connected(self, host: Host, patience_s: float) -> Iterator[Remote]:
-        pins = self._folder / host.name
-        pin_hosts(pins, [host])
-        access = replace(self._access, known_hosts_path=pins, patience_s=patience_s)
+        access = replace(self._access, patience_s=patience_s)
         remote = Remote(host, access, self._log_path(host))
         with self._lock:
             if self._stopped:
@@ -133,4 +128,3 @@ class FirstLogin:
         finally:
             with self._lock:
                 self._open.discard(remote)
-            pins.unlink(missing_ok=True)

@@ -39,35 +39,44 @@ _TRANSFER = (paramiko.sftp.SFTPError, OSError)
 FOREIGN = (*_LOST, *_TRANSFER)
 
 
-def unreachable(host: Host | Jump, exc: BaseException, attempts: int) -> UnreachableError:
+def unreachable(
+    host: Host | Jump, exc: BaseException, attempts: int, host_key_remedy: str = ""
+) -> UnreachableError:
     """Our error for an attempt to connect that failed."""
     where = pin_name(host.address, host.port)
     if isinstance(exc, paramiko.BadHostKeyException):
         pinned = f"{exc.expected_key.get_name()} {exc.expected_key.get_base64()}"
         shown = fingerprint(f"{exc.key.get_name()} {exc.key.get_base64()}")
-        return UnreachableError(host.name, f"{where}: {wrong_host_key(pinned, shown)}")
+        remedy = f": {host_key_remedy.format(name=host.name)}" if host_key_remedy else ""
+        return UnreachableError(host.name, f"{wrong_host_key(pinned, shown)}{remedy} ({where})")
     if isinstance(exc, paramiko.AuthenticationException) and is_final(exc):
         cause = f"it refused the run's key for user {host.user}"
         if host.key_file:
             cause = refused_key(Path(host.key_file), host.user)
-        return UnreachableError(host.name, f"{where}: {cause}")
+        return UnreachableError(host.name, f"{cause} ({where})")
     cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
     if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended
         detail = ": it did not come to the end of its SSH greeting"
-    return UnreachableError(host.name, f"{where}: {cause}{tries}{detail}")
+    return UnreachableError(host.name, f"{cause} ({where}){tries}{detail}")
 
 
-def is_final(exc: BaseException) -> bool:
+def is_final(exc: BaseException, *, may_boot: bool = True) -> bool:
     """Trying again is of no use: the host is another one, or it does not let us in.
 
+    A host that is not booting also when nothing listens there, or there is no way to it; a
+    connection that is closed before the login is tried again, since that is what a busy sshd does.
     paramiko reports a login that was cut off with the class of one that was refused; only the
     text tells them apart.
     """
     if isinstance(exc, paramiko.AuthenticationException):
         return not any(words in str(exc) for words in ("timeout", "EOF"))
-    return isinstance(exc, paramiko.BadHostKeyException)
+    if isinstance(exc, paramiko.BadHostKeyException):
+        return True
+    is_busy = isinstance(exc, ConnectionError | TimeoutError)
+    is_absent = isinstance(exc, ConnectionRefusedError | paramiko.ChannelException)
+    return not may_boot and (is_absent or (isinstance(exc, OSError) and not is_busy))
 
 
 def translate(host: str, exc: BaseException, doing: str) -> HostError:

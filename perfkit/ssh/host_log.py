@@ -18,7 +18,7 @@ _PREFIX_BYTES = 33  # of every line in the file: time and label
 _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != 9}
 
 
-class Transcript:
+class HostLog:
     """Appends to one file, which is made when the first line comes; thread-safe.
 
     Without a path it swallows everything. The file is opened for each piece: a thousand hosts
@@ -66,10 +66,10 @@ class Transcript:
 
 
 class OutputLog:
-    """One stream of one command on its way into a transcript, cut into lines, bounded."""
+    """One stream of one command on its way into a host's log, cut into lines, bounded."""
 
-    def __init__(self, transcript: Transcript, label: str) -> None:
-        self._transcript, self._label = transcript, label
+    def __init__(self, log: HostLog, label: str) -> None:
+        self._host_log, self._label = log, label
         self._rest = b""
         self._room = LOG_BYTES_PER_COMMAND
 
@@ -94,4 +94,4 @@ class OutputLog:
 
     def _log(self, lines: list[bytes]) -> None:
         texts = (line.decode(errors="replace").rstrip("\r") for line in lines)
-        self._transcript.write(*(f"{self._label} {text}" for text in texts))
+        self._host_log.write(*(f"{self._label} {text}" for text in texts))

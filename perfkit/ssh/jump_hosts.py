@@ -7,31 +7,54 @@ would run into its limit of logins under way (`MaxStartups`).
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from perfkit.errors import UnreachableError
 from perfkit.model import Host, Jump
 from perfkit.ssh.access import Access
-from perfkit.ssh.host_log import Transcript
 from perfkit.ssh.sockets import open_socket
 
-if TYPE_CHECKING:
-    from perfkit.ssh.connection import Link
+
+class Forwarding(Protocol):
+    """The connection to a jump host, as far as it is used here."""
+
+    @property
+    def is_open(self) -> bool:
+        """It is up, as far as this side knows."""
+
+    def open(self) -> None:
+        """Connect and log in, or raise an UnreachableError."""
+
+    def close(self) -> None:
+        """End it."""
+
+    def is_alive(self) -> bool:
+        """The jump host gives a sign of life."""
+
+    def forward(self, address: tuple[str, int], timeout_s: float) -> Any:
+        """Connect to an address from there; returns what behaves like a socket."""
 
 
-class Gateways:
+class JumpHosts:
     """Connections to jump hosts, made when the first host needs them. Thread-safe.
 
     A jump host that was not reached is not asked again for the time of one attempt: the hosts
     behind it fail together, and not one after the other.
+
+    Args:
+        access: How jump hosts are logged in to.
+        connect: Makes the connection to one, not open yet.
     """
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self, access: Access, connect: Callable[[Jump, Access], Forwarding]) -> None:
+        # Its patience is one attempt's: the host that waits for it tries again itself.
+        self._access = replace(access, patience_s=access.connect_timeout_s)
+        self._connect = connect
         self._lock = threading.Lock()
-        self._links: dict[Jump, Link] = {}
+        self._connections: dict[Jump, Forwarding] = {}
         self._opening: dict[Jump, threading.Lock] = {}
         self._failures: dict[Jump, tuple[float, str]] = {}
 
@@ -64,39 +87,35 @@ class Gateways:
         """
         jump = host.jump if isinstance(host, Host) else None
         with self._lock:
-            link = self._links.get(jump) if jump else None
-        if jump is None or link is None or link.is_alive():
+            connection = self._connections.get(jump) if jump else None
+        if jump is None or connection is None or connection.is_alive():
             return ""
         return f"its jump host {jump.name} does not answer any more"
 
-    def _open(self, jump: Jump) -> Link:
-        from perfkit.ssh.connection import Link  # noqa: PLC0415 -- each is made of the other
-
+    def _open(self, jump: Jump) -> Forwarding:
         with self._lock:
             opening = self._opening.setdefault(jump, threading.Lock())
         with opening:
-            link = self._links.get(jump)
-            if link is not None and link.is_open:
-                return link
+            connection = self._connections.get(jump)
+            if connection is not None and connection.is_open:
+                return connection
             failed_s, failure = self._failures.get(jump, (0.0, ""))
             if failure and monotonic() - failed_s < self._access.connect_timeout_s:
                 raise UnreachableError(jump.name, failure)
-            # Its patience is one attempt's: the host that waits for it tries again itself.
-            access = replace(self._access, patience_s=self._access.connect_timeout_s)
-            link = Link(jump, access, Transcript(None), gateways=self)
+            connection = self._connect(jump, self._access)
             try:
-                link.open()
+                connection.open()
             except UnreachableError as exc:
                 self._failures[jump] = monotonic(), exc.message
                 raise
             with self._lock:
-                self._links[jump] = link
-            return link
+                self._connections[jump] = connection
+            return connection
 
     def close(self) -> None:
         """End the connections to jump hosts; those through them end with them."""
         with self._lock:
-            links = list(self._links.values())
-            self._links.clear()
-        for link in links:
-            link.close()
+            connections = list(self._connections.values())
+            self._connections.clear()
+        for connection in connections:
+            connection.close()

@@ -26,16 +26,17 @@ from types import TracebackType
 from typing import Any
 
 from perfkit import untrusted
-from perfkit.errors import CommandError, LostError, PerfkitError, UntrustedError
-from perfkit.model import Host
+from perfkit.errors import CommandError, HostError, LostError, PerfkitError, UntrustedError
+from perfkit.model import Host, Jump
 from perfkit.ssh import sftp
 from perfkit.ssh.access import Access
 from perfkit.ssh.commands import CommandResult, detached, failed, shorten
-from perfkit.ssh.host_log import Transcript
-from perfkit.ssh.jump_hosts import Gateways
+from perfkit.ssh.host_log import HostLog
+from perfkit.ssh.jump_hosts import Forwarding, JumpHosts
 from perfkit.ssh.known_hosts import pin_hosts
 
 LONGEST_ANSWER_BYTES = 4096  # of one line of a conversation
+ADMITTED = "perfkit is in"
 
 __all__ = ["Access", "Answer", "CommandResult", "Remote", "RemotePool"]
 
@@ -58,12 +59,12 @@ class Remote:
         access: Access,
         log: Path | None = None,
         *,
-        gateways: Gateways | None = None,
+        jump_hosts: JumpHosts | None = None,
     ) -> None:
         self.host, self.access, self.log = host, access, log
-        from perfkit.ssh.connection import Link  # noqa: PLC0415 -- loads paramiko
+        from perfkit.ssh.connection import Connection  # noqa: PLC0415 -- loads paramiko
 
-        self.link = Link(host, access, Transcript(log), gateways=gateways)
+        self.connection = Connection(host, access, HostLog(log), jump_hosts=jump_hosts)
 
     def __enter__(self) -> Remote:
         self.open()
@@ -75,20 +76,20 @@ class Remote:
         self.close()
 
     def __repr__(self) -> str:
-        state = "open" if self.link.is_open else "closed"
+        state = "open" if self.connection.is_open else "closed"
         return f"<Remote {self.host.name} {self.host.address}:{self.host.port} {state}>"
 
     def open(self) -> None:
-        """Connect and log in; see `Link.open`.
+        """Connect and log in; see `Connection.open`.
 
         Raises:
             UnreachableError: with its cause.
         """
-        self.link.open()
+        self.connection.open()
 
     def close(self) -> None:
         """End the connection; safe to call twice."""
-        self.link.close()
+        self.connection.close()
 
     def run(
         self, argv: Sequence[str], *, timeout_s: float | None = None, check: bool = True
@@ -115,10 +116,30 @@ class Remote:
     ) -> CommandResult:
         """Run POSIX sh text as `run` does; `env` is added to its environment, quoted."""
         limit_s = self.access.command_timeout_s if timeout_s is None else timeout_s
-        result = self.link.execute(script, limit_s=limit_s, env=env)
+        result = self.connection.execute(script, limit_s=limit_s, env=env)
         if check and result.exit_status != 0:
             raise failed(result)
         return result
+
+    def feed_script(self, script: str, stdin: bytes) -> CommandResult:
+        """Run POSIX sh text with an input, whatever the login shell is and the exit status will be.
+
+        Raises:
+            HostError: it printed more than `CAPTURE_BYTES`.
+            CommandTimeoutError, PromptError, LostError: as in the module's text.
+        """
+        limit_s = self.access.command_timeout_s
+        return self.connection.execute(script, limit_s=limit_s, stdin=stdin)
+
+    def require_files(self) -> None:
+        """See whether files can be sent; the channel for them stays open.
+
+        Raises:
+            TransferError: the host has no SFTP.
+            LostError: the connection went away.
+        """
+        with self.connection.translated("opening SFTP"), self.connection.files():
+            pass
 
     def run_for_int(self, script: str) -> int:
         """Run a script that prints a whole number.
@@ -154,9 +175,9 @@ class Remote:
             LostError: no answer within `timeout_s`, or the script ended.
         """
         answers = []
-        with self.link.translated(f"talking to {shorten(script, 80)!r}"):
+        with self.connection.translated(f"talking to {shorten(script, 80)!r}"):
             command = f"timeout -k 1 {timeout_s * (len(questions) + 1):.0f} sh -c {quote(script)}"
-            begun = self.link.session(lambda it: it.exec_command(command))
+            begun = self.connection.session(lambda it: it.exec_command(command))
             with begun as channel, channel.makefile("rb") as lines:
                 channel.settimeout(timeout_s)
                 for question in questions:
@@ -175,9 +196,9 @@ class Remote:
             LostError: the connection went away.
         """
         data = source if isinstance(source, bytes) else source.read_bytes()
-        with self.link.translated(f"putting {path}"), self.link.files() as files:
+        with self.connection.translated(f"putting {path}"), self.connection.files() as files:
             sftp.put(files, data, path, mode)
-        self.link.transcript.write(f"put {path} ({len(data)} bytes, mode {mode:o})")
+        self.connection.log.write(f"put {path} ({len(data)} bytes, mode {mode:o})")
 
     def get(self, path: str, target: Path, *, limit_bytes: int, sha256: str | None = None) -> int:
         """Fetch a regular file; `target` appears only when it is whole. Returns its size in bytes.
@@ -191,14 +212,14 @@ class Remote:
             LostError: the connection went away.
             RunError: this machine's disk is full or read-only.
         """
-        with self.link.translated(f"getting {path}"), self.link.files() as files:
+        with self.connection.translated(f"getting {path}"), self.connection.files() as files:
             size_bytes = sftp.get(files, path, target, limit_bytes, sha256)
-        self.link.transcript.write(f"got {path} ({size_bytes} bytes)")
+        self.connection.log.write(f"got {path} ({size_bytes} bytes)")
         return size_bytes
 
     def read(self, path: str, *, limit_bytes: int) -> bytes:
         """Fetch a regular file's content; errors as for `get`."""
-        with self.link.translated(f"reading {path}"), self.link.files() as files:
+        with self.connection.translated(f"reading {path}"), self.connection.files() as files:
             return b"".join(sftp.receive(files, path, limit_bytes))
 
 
@@ -232,7 +253,7 @@ class RemotePool:
         self.access, self._log_dir = access, log_dir
         self._lock = threading.Lock()
         self._remotes: dict[str, Remote] = {}
-        self._gateways = Gateways(access)
+        self._jump_hosts = JumpHosts(access, _connect_jump_host)
         self._opening: dict[str, threading.Lock] = {}
         self._unreached: set[str] = set()
         self._closed = False
@@ -249,8 +270,11 @@ class RemotePool:
         """Where the log of a host is, or will be."""
         return self._log_dir / host.name / "configure.log" if self._log_dir else None
 
-    def get(self, host: Host) -> Remote:
+    def get(self, host: Host, *, patience_s: float | None = None) -> Remote:
         """The host's open connection.
+
+        Args:
+            patience_s: For all attempts to open it; None = `Access.patience_s`.
 
         Raises:
             UnreachableError: it cannot be opened.
@@ -259,8 +283,8 @@ class RemotePool:
         with self._lock:
             opening = self._opening.setdefault(host.name, threading.Lock())
         with opening:
-            remote = self._current(host)
-            if not remote.link.is_open:
+            remote = self._current(host, patience_s)
+            if not remote.connection.is_open:
                 try:
                     remote.open()
                 except PerfkitError:
@@ -270,27 +294,50 @@ class RemotePool:
                 self._unreached.discard(host.name)
             return remote
 
-    def admit(self, host: Host, _timeout_s: float = 0.0) -> None:
-        """Pin a new host and log in to it; the connection stays open for who comes next.
+    def admit(self, host: Host, timeout_s: float | None = None) -> None:
+        """Pin a new host, log in to it, and see that it does what recipes need: commands and files.
+
+        Args:
+            timeout_s: For the login; None = `Access.patience_s`.
 
         Raises:
-            UnreachableError: it cannot be logged in to within `Access.patience_s`.
+            UnreachableError: it cannot be logged in to in that time.
+            HostError: no command can be run there, its login shell prints something of its own, or
+                it has no SFTP.
         """
-        pin_hosts(self.access.known_hosts_path, [host])
-        self.get(host)
+        if self.access.known_hosts_path is not None:
+            pin_hosts(self.access.known_hosts_path, [host])
+        remote = self.get(host, patience_s=timeout_s)
+        said = remote.run(["echo", ADMITTED]).stdout
+        if said != f"{ADMITTED}\n":
+            problem = f"its login shell prints more than the commands it runs: {said[:200]!r}"
+            raise HostError(host.name, problem)
+        remote.require_files()
 
-    def _current(self, host: Host) -> Remote:
+    def fetch_host_key(self, place: Host | Jump) -> str:
+        """Ask an SSH server for its public key; nobody logs in to it, and nothing is trusted.
+
+        Raises:
+            UnreachableError: it, or the jump host before it, does not answer.
+        """
+        from perfkit.ssh.paramiko_keys import fetch_host_key  # noqa: PLC0415 -- loads paramiko
+
+        return fetch_host_key(place, self.access, self._jump_hosts)
+
+    def _current(self, host: Host, patience_s: float | None) -> Remote:
         with self._lock:
             if self._closed:
                 raise LostError(host.name, "the connections of this run are closed")
             remote = self._remotes.get(host.name)
-            if remote is None or remote.host != host or not remote.link.is_open:
+            if remote is None or remote.host != host or not remote.connection.is_open:
                 if remote is not None:
-                    remote.link.abort("replaced by a new connection")
+                    remote.connection.abort("replaced by a new connection")
                 access = self.access
                 if host.name in self._unreached:
                     access = replace(access, patience_s=access.connect_timeout_s)
-                remote = Remote(host, access, self.log_path(host), gateways=self._gateways)
+                elif patience_s is not None:
+                    access = replace(access, patience_s=patience_s)
+                remote = Remote(host, access, self.log_path(host), jump_hosts=self._jump_hosts)
                 self._remotes[host.name] = remote
             return remote
 
@@ -304,7 +351,14 @@ class RemotePool:
         with self._lock:
             remote = self._remotes.pop(host.name, None)
         if remote is not None:
-            remote.link.abort(reason)
+            remote.connection.abort(reason)
+
+    def give_up_opening(self) -> None:
+        """End all attempts to open a connection that are under way."""
+        with self._lock:
+            opening = [it for it in self._remotes.values() if not it.connection.is_open]
+        for remote in opening:
+            remote.connection.abort("the launch was given up")
 
     def close(self) -> None:
         """End all connections; safe to call twice. Nothing is opened afterwards."""
@@ -314,4 +368,10 @@ class RemotePool:
             self._remotes.clear()
         for remote in remotes:
             remote.close()
-        self._gateways.close()
+        self._jump_hosts.close()
+
+
+def _connect_jump_host(jump: Jump, access: Access) -> Forwarding:
+    from perfkit.ssh.connection import connect_jump_host  # noqa: PLC0415 -- loads paramiko
+
+    return connect_jump_host(jump, access)

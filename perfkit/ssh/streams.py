@@ -8,24 +8,32 @@ from time import monotonic
 from typing import Any
 
 from perfkit.ssh.commands import Capture
-from perfkit.ssh.host_log import OutputLog, Transcript
+from perfkit.ssh.host_log import HostLog, OutputLog
 
 NO_EXIT_STATUS = -1  # paramiko's: the channel closed without one
 LINGER_S = 1.0  # for output still on its way after the exit status
 READS_AT_ONCE = 64
 
 
-class Exchange:
+class CommandStreams:
     """Reads both streams of a running command until it is over."""
 
-    def __init__(self, channel: Any, transcript: Transcript, silence_s: float) -> None:
+    def __init__(
+        self, channel: Any, log: HostLog, silence_s: float, most_bytes: int | None
+    ) -> None:
         self.out, self.err = Capture(), Capture()
-        self._logs = OutputLog(transcript, "1>"), OutputLog(transcript, "2>")
-        self._channel, self._silence_s = channel, silence_s
+        self._logs = OutputLog(log, "1>"), OutputLog(log, "2>")
+        self._channel, self._silence_s, self._most_bytes = channel, silence_s, most_bytes
         self._ended: float | None = None
 
+    @property
+    def is_too_much(self) -> bool:
+        """The command has printed more than it may."""
+        n_bytes = self.out.n_bytes + self.err.n_bytes
+        return self._most_bytes is not None and n_bytes > self._most_bytes
+
     def run(self, limit_s: float, ask_for_life: Callable[[], None]) -> int | None:
-        """The exit status; NO_EXIT_STATUS without one; None when the limit came first."""
+        """The exit status; NO_EXIT_STATUS without one; None when a limit came first."""
         channel = self._channel
         poller = select.poll()
         poller.register(channel.fileno(), select.POLLIN)
@@ -33,7 +41,7 @@ class Exchange:
         heard = monotonic()
         while not self._is_over():
             now = monotonic()
-            if now >= give_up:
+            if now >= give_up or self.is_too_much:
                 return None
             if now - heard >= self._silence_s:
                 ask_for_life()

@@ -37,7 +37,7 @@ def test_files_and_commands_take_turns(remote: Remote, tmp_path: Path) -> None:
         assert remote.run(["cat", str(path)]).stdout == "text"
         assert remote.read(str(path), limit_bytes=10) == b"text"
         assert [it.line for it in remote.converse("cat", ["a", "b"])] == ["a", "b"]
-    assert remote.link.is_open
+    assert remote.connection.is_open
 
 
 def test_many_at_once_all_come_to_their_end(remote: Remote, tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_many_at_once_all_come_to_their_end(remote: Remote, tmp_path: Path) -> N
 
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(work, range(6))) == [f"{number}{number}" for number in range(6)]
-    assert remote.link.is_open
-    assert remote.link.sessions.most in (1, 2)
+    assert remote.connection.is_open
+    assert remote.connection.sessions.most in (1, 2)
     assert "(MaxSessions)" in (tmp_path / "host.log").read_text()
 
 
@@ -73,6 +73,6 @@ def test_a_server_that_gives_no_session_at_all_is_named_with_the_remedy(tmp_path
         with Remote(sshd.host, access) as opened:
             with pytest.raises(HostError, match=r"refuses every session .*MaxSessions 10"):
                 opened.run(["true"])
-            assert opened.link.is_open
+            assert opened.connection.is_open
     finally:
         sshd.stop()

@@ -322,7 +322,7 @@ def test_an_abort_from_outside_ends_a_running_command_at_once(
     with Remote(sshd.host, access) as opened:
         started = time.monotonic()
         with (
-            once_it_runs(f"sleep 46.{OWN}", lambda: opened.link.abort("deadline is over")),
+            once_it_runs(f"sleep 46.{OWN}", lambda: opened.connection.abort("deadline is over")),
             pytest.raises(LostError, match="deadline is over"),
         ):
             opened.run_script(f"sleep 46.{OWN}", timeout_s=60)
@@ -601,7 +601,7 @@ def test_the_pool_keeps_a_connection_and_makes_a_new_one_when_it_is_dead(
         first = pool.get(own_sshd.host)
         assert pool.get(own_sshd.host) is first
         own_sshd.stop()
-        wait_until(lambda: not first.link.is_open)
+        wait_until(lambda: not first.connection.is_open)
         own_sshd.start()
         second = pool.get(own_sshd.host)
         assert second is not first

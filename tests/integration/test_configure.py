@@ -332,7 +332,7 @@ def silent(host: Host) -> bool:
 
 
 def is_closed(remote: Remote) -> bool:
-    return not remote.link.is_open
+    return not remote.connection.is_open
 
 
 @pytest.mark.root

@@ -175,30 +175,27 @@ def test_a_new_host_is_believed_by_its_temporary_key_once_and_by_its_own_from_th
     (host,) = provider.launch(run.request("client-001"))
     secret = make_ssh_key().private_openssh
 
-    def first(folder: str) -> first_login.FirstLogin:
+    def first() -> first_login.FirstLogin:
         return first_login.FirstLogin(
             access_of(run, tmp_path),
-            tmp_path / folder,
             host_key=lambda name: derive_ssh_key(secret, name),
             log_path=lambda _host: None,
         )
 
-    changed = first("one").take_over(host, 60)
+    changed = first().take_over(host, 60)
     assert changed.host_key == derive_ssh_key(secret, "client-001").public_openssh != host.host_key
     assert run.ssh(changed, "true").returncode == 0
     run.pin([host])
     assert run.ssh(host, "true").returncode == 255
     # A controller that was killed before it could write down the change finds the host all the same.
-    assert first("two").take_over(host, 60).host_key == changed.host_key
+    assert first().take_over(host, 60).host_key == changed.host_key
     stranger = first_login.FirstLogin(
         access_of(run, tmp_path),
-        tmp_path / "three",
         host_key=lambda _name: make_ssh_key(),
         log_path=lambda _host: None,
     )
     with pytest.raises(UnreachableError, match="not the pinned one"):
         stranger.take_over(host, 15)
-    assert list(tmp_path.glob("*/client-001")) == []
     assert provider.release(run.run_id).leaked == ()
 
 

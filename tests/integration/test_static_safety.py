@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perfkit.errors import ProviderError
-from perfkit.fleet.static import openssh
+from perfkit.fleet.static.host_agents import HOST_AGENT
 from perfkit.fleet.static.tags import obstacles
 
 pytestmark = pytest.mark.root
@@ -30,7 +29,7 @@ def shared() -> Iterator[Path]:
 
 def ask(workdir: Path, verb: str, *arguments: str, login: str = "root") -> dict[str, str]:
     """What `host_agent.sh` answers, run as it is run on a host."""
-    text = openssh.HOST_AGENT.read_text()
+    text = HOST_AGENT.read_text()
     done = subprocess.run(
         ["sh", "-c", text, "perfkit-host-agent", verb, str(workdir), *arguments],
         env={**os.environ, "text": text, **({"SUDO_USER": login} if login != "root" else {})},
@@ -127,18 +126,6 @@ def test_a_folder_below_one_for_everybody_is_taken_where_nobody_made_it_first(
     finally:
         assert ask(workdir, "clean", "r1", login, login=login)["cleaned"] == "server"
     assert not workdir.exists()
-
-
-def test_a_temporary_folder_in_which_others_may_rename_holds_no_configuration_of_ssh(
-    shared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(shared))
-    # private: no SSH is needed to look at where its files would be
-    assert openssh._own_folder()[0].parent == shared
-    shared.chmod(0o777)
-    with pytest.raises(ProviderError, match=r"no sticky bit.*set TMPDIR"):
-        # private: as above, and refused
-        openssh._own_folder()
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from perfkit.errors import ConfigError, NotSetUpError, ProviderError, did_you_mean
-from perfkit.model import Role
+from perfkit.model import Host, Jump, Role
 from perfkit.settings import ini
 from perfkit.settings.parameters import SshConf
 
@@ -137,6 +137,26 @@ class Machine:
         where = self.address if self.port == 22 else f"{self.address}:{self.port}"
         through = f" through {self.jump.name}" if self.jump else ""
         return f"{self.name} ({self.user}@{where}{through})"
+
+    def to_host(self, name: str, **more: Any) -> Host:
+        """It as a host of a run under a name; `more` is what is not said here."""
+        assert self.role is not None
+        return Host(
+            name=name,
+            role=self.role,
+            **_place_of(self),
+            jump=self.jump.to_jump() if self.jump else None,
+            **more,
+        )
+
+    def to_jump(self) -> Jump:
+        """It as a jump host."""
+        return Jump(name=self.name, **_place_of(self))
+
+
+def _place_of(machine: Machine) -> dict[str, Any]:
+    shared = ("address", "port", "user", "key_file", "host_key")
+    return {key: getattr(machine, key) for key in shared}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 
 from perfkit.errors import HostError, PerfkitError
+from perfkit.fleet.static.host_agents import Answer, HostAgents, login_fault, on_all
 from perfkit.fleet.static.hostlist import Machine
-from perfkit.fleet.static.openssh import Answer, HostAgents, on_all
 from perfkit.fleet.static.tags import Tag, find_tag
 
 FRESH_S = 1.0  # one listing asks several questions; the machines are asked once
@@ -18,12 +18,12 @@ SILENT_S = 20.0  # who did not answer is left alone for so long: each attempt co
 _log = logging.getLogger(__name__)
 
 
-class Looks:
+class Poller:
     """The machines' answers to `look`, and the members of runs that were ever seen in them."""
 
     def __init__(self, machines: Sequence[Machine], agents: HostAgents, workdir: str) -> None:
         self._machines = [machine for machine in machines if machine.host_key]
-        self._unpinned = [machine.name for machine in machines if not machine.host_key]
+        self._unpinned = [machine for machine in machines if not machine.host_key]
         self._agents, self._workdir = agents, workdir
         self._lock = threading.Lock()
         self._said: dict[str, tuple[float, Answer | PerfkitError]] = {}
@@ -39,18 +39,14 @@ class Looks:
                 self._said[name] = (now, answer)
                 if isinstance(answer, PerfkitError):
                     _log.warning("provider static: no answer from %s", answer)
-            answers = {name: answer for name, (_, answer) in self._said.items()}
-            for name, answer in answers.items():
-                if tag := find_tag(answer):
+                elif tag := find_tag(answer):
                     self._members.setdefault(tag.run_id, set()).update({name, *tag.members})
-            return answers
+            return {name: answer for name, (_, answer) in self._said.items()}
 
     def _is_due(self, name: str) -> bool:
-        if name not in self._said:
-            return True
-        asked, answer = self._said[name]
+        asked_s, answer = self._said.get(name, (float("-inf"), {}))
         lasts_s = SILENT_S if isinstance(answer, HostError) else FRESH_S
-        return time.monotonic() - asked > lasts_s
+        return time.monotonic() - asked_s > lasts_s
 
     def forget(self, *, silent_too: bool = False) -> None:
         """Something was changed: ask again.
@@ -69,9 +65,7 @@ class Looks:
 
     def silent(self) -> dict[str, str]:
         """Machines that do not answer or cannot be asked, and why."""
-        silent = {
-            name: f"its host key is not known: perfkit trust {name}" for name in self._unpinned
-        }
+        silent = {machine.name: login_fault(machine) for machine in self._unpinned}
         for name, error in self.answers().items():
             if isinstance(error, PerfkitError):
                 silent[name] = error.message if isinstance(error, HostError) else str(error)

@@ -29,12 +29,12 @@ from perfkit.fleet.provider import (
     check_request,
 )
 from perfkit.fleet.static import hostlist
+from perfkit.fleet.static.host_agents import HostAgents, login_fault, on_all
 from perfkit.fleet.static.hostlist import Machine
-from perfkit.fleet.static.openssh import HostAgents, on_all
-from perfkit.fleet.static.polling import Looks
+from perfkit.fleet.static.polling import Poller
 from perfkit.fleet.static.tags import Tag, find_tag, obstacles
 from perfkit.fleet.unasked import describe
-from perfkit.model import Host, Jump, Role
+from perfkit.model import Host, Role
 from perfkit.vpn.base import Vpn
 
 # What the recipes need; they would install it, and nobody would take it away again.
@@ -60,9 +60,9 @@ class StaticProvider:
         self._list = hostlist.load(config_dir)
         self._workdir = self._list.common.workdir
         self._vpn = vpn
-        self._agents = HostAgents(self._list.places)
+        self._agents = HostAgents()
         self._by_name = {machine.name: machine for machine in self._list.hosts}
-        self._looks = Looks(self._list.hosts, self._agents, self._workdir)
+        self._poller = Poller(self._list.hosts, self._agents, self._workdir)
         self.traits = Traits(
             costs_money=False,
             shared_cpu=False,
@@ -109,19 +109,15 @@ class StaticProvider:
     def _obstacles(self, machines: Sequence[Machine]) -> Iterator[str]:
         """Everything that is wrong with some machines, one line each."""
         places = {m.name: m for machine in machines for m in (machine.jump, machine) if m}
-        unpinned = [name for name, place in places.items() if not place.host_key]
-        for name in unpinned:
-            yield f"{name}: its host key is not known: perfkit trust {name}"
-        for name, place in places.items():
-            if not place.key_file:
-                yield f"{name}: no key to log in with: set key_file, here or in ssh.conf"
-            elif not Path(place.key_file).is_file():
-                yield f"{name}: key_file {place.key_file} is not there"
-        ready = [m for m in machines if not {m.name, m.jump.name if m.jump else ""} & {*unpinned}]
+        faults = {name: fault for name, place in places.items() if (fault := login_fault(place))}
+        yield from (f"{name}: {fault}" for name, fault in faults.items())
+        ready = [m for m in machines if not {m.name, m.jump.name if m.jump else ""} & {*faults}]
         vpn = self._vpn if self.traits.can_tunnel else None
         programs = [program.name for program in vpn.programs] if vpn else []
         wanted = (*TOOLS, *programs, *(f"nic:{device}" for device in self._devices()))
-        found = on_all(ready, lambda m: self._agents.ask(m, "look", self._workdir, *wanted))
+        found = on_all(
+            ready, lambda m: self._agents.ask(m, "look", self._workdir, *wanted, files=True)
+        )
         first: dict[str, str] = {}
         for name, answer in found.items():
             if isinstance(answer, PerfkitError):
@@ -145,8 +141,8 @@ class StaticProvider:
             LaunchError: a machine is taken by another run, which is named; or none could be had.
         """
         check_request(request)
-        self._looks.forget()
-        tags = self._looks.tags()
+        self._poller.forget()
+        tags = self._poller.tags()
         mine = {tag.name: name for name, tag in tags.items() if tag.run_id == request.run_id}
         ended = {name for machine in mine.values() for name in tags[machine].ended}
         wanted = [h for h in request.hosts if h.name not in mine and h.name not in ended]
@@ -179,7 +175,7 @@ class StaticProvider:
             machines = [m.name for m in self._list.of_role(host.role)]
             free = [name for name in machines if name not in taken and name not in chosen]
             if not free:
-                tags = self._looks.tags()
+                tags = self._poller.tags()
                 holders = [
                     tags[name].says(name)
                     for name in machines
@@ -207,7 +203,7 @@ class StaticProvider:
             return self._claim(machine, chosen[machine.name], request, tuple(chosen))
 
         made = on_all(machines, claim)
-        self._looks.forget()
+        self._poller.forget()
         conflicts = [str(error) for error in made.values() if isinstance(error, LaunchError)]
         if conflicts:
             self._clean([m for m in machines if isinstance(made[m.name], Host)], request.run_id)
@@ -248,28 +244,10 @@ class StaticProvider:
         return self._host(machine, wanted.name)
 
     def _host(self, machine: Machine, name: str) -> Host:
-        assert machine.role is not None
-        hop = machine.jump
-        return Host(
-            name=name,
-            role=machine.role,
-            address=machine.address,
-            host_key=machine.host_key,
-            port=machine.port,
-            user=machine.user,
+        return machine.to_host(
+            name,
             workdir=self._workdir,
             can_tunnel=self.traits.can_tunnel,
-            key_file=machine.key_file,
-            jump=Jump(
-                name=hop.name,
-                address=hop.address,
-                host_key=hop.host_key,
-                port=hop.port,
-                user=hop.user,
-                key_file=hop.key_file,
-            )
-            if hop
-            else None,
             inside_address=machine.traffic_address or _only_ipv6(machine.address),
         )
 
@@ -277,7 +255,7 @@ class StaticProvider:
 
     def runs(self) -> Sequence[str]:
         """Ids of all runs that have taken a host; hosts that do not answer are logged."""
-        return sorted({tag.run_id for tag in self._looks.tags().values()})
+        return sorted({tag.run_id for tag in self._poller.tags().values()})
 
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         """The hosts that runs have taken, as the tags on them say."""
@@ -292,7 +270,7 @@ class StaticProvider:
                 identity=str(self._by_name[machine]),
                 port=self._by_name[machine].port,
             )
-            for machine, tag in self._looks.tags(run_id).items()
+            for machine, tag in self._poller.tags(run_id).items()
         ]
 
     def residue(self, run_id: str) -> Sequence[str]:
@@ -304,9 +282,9 @@ class StaticProvider:
 
         Without a run: all machines of static.conf that do not answer.
         """
-        silent = self._looks.silent()
+        silent = self._poller.silent()
         found = [self._unasked_host(host, silent) for host in known]
-        names = self._looks.members(run_id) if run_id else silent.keys()
+        names = self._poller.members(run_id) if run_id else silent.keys()
         shown = {host.machine for host in found if host}
         return [
             *(host for host in found if host),
@@ -337,7 +315,7 @@ class StaticProvider:
 
     def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
         """Clean some hosts of a run and give them free; the machines go on."""
-        tags = self._looks.tags(run_id)
+        tags = self._poller.tags(run_id)
         going = [self._by_name[machine] for machine, tag in tags.items() if tag.name in names]
         staying = [
             self._by_name[machine] for machine in tags if self._by_name[machine] not in going
@@ -346,13 +324,13 @@ class StaticProvider:
         if going:  # so that the same launch, asked again, does not take them again
             line = f"ended={quote(' '.join(tags[machine.name].name for machine in going))}"
             on_all(staying, lambda m: self._agents.ask(m, "note", self._workdir, run_id, line))
-            self._looks.forget()
+            self._poller.forget()
         return report
 
     def release(self, run_id: str) -> ReleaseReport:
         """Remove from every host what the run put there; safe to repeat and after any crash."""
-        self._looks.forget(silent_too=True)
-        done = self._clean([self._by_name[name] for name in self._looks.tags(run_id)], run_id)
+        self._poller.forget(silent_too=True)
+        done = self._clean([self._by_name[name] for name in self._poller.tags(run_id)], run_id)
         silent = describe(self.unasked(run_id), run_id) if RUN_ID_PATTERN.fullmatch(run_id) else []
         return replace(done, leaked=(*done.leaked, *silent))
 
@@ -362,7 +340,7 @@ class StaticProvider:
         done = on_all(
             machines, lambda m: self._agents.ask(m, "clean", self._workdir, run_id, m.user)
         )
-        self._looks.forget()
+        self._poller.forget()
         leaked: list[str] = []
         released: list[str] = []
         for name, answer in done.items():

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import RUN_ID_PATTERN
-from perfkit.fleet.static.openssh import OUTPUT_CHARS, Answer
+from perfkit.fleet.static.host_agents import OUTPUT_CHARS, Answer
 from perfkit.model import Role
 from perfkit.untrusted import one_line
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.fleet.static import hostlist
+from perfkit.fleet.static.host_agents import HostAgents
 from perfkit.fleet.static.hostlist import FILE, Machine
-from perfkit.fleet.static.openssh import HostAgents
 from perfkit.runs.folder import write_atomic
 from perfkit.ssh.keys import fingerprint
 
@@ -74,7 +74,7 @@ def fetch(config_dir: Path, name: str) -> ShownKey:
     """
     places = hostlist.load(config_dir).places
     machine = next(place for place in places if place.name == name)
-    return ShownKey(machine=machine, host_key=HostAgents(places).fetch_key(machine))
+    return ShownKey(machine=machine, host_key=HostAgents().fetch_host_key(machine))
 
 
 def pin(config_dir: Path, shown: ShownKey) -> Path:

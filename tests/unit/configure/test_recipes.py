@@ -14,7 +14,7 @@ from perfkit.errors import ConfigError, HostError
 from perfkit.model import Host, Role
 from perfkit.runs import folder as runs
 from perfkit.runs.folder import Run
-from perfkit.ssh.connection import Link
+from perfkit.ssh.connection import Connection
 from perfkit.ssh.remote import Access, Remote, RemotePool
 
 RESOURCES = Path(__file__).parents[3] / "resources"
@@ -109,6 +109,6 @@ def test_an_error_in_a_task_names_file_and_line(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "beside_it", raising=False)
     refused = FileNotFoundError(2, "No such file")
-    monkeypatch.setattr(Link, "sftp", lambda _: Mock(**{"stat.side_effect": refused}))
+    monkeypatch.setattr(Connection, "sftp", lambda _: Mock(**{"stat.side_effect": refused}))
     with pytest.raises(HostError, match=words):
         do_task(task, GuardedConnection(Remote(make_host("client-001"), access)))

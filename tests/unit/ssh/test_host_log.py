@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from perfkit.errors import RunError
-from perfkit.ssh.host_log import LOG_BYTES_PER_COMMAND, OutputLog, Transcript
+from perfkit.ssh.host_log import LOG_BYTES_PER_COMMAND, HostLog, OutputLog
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 500_000, tzinfo=UTC)
 STAMP = "2026-01-02T12:00:00.500+00:00 "
 
 
-def transcript(folder: Path) -> Transcript:
-    return Transcript(folder / "hosts" / "client-001" / "configure.log", now=lambda: NOON)
+def host_log(folder: Path) -> HostLog:
+    return HostLog(folder / "hosts" / "client-001" / "configure.log", now=lambda: NOON)
 
 
 def test_every_line_carries_its_time_in_utc(tmp_path: Path) -> None:
-    log = transcript(tmp_path)
+    log = host_log(tmp_path)
     log.write("$ uname", "= exit status 0")
     assert log.path is not None
     assert log.path.read_text() == f"{STAMP}$ uname\n{STAMP}= exit status 0\n"
@@ -28,7 +28,7 @@ def test_every_line_carries_its_time_in_utc(tmp_path: Path) -> None:
 
 
 def test_output_is_cut_into_lines_and_the_last_one_need_not_end(tmp_path: Path) -> None:
-    log = transcript(tmp_path)
+    log = host_log(tmp_path)
     output = OutputLog(log, "1>")
     for piece in (b"one\ntw", b"o\r\nthr", b"ee"):
         output.add(piece)
@@ -38,7 +38,7 @@ def test_output_is_cut_into_lines_and_the_last_one_need_not_end(tmp_path: Path) 
 
 
 def test_escape_sequences_and_bad_bytes_cannot_reach_a_terminal(tmp_path: Path) -> None:
-    log = transcript(tmp_path)
+    log = host_log(tmp_path)
     output = OutputLog(log, "1>")
     output.add(b"\x1b]0;owned\x07 \xff \xc2\x9b31m tab\there\n")
     assert log.path is not None
@@ -49,7 +49,7 @@ def test_escape_sequences_and_bad_bytes_cannot_reach_a_terminal(tmp_path: Path) 
 
 
 def test_endless_output_is_logged_up_to_a_limit(tmp_path: Path) -> None:
-    log = transcript(tmp_path)
+    log = host_log(tmp_path)
     output = OutputLog(log, "1>")
     for _ in range(400):
         output.add(b"y\n" * 8192)
@@ -60,7 +60,7 @@ def test_endless_output_is_logged_up_to_a_limit(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_is_logged_in_pieces(tmp_path: Path) -> None:
-    log = transcript(tmp_path)
+    log = host_log(tmp_path)
     output = OutputLog(log, "1>")
     output.add(b"x" * 20_000)
     assert log.path is not None
@@ -68,12 +68,12 @@ def test_a_line_without_end_is_logged_in_pieces(tmp_path: Path) -> None:
 
 
 def test_without_a_path_nothing_is_written(tmp_path: Path) -> None:
-    Transcript(None).write("$ uname")
+    HostLog(None).write("$ uname")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
-    log = transcript(tmp_path)
+    log = host_log(tmp_path)
     threads = [
         threading.Thread(target=lambda word=word: [log.write(word * 50) for _ in range(50)])
         for word in "abcd"
@@ -91,4 +91,4 @@ def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_this_machines_fault_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "client-001").touch()  # where a folder should be
     with pytest.raises(RunError, match=r"configure\.log: cannot be written here .*mend"):
-        Transcript(tmp_path / "client-001" / "configure.log").write("a line")
+        HostLog(tmp_path / "client-001" / "configure.log").write("a line")

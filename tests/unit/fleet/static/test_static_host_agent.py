@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perfkit.fleet.static.openssh import HOST_AGENT
+from perfkit.fleet.static.host_agents import HOST_AGENT
 from perfkit.fleet.static.tags import obstacles
 
 pytestmark = pytest.mark.root
