@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import local_sshd
 import pytest
@@ -30,7 +29,8 @@ exec /bin/sh "$@"
 """
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """A host as somebody has set it up."""
 
     host: Host
@@ -79,7 +79,7 @@ def key_refused(make: Make) -> Case:
     stranger = case.access.key_path.with_name("stranger")
     stranger.touch(mode=0o600)
     stranger.write_text(make_ssh_key().private_openssh)
-    return case._replace(host=replace(case.host, key_file=str(stranger)))
+    return replace(case, host=replace(case.host, key_file=str(stranger)))
 
 
 def shell_not_posix(make: Make, folder: Path) -> Case:
@@ -91,13 +91,13 @@ def shell_not_posix(make: Make, folder: Path) -> Case:
 
 def host_key_changed(make: Make) -> Case:
     case = make()
-    return case._replace(host=replace(case.host, host_key=make_ssh_key().public_openssh))
+    return replace(case, host=replace(case.host, host_key=make_ssh_key().public_openssh))
 
 
 def ipv6(make: Make) -> Case:
     port = local_sshd.free_port()
     case = make(ListenAddress=f"[::1]:{port}")
-    return case._replace(host=replace(case.host, address="::1", port=port))
+    return replace(case, host=replace(case.host, address="::1", port=port))
 
 
 CASES: dict[str, tuple[Callable[[Make, Path], Case], str]] = {
