@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from perfkit.errors import RunError
 from perfkit.logs.format import Reading, Unparsed
@@ -55,6 +54,8 @@ class Cache:
         """
         if len(raw) < self.smallest_bytes:
             return None
+        from pyarrow import parquet as pq  # noqa: PLC0415 -- slow to load
+
         place = self._place(_digest(raw), format_name)
         try:
             about = _unsealed(place.with_suffix(".json").read_bytes())
@@ -81,6 +82,8 @@ class Cache:
         """
         if len(raw) < self.smallest_bytes or reading.frame.empty:
             return
+        from pyarrow import parquet as pq  # noqa: PLC0415 -- slow to load
+
         target = io.BytesIO()
         table = pa.Table.from_pandas(reading.frame, preserve_index=False)
         pq.write_table(table, target, compression="lz4")

@@ -14,13 +14,12 @@ import stat
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import TYPE_CHECKING
 
 from perfkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SEED_BYTES = 32  # of an ed25519 key
 _HEAD_BYTES = 16_384
@@ -37,6 +36,8 @@ class SshKey:
 
 def make_ssh_key() -> SshKey:
     """Make a new pair; used for the run's own key."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 -- loads cryptography
+
     return _render(ed25519.Ed25519PrivateKey.generate())
 
 
@@ -52,6 +53,10 @@ def derive_ssh_key(secret: str, label: str) -> SshKey:
     Raises:
         ConfigError: the secret is no such key.
     """
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 -- loads cryptography
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 -- loads cryptography
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415 -- loads cryptography
+
     seed = HKDF(
         algorithm=hashes.SHA256(), length=SEED_BYTES, salt=None, info=f"perfkit {label}".encode()
     ).derive(_raw(secret))
@@ -115,6 +120,9 @@ def key_file_fault(path: Path) -> str:
 
 def has_passphrase(path: Path) -> bool:
     """A private key that must be unlocked before it can be used."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 -- loads cryptography
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- loads cryptography
+
     try:
         data = path.read_bytes()
     except OSError:
@@ -131,6 +139,9 @@ def has_passphrase(path: Path) -> bool:
 
 
 def _raw(private_openssh: str) -> bytes:
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- loads cryptography
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 -- loads cryptography
+
     try:
         key = serialization.load_ssh_private_key(private_openssh.encode(), password=None)
     except (ValueError, TypeError) as exc:
@@ -146,7 +157,9 @@ def _not_a_key() -> ConfigError:
     )
 
 
-def _render(key: ed25519.Ed25519PrivateKey) -> SshKey:
+def _render(key: Ed25519PrivateKey) -> SshKey:
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 -- loads cryptography
+
     public = key.public_key()
     text = public.public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH

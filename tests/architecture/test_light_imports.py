@@ -58,7 +58,7 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
 
 
 def test_the_phases_load_what_draws_compares_or_talks_to_hosts_only_when_they_do() -> None:
-    slow = HEAVY | {"matplotlib", "scipy", "openpyxl", "anywidget", "ipywidgets"}
+    slow = HEAVY | {"cryptography", "matplotlib", "scipy", "openpyxl", "anywidget", "ipywidgets"}
     assert modules_after("perfkit.campaign.phases") & slow == set()
 
 
