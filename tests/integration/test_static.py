@@ -28,6 +28,7 @@ from perfkit.runs.journal import read
 from perfkit.settings.parameters import CronConf
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.ssh.remote import Access, RemotePool
+from perfkit.vpn.base import get_vpn
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -216,7 +217,7 @@ def test_what_a_host_lacks_is_said_with_the_remedy(lab: Lab) -> None:
     )
     try:
         with pytest.raises(ProviderError) as refused:
-            StaticProvider(lab.config_dir).preflight(2)
+            StaticProvider(lab.config_dir, get_vpn("openvpn", PROJECT / "resources")).preflight(2)
     finally:
         lab.inside(
             client,
