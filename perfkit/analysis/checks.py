@@ -132,10 +132,10 @@ def _off_the_plan(slot: SlotPlan, outcomes: pd.DataFrame) -> list[Finding]:
             f"{durations.BACKGROUND}, so nobody recorded how it ended; run it in the foreground, or end "
             "the script with `wait`"
         )
-    brief = script_s < durations.LEAST_SHARE * slot.duration_s
+    brief = script_s < durations.LEAST_PLANNED_SHARE * slot.duration_s
     if (brief & ~outlasted).sum() > len(outcomes) / 2:
         texts.append(
-            f"most scripts ended within half of the planned {slot.duration_s:g} s: let the script run for "
+            f"most scripts ended within {durations.LEAST_PLANNED_SHARE:.0%} of the planned {slot.duration_s:g} s: let the script run for "
             f"$PERFKIT_DURATION_S seconds, or give [{slot.test}] in tests.conf the duration that it takes"
         )
     most_s = ended["traffic_most_s"].to_numpy(dtype=np.float64)

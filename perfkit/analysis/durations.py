@@ -18,7 +18,7 @@ import pandas as pd
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 
 SLACK_S = 1.5  # a tool reports the second it is in when that is over
-LEAST_SHARE = 0.5  # of the planned time; a client of less would shrink everyone's window
+LEAST_PLANNED_SHARE = 0.5  # of the planned time; a client of less would shrink everyone's window
 BACKGROUND = "the script puts it into the background"
 
 
@@ -70,12 +70,12 @@ def why_short(script_s: float, traffic: TrafficTime, planned_s: float) -> str:
         script_s: From the recorded start to the recorded end.
     """
     of_plan = f"of the planned {planned_s:g} s"
-    if script_s < LEAST_SHARE * planned_s:
+    if script_s < LEAST_PLANNED_SHARE * planned_s:
         text = f"ended after {script_s:.1f} s {of_plan}"
         if outlasted(script_s, traffic.longest_s):
             text += f", but its traffic went on for {traffic.longest_s:.1f} s: {BACKGROUND}"
         return text
-    if traffic.total_s < LEAST_SHARE * planned_s:
+    if traffic.total_s < LEAST_PLANNED_SHARE * planned_s:
         return (
             f"its traffic lasted {traffic.total_s:.1f} s {of_plan} by the tool's own log, "
             f"though its script ran {script_s:.1f} s"

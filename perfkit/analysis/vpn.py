@@ -1,4 +1,4 @@
-"""What OpenVPN itself said about a run: who was connected, what it carried, what went wrong.
+"""What the VPN itself said about a run: who was connected, what it carried, what went wrong.
 
 Its counters are the third witness beside the traffic generator and the interfaces. The server's
 status counts a client's encrypted packets without their UDP and IP headers, so what it received
@@ -20,14 +20,14 @@ from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.units import bytes_to_bits, format_some
 
 METHOD = (
-    "OpenVPN's own words: bytes by client from the server's last status, encrypted and without UDP "
+    "The VPN's own words: bytes by client from the server's last status, encrypted and without UDP "
     "and IP headers, since the client connected; events counted in both ends' logs (the larger "
     "count); time to tunnel up from the client's start to its completed initialisation, stamps of "
     "1 s. MB = 10^6 bytes"
 )
 CROSS_CHECK = (
     "Tunnel: what the server's tunnel device counted from the monitor's start to that status; what "
-    "OpenVPN received may exceed it by its headers (24 bytes a packet and more), never fall short"
+    "What the VPN received may exceed it by its headers (24 bytes a packet and more), never fall short"
 )
 # Kinds of `perfkit.logs.openvpn.log.EVENTS` that a table counts, by the column's name.
 COUNTED = {
@@ -44,7 +44,7 @@ _NAMED = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VpnSummary:
-    """OpenVPN's side of a run.
+    """The VPN's side of a run.
 
     Attributes:
         clients: One row a client of the run: `host`, `connected` (in the server's last status),
@@ -61,7 +61,7 @@ class VpnSummary:
 
 
 def summarise_vpn(logs: RunLogs) -> VpnSummary | None:
-    """Reduce what OpenVPN said; None when it left neither status nor log."""
+    """Reduce what the VPN said; None when it left neither status nor log."""
     if logs.vpn.clients.empty and logs.vpn.events.empty:
         return None
     status = _last_status(logs)
@@ -163,7 +163,7 @@ def _server_row(
         "tunnel_up_median_s": float(clients["tunnel_up_s"].median()),
         "tunnel_up_max_s": float(clients["tunnel_up_s"].max()),
     }
-    # What OpenVPN received from clients it writes into the device, which counts it as received.
+    # What it received from clients it writes into the device, which counts it as received.
     for name, way in (("recv", "in"), ("send", "out")):
         counted = float(status[f"{name}_bytes"].sum()) if len(status) else np.nan
         inside = _tunnel_bytes(logs, f"net_{logs.vpn_record.device}_{name}_bps", status_s)

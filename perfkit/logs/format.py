@@ -1,7 +1,7 @@
 """What a parser is, and what reading a log gives: the contract between reader and parsers.
 
 A parser is a module of `perfkit.logs` that has a `FORMAT`: a `sniff` that says whether a file's
-first bytes are of this format, and a `parse` from bytes to `Reading`. `perfkit.logs.reader` finds
+first bytes are of this format, and a `parse` from bytes to `Reading`. `perfkit.logs.registry` finds
 it by that name; there is no list to add it to. Parsers do not import each other.
 """
 

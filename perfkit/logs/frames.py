@@ -73,7 +73,7 @@ _TRAFFIC = (
     Spec("stream", "int", "", "number of the stream in its log; -1 for a sum", None),
     Spec("stream_id", "text", "", "as printed: 3, *3, SUM"),
     Spec("kind", "text", "", "group-* lines repeat other lines' bytes", _one_of(*KINDS_OF_LINE)),
-    Spec("side", "text", "", "who printed it", _one_of(*SIDES)),
+    Spec("side", "text", "", "who counted it", _one_of(*SIDES)),
     Spec("protocol", "text", "", "transport", _one_of("tcp", "udp")),
     Spec("local_address", "text", "", "the printing end"),
     Spec("local_port", "int", "", "0 = not printed", _at_least_0),
