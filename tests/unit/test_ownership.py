@@ -9,7 +9,7 @@ import pytest
 
 from perfkit import ownership
 from perfkit.errors import ConfigError
-from perfkit.settings import parameters
+from perfkit.settings import project
 from perfkit.settings.project import project_dir
 
 NOBODY = 65534
@@ -99,9 +99,7 @@ def test_a_project_that_is_only_come_across_must_not_be_another_users(
     mine.mkdir()
     monkeypatch.chdir(mine)
     monkeypatch.delenv("PERFKIT_HOME", raising=False)
-    monkeypatch.setattr(
-        parameters, "__file__", str(shared / "elsewhere/perfkit/settings/parameters.py")
-    )
+    monkeypatch.setattr(project, "CHECKOUT", shared / "elsewhere")
     assert project_dir() == shared
     os.chown(shared / "resources", NOBODY, NOBODY)
     with pytest.raises(ConfigError, match=rf"resources belongs to nobody.*PERFKIT_HOME={shared}"):

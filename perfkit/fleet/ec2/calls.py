@@ -155,6 +155,15 @@ _SPOT = {
     "MarketType": "spot",
     "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
 }
+# Of every instance, and of what is only tried.
+SAFEGUARDS: Mapping[str, Any] = {
+    "InstanceInitiatedShutdownBehavior": "terminate",
+    "MetadataOptions": {
+        "HttpTokens": "required",  # IMDSv2
+        "HttpPutResponseHopLimit": 1,
+        "HttpEndpoint": "enabled",
+    },
+}
 
 
 def template(user_data: str, resources: LaunchResources) -> dict[str, Any]:
@@ -172,12 +181,7 @@ def template(user_data: str, resources: LaunchResources) -> dict[str, Any]:
     return {
         "KeyName": resources.key,
         "UserData": base64.b64encode(user_data.encode()).decode(),
-        "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": {
-            "HttpTokens": "required",  # IMDSv2
-            "HttpPutResponseHopLimit": 1,
-            "HttpEndpoint": "enabled",
-        },
+        **SAFEGUARDS,
         "BlockDeviceMappings": disks,
     }
 

@@ -247,7 +247,7 @@ def dry_bodies(
     labels = tags.run_tags("preflight", getpass.getuser(), datetime.now(UTC), conf.tags)
     template = {
         "LaunchTemplateName": name,
-        "LaunchTemplateData": {"ImageId": image},
+        "LaunchTemplateData": {"ImageId": image, **calls.SAFEGUARDS},
         "TagSpecifications": tags.specifications(labels, "launch-template"),
     }
     fleet = {
