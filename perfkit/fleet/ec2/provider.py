@@ -296,7 +296,8 @@ class Ec2Provider:
         chosen = self.conf
         with self._lock:
             for name in chosen.regions:
-                self._regions.setdefault(name, Region(chosen, name))
+                if name not in self._regions:
+                    self._regions[name] = Region(chosen, name)
             return [self._regions[name] for name in chosen.regions]
 
     def _instances(self, run_id: str | None = None) -> Iterator[describe.Instance]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import boto3
+import botocore.session
 import pytest
 from aws_shim import REGION, error
 from ec2_cloud import CONTROLLER, Cloud
@@ -172,6 +173,15 @@ def test_looking_changes_nothing(cloud: Cloud, run: ProviderRun) -> None:
     survey(provider)
     provider.interruptions(run.run_id)
     assert {action for action in cloud.aws.counts() if not action.startswith("Describe")} == set()
+
+
+def test_a_listing_reads_what_aws_describes_no_second_time(
+    cloud: Cloud, run: ProviderRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = cloud.provider()
+    provider.hosts(run.run_id)
+    monkeypatch.setattr(botocore.session.Session, "__init__", lambda *_, **__: pytest.fail("again"))
+    provider.hosts(run.run_id)
 
 
 def test_all_configured_regions_are_listed_and_released(cloud: Cloud, run: ProviderRun) -> None:
