@@ -118,7 +118,7 @@ def test_the_form_works_with_keys_alone_and_keeps_them_from_the_notebook(
         "clients",
         "tests-0",
         "tests-1",
-        "duration_s",
+        "vpn",
     ]
     box = page.get_by_label("tunnel-tcp: 10 s, tunnel")
     box.focus()
