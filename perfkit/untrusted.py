@@ -12,7 +12,7 @@ refused with a reason; the caller adds the host or the file and goes on with the
 `parse_int`       a number that a command printed
 `one_line`        text for a message: printable, one line, bounded
 `printable`       the same for several lines
-`ESCAPE`          what drives a terminal: the one pattern of it, taken away whole
+`ESCAPE`          what drives a terminal, taken whole out of what is shown
 ================  =====================================================================
 """
 

@@ -16,13 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 from perfkit.errors import LogError
-from perfkit.untrusted import ESCAPE
 
 SAMPLES_KEPT = 20
 SAMPLE_LENGTH = 200
 SNIFF_BYTES = 8192
 
-_ESCAPE = re.compile(ESCAPE.encode())
+# CSI sequences (colours, cursor), and the two-byte escapes terminals are reset with. No others: a log
+# that talks to its reader's terminal (`untrusted.ESCAPE`) is not taken for a clean one.
+_ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,7 @@ def clean(data: bytes) -> bytes:
     if b"\0" in data:
         data = data.replace(b"\0", b"")
     if b"\x1b" in data:
-        data = _ESCAPE.sub(b"", data)
+        data = _ANSI.sub(b"", data)
     if b"\r" in data:
         data = data.replace(b"\r", b"")
     return data

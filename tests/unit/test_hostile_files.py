@@ -8,6 +8,7 @@ import json
 import lzma
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -58,10 +59,16 @@ def in_each_value(value: str) -> Callable[[bytes], bytes]:
     return attack
 
 
+@cache
+def bomb(pack: Callable[[bytes], bytes], piece: bytes) -> bytes:
+    """4 MiB of a piece, packed; once, since packing them takes long."""
+    return pack(piece * (4 * MIB // len(piece)))
+
+
 ATTACKS: dict[str, Callable[[bytes], bytes]] = {
-    "a gzip bomb": lambda _: gzip.compress(bytes(4 * MIB)),
-    "an xz bomb": lambda _: lzma.compress(b"\n" * 4 * MIB),
-    "a bzip2 bomb": lambda _: bz2.compress(b"1,2,3,4\n" * MIB),
+    "a gzip bomb": lambda _: bomb(gzip.compress, b"\0"),
+    "an xz bomb": lambda _: bomb(lzma.compress, b"\n"),
+    "a bzip2 bomb": lambda _: bomb(bz2.compress, b"1,2,3,4\n"),
     "a bomb behind the head": lambda data: gzip.compress(data + b"\n" * 4 * MIB),
     "cut gzip": lambda data: gzip.compress(data)[:-9],
     "deep arrays": lambda _: b"[" * 100_000,

@@ -15,7 +15,6 @@ import pytest
 
 from perfkit import untrusted
 from perfkit.errors import DamagedPackError, UntrustedError
-from perfkit.logs.format import clean
 from perfkit.report import document
 from perfkit.untrusted import (
     EVENTS,
@@ -172,7 +171,6 @@ def test_no_letters_of_a_terminal_escape_stay_in_what_is_shown(escape: str) -> N
     assert one_line(f"a{escape}b") == "ab"
     assert printable(f"a{escape}\nb{escape}") == "a\nb"
     assert document.plain(f"a{escape}b") == "ab"
-    assert clean(f"a{escape}b".encode()) == b"ab"
 
 
 def test_an_escape_that_does_not_end_takes_no_more_than_itself_away() -> None:
