@@ -43,7 +43,7 @@ from perfkit.ssh.host_log import HostLog
 from perfkit.ssh.jump_hosts import JumpHosts
 from perfkit.ssh.paramiko_keys import login_key, pinned_key
 from perfkit.ssh.sessions import Sessions
-from perfkit.ssh.sockets import shut
+from perfkit.ssh.sockets import Forwarded, shut
 from perfkit.ssh.streams import NO_EXIT_STATUS, CommandStreams
 
 GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
@@ -185,11 +185,12 @@ class Connection:
         if is_first:
             self.log.write(f"! {reason}")
 
-    def forward(self, address: tuple[str, int], timeout_s: float) -> paramiko.Channel:
-        """Have this host connect to another address; the channel behaves like a socket."""
-        return self._transport().open_channel(
+    def forward(self, address: tuple[str, int], timeout_s: float) -> Forwarded:
+        """Have this host connect to another address; what is returned behaves like a socket."""
+        channel = self._transport().open_channel(
             "direct-tcpip", dest_addr=address, src_addr=("127.0.0.1", 0), timeout=timeout_s
         )
+        return Forwarded(channel)
 
     # -- work ----------------------------------------------------------------------------------
 

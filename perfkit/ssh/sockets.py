@@ -36,13 +36,32 @@ def open_socket(address: tuple[str, int], timeout_s: float) -> socket.socket:
     return sock
 
 
+class Forwarded:
+    """A channel through a jump host, as the socket of another connection.
+
+    paramiko closes it in a thread of its own, where an error would be a traceback on the screen:
+    closing a channel says so to the jump host, which may be gone.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        """End both directions, whether or not the jump host can still be told."""
+        with contextlib.suppress(OSError, EOFError):
+            self._channel.close()
+
+
 def shut(sock: Any) -> None:
     """End both directions at once, which wakes whoever waits on it in another thread.
 
     Args:
         sock: A socket, or a channel through a jump host, whose `close` does the same.
     """
-    with contextlib.suppress(OSError, EOFError):  # EOFError: the jump host is gone already
+    with contextlib.suppress(OSError):
         if isinstance(sock, socket.socket):
             sock.shutdown(socket.SHUT_RDWR)
         else:
