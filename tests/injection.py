@@ -21,6 +21,7 @@ from perfkit.measure.collect import parse_listing
 from perfkit.measure.plan import Addresses, crontab, order
 from perfkit.model import Host, Role, Slot, TestSpec
 from perfkit.ssh.commands import detached, wrap
+from perfkit.untrusted import one_line
 
 PIECES = [
     *"abz019 \t\n\r'\"\\`$&|;<>(){}[]*?!#~%=+-.,:@/^",
@@ -120,7 +121,10 @@ def _tag_wrong(value: str) -> bool:
     pairs = [line.partition("=") for line in lines]
     said = find_tag({f"tag.{key}": (text,) for key, _, text in pairs})
     plain = all(re.fullmatch(r"[\x21-\x7e]*", line) for line in lines)
-    return not plain or said is None or (said.owner, said.name) != (value, value)
+    if not plain or said is None:
+        return True
+    shown = one_line(value)  # to people; what is compared is as it was
+    return (said.token, said.owner, said.name) != (value, shown, shown)
 
 
 def _local_tag_wrong(value: str) -> bool:

@@ -72,19 +72,17 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
     if answer is None or isinstance(answer, PerfkitError):
         return None
     found = {
-        key.removeprefix("tag."): one_line(
-            " ".join(unquote(value) for value in values), OUTPUT_CHARS
-        )
+        key.removeprefix("tag."): " ".join(unquote(value) for value in values)[:OUTPUT_CHARS]
         for key, values in answer.items()
         if key.startswith("tag.")
     }
     with contextlib.suppress(KeyError, ValueError, OverflowError):
         tag = Tag(
             run_id=found["run"],
-            name=found["name"],
+            name=one_line(found["name"]),
             role=Role(found["role"]),
             token=found["token"],
-            owner=found["owner"],
+            owner=one_line(found["owner"]),
             expires_utc=datetime.fromtimestamp(float(found["expires"]), UTC),
             members=tuple(found.get("members", "").split()),
             devices=tuple(found.get("device", "").split()),
