@@ -308,8 +308,14 @@ class Connection:
             command, most_bytes = for_any_shell(command), CAPTURE_BYTES
         self.log.write(*(f"$ {line}" for line in script.strip().splitlines()))
         with self.translated(f"running {shorten(script, 80)!r}"):
-            with self.session(lambda it: it.exec_command(command)) as channel:
-                started = monotonic()
+            started = 0.0
+
+            def begin(channel: paramiko.Channel) -> None:
+                nonlocal started
+                started = monotonic()  # the host's limit may begin before its answer is here
+                channel.exec_command(command)
+
+            with self.session(begin) as channel:
                 _send_all(channel, stdin or b"")
                 streams = CommandStreams(channel, self.log, self.access.silence_s, most_bytes)
                 exit_status = streams.run(limit_s + GRACE_S, self._ask_for_life)

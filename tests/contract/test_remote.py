@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,22 @@ def test_a_command_is_ended_at_its_limit_and_leaves_no_process(remote: Remote) -
     wait_until(
         lambda: processes_with(f"sleep 71.{OWN}") == [], SOON_S
     )  # a killed one has to be run
+
+
+def test_a_command_that_ran_out_of_time_before_its_start_was_answered_is_told_as_such(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of a busy machine come late: the limit counts from when the command was sent."""
+    pid_file, begin = tmp_path / "pid", paramiko.Channel.exec_command
+
+    def answered_late(channel: paramiko.Channel, command: str) -> None:
+        begin(channel, command)
+        wait_until(lambda: pid_file.exists() and bool(pid_file.read_text()), SOON_S)
+        wait_until(lambda: not Path("/proc", pid_file.read_text().strip()).exists(), SOON_S)
+
+    monkeypatch.setattr(paramiko.Channel, "exec_command", answered_late)
+    with pytest.raises(CommandTimeoutError, match=r"after 0\.5 s"):
+        remote.run_script(f"echo $$ >{pid_file}; exec sleep 30", timeout_s=0.5)
 
 
 def test_output_from_before_the_limit_is_in_the_error(remote: Remote) -> None:
