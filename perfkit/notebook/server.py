@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import warnings
 
 
 def main() -> None:
-    """Become the server; returns when it has ended."""
+    """Become the server; the process ends with it."""
     with contextlib.suppress(ImportError):
         importlib.import_module("voila")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    sys.exit(importlib.import_module("jupyterlab.labapp").main())
+    status: object = None
+    try:
+        status = importlib.import_module("jupyterlab.labapp").main()
+    except SystemExit as exc:
+        status = exc.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
 
 
 if __name__ == "__main__":

@@ -153,7 +153,10 @@ class ShedProvider:
         if not is_private(self._shed):
             return
         for path in sorted(run.glob("*/tag.json")):
-            tag = json.loads(path.read_text())
+            try:
+                tag = json.loads(path.read_text())
+            except (FileNotFoundError, ValueError):
+                continue  # the host ends, or is being made, at this moment
             command_line = Path(f"/proc/{tag['pid']}/cmdline")
             if command_line.exists() and str(path.parent).encode() in command_line.read_bytes():
                 yield tag
