@@ -352,6 +352,14 @@ class Connection:
         with self._files:
             yield self.sftp()
 
+    def has_lost_files(self, exc: OSError) -> bool:
+        """Whether the file channel alone was closed; the next use opens another one."""
+        if str(exc) != "Socket is closed" or not self.is_open:
+            return False
+        with self._files:
+            self._close_files()
+        return True
+
     def sftp(self) -> paramiko.SFTPClient:
         """The file channel of this connection, opened on first use; every answer on it has a limit.
 

@@ -196,8 +196,17 @@ class Remote:
             LostError: the connection went away.
         """
         data = source if isinstance(source, bytes) else source.read_bytes()
-        with self.connection.translated(f"putting {path}"), self.connection.files() as files:
-            sftp.put(files, data, path, mode)
+        with self.connection.translated(f"putting {path}"):
+            try:
+                with self.connection.files() as files:
+                    sftp.put(files, data, path, mode)
+            except (
+                OSError
+            ) as exc:  # writing it again is harmless: it gets its name when it is whole
+                if not self.connection.has_lost_files(exc):
+                    raise
+                with self.connection.files() as files:
+                    sftp.put(files, data, path, mode)
         self.connection.log.write(f"put {path} ({len(data)} bytes, mode {mode:o})")
 
     def get(self, path: str, target: Path, *, limit_bytes: int, sha256: str | None = None) -> int:
