@@ -167,8 +167,12 @@ class NotebookPage:
             client.stop_channels()
 
     def cell_sources(self) -> list[str]:
-        """What stands in the cells as the page has them now, not as they were saved."""
-        return self.page.locator(".jp-Cell .cm-content").all_inner_texts()
+        """What stands in the code cells as the page has them now, and how many cells there are.
+
+        The hidden editor of a rendered text cell is filled and emptied as the page likes.
+        """
+        count = self.page.locator(".jp-Cell").count()
+        return [f"{count} cells", *self.page.locator(".jp-CodeCell .cm-content").all_inner_texts()]
 
     def save(self) -> nbformat.NotebookNode:
         """File > Save Notebook, and the notebook as it is on disk then."""
