@@ -117,6 +117,7 @@ class Picker {
 
   // Changes go one after the other; a later one of the same window replaces one that waits.
   change(message) {
+    this.ownRefusal = null;
     const isOther = (m) => m.do !== "choose" || message.do !== "choose" || m.slot !== message.slot;
     this.queue = [...this.queue.filter(isOther), message];
     this.next();
@@ -146,9 +147,16 @@ class Picker {
     this.selected ??= state.windows[0]?.slot;
     [this.undoButton.disabled, this.redoButton.disabled] = [!state.canUndo, !state.canRedo];
     this.takeButton.hidden = !state.windows.some((win) => win.outer && !win.chosen);
-    this.say(state.message, state.isError, state.isRefused);
+    if (this.ownRefusal && !state.isError) this.say(this.ownRefusal, true);
+    else this.say(state.message, state.isError, state.isRefused);
     for (const slot of state.changed) if (this.figures.has(slot)) this.figures.get(slot).isOld = true;
     for (const act of ["onLook", "place", "askFigures", "next"]) this[act]();
+  }
+
+  // What the page refuses itself stands until the next change: the answer to the last may be on its way.
+  refuse(text) {
+    this.ownRefusal = text;
+    this.say(text, true);
   }
 
   say(text, isError, isRefused) {
@@ -368,7 +376,7 @@ class Picker {
     else if (step) {
       const [win, by] = [this.shown(slot), step * (event.shiftKey ? 10 : 1)];
       if (reach(win, grip, by, this.least) === by) [this.move(slot, moved(win, grip, by)), this.save(slot)];
-      else this.say(`${slot} stays as it is: ${Math.abs(by)} s more would leave less than ${this.least} s of it`, true);
+      else this.refuse(`${slot} stays as it is: ${Math.abs(by)} s more would leave less than ${this.least} s of it`);
     } else if (key === "Delete" || key === "Enter") this.change({ do: key === "Enter" ? "take" : "delete", slot });
     else if (pages) {
       const names = [...this.windows.keys()].filter((name) => this.shown(name).outer);

@@ -190,8 +190,12 @@ def test_keys_alone_move_delete_take_and_leak_nowhere(bench: Bench) -> None:
     assert later == pytest.approx([taken["outer_s"][0], taken["outer_s"][1] + 1])
     expect(slider).to_have_attribute("aria-valuetext", f"{later[1]:g} seconds after T0")
     bench.grip(DIRECT, "steady start").focus()
-    bench.when_saved(lambda: page.keyboard.press("Shift+ArrowRight"))
-    page.keyboard.press("Shift+ArrowRight")  # would leave less than a window
+
+    def press_twice() -> None:
+        page.keyboard.press("Shift+ArrowRight")
+        page.keyboard.press("Shift+ArrowRight")  # would leave less than a window
+
+    bench.when_saved(press_twice)  # the answer to the first does not wipe out the refusal
     expect(page.get_by_role("alert")).to_contain_text("would leave less than 1 s of it")
     assert bench.saved()[DIRECT]["steady_s"][0] == pytest.approx(taken["steady_s"][0] + 10)
     assert bench.saved() == bench.in_kernel()
