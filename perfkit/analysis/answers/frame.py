@@ -1,0 +1,155 @@
+"""The cells frame: what each test of each block of a campaign came to, one row a (block, test).
+
+`COLUMNS` is the one place that declares it, with dtypes and units; `cells_frame` builds to it, so a
+campaign without a block yet has the same columns and dtypes as a finished one. A cell's key is
+`KEY`. Rows whose `void` is not empty stay in the frame, so that they can be shown, and count in
+nothing: take `counted` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from perfkit.errors import FrameError, did_you_mean
+from perfkit.runs.folder import write_atomic
+
+Dtype = Literal["int", "float", "str", "bool"]
+KEY = ("clients", "variant", "test")
+_NUMPY: Mapping[str, str] = {"int": "int64", "float": "float64", "str": "str", "bool": "bool"}
+_EMPTY: Mapping[str, object] = {"int": 0, "float": np.nan, "str": "", "bool": False}
+
+
+@dataclass(frozen=True, slots=True)
+class CellColumn:
+    """A column: its dtype, its unit (empty: none) and what it says.
+
+    Attributes:
+        required: Each record has it; what another lacks is NaN, 0, False or empty.
+        is_figure: A figure of the test, of which a cell has an interval; NaN where unknown.
+    """
+
+    dtype: Dtype
+    unit: str
+    meaning: str
+    required: bool = False
+    is_figure: bool = False
+
+
+def _key(dtype: Dtype, meaning: str) -> CellColumn:
+    return CellColumn(dtype, "", meaning, required=True)
+
+
+def _figure(unit: str, meaning: str) -> CellColumn:
+    return CellColumn("float", unit, meaning, is_figure=True)
+
+
+COLUMNS: Mapping[str, CellColumn] = {
+    "block": _key("int", "number in the order run, from 1"),
+    "folder": CellColumn("str", "", "the block's run folder, below the campaign's"),
+    "repetition": _key("int", "which repetition of the design it belongs to, from 1"),
+    "attempt": CellColumn("int", "", "which attempt at its place in the design"),
+    "clients": _key("int", "clients that were armed"),
+    "variant": _key("str", "name of the variant; `base` where there is only one"),
+    "test": _key("str", "name of the test"),
+    "path": _key("str", "`direct` or `tunnel`"),
+    "position": _key("int", "the test's place in its block, from 1"),
+    "started_s": CellColumn("float", "s", "the block's T0, since the campaign's first T0"),
+    "void": CellColumn("str", "", "the rule that makes it void, and why; empty: it counts"),
+    "not_steady": CellColumn("str", "", "why the test was not steady; empty: it was"),
+    "warm_up_found_s": CellColumn(
+        "float", "s", "the warm-up that this test shows; NaN: not looked for"
+    ),
+    "warm_up_s": CellColumn(
+        "float", "s", "what was cut off the window before its figures were taken"
+    ),
+    "window_s": CellColumn("float", "s", "length of the window that the figures are over"),
+    "chosen_by": CellColumn("str", "", "who chose the window; a person's is never cut"),
+    "warnings": CellColumn("int", "", "warnings of the block's report that are about this test"),
+    "failed_clients": CellColumn("int", "", "clients of the test that do not count"),
+    "host_s": CellColumn(
+        "float", "host s", "time of the block times its hosts, on each of its rows"
+    ),
+    "cost_usd": CellColumn("float", "USD", "cost of the block, on each of its rows; NaN: free"),
+    "vpn_single_core": CellColumn("bool", "", "one core does the work of all the VPN's traffic"),
+    "shared_cpu": CellColumn("bool", "", "server and clients ran on the same processors"),
+    "goodput_bps": _figure("bit/s", "total goodput of the clients that count"),
+    "client_median_bps": _figure("bit/s", "median goodput of a client"),
+    "jain": _figure("", "fairness over clients, 1/n to 1"),
+    "vpn_cpu_s_per_gbit": _figure("s/Gbit", "CPU seconds of the server's VPN per Gbit of goodput"),
+    "vpn_cores": _figure("cores", "CPU use of the server's VPN process"),
+    "busiest_core_pct": _figure("%", "the server's core that was busiest over the window"),
+    "busiest_core_tick_pct": _figure("%", "the server's busiest core of each second, mean"),
+    "cpu_busy_pct": _figure("%", "all processors of the server"),
+    "cpu_softirq_pct": _figure("%", "all processors of the server, in softirq"),
+    "cpu_steal_pct": _figure("%", "all processors of the server, taken by the hypervisor"),
+    "nic_bps": _figure("bit/s", "the server's outer interface, in the direction of the test"),
+    "link_bps": _figure("bit/s", "capacity of the server's link; NaN: not known"),
+    "queue_drops": _figure("packets", "dropped by queues of the server in the window"),
+    "clients_cpu_pct": _figure("%", "all processors of a client, mean over the clients that count"),
+    "vs_direct": _figure("", "goodput over that of the block's out-of-tunnel test"),
+    "retransmits_per_gb": _figure("1/GB", "TCP retransmits per GB of goodput"),
+}
+FIGURES = tuple(name for name, column in COLUMNS.items() if column.is_figure)
+
+
+def cells_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Build the frame, sorted by block and position; the same columns and dtypes also of none.
+
+    Args:
+        records: One a (block, test), keys as in `COLUMNS`.
+
+    Returns:
+        One row a record; what a record does not have is NaN, 0, False or empty.
+
+    Raises:
+        FrameError: a column is unknown, or a required one is missing.
+    """
+    rows = []
+    for record in records:
+        for name in record:
+            if name not in COLUMNS:
+                raise FrameError(
+                    f"cells: {name!r} is not declared; {did_you_mean(name, tuple(COLUMNS))}"
+                )
+        missing = [n for n, column in COLUMNS.items() if column.required and n not in record]
+        if missing:
+            raise FrameError(f"cells: a row of block {record.get('block')} lacks {missing}")
+        rows.append([record.get(n, _EMPTY[column.dtype]) for n, column in COLUMNS.items()])
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    typed = frame.astype({name: _NUMPY[column.dtype] for name, column in COLUMNS.items()})
+    return typed.sort_values(["block", "position"], kind="stable", ignore_index=True)
+
+
+def counted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count: those that are not void."""
+    return frame[(frame["void"] == "").to_numpy()].reset_index(drop=True)
+
+
+def save(frame: pd.DataFrame, path: Path) -> None:
+    """Write cells.parquet; a reader sees the old file or the new one, never a part.
+
+    Raises:
+        RunError: the disk is full or the folder read-only.
+    """
+    write_atomic(path, frame.to_parquet(index=False))
+
+
+def load(path: Path) -> pd.DataFrame:
+    """Read cells.parquet; a column that it was written without is empty.
+
+    Raises:
+        FrameError: it is no Parquet file, or not one of cells.
+    """
+    try:
+        records = pd.read_parquet(path).to_dict("records")
+    except (OSError, ValueError) as exc:
+        raise FrameError(
+            f"{path}: not a frame of cells ({exc}); make it anew from blocks/"
+        ) from exc
+    return cells_frame([{str(name): value for name, value in r.items()} for r in records])
