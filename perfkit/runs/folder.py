@@ -25,6 +25,8 @@
       segments.json               the windows that count, who chose them
       report/                     index.html, tables in every format, plots
 
+A campaign has more, among it a run folder a block, `blocks/<nnnn>/`: `perfkit.runs.campaign_folder`.
+
 The folder's name is the run's id and the tag of all it makes. Two runs of one name may begin in the
 same second, in two folders or on two machines that share a cloud account, and neither may take or
 end the other's hosts: hence the random letters.
@@ -56,6 +58,8 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 MANIFEST_FORMAT = 1
 JSON_BYTES = 64 * 2**20  # of a file of a run: its lists grow with the fleet
 _STAMP = len("20260101T120000Z")  # of an id: the second it was made in
+_BLOCKS = "blocks"
+_BLOCK = re.compile(r"[0-9]{1,9}")
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -119,8 +123,20 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The folder's name; also the tag on everything the run makes."""
-        return self.root.name
+        """The folder's name; also the tag on everything the run makes.
+
+        Of a block of a campaign: `<campaign's id>/<its folder's name>`.
+        """
+        if self.block is None:
+            return self.root.name
+        return f"{self.root.parent.parent.name}/{self.root.name}"
+
+    @property
+    def block(self) -> int | None:
+        """The number of a block of a campaign; None for any other run."""
+        name = self.root.name
+        is_block = self.root.parent.name == _BLOCKS and _BLOCK.fullmatch(name)
+        return int(name) if is_block else None
 
     manifest_path = Below("manifest.json")  # resolved parameters and versions
     journal_path = Below("journal.jsonl")  # the event log
@@ -142,6 +158,7 @@ class Run:
     tables_dir = Below("tables")  # tidy frames
     cache_dir = Below("tables/cache")  # frames of large logs, by the logs' hashes
     report_dir = Below("report")  # what is published
+    blocks_dir = Below(_BLOCKS)  # of a campaign: a run folder a block
 
     def host_dir(self, host: str) -> Path:
         """What the controller keeps about one host."""
@@ -247,32 +264,41 @@ def create(
     Raises:
         RunError: `runs_dir` cannot be written.
     """
-    created = datetime.now(UTC)
-    stamp = created.strftime("%Y%m%dT%H%M%SZ")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        root = _fresh_folder(runs_dir, f"{stamp}-{name}")
-        run = Run(root)
-        for folder in (run.keys_dir, run.config_dir, run.raw_dir):
-            folder.mkdir(mode=0o700)
-        more = fill(run)
-        write_json(
-            run.manifest_path,
-            {
-                "format": MANIFEST_FORMAT,
-                "run": run.id,
-                "name": name,
-                "created_utc": created.isoformat(),
-                "parameters": dict(parameters),
-                **more,
-            },
-        )
+        run = Run(_fresh_folder(runs_dir, f"{stamp}-{name}"))
+        fill_new(run, name, parameters, fill)
     except OSError as exc:
         raise RunError(
             f"{runs_dir}: no run folder can be made there ({exc.strerror}); "
             "mend its permissions or set runs_dir"
         ) from exc
     return run
+
+
+def fill_new(
+    run: Run, name: str, parameters: Mapping[str, Any], fill: Callable[[Run], Mapping[str, Any]]
+) -> None:
+    """Put into the new folder of a run or block what it begins with; its manifest comes last.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for folder in (run.keys_dir, run.config_dir, run.raw_dir):
+        folder.mkdir(mode=0o700)
+    created, more = datetime.now(UTC), fill(run)
+    write_json(
+        run.manifest_path,
+        {
+            "format": MANIFEST_FORMAT,
+            "run": run.id,
+            "name": name,
+            "created_utc": created.isoformat(),
+            "parameters": dict(parameters),
+            **more,
+        },
+    )
 
 
 def _fresh_folder(runs_dir: Path, stem: str) -> Path:
@@ -284,18 +310,12 @@ def _fresh_folder(runs_dir: Path, stem: str) -> Path:
 
 
 def list_runs(runs_dir: Path) -> list[Run]:
-    """All runs that this user may look into, oldest first.
+    """All runs that this user may look into, oldest first; a campaign is one, its blocks are none.
 
     Raises:
         RunError: the folder itself may not be looked into.
     """
-    try:
-        folders = list(runs_dir.iterdir()) if runs_dir.is_dir() else []
-    except OSError as exc:
-        raise RunError(
-            f"{runs_dir}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
-        ) from exc
-    found = [Run(path) for path in folders if _is_run(path)]
+    found = list_folders(runs_dir)
     sharing = Counter(run.id[:_STAMP] for run in found)
 
     def age(run: Run) -> tuple[str, str, str]:
@@ -303,6 +323,21 @@ def list_runs(runs_dir: Path) -> list[Run]:
         return second, _created(run) if sharing[second] > 1 else "", run.id
 
     return sorted(found, key=age)
+
+
+def list_folders(parent: Path) -> list[Run]:
+    """The run folders in a folder that this user may look into, in no order.
+
+    Raises:
+        RunError: the folder itself may not be looked into.
+    """
+    try:
+        folders = list(parent.iterdir()) if parent.is_dir() else []
+    except OSError as exc:
+        raise RunError(
+            f"{parent}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
+        ) from exc
+    return [Run(path) for path in folders if _is_run(path)]
 
 
 def _created(run: Run) -> str:
@@ -323,12 +358,17 @@ def _is_run(folder: Path) -> bool:
 def open_run(runs_dir: Path, run: str) -> Run:
     """Open a run by id, by name (the newest of that name), by path, or `latest`.
 
+    A block of a campaign is `<campaign>/<number>`, with the campaign given in any of these ways.
+
     Raises:
         RunError: no such run; the message names the nearest one.
     """
     path = Path(run)
     if _is_run(path):
         return Run(path.resolve())
+    campaign, _, number = run.rpartition("/")
+    if campaign and _BLOCK.fullmatch(number):
+        return _open_block(open_run(runs_dir, campaign), int(number))
     known = list_runs(runs_dir)
     if run == "latest" and known:
         return known[-1]
@@ -340,6 +380,14 @@ def open_run(runs_dir: Path, run: str) -> Run:
     else:
         hint = "there are no runs yet" if runs_dir.is_dir() else "there is no such folder"
     raise RunError(f"{runs_dir}: no run {run!r}; {hint}")
+
+
+def _open_block(campaign: Run, number: int) -> Run:
+    there = {run.block: run for run in list_folders(campaign.blocks_dir) if run.block is not None}
+    if number in there:
+        return there[number]
+    known = f"1 to {max(there)}" if there else "none yet"
+    raise RunError(f"{campaign.blocks_dir}: no block {number}; there are: {known}")
 
 
 def _name_of(run: Run) -> str | None:
