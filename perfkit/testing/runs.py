@@ -44,6 +44,9 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
     seed: int = 0,
     duration_s: int = 10,
     rate_mbps: float = 900.0,
+    tunnel_share: float = 0.5,
+    client_cv: float = 0.15,
+    t0_utc_s: float = T0_UTC_S,
     failed: Mapping[str, Failure] | None = None,
     clock_offset_s: Mapping[str, float] | None = None,
     missed_ticks: Sequence[int] = (),
@@ -54,7 +57,10 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
     Args:
         folder: Becomes the run's root; must not exist. Files are written there and nowhere else.
         tests: Names; those that begin with `tunnel` go through the tunnel.
-        rate_mbps: Total goodput of a direct test; a tunnel carries half of it.
+        rate_mbps: Total goodput of a direct test.
+        tunnel_share: What a tunnel carries of it.
+        client_cv: How far clients' shares of the total differ: s.d. of their logarithms.
+        t0_utc_s: When the tests began.
         failed: `refused`: nobody answered. `absent`: never came up, left no file. `killed`: lost
             half way through the last test. `quiet`: exit status 0, but not one byte.
         clock_offset_s: How far a host's clock is ahead of the controller's.
@@ -78,18 +84,22 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
         for place, test in enumerate(tests, start=1)
     ]
     for slot in slots:
-        share_mbps = rate_mbps / max(clients, 1) * (0.5 if slot.path == "tunnel" else 1.0)
+        share_mbps = rate_mbps / max(clients, 1) * (tunnel_share if slot.path == "tunnel" else 1.0)
         for number, host in enumerate(names):
             how = failed.get(host, "")
             if how in ("refused", "absent", "quiet"):
                 continue
             killed = how == "killed" and slot is slots[-1]
-            slot.streams.append(_stream(host, number, slot, share_mbps, chance, killed=killed))
-    _write_plan(run, names, slots, failed, seed, shared_cpu=shared_cpu)
+            slot.streams.append(
+                _stream(host, number, slot, (share_mbps, client_cv), chance, killed=killed)
+            )
+    _write_plan(run, names, slots, failed, (seed, t0_utc_s), shared_cpu=shared_cpu)
+    # The logs' own clocks count from one T0: another one is a clock that is ahead by the difference.
+    stamped = {h: offsets.get(h, 0.0) + t0_utc_s - T0_UTC_S for h in ("server", *names)}
     for slot in slots:
-        _write_slot(run, slot, names, failed, offsets)
-    _write_counters(run, slots, chance, offsets.get("server", 0.0), missed_ticks)
-    _write_clocks(run, ["server", *names], offsets, slots[-1])
+        _write_slot(run, slot, names, failed, stamped, t0_utc_s)
+    _write_counters(run, slots, chance, stamped["server"], missed_ticks)
+    _write_clocks(run, ["server", *names], offsets, slots[-1], t0_utc_s)
     write_json(folder / "truth.json", _truth(slots, names, failed))
     _write_sums(run)
     return run
@@ -104,14 +114,15 @@ def _stream(
     host: str,
     number: int,
     slot: SimulatedSlot,
-    share_mbps: float,
+    share: tuple[float, float],
     chance: np.random.Generator,
     *,
     killed: bool,
 ) -> SimulatedStream:
     began = slot.start_s + float(chance.uniform(0.002, 0.180))
     connected = began + float(chance.uniform(0.006, 0.030))
-    own_share = share_mbps * float(chance.lognormal(0.0, 0.15))
+    share_mbps, client_cv = share
+    own_share = share_mbps * float(chance.lognormal(0.0, client_cv))
     seconds = int(slot.duration_s // 2) if killed else int(slot.duration_s)
     sizes = own_share * 1e6 / BITS_PER_BYTE * chance.lognormal(0.0, 0.08, seconds)
     tail = float(chance.uniform(0.02, 0.09))
@@ -134,17 +145,18 @@ def _write_plan(
     names: Sequence[str],
     slots: Sequence[SimulatedSlot],
     failed: Mapping[str, Failure],
-    seed: int,
+    made: tuple[int, float],
     *,
     shared_cpu: bool,
 ) -> None:
+    seed, t0_utc_s = made
     write_json(
         run.manifest_path,
         {
             "format": 1,
             "run": run.id,
             "name": "synthetic",
-            "created_utc": datetime.fromtimestamp(T0_UTC_S - 60, UTC).isoformat(),
+            "created_utc": datetime.fromtimestamp(t0_utc_s - 60, UTC).isoformat(),
             "parameters": {"clients": len(names), "provider": "synthetic", "seed": seed},
             "provider_traits": {"shared_cpu": shared_cpu},
         },
@@ -167,7 +179,7 @@ def _write_plan(
         }
         for slot in slots
     ]
-    write_json(run.timetable_path, {"t0_utc_s": T0_UTC_S, "starter": "epoch", "slots": planned})
+    write_json(run.timetable_path, {"t0_utc_s": t0_utc_s, "starter": "epoch", "slots": planned})
 
 
 def _host(name: str, role: str, number: int, reason: str) -> dict[str, Any]:
@@ -188,17 +200,22 @@ def _write_slot(
     slot: SimulatedSlot,
     names: Sequence[str],
     failed: Mapping[str, Failure],
-    offsets: Mapping[str, float],
+    stamped: Mapping[str, float],
+    t0_utc_s: float,
 ) -> None:
     streams = {stream.host: stream for stream in slot.streams}
     for host in names:
         if failed.get(host) == "absent":
             continue
         stream = streams.get(host)
-        _write_text(run, host, f"{slot.name}.log", client_log(slot, stream, offsets.get(host, 0.0)))
-        record = _event_record(slot, host, stream, failed.get(host, ""), offsets.get(host, 0.0))
+        _write_text(run, host, f"{slot.name}.log", client_log(slot, stream, stamped[host]))
+        record = _event_record(slot, host, stream, failed.get(host, ""), stamped[host])
+        record |= {
+            "planned_start_utc_s": t0_utc_s + slot.start_s,
+            "planned_end_utc_s": t0_utc_s + slot.start_s + slot.duration_s,
+        }
         write_json(run.host_raw_dir(host) / f"{slot.name}.events.json", record)
-    text = server_log(slot, offsets.get("server", 0.0))
+    text = server_log(slot, stamped["server"])
     _write_text(run, "server", f"{slot.name}.server.log", text)
 
 
@@ -214,8 +231,6 @@ def _event_record(
         "slot": slot.name,
         "host": host,
         "starter": "epoch",
-        "planned_start_utc_s": T0_UTC_S + slot.start_s,
-        "planned_end_utc_s": T0_UTC_S + slot.start_s + slot.duration_s,
         "start_utc_s": round(T0_UTC_S + began + offset_s, 3),
         "last_output_utc_s": round(T0_UTC_S + min(said + 0.01, ended) + offset_s, 3),
         "end_utc_s": None if lost else round(T0_UTC_S + ended + offset_s, 3),
@@ -247,9 +262,13 @@ def _write_counters(
 
 
 def _write_clocks(
-    run: Run, hosts: Sequence[str], offsets: Mapping[str, float], last: SimulatedSlot
+    run: Run,
+    hosts: Sequence[str],
+    offsets: Mapping[str, float],
+    last: SimulatedSlot,
+    t0_utc_s: float,
 ) -> None:
-    moments = {"before": T0_UTC_S - 5, "after": T0_UTC_S + last.start_s + last.duration_s + 10}
+    moments = {"before": t0_utc_s - 5, "after": t0_utc_s + last.start_s + last.duration_s + 10}
     records = [
         {
             "host": host,
