@@ -40,6 +40,17 @@ def pct(key: str, heading: str) -> Column:
 
 TEST = text("slot", "Test")
 
+SUMMARY = (
+    TEST,
+    text("clients_ok", "Clients"),
+    mbps("goodput_bps", "Total goodput", 1),
+    mbps("goodput_ci_bps", "±", 1),
+)
+COSTS = (  # the first that is known is the fifth column of the summary
+    Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit", digits=2),
+    pct("cpu_busy_pct", "CPU total"),
+    Column("jain", "Jain", digits=3),
+)
 TESTS = (
     TEST,
     Column("clients_expected", "Clients"),

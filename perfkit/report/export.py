@@ -94,6 +94,7 @@ def to_json(table: ReportTable) -> str:
         "title": table.title,
         "caption": table.caption,
         "provenance": table.provenance,
+        "method": table.method,
         "columns": columns,
         "rows": [dict(zip(keys, map(_json_value, row), strict=True)) for row in table.rows],
     }

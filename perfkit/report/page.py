@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfkit.analysis import segments as windows
@@ -18,17 +19,20 @@ from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment
-from perfkit.report import export
-from perfkit.report.document import fill, standalone
-from perfkit.report.standard import provenance, standard_tables
+from perfkit.report import export, methods
+from perfkit.report.document import fill, plain, standalone
+from perfkit.report.sentences import test_sentences
+from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
+from perfkit.units import format_some
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
 
 Phases = Sequence[tuple[str, float]]
-_FOLDED = ("hosts", "vpn-clients", "logs")  # long and seldom wanted: closed until asked for
+_FIRST = "summary"  # the table that is open; the others are closed until asked for
+_IN_CELL = ("tests", "clients", "server")  # those that a notebook has too, closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +52,48 @@ class Report:
 
     @property
     def warnings(self) -> list[str]:
-        """What may change the figures, one line each."""
-        found = [f for f in self.summary.findings if f.level == "warning"]
-        return [f"{finding.where}: {finding.text}" for finding in found]
+        """What may change the figures, one line each; tests of which the same is said share one."""
+        where: dict[str, list[str]] = {}
+        for finding in self.summary.findings:
+            if finding.level == "warning":
+                where.setdefault(finding.text, []).append(finding.where)
+        return [f"{format_some(places, 3)}: {text}" for text, places in where.items()]
+
+    @property
+    def notes(self) -> ReportTable:
+        """What else was noticed; the warnings stand above."""
+        table = self.tables["warnings"]
+        level = [column.key for column in table.columns].index("level")
+        rows = tuple(row for row in table.rows if row[level] != "warning")
+        return replace(table, title="Notes", rows=rows, caption="")
+
+    @property
+    def sentences(self) -> list[str]:
+        """What each test came to."""
+        return [plain(line) for line in test_sentences(self.logs, self.summary)]
+
+    @property
+    def page(self) -> Path:
+        """Where its page is, or will be."""
+        return self.run.report_dir / "index.html"
 
     def text(self, width: int = 110) -> str:
-        """For a terminal, and for the end of a headless run: warnings, tests, clients, server."""
-        shown = [self.tables[n] for n in ("tests", "clients", "server") if n in self.tables]
-        return in_terminal("", self.warnings, shown, width)
+        """For a terminal, and for the end of a headless run: sentences, warnings, one table."""
+        return in_terminal(self.sentences, self.warnings, [self.tables[_FIRST]], width)
 
     def __repr__(self) -> str:
         return f"<Report {self.run.id}: {len(self.tables)} tables, {len(self.warnings)} warnings>"
 
     def _repr_html_(self) -> str:
-        shown = [self.tables[n] for n in ("tests", "clients", "server") if n in self.tables]
-        return fill("cell", heading="", warnings=self.warnings, tables=shown, plots=self.plots)
+        return fill(
+            "cell",
+            sentences=self.sentences,
+            warnings=self.warnings,
+            tables=[self.tables[_FIRST]],
+            plots=self.plots,
+            closed=[self.tables[name] for name in _IN_CELL],
+            about=self.tables[_FIRST].provenance,
+        )
 
 
 def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
@@ -106,7 +137,7 @@ def render(
         now: The moment printed on the page; the clock's if None.
 
     Returns:
-        The report; its page is `run.report_dir / "index.html"`.
+        The report; how its figures are made is in `methods.html` beside its page.
     """
     report = compose(run, phases=phases, unfinished=unfinished)
     for table in report.tables.values():
@@ -114,10 +145,13 @@ def render(
     for plot in report.plots:
         write_atomic(run.report_dir / f"{plot.name}.svg", standalone(plot.svg).encode())
         write_atomic(run.report_dir / f"{plot.name}.png", plot.png)
-    page = to_page(report, now or datetime.now(UTC))
+    moment = now or datetime.now(UTC)
+    page = to_page(report, moment)
     write_frames(report)
+    about_methods = methods.to_page(report.run.id, report.tables.values(), moment)
+    write_atomic(run.report_dir / methods.PAGE, about_methods.encode("utf-8", "replace"))
     # Last: a run with this page is finished, one without it is taken up again after a crash.
-    write_atomic(run.report_dir / "index.html", page.encode("utf-8", "replace"))
+    write_atomic(report.page, page.encode("utf-8", "replace"))
     return report
 
 
@@ -140,16 +174,19 @@ def write_frames(report: Report) -> None:
 def to_page(report: Report, now: datetime) -> str:
     """The whole page as HTML text."""
     tables = report.tables
-    rest = [table for name, table in tables.items() if name not in ("tests", "warnings")]
+    rest = [table for name, table in tables.items() if name not in (_FIRST, "warnings")]
+    made_from = f"{tables[_FIRST].provenance}; report made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return fill(
         "page",
         title=f"perfkit: {report.run.id}",
         heading=str(report.logs.manifest.get("name") or report.run.id),
-        made_from=f"{provenance(report.logs)}; report made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        sentences=report.sentences,
+        made_from=made_from,
         warnings=report.warnings,
-        first=[tables["tests"]],
+        first=[tables[_FIRST]],
         plots=report.plots,
-        rest=rest + [tables["warnings"]] * bool(tables["warnings"].rows),
-        folded=_FOLDED,
+        rest=[*rest, *([report.notes] if report.notes.rows else [])],
+        folded=set(tables),
         files=export.LINKS,
+        methods=methods.PAGE,
     )

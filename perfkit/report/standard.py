@@ -1,7 +1,7 @@
 """The tables every run's report has, made from its logs and statistics.
 
-Each caption says what the figures stand on: window, hosts, clock bound, method. What their columns
-are called is in `perfkit.report.columns`.
+The provenance of each says what its figures stand on: run, hosts, windows, clock bound. How they are
+made is in `perfkit.report.methods`, what their columns are called in `perfkit.report.columns`.
 """
 
 from __future__ import annotations
@@ -15,51 +15,23 @@ import pandas as pd
 from perfkit import __version__
 from perfkit.analysis import transport, vpn
 from perfkit.analysis.sensitivity import NOTABLE_PCT
-from perfkit.analysis.slot_figures import QUANTILES_METHOD
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.report import columns
+from perfkit.report.methods import (
+    ABOUT_TICKS,
+    CORES_METHOD,
+    OVER_CLIENTS,
+    SENSITIVITY_METHOD,
+    SERVER_METHOD,
+    WINDOWS_METHOD,
+)
 from perfkit.report.tables import Column, ReportTable
-from perfkit.units import MS_PER_S, format_count, format_duration
+from perfkit.units import MS_PER_S, format_count, format_duration, format_some
 
 SHARED_CPU = (
-    "The hosts of this run share one machine, so CPU and its cores are the machine's own: server, "
-    "clients and traffic generators together. The VPN process's CPU seconds are its own."
-)
-
-
-OVER_CLIENTS = (
-    "Goodput in the steady window, receiver side, over the clients that count; a client that moved "
-    f"nothing is one of them. s.d. with n - 1, CV = s.d. / mean. {QUANTILES_METHOD}."
-)
-SERVER_METHOD = (
-    "Means over the monitor's whole ticks in the steady window, weighted by their length: ticks that "
-    "were missed make the next a longer one, and the s.d. over ticks a smaller one; ratios "
-    "against all goodput of the same ticks, failed clients' included. CPU total = 100 - idle - wait, "
-    "all cores; cores used = that share of the cores there are. NIC and tunnel: bytes with their "
-    "headers, as received, or as sent where the server sends. VPN CPU and cores: CPU seconds of its "
-    "process in the window, and per second of it; s/Gbit: CPU seconds over all goodput between the "
-    "process's first and last sample in the window."
-)
-CORES_METHOD = (
-    " Busiest core: the one with the highest mean over the window; by tick: the mean of whichever "
-    "was busiest in each tick, which a process that moves from core to core does not hide from."
-)
-ABOUT_TICKS = (
-    " NIC, tunnel, CPU and NIC / goodput: over the monitor's whole ticks in that window, goodput of the "
-    "same ticks; see Server load."
-)
-WINDOWS_METHOD = (
-    "By the clients' recorded starts and ends: steady from the last start to the first end, outer from "
-    "the first start to the last end; latest start: after the planned one. Clock bound: half the round "
-    "trip in which a host's offset to the controller was measured, the largest; what lies between two "
-    "hosts' moments is known within twice that"
-)
-SENSITIVITY_METHOD = (
-    "Each edge of the steady window alone, and both, moved by so many seconds; shown is the largest "
-    "absolute change relative to the figure of the window itself. Inwards: only windows in which "
-    "every client is active. Any: also windows that take in the start or the end of the test."
+    "CPU is the whole machine's: server, clients and generators share it; VPN CPU is its own."
 )
 
 
@@ -72,29 +44,39 @@ def standard_tables(
         phases: (name, seconds) of each phase, in their order; empty = no such table.
     """
     tests = [
-        {**row, "is_void": "see warnings" if row.get("void") else "no"}
+        {
+            **row,
+            "is_void": "see warnings" if row.get("void") else "no",
+            "clients_ok": _clients_ok(row),
+        }
         for row in summary.tests.to_dict("records")
     ]
-    basis = _basis(logs, summary.tests)
     make = ReportTable.from_records
     moved = summary.sensitivity.to_dict("records")
-    cpu = f" {SHARED_CPU}" if shared_cpu(logs) else ""
+    cpu = SHARED_CPU if shared_cpu(logs) else ""
     tables = [
+        make("summary", "Tests", _summary(tests), tests, f"{_within(tests)} {cpu}".strip()),
         make(
-            "tests", "Tests", _tests(tests), tests,
-            f"{basis} {METHOD}{_batches(tests)}{_ratios(tests)}{_both_ways(tests)}{ABOUT_TICKS}{_notable(tests)}{cpu}",
+            "tests", "Tests: every figure", _tests(tests), tests,
+            f"{_ratios(tests, 2)}{_notable(tests)}{_both_ways(tests)}".strip(),
+            f"{METHOD}{_batches(tests)}{_ratios(tests)}{ABOUT_TICKS}",
         ),
-        make("clients", "Goodput per client", columns.CLIENTS, tests, f"{basis} {OVER_CLIENTS}"),
-        make("server", "Server load", *_server(tests, f"{basis} {SERVER_METHOD}{_both_ways(tests)}", cpu)),
-        *_transport(tests, f"{_hosts_counted(logs)}."),
+        make("clients", "Goodput per client", columns.CLIENTS, tests, method=OVER_CLIENTS),
+        make("server", "Server load", _server(tests), tests, cpu, f"{SERVER_METHOD}{CORES_METHOD}"),
+        *_transport(tests),
         *_vpn(logs, summary),
         make(
             "sensitivity", "How much each figure depends on where the window lies",
-            columns.SENSITIVITY, moved, f"{basis} {SENSITIVITY_METHOD}",
+            columns.SENSITIVITY, moved, "The largest change when the window's edges move.",
+            SENSITIVITY_METHOD,
         ),
-        make("windows", "Windows and clocks", _windows(tests), tests, f"{basis} {WINDOWS_METHOD}. Times: {ANCHOR_METHOD}."),
+        make(
+            "windows", "Windows and clocks", _windows(tests), tests,
+            "Steady: every client that counts is active; outer: any is.",
+            f"{WINDOWS_METHOD}. Times: {ANCHOR_METHOD}.",
+        ),
         _failures(logs, summary),
-        _hosts(logs, summary, basis),
+        _hosts(logs, summary),
     ]  # fmt: skip
     if phases:
         rows = [{"phase": name, "elapsed_s": seconds} for name, seconds in phases]
@@ -104,7 +86,7 @@ def standard_tables(
         )
     tables.append(_logs(logs))
     tables.append(_warnings(summary.findings))
-    line = provenance(logs)
+    line = f"{provenance(logs)}; {basis(logs, summary.tests)}"
     return [table.with_provenance(line) for table in tables]
 
 
@@ -134,8 +116,8 @@ def shared_cpu(logs: RunLogs) -> bool:
     return bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
 
 
-def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
-    """What the figures stand on: hosts, windows, clocks, method."""
+def basis(logs: RunLogs, tests: pd.DataFrame) -> str:
+    """What the figures stand on: hosts, windows, clocks."""
     bound = float(tests["clock_bound_s"].max()) if len(tests) else float("nan")
     clock = (
         f"each clock's offset known within {bound * MS_PER_S:.2f} ms"
@@ -149,7 +131,7 @@ def _basis(logs: RunLogs, tests: pd.DataFrame) -> str:
         f"steady windows of {', '.join(windows)}" if windows else "no steady window",
         clock,
     ]
-    return f"{'; '.join(parts)}."
+    return "; ".join(parts)
 
 
 def _hosts_counted(logs: RunLogs) -> str:
@@ -158,7 +140,29 @@ def _hosts_counted(logs: RunLogs) -> str:
     return f"{clients}{' and 1 server' if logs.server else ''}"
 
 
-def _ratios(tests: Sequence[Mapping[Hashable, Any]]) -> str:
+def _clients_ok(row: Mapping[Hashable, Any]) -> str:
+    return f"{row['clients_counted']} of {row['clients_expected']}"
+
+
+def _summary(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
+    """Five columns; the last one is what the VPN cost, or how busy the server was without one."""
+    cost = next(
+        (c for c in columns.COSTS if any(_known(row.get(c.key)) for row in tests)),
+        columns.COSTS[-1],
+    )
+    return [*columns.SUMMARY, cost]
+
+
+def _within(tests: Sequence[Mapping[Hashable, Any]]) -> str:
+    """What the ± beside a total is."""
+    if not any(_known(row.get("goodput_ci_bps")) for row in tests):
+        return "No interval: under nine seconds."
+    return (
+        "±: 95 % interval over the seconds of this run; what changes from run to run is not in it."
+    )
+
+
+def _ratios(tests: Sequence[Mapping[Hashable, Any]], most: int = 1000) -> str:
     """What in-tunnel tests are held against; partners of other names or other clients by name."""
     held = [row for row in tests if _known(row.get("vs_direct"))]
     if not held:
@@ -170,7 +174,7 @@ def _ratios(tests: Sequence[Mapping[Hashable, Any]]) -> str:
         namesake = str(row["direct_slot"]).partition("-")[2].replace("direct", "tunnel", 1)
         if whose or namesake != row["test"]:
             other.append(f"{row['slot']} over {row['direct_slot']}{whose}")
-    named = f" ({', '.join(other)})" if other else ""
+    named = f" ({format_some(other, most)})" if other else ""
     return f" In / out of tunnel: total goodput over that of the direct test of its name or kind{named}."
 
 
@@ -193,26 +197,23 @@ def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     return [column for column in columns.WINDOWS if some or column.key != "proposal"]
 
 
-def _server(
-    tests: Sequence[Mapping[Hashable, Any]], method: str, cpu: str
-) -> tuple[Sequence[Column], Sequence[Mapping[Hashable, Any]], str]:
-    """Columns, rows, caption; without the busiest core where the monitor did not look at cores."""
+def _server(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
+    """Without the busiest core where the monitor did not look at cores."""
     seen = any(_known(row.get("busiest_core_pct")) for row in tests)
-    chosen = [c for c in columns.SERVER if seen or not c.key.startswith("busiest_core")]
-    return chosen, tests, f"{method}{CORES_METHOD if seen else ''}{cpu}"
+    return [c for c in columns.SERVER if seen or not c.key.startswith("busiest_core")]
 
 
-def _transport(tests: Sequence[Mapping[Hashable, Any]], basis: str) -> list[ReportTable]:
+def _transport(tests: Sequence[Mapping[Hashable, Any]]) -> list[ReportTable]:
     """What TCP sent again and what UDP lost: only the tests that say it."""
     made = []
-    for name, title, chosen, keys, method in (
-        ("tcp", "TCP: sent again", columns.TCP, ("retransmits", "mss_min_bytes"), transport.METHOD),
-        ("udp", "UDP: loss and jitter", columns.UDP, ("udp_datagrams",), transport.UDP_METHOD),
-    ):
+    for name, title, chosen, keys, who, method in (
+        ("tcp", "TCP: sent again", columns.TCP, ("retransmits", "mss_min_bytes"), "senders", transport.METHOD),
+        ("udp", "UDP: loss and jitter", columns.UDP, ("udp_datagrams",), "receiver", transport.UDP_METHOD),
+    ):  # fmt: skip
         own = [row for row in tests if any(_known(row.get(key)) for key in keys)]
         if own:
-            caption = f"{basis} {method}."
-            made.append(ReportTable.from_records(name, title, chosen, own, caption))
+            caption = f"By the {who}, over whole streams, also outside the steady windows."
+            made.append(ReportTable.from_records(name, title, chosen, own, caption, f"{method}."))
     return made
 
 
@@ -232,17 +233,10 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
         if math.isfinite(status_s)
         else "The server's status is missing."
     )
-    clients = f"{_hosts_counted(logs)}. {when}"
     make = ReportTable.from_records
     return [
-        make("vpn", "VPN", columns.VPN, whole, f"{clients} {vpn.METHOD}. {vpn.CROSS_CHECK}."),
-        make(
-            "vpn-clients",
-            "VPN by client",
-            columns.VPN_CLIENTS,
-            rows,
-            f"{clients} {vpn.METHOD}.",
-        ),
+        make("vpn", "VPN", columns.VPN, whole, when, f"{vpn.METHOD}. {vpn.CROSS_CHECK}."),
+        make("vpn-clients", "VPN by client", columns.VPN_CLIENTS, rows, when),
     ]
 
 
@@ -263,9 +257,8 @@ def _notable(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     if not named:
         return ""
     return (
-        " Moving the window's edges inwards by up to 2 s changes the total goodput of "
-        f"{', '.join(named)} by more than {NOTABLE_PCT:.0f} %; see the table of how much each figure "
-        "depends on the window."
+        f" Moving the window's edges inwards by up to 2 s changes the total goodput of "
+        f"{format_some(named, 2)} by more than {NOTABLE_PCT:.0f} %."
     )
 
 
@@ -292,7 +285,7 @@ def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
     )
 
 
-def _hosts(logs: RunLogs, summary: Summary, basis: str) -> ReportTable:
+def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
     """One row a host, failed ones first, with its goodput in every test."""
     goodput: dict[str, dict[str, Any]] = {}
     for row in summary.clients.to_dict("records"):
@@ -317,10 +310,7 @@ def _hosts(logs: RunLogs, summary: Summary, basis: str) -> ReportTable:
         if host["state"] == "released" and host["reason"]:  # only what failed has a reason
             host["state"] = "failed (released)"
     rows.sort(key=lambda row: (row["name"] not in failed and not row["reason"], row["name"]))
-    caption = (
-        f"{len(rows)} hosts; {len(failed)} failed in at least one test. {basis} Goodput in the "
-        "steady window, receiver side."
-    )
+    caption = f"{len(rows)} hosts; {len(failed)} failed in at least one test."
     return ReportTable.from_records("hosts", "Hosts", chosen, rows, caption)
 
 

@@ -22,6 +22,7 @@ from perfkit.report.document import fill, plain
 
 Value = str | float | int | None
 NOTHING = "n/a"
+CAPTION_CHARS = 220  # two lines of a terminal, and of the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ class ReportTable:
     Attributes:
         name: File name of its exports, without suffix.
         rows: Raw values in the order of `columns`; None and NaN are "not known".
-        caption: What it says and how it was measured: window, hosts, clock bound.
-        provenance: Run, tool and method, in one line.
+        caption: What a reader must know beside the figures; two lines at most (`CAPTION_CHARS`).
+        provenance: Run, tool, hosts, windows and clock bound, in one line; for tables that leave
+            the page, which says it once.
+        method: How the figures are made, as long as it takes; for the page of methods.
     """
 
     name: str
@@ -78,6 +81,7 @@ class ReportTable:
     rows: tuple[tuple[Value, ...], ...] = field(default_factory=tuple)
     caption: str = ""
     provenance: str = ""
+    method: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -94,10 +98,14 @@ class ReportTable:
         columns: Sequence[Column],
         records: Sequence[Mapping[Any, Any]],
         caption: str = "",
+        method: str = "",
     ) -> ReportTable:
         """A table from records; a column's `key` is the record's key, absent ones are unknown."""
         rows = tuple(tuple(_plain(record.get(c.key)) for c in columns) for record in records)
-        return cls(name=name, title=title, columns=tuple(columns), rows=rows, caption=caption)
+        chosen = tuple(columns)
+        return cls(
+            name=name, title=title, columns=chosen, rows=rows, caption=caption, method=method
+        )
 
     @classmethod
     def of_objects(
@@ -157,8 +165,13 @@ def cleaned(table: ReportTable) -> ReportTable:
         tuple(plain(value) if isinstance(value, str) else value for value in row)
         for row in table.rows
     ]
-    caption, provenance = plain(table.caption), plain(table.provenance)
-    return replace(table, rows=tuple(rows), caption=caption, provenance=provenance)
+    return replace(
+        table,
+        rows=tuple(rows),
+        caption=plain(table.caption),
+        provenance=plain(table.provenance),
+        method=plain(table.method),
+    )
 
 
 def in_cell(
@@ -175,13 +188,18 @@ def in_cell(
 
 
 def in_terminal(
-    heading: str, warnings: Sequence[str], tables: Sequence[ReportTable], width: int
+    heading: str | Sequence[str],
+    warnings: Sequence[str],
+    tables: Sequence[ReportTable],
+    width: int,
 ) -> str:
-    """A heading, warnings and tables as plain text of so many characters a line."""
+    """Sentences, warnings and tables as plain text of so many characters a line."""
+    sentences = [heading] if isinstance(heading, str) else heading
+    said = [textwrap.fill(line, width, subsequent_indent="  ") for line in sentences if line]
     warned = [
         textwrap.fill(f"WARNING {line}", width, subsequent_indent="        ") for line in warnings
     ]
-    above = "\n".join([*([heading] if heading else []), *warned])
+    above = "\n".join([*said, *warned])
     return plain("\n\n".join([*([above] if above else []), *(t.to_text(width) for t in tables)]))
 
 

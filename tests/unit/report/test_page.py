@@ -18,6 +18,7 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import summarise
 from perfkit.report.page import Report, compose, render
 from perfkit.report.plots import draw_plots
+from perfkit.report.tables import CAPTION_CHARS
 from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
@@ -132,12 +133,44 @@ def test_the_same_run_gives_the_same_page(written: Report, page: str) -> None:
     assert (again.run.report_dir / "index.html").read_text() == page
 
 
-def test_the_table_says_what_its_figures_stand_on(written: Report) -> None:
-    caption = written.tables["tests"].caption
-    for words in ("50 clients and 1 server", "steady windows of", "each clock's offset known within 0.60 ms",
-                  "receiver-side bytes", "Student's t, 3 batches", "its cores are the machine's own"):  # fmt: skip
-        assert words in caption
-    assert "Run run; perfkit" in written.tables["tests"].provenance
+def test_the_page_of_methods_says_how_the_figures_are_made(written: Report) -> None:
+    said = (written.run.report_dir / "methods.html").read_text()
+    for words in ("receiver-side bytes", "Student&#39;s t, 3 batches", "Quantiles interpolate"):
+        assert words in said
+    assert "href='methods.html'" in (written.run.report_dir / "index.html").read_text()
+
+
+def test_captions_have_two_lines_at_most(written: Report) -> None:
+    long = {t.name: t.caption for t in written.tables.values() if len(t.caption) > CAPTION_CHARS}
+    assert not long
+    assert all(len(plot.title) <= CAPTION_CHARS for plot in written.plots)
+
+
+def test_the_page_begins_with_a_sentence_a_test_and_has_no_text_twice(
+    written: Report, page: str
+) -> None:
+    first, second = written.sentences
+    assert first.startswith("01-direct-tcp: 48 of 50 clients carried 8")
+    assert "within the run, 0.48 of 01-direct-tcp" in second
+    assert "OpenVPN on the server used 1.35 cores" in second
+    assert page.index("<p class='said'>") < page.index("class='warn'") < page.index("<table")
+    texts = [
+        *re.findall(r"<p[^>]*>([^<]{30,})", page),
+        *re.findall(r"<li>([^<]{30,})", page),
+        *re.findall(r"<figcaption>([^<]{30,})", page),
+    ]
+    assert len(texts) > 8
+    assert sorted(texts) == sorted(set(texts))
+
+
+def test_five_columns_come_first_and_every_figure_is_folded(written: Report, page: str) -> None:
+    table = written.tables["summary"]
+    labels = [column.label for column in table.columns]
+    assert labels == ["Test", "Clients", "Total goodput (Mbit/s)", "± (Mbit/s)", "VPN CPU (s/Gbit)"]
+    assert table.rows[0][1] == "48 of 50"
+    open_tables = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+    assert open_tables.count("<table") == 1
+    assert page.count("<table") > 8
 
 
 @pytest.mark.parametrize("name", ["tests", "clients", "server", "sensitivity", "windows", "hosts"])
@@ -145,15 +178,14 @@ def test_every_table_of_figures_says_hosts_windows_clock_bound_and_run(
     written: Report, name: str
 ) -> None:
     table = written.tables[name]
-    assert "50 clients and 1 server; steady windows of " in table.caption
-    assert "each clock's offset known within 0.60 ms." in table.caption
+    assert "50 clients and 1 server; steady windows of " in table.provenance
+    assert "each clock's offset known within 0.60 ms" in table.provenance
     assert table.provenance.startswith("Run run; perfkit")
 
 
 def test_counts_of_whole_streams_are_not_said_to_be_of_the_windows(written: Report) -> None:
     caption = written.tables["tcp"].caption
-    assert caption.startswith("50 clients and 1 server. TCP, by the senders' own counts over their")
-    assert "also outside the steady windows" in caption
+    assert caption == "By the senders, over whole streams, also outside the steady windows."
 
 
 def test_the_caption_names_the_test_that_a_ratio_is_over_where_its_name_does_not(
@@ -172,7 +204,8 @@ def test_a_ratio_over_other_clients_says_so(tmp_path: Path) -> None:
 
 def test_on_hosts_of_their_own_cpu_is_not_called_the_machines(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", clients=3, shared_cpu=False)
-    assert "machine's own" not in compose(run).tables["tests"].caption
+    assert "whole machine" not in compose(run).tables["summary"].caption
+    assert "whole machine" not in compose(run).tables["server"].caption
 
 
 def test_the_phases_are_a_table_with_their_sum(written: Report) -> None:
@@ -213,7 +246,8 @@ def test_a_host_that_had_failed_when_it_was_released_is_shown_as_failed(written:
 
 def test_a_terminal_gets_warnings_and_the_tables_within_its_width(written: Report) -> None:
     text = written.text(100)
-    assert text.startswith("WARNING 01-direct-tcp: 2 of 50 clients failed")
+    assert text.startswith("01-direct-tcp: 48 of 50 clients carried")
+    assert "\nWARNING 01-direct-tcp, 02-tunnel-tcp: 2 of 50 clients failed" in text
     assert "Total goodput (Mbit/s)" in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 100
@@ -229,9 +263,10 @@ def test_the_tidy_frames_are_written_beside_the_report(written: Report) -> None:
 
 def test_a_notebook_shows_warnings_and_tables(written: Report) -> None:
     shown = written._repr_html_()
-    assert shown.count("<table>") == 3
+    assert shown.count("<table>") == 4
+    assert shown.index("01-direct-tcp: 48 of 50") < shown.index("△") < shown.index("<table>")
     assert "<script>" not in shown
-    assert repr(written).startswith("<Report run: 11 tables")
+    assert repr(written).startswith("<Report run: 12 tables")
 
 
 def test_without_a_monitor_there_is_a_report_without_its_plot(tmp_path: Path) -> None:
@@ -240,7 +275,7 @@ def test_without_a_monitor_there_is_a_report_without_its_plot(tmp_path: Path) ->
         (run.host_raw_dir("server") / name).unlink()
     report = render(run, now=NOW)
     assert [plot.name for plot in report.plots] == ["per-client"]
-    assert "n/a" in report.text()
+    assert "n/a" in report.tables["server"].to_text()
 
 
 def test_when_nobody_counts_there_is_a_report_that_says_so(tmp_path: Path) -> None:
@@ -283,7 +318,7 @@ def test_tails_are_shown_and_named_only_where_there_are_clients_enough(
     (title,) = [plot.title for plot in report.plots if plot.name == "per-client"]
     assert says in title
     table = report.tables["clients"]
-    assert "p5 and p95 from 20 clients on, p25 and p75 from 4" in table.caption
+    assert "p5 and p95 from 20 clients on, p25 and p75 from 4" in table.method
     row = table.to_frame().iloc[0]
     assert pd.isna(row["client_p5_bps"]) == (clients < 20)
     assert pd.isna(row["client_p75_bps"]) == (clients < 4)

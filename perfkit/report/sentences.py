@@ -1,0 +1,51 @@
+"""What a test of a run came to, in a sentence: the first thing that page, cell and terminal show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from perfkit.analysis.stats import Summary
+from perfkit.logs.run_logs import RunLogs
+from perfkit.units import bps_to_mbps, format_count, format_mbps
+
+
+def test_sentences(logs: RunLogs, summary: Summary) -> list[str]:
+    """A sentence a test, in the timetable's order."""
+    return [
+        f"{row['slot']}: {_said(row, logs.vpn_record.title)}"
+        for row in summary.tests.to_dict("records")
+    ]
+
+
+def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
+    counted, expected = int(row["clients_counted"]), int(row["clients_expected"])
+    who = (
+        f"{counted} of {expected} clients"
+        if counted < expected
+        else format_count(counted, "client")
+    )
+    if row.get("void"):
+        return "void: its logs say what cannot have happened, so it has no figure"
+    goodput = row.get("goodput_bps", math.nan)
+    if not _known(goodput):
+        why = "no client counts" if not counted else "it has no steady window"
+        return f"no figure, {why}"
+    half = row.get("goodput_ci_bps", math.nan)
+    spread = f" ± {bps_to_mbps(half):.1f} within the run" if _known(half) else ""
+    parts = [f"{who} carried {format_mbps(goodput)}{spread}"]
+    if _known(row.get("vs_direct")):
+        parts[0] += f", {row['vs_direct']:.2f} of {row['direct_slot']}"
+    if vpn and str(row["path"]) == "tunnel" and _known(row.get("vpn_cores")):
+        parts.append(f"{vpn} on the server used {format_cores(row['vpn_cores'])}")
+    return "; ".join(parts)
+
+
+def format_cores(cores: float) -> str:
+    """`0.98 core`, `1.45 cores`."""
+    return f"{cores:.2f} core{'s' if round(cores, 2) > 1 else ''}"
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
