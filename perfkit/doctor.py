@@ -26,7 +26,7 @@ from pathlib import Path
 from perfkit.errors import PerfkitError, ProviderError
 from perfkit.fleet.local import namespaces
 from perfkit.report.tables import ReportTable, in_cell
-from perfkit.settings import parameters
+from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir
 from perfkit.units import format_size
 
@@ -314,7 +314,7 @@ def _resources() -> Iterator[CheckResult]:
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
-        clients = min(parameters.MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
+        clients = min(MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
         yield _judged(
             "memory",
             "about 12 MiB for each client under test",

@@ -5,6 +5,57 @@ The types and the file are in `perfkit.runs.design`, where report and testing ma
 
 from __future__ import annotations
 
-from perfkit.runs.design import BASE, PRIMARY, VOID_RULES, Design, PlannedBlock, draw, load, save
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-__all__ = ["BASE", "PRIMARY", "VOID_RULES", "Design", "PlannedBlock", "draw", "load", "save"]
+from perfkit.model import NetworkPath
+from perfkit.runs.design import BASE, PRIMARY, VOID_RULES, Design, PlannedBlock, draw, load, save
+from perfkit.settings.parameters import Settings
+
+__all__ = [
+    "BASE",
+    "PRIMARY",
+    "VOID_RULES",
+    "Design",
+    "PlannedBlock",
+    "draw",
+    "load",
+    "plan_design",
+    "save",
+]
+
+
+def plan_design(chosen: Settings, variant_changes: Mapping[str, Any] | None = None) -> Design:
+    """Decide what a campaign with these settings does, for as many repetitions as it may have.
+
+    Args:
+        chosen: Fitted to the provider: a test that was left out is in no block.
+        variant_changes: For each variant, what differs from `base`.
+    """
+    parameters, tests = chosen.parameters, tuple(test.name for test in chosen.tests)
+    seed = parameters.seed or 1 + secrets.randbelow(2**32 - 1)
+    through_vpn = any(test.path is NetworkPath.TUNNEL for test in chosen.tests)
+    return Design(
+        name=parameters.name,
+        created_utc=datetime.now(UTC).isoformat(),
+        seed=seed,
+        clients=parameters.clients,
+        variants=parameters.variants,
+        tests=tests,
+        repetitions=parameters.fixed_repetitions,
+        precision=parameters.precision,
+        max_repetitions=parameters.most_repetitions,
+        budget_min=parameters.budget.minutes,
+        budget_usd=parameters.budget.usd,
+        primary=PRIMARY if through_vpn else PRIMARY[:1],
+        order=draw(
+            seed,
+            clients=parameters.clients,
+            variants=parameters.variants,
+            tests=tests,
+            repetitions=parameters.most_repetitions,
+        ),
+        variant_changes=dict(variant_changes or {}),
+    )

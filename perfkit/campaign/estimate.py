@@ -25,6 +25,7 @@ from perfkit.measure.starters import CRON_LEAD_S
 from perfkit.report.tables import ReportTable, in_cell
 from perfkit.runs import folder, progress
 from perfkit.settings import parameters as settings
+from perfkit.settings.levels import parse_counts
 from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, minutes_to_s
 
@@ -96,7 +97,7 @@ def estimate(chosen: Settings) -> RunEstimate:
     """
     provider = sessions.provider_for(chosen)
     chosen, left_out = limits.fitted(chosen, provider)
-    slots, hosts = sessions.planned(chosen), chosen.parameters.clients + 1
+    slots, hosts = sessions.planned(chosen), chosen.parameters.most_clients + 1
     tests_s = max((slot.end_s for slot in slots), default=0.0)
     expires_s = minutes_to_s(chosen.parameters.expires_min)
     around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts if provider.traits.shared_cpu else None
@@ -166,7 +167,7 @@ def expected_s(session: Session, phase: str) -> float | None:
         waiting_s = CRON_WAIT_S if session.settings.parameters.starter == "cron" else 0.0
         return max(slot.end_s + slot.grace_s for slot in session.slots) + ARMING_S + waiting_s
     found = list(itertools.islice(_per_host_s(session, phase), RUNS_ASKED))
-    return median(found) * (session.settings.parameters.clients + 1) if found else None
+    return median(found) * (session.settings.parameters.most_clients + 1) if found else None
 
 
 def _per_host_s(session: Session, phase: str) -> Iterator[float]:
@@ -178,7 +179,7 @@ def _per_host_s(session: Session, phase: str) -> Iterator[float]:
             if parameters["provider"] != session.provider.name or run == session.run:
                 continue
             seconds = progress.read(run).done.get(phase)
-            hosts = int(parameters["clients"]) + 1
+            hosts = max(parse_counts(parameters["clients"])) + 1
         except (PerfkitError, KeyError, TypeError, ValueError):
             continue
         if seconds:

@@ -40,14 +40,14 @@ def require_disk(chosen: Settings) -> None:
             f"no folder can be made in {existing} ({exc.strerror})",
             "set runs_dir to a folder that you may write",
         ) from exc
-    needed_bytes = (chosen.parameters.clients + 1) * DISK_PER_HOST_BYTES
+    needed_bytes = (chosen.parameters.most_clients + 1) * DISK_PER_HOST_BYTES
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes:
         raise ConfigError(
             "parameters",
             "runs_dir",
             str(chosen.runs_dir),
-            f"a run with {chosen.parameters.clients} clients needs about "
+            f"a run with {chosen.parameters.most_clients} clients needs about "
             f"{format_size(needed_bytes)}, {format_size(free_bytes)} are free",
             "make room, ask for fewer clients, or set runs_dir to another disk",
         )
@@ -78,12 +78,12 @@ def fitted(chosen: Settings, provider: Provider) -> tuple[Settings, list[str]]:
     Raises:
         ConfigError: more clients than it has hosts for, or a test asked for by name needs a tunnel.
     """
-    n_hosts = chosen.parameters.clients + 1
+    n_hosts = chosen.parameters.most_clients + 1
     if n_hosts > provider.traits.max_hosts:
         raise ConfigError(
             "parameters",
             "clients",
-            chosen.parameters.clients,
+            chosen.parameters.most_clients,
             f"provider {provider.name} makes at most {provider.traits.max_hosts} hosts",
             f"give at most {provider.traits.max_hosts - 1}",
         )

@@ -37,7 +37,7 @@ def _lacking(session: Session) -> dict[str, Role]:
     too_late = done.armed or "measure" in done.done  # a new host would have missed the tests
     there = asked_for - session.inventory.names(HostState.REQUESTED)
     there -= set() if too_late else session.gone
-    names = host_names(session.settings.parameters.clients)
+    names = host_names(session.settings.parameters.most_clients)
     return {name: role for name, role in names if name not in there}
 
 
@@ -50,7 +50,7 @@ def _request(session: Session, name: str, role: Role) -> HostRequest:
 
 def _unanswered(session: Session) -> Iterator[tuple[str, tuple[HostRequest, ...]]]:
     """Batches of a process that died in which a host is not accounted for, the latest first."""
-    roles = dict(host_names(session.settings.parameters.clients))
+    roles = dict(host_names(session.settings.parameters.most_clients))
     orphans = session.inventory.names(HostState.REQUESTED)
     for token, names in reversed(list(session.progress().batches.items())):
         if orphans & set(names):

@@ -251,7 +251,7 @@ def measure(session: Session) -> StageResult:
                 interfaces=_interfaces(session),
                 pid_file=session.vpn.traits.pid_file if session.vpn else "",
                 pacing=pacing_for(
-                    chosen.parameters.clients, shared_cpu=session.provider.traits.shared_cpu
+                    chosen.parameters.most_clients, shared_cpu=session.provider.traits.shared_cpu
                 ),
             ),
             hooks=Hooks(

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import click
 
-from perfkit.campaign import limits
+from perfkit.campaign import design, limits
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
@@ -260,7 +260,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         scripts = [test.script for test in chosen.tests]
         scripts += [test.server_script for test in chosen.tests if test.server_script]
         shebang.require_here(scripts, search_path=chosen.cron.path)
-    provider.preflight(chosen.parameters.clients + 1)
+    provider.preflight(chosen.parameters.most_clients + 1)
     notices += _priced(chosen, provider)
     limits.require_disk(chosen)
 
@@ -269,6 +269,8 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         key = make_ssh_key()
         folder.write_atomic(run.key_path, key.private_openssh.encode())
         folder.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
+        if chosen.parameters.is_campaign:
+            design.save(design.plan_design(chosen), run)
         return {
             "notices": notices,
             "vpn": record_of(vpn_of(chosen)),
@@ -312,7 +314,7 @@ def settings_of(run: Run) -> Settings:
 
 def planned(chosen: Settings) -> tuple[Slot, ...]:
     """The timetable of a run with these settings."""
-    return plan(chosen.tests, grace_s=grace_for(chosen.parameters.clients))
+    return plan(chosen.tests, grace_s=grace_for(chosen.parameters.most_clients))
 
 
 def vpn_of(chosen: Settings) -> Vpn | None:
@@ -355,12 +357,12 @@ def _priced(chosen: Settings, provider: Provider) -> list[str]:
         return []
     parameters = chosen.parameters
     life_s = minutes_to_s(parameters.expires_min)
-    reckoned = cast(PricedProvider, provider).estimate(parameters.clients + 1, life_s)
+    reckoned = cast(PricedProvider, provider).estimate(parameters.most_clients + 1, life_s)
     if reckoned.over and not parameters.yes:
         raise ConfigError(
             "parameters",
             "clients",
-            parameters.clients,
+            parameters.most_clients,
             f"above the caps of {provider.name}.conf: {'; '.join(reckoned.over)}",
             "ask for less, raise the caps, or say yes (--yes, or -p yes yes)",
         )

@@ -85,7 +85,7 @@ def judge(session: Session, result: StageResult) -> None:
     what = (
         "the server failed"
         if server_failed
-        else f"{len(left)} of {chosen.clients} clients are left, {chosen.clients_needed} needed"
+        else f"{len(left)} of {chosen.most_clients} clients are left, {chosen.clients_needed} needed"
     )
     raise StageError(
         f"{result.stage}: {what} (on_shortfall = {chosen.on_shortfall})\n{result}", result.results
@@ -114,7 +114,7 @@ def conclude(session: Session, report: Report) -> None:
             for host, ok, reason in zip(clients["host"], did, clients["reason"], strict=True)
         ]
         if did.sum() < chosen.clients_needed:
-            short.append(f"{slot.name} was done by {did.sum()} of {chosen.clients} clients")
+            short.append(f"{slot.name} was done by {did.sum()} of {chosen.most_clients} clients")
     if short:
         raise StageError(
             f"tests: {', '.join(short)}, {chosen.clients_needed} needed (on_shortfall = "

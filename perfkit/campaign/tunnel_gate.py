@@ -23,7 +23,7 @@ def tunnel_of(session: Session) -> TunnelPlan | None:
         return None
     return TunnelPlan(
         server_address=session.inventory.wait_for_host("server").traffic_address,
-        clients=session.settings.parameters.clients,
+        clients=session.settings.parameters.most_clients,
     )
 
 

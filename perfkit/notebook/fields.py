@@ -17,10 +17,12 @@ from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import ini, parameters
 from perfkit.settings.parameters import Parameters
 from perfkit.settings.project import project_dir, runs_folder
+from perfkit.settings.tests_conf import load_tests
 from perfkit.vpn.base import NONE, vpn_names
 from perfkit.widgets.form import Field, Kind, Verdict
 
-MAIN = ("provider", "clients", "tests", "vpn", "duration_s", "name")  # first, in this order
+# First, in this order.
+MAIN = ("provider", "clients", "repetitions", "tests", "vpn", "duration_s", "name")
 FEW = 5  # so many parameters need no second page
 MAX_RUNS = 50  # suggested; any other may be typed
 
@@ -39,7 +41,7 @@ def fields_for(values: Mapping[str, Any], comments: Mapping[str, str]) -> list[F
             help=comments.get(name) or _description(name),
             kind=_kind(name, values[name]),
             choices=_choices(name, values),
-            whole=_type(name, values[name]) is int,
+            whole=name == "clients" or _type(name, values[name]) is int,
             advanced=not few and name not in MAIN,
         )
         for name in order
@@ -99,7 +101,7 @@ def _tests(config_dir: str) -> tuple[tuple[str, str], ...]:
     folder = Path(config_dir).resolve() if config_dir else project / "config"
     return tuple(
         (t.name, f"{t.name}: {t.duration_s:g} s, {t.path}")
-        for t in parameters.load_tests(folder, project / "resources")
+        for t in load_tests(folder, project / "resources")
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.settings.secrets import refuse_secrets
@@ -112,7 +112,8 @@ def _with_numbers(model: type[BaseModel], values: Mapping[str, Any], source: str
     for name, value in values.items():
         field = model.model_fields.get(name)
         wanted = {field.annotation, *get_args(field.annotation)} if field else set()
-        if not wanted & {int, float} or (value is None and NoneType in wanted):
+        reads_itself = field and any(isinstance(m, BeforeValidator) for m in field.metadata)
+        if reads_itself or not wanted & {int, float} or (value is None and NoneType in wanted):
             continue
         try:
             checked[name] = parse_number(value, whole=int in wanted)

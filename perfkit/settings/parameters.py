@@ -9,21 +9,34 @@ is found before anything is launched.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_validator,
+)
 
-from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestSpec
+from perfkit.errors import ConfigError
+from perfkit.model import SHORTEST_WINDOW_S, TestSpec
 from perfkit.runs import folder
-from perfkit.settings import ini, shebang
+from perfkit.runs.design import BASE, PlannedBlock
+from perfkit.settings import ini, levels, shebang
+from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir, runs_folder
+from perfkit.settings.tests_conf import load_tests, refuse_times, select_tests
 
-MAX_CLIENTS = 1000
+REPETITIONS_OF_A_LIST = 3  # where neither repetitions nor precision is given
+FEWEST_FOR_PRECISION = 5  # the spread of fewer says too little about when to stop
+MAX_REPETITIONS = 100
+MAX_BLOCKS = 10_000
 
 
 def _plain_bool(value: object) -> object:
@@ -33,6 +46,16 @@ def _plain_bool(value: object) -> object:
 
 
 Flag = Annotated[bool, BeforeValidator(_plain_bool)]
+Counts = Annotated[
+    tuple[int, ...], BeforeValidator(levels.parse_counts), PlainSerializer(levels.format_counts)
+]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(levels.parse_names), PlainSerializer(levels.format_names)
+]
+Precision = Annotated[
+    float | None, BeforeValidator(levels.parse_precision), PlainSerializer(levels.format_precision)
+]
+Budget = Annotated[levels.Budget, BeforeValidator(levels.parse_budget), PlainSerializer(str)]
 
 
 class Parameters(BaseModel):
@@ -40,7 +63,11 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    clients: int = Field(10, ge=1, le=MAX_CLIENTS, description="number of clients, 1 to 1000")
+    clients: Counts = Field(
+        10,
+        validate_default=True,
+        description="number of clients, 1 to 1000; several: 1,2,5 or 10..100:10",
+    )
     provider: str = Field("local", description="where the hosts come from")
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
     vpn: str = Field("openvpn", description="VPN under test: openvpn, or none")
@@ -54,6 +81,33 @@ class Parameters(BaseModel):
         "campaign",
         pattern=rf"^{folder.NAME_PATTERN.pattern}$",
         description="name of the run: lower-case letters, digits, - and _",
+    )
+    variants: Names = Field(
+        BASE,
+        validate_default=True,
+        description="variants of variants.conf, comma-separated; or base",
+    )
+    repetitions: int = Field(
+        0,
+        ge=0,
+        le=MAX_REPETITIONS,
+        description="times each cell is measured; 0: once, in a list 3 times",
+    )
+    precision: Precision = Field(
+        "",
+        validate_default=True,
+        description="repeat until intervals are +-5% (or 0.05); empty: repetitions",
+    )
+    max_repetitions: int = Field(
+        20, ge=1, le=MAX_REPETITIONS, description="most repetitions that precision may take"
+    )
+    budget: Budget = Field(
+        "",
+        validate_default=True,
+        description="most it may take, 60min or 20usd; empty: no bound",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="seed of the order that is drawn; 0: a new one"
     )
     run: str = Field("", description="go on with this run (id, name or latest); empty: a new one")
     starter: Literal["epoch", "cron"] = Field(
@@ -94,11 +148,36 @@ class Parameters(BaseModel):
         return value
 
     @property
+    def most_clients(self) -> int:
+        """Clients that the fleet has: the largest of the counts."""
+        return max(self.clients)
+
+    @property
+    def fixed_repetitions(self) -> int | None:
+        """How often each cell is measured; None: as often as the precision needs."""
+        if self.precision is not None:
+            return None
+        several = len(self.clients) > 1 or len(self.variants) > 1
+        return self.repetitions or (REPETITIONS_OF_A_LIST if several else 1)
+
+    @property
+    def most_repetitions(self) -> int:
+        """How often each cell is measured at most."""
+        fixed = self.fixed_repetitions
+        return self.max_repetitions if fixed is None else fixed
+
+    @property
+    def is_campaign(self) -> bool:
+        """More is asked for than one block of what stands in resources, which is a single run."""
+        several = len(self.clients) > 1 or self.fixed_repetitions != 1
+        return several or self.variants != (BASE,)
+
+    @property
     def clients_needed(self) -> int:
         """How many clients are enough, by `on_shortfall`."""
         enough = {
-            "fail": self.clients,
-            "quorum": math.ceil(round(self.quorum * self.clients, 6)),
+            "fail": self.most_clients,
+            "quorum": math.ceil(round(self.quorum * self.most_clients, 6)),
             "go": 1,
         }
         return enough[self.on_shortfall]
@@ -130,20 +209,6 @@ class CronConf(BaseModel):
     )
 
 
-class TestConf(BaseModel):
-    """One section of config/tests.conf."""
-
-    __test__ = False
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    time: float | None = Field(None, ge=0, le=10_080)
-    duration: float = Field(ge=SHORTEST_WINDOW_S, le=86_400)
-    server: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,253}$")
-    port: int = Field(5001, ge=1, le=65_535)
-    needs: str = Field("", pattern=r"^[A-Za-z0-9_.+ -]*$")
-    path: NetworkPath = NetworkPath.DIRECT
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that is decided before a host exists."""
@@ -160,6 +225,26 @@ class Settings:
     def threads(self) -> int:
         """Configurer threads: the parameter, else ssh.conf's."""
         return self.parameters.threads or self.ssh.threads
+
+    def for_block(self, planned: PlannedBlock) -> Settings:
+        """The settings of one block of a campaign: a single run's, with its tests as drawn.
+
+        Its variant is kept: what that changes is applied by whoever runs the block.
+        """
+        own = {
+            "clients": (planned.clients,),
+            "variants": (planned.variant,),
+            "repetitions": 1,
+            "precision": None,
+            "max_repetitions": _default("max_repetitions"),
+            "budget": levels.Budget(),
+        }
+        by_name = {test.name: test for test in self.tests}
+        return replace(
+            self,
+            parameters=self.parameters.model_copy(update=own),
+            tests=tuple(by_name[name] for name in planned.tests),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As kept in the manifest: every value, defaults included."""
@@ -178,6 +263,7 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
         ConfigError: the first thing that is wrong, with its remedy.
     """
     chosen = ini.validate(Parameters, dict(parameters or {}), source="parameters")
+    _check_together(chosen)
     project = project_dir()
     config_dir = Path(chosen.config_dir).resolve() if chosen.config_dir else project / "config"
     resources_dir = project / "resources"
@@ -187,85 +273,62 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
         raise ConfigError(
             "parameters", "config_dir", chosen.config_dir, "no such folder", "give one that exists"
         )
+    ssh, cron = ini.load(config_dir, "ssh", SshConf), ini.load(config_dir, "cron", CronConf)
+    known = load_tests(config_dir, resources_dir)
+    tests = select_tests(known, chosen.tests, chosen.duration_s)
+    if chosen.is_campaign:
+        refuse_times(tests)
     return Settings(
         parameters=chosen,
-        ssh=ini.load(config_dir, "ssh", SshConf),
-        cron=ini.load(config_dir, "cron", CronConf),
-        tests=_select(load_tests(config_dir, resources_dir), chosen),
+        ssh=ssh,
+        cron=cron,
+        tests=tests,
         runs_dir=runs_folder(chosen.runs_dir),
         config_dir=config_dir,
         resources_dir=resources_dir,
     )
 
 
-def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
-    """Read tests.conf, in the order of its sections.
+def _check_together(chosen: Parameters) -> None:
+    """Refuse values that are right by themselves and not beside each other.
 
     Raises:
-        ConfigError: a bad section, or a test without an executable script.
+        ConfigError: the first one, with what to leave out or to give.
     """
-    path, parser = ini.read_ini(config_dir, "tests")
-    if not parser.sections():
+    if chosen.precision is not None and chosen.repetitions:
         raise ConfigError(
-            path.name, "sections", [], "no test in it", "add a section named like a script"
+            "parameters",
+            "repetitions",
+            chosen.repetitions,
+            "precision is given too, and decides how many there are",
+            "give one of them; max_repetitions bounds what precision may take",
         )
-    return tuple(
-        _test_spec(path.name, name, dict(parser[name]), resources_dir / "tests")
-        for name in parser.sections()
-    )
-
-
-def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) -> TestSpec:
-    where = f"{source} [{name}]"
-    if not folder.NAME_PATTERN.fullmatch(name):
+    if chosen.precision is not None and chosen.max_repetitions < FEWEST_FOR_PRECISION:
         raise ConfigError(
-            where, "name", name, "not a test name", "use lower-case letters, digits, - and _"
+            "parameters",
+            "max_repetitions",
+            chosen.max_repetitions,
+            f"a precision needs at least {FEWEST_FOR_PRECISION} repetitions to be judged",
+            f"give {FEWEST_FOR_PRECISION} or more, or repetitions in place of precision",
         )
-    checked = ini.validate(TestConf, keys, source=where)
-    script = scripts_dir / name
-    if not os.path.lexists(script):
-        there = (
-            [p.name for p in scripts_dir.glob("*") if not p.suffix] if scripts_dir.is_dir() else []
-        )
-        remedy = f"write it (chmod +x); {did_you_mean(name, there)}"
-        raise ConfigError(where, "script", f"resources/tests/{name}", "not there", remedy)
-    shebang.check(script, source=where)
-    server_script = scripts_dir / f"{name}.server"
-    if has_server := os.path.lexists(server_script):
-        shebang.check(server_script, source=where)
-    return TestSpec(
-        name=name,
-        script=script,
-        server_script=server_script if has_server else None,
-        duration_s=checked.duration,
-        time_min=checked.time,
-        server=checked.server,
-        port=checked.port,
-        needs=tuple(checked.needs.split()),
-        path=checked.path,
-    )
-
-
-def _select(tests: tuple[TestSpec, ...], chosen: Parameters) -> tuple[TestSpec, ...]:
-    """The tests asked for, in tests.conf's order, with the duration asked for."""
-    by_name = {test.name: test for test in tests}
-    wanted = [word.strip() for word in chosen.tests.split(",") if word.strip()]
-    if twice := [name for name in wanted if wanted.count(name) > 1]:
-        remedy = "name it once; to run it twice, copy its section and scripts under a second name"
-        problem = f"{twice[0]} is named twice, and runs once"
-        raise ConfigError("parameters", "tests", chosen.tests, problem, remedy)
-    if wanted == ["all"]:
-        wanted = list(by_name)
-    for name in wanted:
-        if name not in by_name:
-            raise ConfigError(
-                "parameters", "tests", name, "not in tests.conf", did_you_mean(name, by_name)
-            )
-    if not wanted:
+    if chosen.precision is None and chosen.max_repetitions != _default("max_repetitions"):
         raise ConfigError(
-            "parameters", "tests", chosen.tests, "names no test", f"known are: {', '.join(by_name)}"
+            "parameters",
+            "max_repetitions",
+            chosen.max_repetitions,
+            "bounds what a precision takes, and none is given",
+            "give precision (5%), or repetitions in place of max_repetitions",
         )
-    selected = (test for test in tests if test.name in wanted)
-    if not chosen.duration_s:
-        return tuple(selected)
-    return tuple(replace(test, duration_s=chosen.duration_s) for test in selected)
+    cells = len(chosen.clients) * len(chosen.variants)
+    if cells * chosen.most_repetitions > MAX_BLOCKS:
+        raise ConfigError(
+            "parameters",
+            "clients",
+            levels.format_counts(chosen.clients),
+            f"{cells} cells, {chosen.most_repetitions} times, are more than {MAX_BLOCKS} blocks",
+            "give fewer counts, variants or repetitions",
+        )
+
+
+def _default(name: str) -> object:
+    return Parameters.model_fields[name].default

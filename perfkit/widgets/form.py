@@ -34,7 +34,7 @@ class Field:
         kind: `many` picks several of `choices`, comma-separated, or `all`; `text` with choices
             suggests them.
         choices: Value and what a person reads.
-        whole: A number without fractions.
+        whole: A number without fractions; of a `text`, one where it is a number at all.
         advanced: Shown on demand.
     """
 
@@ -50,13 +50,15 @@ class Field:
         """A variable's value as the form holds it."""
         if self.kind == "flag":
             return value if isinstance(value, bool) else str(value)
+        if isinstance(value, list | tuple):
+            return ",".join(map(str, value))
         if isinstance(value, float) and math.isfinite(value) and value == int(value):
             return str(int(value))  # 120, not 120.0
         return str(value)
 
     def to_value(self, text: Typed) -> object:
         """What was typed as the variable's value; what is no number stays text, to be refused."""
-        if self.kind != "number" or not isinstance(text, str):
+        if not (self.kind == "number" or self.whole) or not isinstance(text, str):
             return text
         try:
             return parse_number(text, whole=self.whole)

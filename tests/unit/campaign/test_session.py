@@ -169,7 +169,7 @@ def test_attach_brings_back_settings_and_hosts_and_names_those_that_are_gone(
         provider.put(session.run.id, "client-001")
     (project / "config" / "tests.conf").write_text("[direct-tcp]\nduration = 99\n")
     with sessions.attach(project / "runs", "demo") as again:
-        assert again.settings.parameters.clients == 2
+        assert again.settings.parameters.most_clients == 2
         assert [slot.duration_s for slot in again.slots] == [3, 3]
         states = {r.name: r.state for r in again.inventory.records()}
         assert states == {"client-001": HostState.RUNNING, "client-002": HostState.FAILED}

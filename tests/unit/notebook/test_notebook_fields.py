@@ -28,7 +28,7 @@ def kinds(values: dict[str, Any]) -> dict[str, str]:
 def test_what_most_people_change_comes_first_and_the_rest_on_demand() -> None:
     fields = fields_for(DEFAULTS, {})
     plain = [field.name for field in fields if not field.advanced]
-    assert plain == ["provider", "clients", "tests", "vpn", "duration_s", "name"]
+    assert plain == ["provider", "clients", "repetitions", "tests", "vpn", "duration_s", "name"]
     assert {field.name for field in fields} == set(DEFAULTS)
 
 
@@ -38,13 +38,14 @@ def test_a_few_parameters_are_all_shown() -> None:
 
 def test_each_parameter_has_the_field_its_type_asks_for() -> None:
     found = kinds({**DEFAULTS, "duration_s": 5})  # as papermill reads -p duration_s 5
-    assert found["clients"] == found["duration_s"] == "number"
+    assert found["repetitions"] == found["duration_s"] == "number"
+    assert found["clients"] == found["precision"] == "text"  # 100, and also 1,2,5
     assert found["provider"] == found["starter"] == "choice"
     assert found["tests"] == "many"
     assert found["keep_fleet"] == "flag"
     assert found["name"] == "text"
     whole = {field.name for field in fields_for({**DEFAULTS, "duration_s": 5}, {}) if field.whole}
-    assert whole == {"clients", "threads"}
+    assert whole == {"clients", "repetitions", "max_repetitions", "seed", "threads"}
 
 
 def test_the_tests_of_tests_conf_and_the_known_providers_are_offered() -> None:

@@ -1,0 +1,128 @@
+"""config/tests.conf: which tests there are, and which of them a run does."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perfkit.errors import ConfigError, did_you_mean
+from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestSpec
+from perfkit.runs.folder import NAME_PATTERN
+from perfkit.settings import ini, shebang
+
+
+class TestConf(BaseModel):
+    """One section of config/tests.conf."""
+
+    __test__ = False
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: float | None = Field(None, ge=0, le=10_080)
+    duration: float = Field(ge=SHORTEST_WINDOW_S, le=86_400)
+    server: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,253}$")
+    port: int = Field(5001, ge=1, le=65_535)
+    needs: str = Field("", pattern=r"^[A-Za-z0-9_.+ -]*$")
+    path: NetworkPath = NetworkPath.DIRECT
+
+
+def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
+    """Read tests.conf, in the order of its sections.
+
+    Raises:
+        ConfigError: a bad section, or a test without an executable script.
+    """
+    path, parser = ini.read_ini(config_dir, "tests")
+    if not parser.sections():
+        raise ConfigError(
+            path.name, "sections", [], "no test in it", "add a section named like a script"
+        )
+    return tuple(
+        _test_spec(path.name, name, dict(parser[name]), resources_dir / "tests")
+        for name in parser.sections()
+    )
+
+
+def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) -> TestSpec:
+    where = f"{source} [{name}]"
+    if not NAME_PATTERN.fullmatch(name):
+        raise ConfigError(
+            where, "name", name, "not a test name", "use lower-case letters, digits, - and _"
+        )
+    checked = ini.validate(TestConf, keys, source=where)
+    script = scripts_dir / name
+    if not os.path.lexists(script):
+        there = (
+            [p.name for p in scripts_dir.glob("*") if not p.suffix] if scripts_dir.is_dir() else []
+        )
+        remedy = f"write it (chmod +x); {did_you_mean(name, there)}"
+        raise ConfigError(where, "script", f"resources/tests/{name}", "not there", remedy)
+    shebang.check(script, source=where)
+    server_script = scripts_dir / f"{name}.server"
+    if has_server := os.path.lexists(server_script):
+        shebang.check(server_script, source=where)
+    return TestSpec(
+        name=name,
+        script=script,
+        server_script=server_script if has_server else None,
+        duration_s=checked.duration,
+        time_min=checked.time,
+        server=checked.server,
+        port=checked.port,
+        needs=tuple(checked.needs.split()),
+        path=checked.path,
+    )
+
+
+def select_tests(
+    tests: tuple[TestSpec, ...], names: str, duration_s: float
+) -> tuple[TestSpec, ...]:
+    """The tests asked for, in tests.conf's order, with the duration asked for.
+
+    Args:
+        names: Comma-separated, or `all`.
+        duration_s: 0: each its own.
+
+    Raises:
+        ConfigError: a name is unknown or there twice, or there is none.
+    """
+    by_name = {test.name: test for test in tests}
+    wanted = [word.strip() for word in names.split(",") if word.strip()]
+    if twice := [name for name in wanted if wanted.count(name) > 1]:
+        remedy = "name it once; to run it twice, copy its section and scripts under a second name"
+        problem = f"{twice[0]} is named twice, and runs once"
+        raise ConfigError("parameters", "tests", names, problem, remedy)
+    if wanted == ["all"]:
+        wanted = list(by_name)
+    for name in wanted:
+        if name not in by_name:
+            raise ConfigError(
+                "parameters", "tests", name, "not in tests.conf", did_you_mean(name, by_name)
+            )
+    if not wanted:
+        raise ConfigError(
+            "parameters", "tests", names, "names no test", f"known are: {', '.join(by_name)}"
+        )
+    selected = (test for test in tests if test.name in wanted)
+    if not duration_s:
+        return tuple(selected)
+    return tuple(replace(test, duration_s=duration_s) for test in selected)
+
+
+def refuse_times(tests: tuple[TestSpec, ...]) -> None:
+    """Refuse tests with a time of their own where the order of tests is drawn.
+
+    Raises:
+        ConfigError: the first one.
+    """
+    timed = [test for test in tests if test.time_min is not None]
+    if timed and len(tests) > 1:
+        raise ConfigError(
+            f"tests.conf [{timed[0].name}]",
+            "time",
+            timed[0].time_min,
+            "in a campaign the order of the tests is drawn, so none has a time of its own",
+            "leave time out, or choose one test alone (tests = …)",
+        )
