@@ -31,22 +31,24 @@ from typing import Any
 
 import click
 
-from perfkit.campaign import estimate, missing_hosts, resume, shortfall, spot_notices, tunnel_gate
+from perfkit.campaign import (
+    estimate,
+    measuring,
+    missing_hosts,
+    resume,
+    shortfall,
+    spot_notices,
+    tunnel_gate,
+)
 from perfkit.campaign import session as sessions
 from perfkit.campaign.offline import compare, find_run, report, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
 from perfkit.errors import RunError
 from perfkit.fleet.provider import ReleaseReport
-from perfkit.measure import collect as collecting
-from perfkit.measure import runner
-from perfkit.measure.options import Hooks, Options
-from perfkit.measure.plan import Addresses, pacing_for
 from perfkit.measure.provision import scripts_for
-from perfkit.measure.starters import get_starter
 from perfkit.model import Host, HostResult, HostState, Role, StageResult
 from perfkit.report.page import Report
-from perfkit.runs import progress
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import parameters, shebang
 from perfkit.settings.project import runs_folder
@@ -217,71 +219,17 @@ def measure(session: Session) -> StageResult:
         RunError: the hosts were released before.
         StageError: by `on_shortfall`, too many clients could not be armed; or the server.
     """
-    chosen = session.settings
-    done = session.progress()
-    if "measure" in done.done:
+    if "measure" in session.progress().done:
         return shortfall.as_it_was(session, HostState.DONE, "measure")
-    if done.released:
+    if session.progress().released:
         raise RunError(
             f"run {session.run.id}: its hosts were released before its tests were run, so it cannot "
             "be gone on with; start a new run"
         )
-    states = (HostState.ARMED,) if done.armed else (HostState.CONFIGURED, HostState.ARMED)
-    measuring = runner.resume if done.armed else runner.measure
     shortfall.judge(session, StageResult(stage="measure"))
-    passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
-
-    def on_result(name: str, result: HostResult) -> None:
-        shortfall.on_result(
-            session, passes.get(name, HostState.ARMED), only_failures=name == "ready"
-        )(result)
-
     with _watched(session, "measure") as watch, spot_notices.watched(session):
-        result = measuring(
-            session.run,
-            session.inventory.hosts(*states),
-            session.slots,
-            pool=session.pool,
-            starter=get_starter(chosen.parameters.starter, chosen.cron.model_dump()),
-            addresses=_addresses(session),
-            options=Options(
-                bin_dir=chosen.resources_dir / "bin",
-                threads=chosen.threads,
-                monitor=chosen.parameters.monitor,
-                interfaces=_interfaces(session),
-                pid_file=session.vpn.traits.pid_file if session.vpn else "",
-                pacing=pacing_for(
-                    chosen.parameters.most_clients, shared_cpu=session.provider.traits.shared_cpu
-                ),
-            ),
-            hooks=Hooks(
-                on_progress=lambda progress: watch.note(str(progress)),
-                on_result=on_result,
-                check=lambda armed: shortfall.judge(session, armed),
-                on_armed=lambda t0_utc_s: _record(session, progress.ARMED, t0_utc_s=t0_utc_s),
-                on_disarmed=lambda: _record(session, progress.DISARMED),
-            ),
-        )
+        result = measuring.measure(session, note=watch.note)
     return shortfall.with_earlier(session, result, HostState.DONE)
-
-
-def _record(session: Session, kind: str, **fields: Any) -> None:
-    session.journal.append(kind, **fields)
-
-
-def _addresses(session: Session) -> Addresses:
-    server = session.inventory.get_record("server")
-    assert server.host is not None  # configured, so it was made
-    return Addresses(remote=server.host.traffic_address, peer=server.tunnel_address)
-
-
-def _interfaces(session: Session) -> tuple[str, ...]:
-    """What carries the tests: loopback hosts have no interface of their own."""
-    address = _addresses(session).remote
-    if address.startswith("127.") or address == "::1":
-        return ("lo",)
-    devices = sorted(set(session.vpn.traits.devices.values())) if session.vpn else []
-    return (f"@{address}", *(f"tunnel:{device}" for device in devices))
 
 
 def collect(session: Session) -> StageResult:
@@ -294,17 +242,8 @@ def collect(session: Session) -> StageResult:
         RunError: this machine's disk is full or read-only; the hosts keep what is not here, and
             are not released when this process ends.
     """
-    hosts = session.inventory.have_been(HostState.ARMED)
     with _watched(session, "collect"):
-        return collecting.collect(
-            session.run,
-            hosts,
-            session.slots,
-            pool=session.pool,
-            threads=session.settings.threads,
-            monitor=session.settings.parameters.monitor,
-            gone=session.inventory.names(HostState.RELEASED) | session.gone,
-        )
+        return measuring.collect(session)
 
 
 def release(session: Session, *, keep: bool | None = None) -> ReleaseReport:

@@ -15,16 +15,16 @@ import os
 import platform
 import pwd
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
 from typing import Any, cast
 
 import click
 
 from perfkit.campaign import design, limits
+from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
@@ -36,7 +36,6 @@ from perfkit.model import HostState, NetworkPath, Slot
 from perfkit.runs import folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
-from perfkit.runs.progress import Progress
 from perfkit.settings import parameters as settings
 from perfkit.settings import shebang
 from perfkit.settings.parameters import Settings
@@ -52,7 +51,7 @@ _open_here: dict[Path, Session] = {}  # so that a cell may be run again
 RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
 
 
-class Session:
+class Session(OpenRun):
     """One open run. Close it, or leave its `with` block, to let another process have it."""
 
     def __init__(
@@ -67,8 +66,7 @@ class Session:
         self.run, self.settings, self.provider = run, chosen, provider
         self.slots, self.remarks = planned(chosen), tuple(remarks)
         self.vpn = vpn_of(chosen)
-        self.gone: set[str] = set()  # found gone when the run was opened
-        self.spared = ""  # why the hosts must outlive this process: they hold what is not here
+        self.gone = set()  # found gone when the run was opened
         self._stack = contextlib.ExitStack()
         try:
             self._open()
@@ -125,10 +123,6 @@ class Session:
         """What to know about the hosts, and what was left out because of them."""
         return [*self.remarks, self.provider.notice, *self.run.manifest()["notices"]]
 
-    def progress(self) -> Progress:
-        """How far the run has come, from its journal."""
-        return progress.read(self.run)
-
     def _timetable(self) -> list[str]:
         return [f"T+{slot.start_s:g} s to T+{slot.end_s:g} s: {slot.name}" for slot in self.slots]
 
@@ -139,34 +133,6 @@ class Session:
     def release_at_exit(self) -> None:
         """Release the fleet when this process ends, however a cell or the script failed."""
         atexit.register(self._release_if_up)
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Journal that a phase began and how it ended, with its seconds."""
-        self.journal.append("phase-started", phase=name)
-        started = monotonic()
-        try:
-            yield
-        except BaseException as exc:
-            reason = f"{type(exc).__name__}: {exc}"
-            if isinstance(exc, RunError) and name in {"measure", "collect"}:
-                self.spared = reason  # it is this machine that could not go on
-            self.journal.append(
-                "phase-failed", phase=name, elapsed_s=monotonic() - started, reason=reason
-            )
-            raise
-        else:
-            self.spared = ""
-            self.journal.append("phase-done", phase=name, elapsed_s=monotonic() - started)
-        finally:
-            self.write_hosts()
-
-    def write_hosts(self) -> None:
-        """Bring hosts.json up to date with the inventory; logs are named as seen from the run."""
-        rows = [record.to_dict() for record in self.inventory.records()]
-        for row in rows:
-            row["log"] = row["log"].removeprefix(f"{self.run.root}/")
-        folder.write_json(self.run.hosts_path, rows)
 
     def host_key(self, name: str) -> SshKey:
         """The key that a host of this run shows: the same one whenever it is asked for."""
@@ -232,11 +198,6 @@ class Session:
         silent = unasked(self.provider, self.run.id, self.inventory.hosts())
         listed = {host.name for host in self.provider.hosts(self.run.id)}
         return listed | {host.name for host in silent}
-
-    @property
-    def is_up(self) -> bool:
-        """Hosts may be there: some were asked for and not released, failed ones included."""
-        return any(r.state is not HostState.RELEASED for r in self.inventory.records())
 
     def _release_if_up(self) -> None:
         if self.is_up and not self.spared and (report := self.fleet.release()).leaked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.session import Session
 from perfkit.errors import ReleaseError, StageError
 from perfkit.model import HostResult, HostState, Role, StageResult
@@ -17,7 +18,7 @@ from perfkit.report.page import Report
 
 
 def on_result(
-    session: Session, state: HostState, *, only_failures: bool = False
+    session: OpenRun, state: HostState, *, only_failures: bool = False
 ) -> Callable[[HostResult], None]:
     """Bring each host's result into the inventory as it arrives."""
 
@@ -32,7 +33,7 @@ def on_result(
     return move
 
 
-def as_it_was(session: Session, state: HostState, stage: str) -> StageResult:
+def as_it_was(session: OpenRun, state: HostState, stage: str) -> StageResult:
     """A phase that was done before, from the inventory's memory."""
     done = {host.name for host in session.inventory.have_been(state)}
     return StageResult(
@@ -44,7 +45,7 @@ def as_it_was(session: Session, state: HostState, stage: str) -> StageResult:
     )
 
 
-def with_earlier(session: Session, result: StageResult, state: HostState) -> StageResult:
+def with_earlier(session: OpenRun, result: StageResult, state: HostState) -> StageResult:
     """A phase's result, with the hosts that had passed it before this process began."""
     now = {host_result.host for host_result in result.results}
     before = [record for record in session.inventory.records() if record.name not in now]
@@ -57,13 +58,13 @@ def with_earlier(session: Session, result: StageResult, state: HostState) -> Sta
     return replace(result, results=(*earlier, *result.results)) if earlier else result
 
 
-def judged(session: Session, result: StageResult) -> StageResult:
+def judged(session: OpenRun, result: StageResult) -> StageResult:
     """The result, unless `judge` ends the run with it."""
     judge(session, result)
     return result
 
 
-def judge(session: Session, result: StageResult) -> None:
+def judge(session: OpenRun, result: StageResult) -> None:
     """Go on with the hosts that are left, or not, as `on_shortfall` says.
 
     When the logs are here or the hosts released, all of this was decided long ago.

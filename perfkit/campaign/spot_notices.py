@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import cast
 
-from perfkit.campaign.session import Session
+from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import Interruption, SpotProvider
 from perfkit.runs.folder import write_json
@@ -23,7 +23,7 @@ LOOK_EVERY_S = 10.0  # a notice comes two minutes ahead
 
 
 @contextlib.contextmanager
-def watched(session: Session, *, every_s: float = LOOK_EVERY_S) -> Iterator[None]:
+def watched(session: OpenRun, *, every_s: float = LOOK_EVERY_S) -> Iterator[None]:
     """Look for notices during the block, and once more at its end.
 
     Does nothing for a provider that takes no host back. A provider that cannot be asked is no
@@ -49,10 +49,10 @@ def watched(session: Session, *, every_s: float = LOOK_EVERY_S) -> Iterator[None
         _look(session, found)
 
 
-def _look(session: Session, found: dict[str, Interruption]) -> None:
+def _look(session: OpenRun, found: dict[str, Interruption]) -> None:
     """Note what is new; a host's first notice is the one that counts."""
     try:
-        notices = cast(SpotProvider, session.provider).interruptions(session.run.id)
+        notices = cast(SpotProvider, session.provider).interruptions(session.fleet_id)
     except PerfkitError as exc:
         session.journal.append("interruptions-unknown", reason=str(exc))
         return

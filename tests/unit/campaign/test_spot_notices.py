@@ -45,7 +45,7 @@ def session_of(folder: Path, provider: MemoryProvider) -> Session:
     """As much of a session as is looked at."""
     run = Run(folder)
     made: Any = SimpleNamespace(
-        run=run, provider=provider, journal=journal.Journal(run.journal_path)
+        fleet_id="spots", run=run, provider=provider, journal=journal.Journal(run.journal_path)
     )
     return cast(Session, made)
 
