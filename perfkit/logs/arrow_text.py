@@ -19,31 +19,11 @@ from numpy.typing import NDArray
 
 def split_lines(data: bytes) -> pa.LargeBinaryArray:
     """The lines of a log, each with its line feed, as a view of the same memory."""
-    return split_logs([data])[0]
-
-
-def split_logs(logs: Sequence[bytes]) -> tuple[pa.LargeBinaryArray, NDArray[np.int64]]:
-    """The lines of several logs, one log after the other.
-
-    Args:
-        logs: None of them empty. A line never goes on in the next log.
-
-    Returns:
-        The lines, each with its line feed (a log's last one may have none); and where each log's
-        begin among them, with their number as a last entry.
-    """
-    data = b"".join(logs)  # of one log no copy is made
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
-    borders = np.cumsum([0, *(len(log) for log in logs)])
-    cut = [
-        end for log, end in zip(logs, borders[1:].tolist(), strict=True) if not log.endswith(b"\n")
-    ]
-    if cut:
-        ends = np.insert(ends, np.searchsorted(ends, cut), cut)
-    offsets = np.concatenate([[0], ends]).astype(np.int64)
+    cut = [] if data.endswith(b"\n") or not data else [len(data)]
+    offsets = np.concatenate([[0], ends, cut]).astype(np.int64)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    lines = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(ends), buffers)
-    return lines, np.searchsorted(offsets, borders)
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
 def to_floats(text: pa.Array) -> NDArray[np.float64]:

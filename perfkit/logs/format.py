@@ -8,14 +8,12 @@ it by that name; there is no list to add it to. Parsers do not import each other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 
 import pandas as pd
-
-from perfkit.errors import LogError
 
 SAMPLES_KEPT = 20
 SAMPLE_LENGTH = 200
@@ -124,8 +122,6 @@ class Format:
             and nothing else, whatever the bytes.
         parse_local: The same for times that were printed in a known zone; None when the format
             has none that lack their zone.
-        parse_many: The same for several logs that are in memory, where that is faster: for each
-            its `Reading`, or the error that `parse` raises. None when the format has no such way.
         parse_file: The same for a large file by its path, without loading it; gives None where
             the file is not as plain as that takes. None when the format has no such way.
     """
@@ -135,7 +131,6 @@ class Format:
     sniff: Callable[[bytes], bool]
     parse: Callable[[bytes, Path], Reading]
     parse_local: Callable[[bytes, Path, tzinfo], Reading] | None = None
-    parse_many: Callable[[Sequence[tuple[bytes, Path]]], list[Reading | LogError]] | None = None
     parse_file: Callable[[Path], Reading | None] | None = None
 
 

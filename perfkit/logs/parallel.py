@@ -1,8 +1,7 @@
 """Many logs at once: on all cores, by any `concurrent.futures` executor.
 
 Work is handed out in chunks of files and comes back as readings; a log that cannot be used comes
-back as its error, so that one bad file does not hide the others. Small logs of one format
-are parsed together where the format can, for most of a small log's time is spent getting going.
+back as its error, so that one bad file does not hide the others.
 
 What is submitted names each file's state beside its path: an executor may remember what a call with
 equal arguments gave (a Dask client's does, by default), and a file that changed is another call.
@@ -32,13 +31,11 @@ from perfkit.logs.registry import (
 )
 
 # Below these threads cost more than they give: small logs hold the interpreter's lock most of the
-# time. Measured on two cores, a thousand logs of 100 kB took 4.3 ms each alone, 2.6 ms together,
-# and 1.7 ms together by two processes that were there already.
+# time.
 _BYTES_WORTH_A_POOL = 2_000_000
 _MEAN_BYTES_WORTH_A_POOL = 500_000
 _CHUNK_FILES = 64
 _CHUNK_BYTES = 1_000_000
-_SMALL_BYTES = 300_000
 _TOO_NEW_NS = 2_000_000_000  # a file may change again within one tick of its stamps
 Task = tuple[Path, str | None]
 State = tuple[int | str, ...]
@@ -139,33 +136,11 @@ def _read_chunk(
     chunk: list[Task], cache: Cache | None, _states: Sequence[State] = ()
 ) -> list[Reading | LogError]:
     """Read the logs of a chunk; the states only tell this call from others."""
-    found: dict[int, Reading | LogError] = {}
-    together: dict[str, list[tuple[int, bytes, Path]]] = {}
-    for place, (path, format_name) in enumerate(chunk):
-        try:
-            if not _is_small(path, cache):
-                found[place] = read_one(path, format_name, cache)
-                continue
-            data = load(path)
-            chosen = _choose(format_name, data, path)
-            if chosen.parse_many is None or len(data) > _SMALL_BYTES:
-                found[place] = parser_errors.parse(chosen, data, path)
-            else:
-                together.setdefault(chosen.name, []).append((place, data, path))
-        except LogError as exc:
-            found[place] = exc
-    for name, logs in together.items():
-        outcomes = parser_errors.parse_together(
-            get_format(name), [(data, path) for _, data, path in logs]
-        )
-        found |= zip((place for place, _, _ in logs), outcomes, strict=True)
-    return [found[place] for place in range(len(chunk))]
+    return [_read_or_refuse(path, format_name, cache) for path, format_name in chunk]
 
 
-def _is_small(path: Path, cache: Cache | None) -> bool:
-    """Whether a log is one of those read together: no cache keeps it, nor is it read unloaded."""
-    largest = min(_SMALL_BYTES, cache.smallest_bytes - 1) if cache else _SMALL_BYTES
+def _read_or_refuse(path: Path, format_name: str | None, cache: Cache | None) -> Reading | LogError:
     try:
-        return path.stat().st_size <= largest
-    except OSError:  # whoever loads it says what is wrong
-        return False
+        return read_one(path, format_name, cache)
+    except LogError as exc:
+        return exc

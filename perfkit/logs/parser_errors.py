@@ -78,29 +78,6 @@ def parse(chosen: Format, data: bytes, path: Path) -> Reading:
         return _sound(chosen.parse(data, path))
 
 
-def parse_together(
-    chosen: Format, logs: list[tuple[bytes, Path]]
-) -> list[Reading] | list[Reading | LogError]:
-    """Have a reader parse several logs in one go, or each alone where it fails at that.
-
-    Returns:
-        For each log its reading, or the error that `parse` raises.
-    """
-    if chosen.parse_many is not None:
-        with contextlib.suppress(Exception):  # whose fault it is shows when each is read alone
-            found = chosen.parse_many(logs)
-            if len(found) == len(logs):
-                return [one if isinstance(one, LogError) else _sound(one) for one in found]
-    return [_alone(chosen, data, path) for data, path in logs]
-
-
-def _alone(chosen: Format, data: bytes, path: Path) -> Reading | LogError:
-    try:
-        return parse(chosen, data, path)
-    except LogError as exc:
-        return exc
-
-
 def _sound(reading: Reading) -> Reading:
     """The reading, if it has the columns that those who use it rely on; an empty one says so.
 

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from log_damage import mutations
 
 from perfkit.errors import LogError
 from perfkit.logs import registry
-from perfkit.logs.format import SNIFF_BYTES, Format, Reading, clean
+from perfkit.logs.format import SNIFF_BYTES, Format, clean
 from perfkit.logs.frames import check
 from perfkit.logs.reader import read, sniff
 
@@ -148,37 +145,3 @@ def test_a_log_with_random_damage_is_read_in_part_or_refused(name: str, data: by
 )
 def test_hostile_lines_end_quickly(name: str, data: bytes) -> None:
     parse(registry.get_format(name), data)
-
-
-def alone(chosen: Format, data: bytes, path: Path) -> Reading | LogError:
-    try:
-        return chosen.parse(data, path)
-    except LogError as exc:
-        return exc
-
-
-def whole_cut_and_damaged(name: str) -> list[tuple[bytes, Path]]:
-    """Logs of one format that have little in common, and empty ones between them."""
-    logs = [(b"", Path("empty")), (b"\n \n", Path("blank"))]
-    for path in (case.values[0] for case in CASES if case.values[1] == name):
-        data = clean(path.read_bytes())
-        cut = [data[:end] for end in range(1, len(data), max(1, len(data) // 20))]
-        made = [data, *cut, *mutations(data, 20, 7), b" "]
-        logs += [(clean(one), Path(f"{path.name}-{n}")) for n, one in enumerate(made)]
-    random.Random(1).shuffle(logs)
-    return logs
-
-
-@pytest.mark.parametrize("name", [n for n, f in registry.formats().items() if f.parse_many])
-def test_logs_read_together_are_read_as_if_alone(name: str) -> None:
-    chosen = registry.get_format(name)
-    assert chosen.parse_many is not None
-    assert chosen.parse_many([]) == []
-    logs = whole_cut_and_damaged(name)
-    for (data, path), got in zip(logs, chosen.parse_many(logs), strict=True):
-        expected = alone(chosen, data, path)
-        if isinstance(expected, LogError) or isinstance(got, LogError):
-            assert (type(got), str(got)) == (type(expected), str(expected))
-        else:
-            pd.testing.assert_frame_equal(got.frame, expected.frame, check_exact=True)
-            assert replace(got, frame=None) == replace(expected, frame=None)

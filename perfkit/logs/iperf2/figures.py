@@ -55,14 +55,9 @@ _UDP_TAIL = (
     rf"{_TAIL} +(?:(?P<jitter_ms>{NUMBER})|-?nan) ms "
     r"+(?P<lost>-?[0-9]{1,18})/ *(?P<sent>-?[0-9]{1,18}) "
 )
-# What only some logs have, by the name of a column that says which lines have it.
-_ADDED = {
-    "has_datagrams": ("jitter_s", "lost", "datagrams"),
-    "has_retransmits": ("retransmits", "rtt_s"),
-}
 _NAMES = (
     *("id", "mark", "start_s", "end_s", "size_bytes", "throughput_bps"),
-    *(name for has, names in _ADDED.items() for name in (has, *names)),
+    *("jitter_s", "lost", "datagrams", "retransmits", "rtt_s"),  # only in some logs
 )
 _SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between takes little memory
 
@@ -70,13 +65,10 @@ _SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between
 def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]:
     """Take apart the lines with figures.
 
-    Args:
-        lines: Of one log, or of several.
-
     Returns:
         The columns `id` (`SUM` for a sum), `mark` (1: the reverse direction, 2: both), `start_s`,
         `end_s`, `size_bytes`, `throughput_bps` and what -e and UDP add, NaN where a line has it
-        not; and the lines' numbers, from 1 and ascending. `of_one_log` gives a log its part.
+        not; and the lines' numbers, from 1 and ascending.
     """
     if len(lines) <= _SLICE_LINES:
         return _read_slice(lines)
@@ -90,16 +82,6 @@ def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]
             ),
             len(lines),
         )
-
-
-def of_one_log(columns: Columns, rows: slice) -> Columns:
-    """A log's own rows, and of what -e and UDP add only what some line of this log has."""
-    own = {name: values[rows] for name, values in columns.items()}
-    for has, names in _ADDED.items():
-        if has in own and not own.pop(has).any():
-            for name in names:
-                del own[name]
-    return own
 
 
 def _gathered(
@@ -208,16 +190,12 @@ def _tail_columns(lines: pa.LargeBinaryArray, chosen: pa.BooleanArray | None) ->
         return columns
     if chosen is not None:
         lines = lines.filter(chosen)
-    has_datagrams = np.asarray(pc.match_substring_regex(lines, _DATAGRAMS))
-    if has_datagrams.any():
-        columns["has_datagrams"] = has_datagrams
+    if pc.any(pc.match_substring_regex(lines, _DATAGRAMS)).as_py():
         udp = pc.extract_regex(lines, pattern=_UDP_TAIL)
         columns["jitter_s"] = to_floats(udp.field("jitter_ms")) / MS_PER_S
         columns["lost"] = to_floats(udp.field("lost"))
         columns["datagrams"] = to_floats(udp.field("sent"))
-    has_retransmits = np.asarray(pc.match_substring_regex(lines, _SENDER))
-    if has_retransmits.any():
-        columns["has_retransmits"] = has_retransmits
+    if pc.any(pc.match_substring_regex(lines, _SENDER)).as_py():
         sender = pc.extract_regex(lines, pattern=_SENDER_TAIL)
         columns["retransmits"] = to_floats(sender.field("retransmits"))
         columns["rtt_s"] = to_floats(sender.field("rtt_us")) / US_PER_S

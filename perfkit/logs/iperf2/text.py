@@ -11,9 +11,7 @@ Sizes are binary (1 MByte = 2^20 bytes), rates are SI, as iperf prints them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from perfkit.errors import LogError, TruncatedError
-from perfkit.logs.arrow_text import split_logs, take_text, to_categories
+from perfkit.errors import TruncatedError
+from perfkit.logs.arrow_text import split_lines, take_text, to_categories
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
 from perfkit.logs.iperf2.banner import (
@@ -34,14 +32,13 @@ from perfkit.logs.iperf2.banner import (
     Banners,
     read_banners,
 )
-from perfkit.logs.iperf2.figures import SUM, Columns, of_one_log, read_figures
+from perfkit.logs.iperf2.figures import SUM, Columns, read_figures
 from perfkit.logs.iperf2.streams import number_streams, split_runs
 from perfkit.logs.line_prefix import find_prefix, read_processes
 from perfkit.logs.plausible import leave_impossible
 from perfkit.logs.traffic import RECEIVER, SUMMARY, UNKNOWN, describe_streams, last_row_before
 
 _HEADER = re.compile(rb"(?m)^.{0,200}?\[(?: ID|SUM-cnt)\] Interval +Transfer")
-_ROWS_TO_COPY = 20_000
 _IPERF3 = re.compile(
     rb"iperf 3\.\d|iperf3: (?:error|interrupt|the )|\] local \S+ port \d+ connected to |Connecting to host|Server listening on \d|Bitrate"
 )
@@ -66,132 +63,77 @@ def parse(data: bytes, path: Path) -> Reading:
     Raises:
         TruncatedError: the file is empty.
     """
-    [outcome] = parse_many([(data, path)])
-    if isinstance(outcome, LogError):
-        raise outcome
-    return outcome
+    if not data or data.isspace():
+        raise TruncatedError(path, "the log is empty: the test never wrote to it")
+    lines = _take_apart(data)
+    if any(find_prefix(text, BEGIN) for _, text in lines.others):
+        return read_processes(data, path, BEGIN, lambda own, _: _to_reading(_take_apart(own), path))
+    return _to_reading(lines, path)
 
 
-def parse_many(logs: Sequence[tuple[bytes, Path]]) -> list[Reading | LogError]:
-    """Read several logs: each as if alone, but small ones together take a third of the time.
-
-    Returns:
-        For each log what `parse` returns, or the error it raises.
-    """
-    readings = _read_together([(data, path) for data, path in logs if not _is_empty(data)])
-    return [
-        TruncatedError(path, "the log is empty: the test never wrote to it")
-        if _is_empty(data)
-        else next(readings)
-        for data, path in logs
-    ]
-
-
-FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse, parse_many=parse_many)
+FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse)
 
 
 @dataclass(slots=True)
 class _Lines:
-    """One log's lines; those without figures, and those that end before they begin, as text."""
+    """A log's lines; those without figures, and those that end before they begin, as text."""
 
     columns: Columns
     line_nos: NDArray[np.int64]
     others: list[tuple[int, bytes]]
     backwards: list[tuple[int, bytes]]
     is_cut: bool
-    all_lines: pa.LargeBinaryArray
-    first: int
-
-    def text(self, line_no: int) -> bytes:
-        """A line by its number in the log."""
-        text: bytes = self.all_lines[self.first + line_no - 1].as_py()
-        return text
+    texts: pa.LargeBinaryArray
 
 
-def _is_empty(data: bytes) -> bool:
-    return not data or data.isspace()
-
-
-def _read_together(logs: Sequence[tuple[bytes, Path]]) -> Iterator[Reading]:
-    """Each log's reading; one whose lines have a prefix is read anew, without it."""
-    apart = _take_apart([data for data, _ in logs])
-    prefixed = [any(find_prefix(text, BEGIN) for _, text in lines.others) for lines in apart]
-    own = _to_readings(
-        [
-            (path, lines)
-            for (_, path), lines, no in zip(logs, apart, prefixed, strict=True)
-            if not no
-        ]
+def _to_reading(lines: _Lines, path: Path) -> Reading:
+    """What one process printed."""
+    found = read_banners(lines.others)
+    # The columns are nobody else's.
+    frame = pd.DataFrame(_columns(lines, found), copy=False)
+    for backward in lines.backwards:
+        found.unparsed.add(*backward)
+    possible, said = leave_impossible(
+        frame, found.unparsed, lambda line_no: lines.texts[line_no - 1].as_py()
     )
-    for (data, path), is_prefixed in zip(logs, prefixed, strict=True):
-        yield read_processes(data, path, BEGIN, _parse_own) if is_prefixed else next(own)
+    return Reading(
+        path=path,
+        format="iperf2",
+        kind="traffic",
+        frame=possible,
+        unparsed=found.unparsed.result(),
+        notes=(
+            *(["the last line is cut"] if lines.is_cut else []),
+            *describe_streams(possible),
+            *said,
+        ),
+        messages=tuple(dict.fromkeys(found.messages)),
+        partial=lines.is_cut,
+    )
 
 
-def _parse_own(data: bytes, path: Path) -> Reading:
-    [lines] = _take_apart([data])
-    [reading] = _to_readings([(path, lines)])
-    return reading
-
-
-def _to_readings(logs: Sequence[tuple[Path, _Lines]]) -> Iterator[Reading]:
-    # Step by step for all logs: the processor keeps a step's code at hand, which halves the time.
-    banners = [read_banners(lines.others) for _, lines in logs]
-    columns = [_columns(lines, found) for (_, lines), found in zip(logs, banners, strict=True)]
-    frames = [_to_frame(named) for named in columns]
-    for (path, lines), found, frame in zip(logs, banners, frames, strict=True):
-        for backward in lines.backwards:
-            found.unparsed.add(*backward)
-        possible, said = leave_impossible(frame, found.unparsed, lines.text)
-        yield Reading(
-            path=path,
-            format="iperf2",
-            kind="traffic",
-            frame=possible,
-            unparsed=found.unparsed.result(),
-            notes=(
-                *(["the last line is cut"] if lines.is_cut else []),
-                *describe_streams(possible),
-                *said,
-            ),
-            messages=tuple(dict.fromkeys(found.messages)),
-            partial=lines.is_cut,
-        )
-
-
-def _take_apart(logs: Sequence[bytes]) -> list[_Lines]:
-    """The lines of each log, read in one go."""
-    lines, starts = split_logs(logs)
-    columns, line_nos = read_figures(lines)
-    is_data = np.zeros(len(lines), dtype=bool)
+def _take_apart(data: bytes) -> _Lines:
+    """The lines with figures as columns, and the others as text."""
+    texts = split_lines(data)
+    columns, line_nos = read_figures(texts)
+    is_data = np.zeros(len(texts), dtype=bool)
     is_data[line_nos - 1] = True
     others = np.flatnonzero(~is_data)
-    numbered = list(
-        zip((others + 1).tolist(), lines.take(pa.array(others)).to_pylist(), strict=True)
+    forwards = columns["end_s"] >= columns["start_s"]
+    backwards = line_nos[~forwards].tolist()
+    if backwards:
+        columns = {name: values[forwards] for name, values in columns.items()}
+        line_nos = line_nos[forwards]
+    return _Lines(
+        columns=columns,
+        line_nos=line_nos,
+        others=list(
+            zip((others + 1).tolist(), texts.take(pa.array(others)).to_pylist(), strict=True)
+        ),
+        backwards=[(number, texts[number - 1].as_py()) for number in backwards],
+        is_cut=not data.endswith(b"\n") and not bool(is_data[-1]),
+        texts=texts,
     )
-    borders = [starts, np.searchsorted(line_nos, starts, "right"), np.searchsorted(others, starts)]
-    found = []
-    for data, ends in zip(logs, pairwise(np.transpose(borders).tolist()), strict=True):
-        line, row, other = (slice(*of_log) for of_log in zip(*ends, strict=True))
-        own, own_nos = of_one_log(columns, row), line_nos[row] - line.start
-        forwards = own["end_s"] >= own["start_s"]
-        backwards = own_nos[~forwards].tolist()
-        if backwards:
-            own = {name: values[forwards] for name, values in own.items()}
-            own_nos = own_nos[forwards]
-        found.append(
-            _Lines(
-                columns=own,
-                line_nos=own_nos,
-                others=[(number - line.start, text) for number, text in numbered[other]],
-                backwards=[
-                    (number, lines[line.start + number - 1].as_py()) for number in backwards
-                ],
-                is_cut=not data.endswith(b"\n") and not bool(is_data[line.stop - 1]),
-                all_lines=lines,
-                first=line.start,
-            )
-        )
-    return found
 
 
 def _columns(lines: _Lines, banners: Banners) -> dict[str, Any]:
@@ -232,12 +174,6 @@ def _columns(lines: _Lines, banners: Banners) -> dict[str, Any]:
         **columns,
         "line_no": line_nos,
     }
-
-
-def _to_frame(columns: dict[str, Any]) -> pd.DataFrame:
-    # A copy is in one piece a type, which is faster to hand to another process, and does not keep
-    # the other logs' figures in memory; a large log has no others, and had better not be copied.
-    return pd.DataFrame(columns, copy=len(columns["line_no"]) <= _ROWS_TO_COPY)
 
 
 def _out_of_order(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import multiprocessing
 import os
 import pickle
@@ -117,19 +116,6 @@ def test_large_logs_are_shared_among_threads(
 def test_no_logs_are_no_readings() -> None:
     assert read_many([]) == []
     assert read_many([], Foreign()) == []
-
-
-def test_small_logs_packed_large_are_read_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = next((DATA / "iperf2").glob("*.log"))
-    path = tmp_path / "server.log.gz"
-    path.write_bytes(gzip.compress(original.read_bytes() * 50))
-    # private: a few small logs stand for many large ones
-    monkeypatch.setattr(parallel, "_SMALL_BYTES", 2 * path.stat().st_size)
-    [got] = read_many([path])
-    assert isinstance(got, Reading)
-    pd.testing.assert_frame_equal(got.frame, read(path).frame, check_exact=True)
 
 
 def appended(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from perfkit.cli.app import main
 from perfkit.errors import LogError, ReaderError, UnknownFormatError
 from perfkit.logs import registry
 from perfkit.logs.format import Format, Reading
-from perfkit.logs.reader import read, read_many, read_run
+from perfkit.logs.reader import read, read_run
 from perfkit.report.page import compose
 from perfkit.testing.runs import make_run
 
@@ -99,21 +99,6 @@ def test_the_command_names_the_reader_and_reads_the_other_logs(
     assert f"{log}: refused: ReaderError: the reader of mine" in done.output
     assert f"{SOUND}: iperf2" in done.output
     assert done.exit_code == 1
-
-
-def test_logs_that_are_parsed_together_are_parsed_alone_where_that_breaks(
-    give: Callable[[Format], None], log: Path
-) -> None:
-    def parse(data: bytes, path: Path) -> Reading:
-        return replace(read(SOUND), path=path) if b"1" in data else no_such_column()
-
-    give(replace(MINE, parse=parse, parse_many=no_such_column))
-    broken = log.with_name("b.log")
-    broken.write_bytes(b"mine too\n")
-    good, bad = read_many([log, broken])
-    assert isinstance(good, Reading)
-    assert isinstance(bad, ReaderError)
-    assert bad.path == broken
 
 
 def test_a_reader_that_breaks_while_it_looks_hides_no_other_reader(
