@@ -8,6 +8,8 @@
                                          and nobody else's, `start`, `stop`
     vpn/packages                         what it needs: a line for each program, its package for
                                          apt and for dnf
+    vpn/variants/<name>/                 where the run compares variants: the files in which they
+                                         differ, as each has them, that of vpn/ included
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class Bundles:
 
     Args:
         vpn: The run's VPN with its plan; None = none.
+        variants: That VPN as each variant has it, by the variant's name, where there are several.
 
     Attributes:
         digest: Of the shared files.
@@ -45,15 +48,17 @@ class Bundles:
         resources_dir: Path,
         vpn: tuple[base.Vpn, TunnelPlan] | None,
         extra_files: Mapping[str, Path | bytes],
+        variants: Mapping[str, base.Vpn] | None = None,
     ) -> None:
-        self._run = run
+        self._run, self._variants = run, variants or {}
         self._shared = run.config_dir / "resources"
         self._vpn = vpn[0] if vpn else None
         folders = [*_SHARED, vpn[0].traits.name] if vpn else _SHARED
         _copy_shared(resources_dir, self._shared, folders, extra_files)
         self.digest = digest([], [self._shared])  # the recipes' own file among them
         if vpn:
-            vpn[0].prepare(run, vpn[1])
+            for it in (vpn[0], *self._variants.values()):
+                it.prepare(run, vpn[1])
 
     def make(self, host: Host) -> Path:
         """Make, or bring up to date, the bundle of one host; returns its folder."""
@@ -62,12 +67,27 @@ class Bundles:
             if self._vpn is None or source.parent.name != self._vpn.traits.name:
                 _link(source, folder / source.parent.name / source.name)
         if self._vpn is not None and host.can_tunnel:
-            place = folder / base.FOLDER
-            packages = "".join(f"{it.name} {it.apt} {it.dnf}\n" for it in self._vpn.programs)
-            files = {"packages": packages.encode(), **self._vpn.files(host, place)}
-            for name, data in files.items():
-                _write(place / name, data, 0o700 if name in {base.START, base.STOP} else 0o600)
+            _write_vpn(folder / base.FOLDER, host, self._vpn, self._variants)
         return folder
+
+
+def _write_vpn(place: Path, host: Host, vpn: base.Vpn, variants: Mapping[str, base.Vpn]) -> None:
+    """Write the files of the VPN, and those in which variants differ: who is who, they share."""
+    packages = "".join(f"{it.name} {it.apt} {it.dnf}\n" for it in vpn.programs)
+    shared = vpn.files(host, place)
+    _write_all(place, {"packages": packages.encode(), **shared})
+    of = {name: variant.files(host, place) for name, variant in variants.items()}
+    differ = {name for files in of.values() for name in files if files[name] != shared.get(name)}
+    shutil.rmtree(place / base.VARIANTS, ignore_errors=True)  # one may have been left out since
+    for name, files in of.items():
+        folder = place / base.VARIANTS / name
+        folder.mkdir(parents=True, mode=0o700)
+        _write_all(folder, {it: files[it] for it in sorted(differ)})
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, data in files.items():
+        _write(folder / name, data, 0o700 if name in base.SCRIPTS else 0o600)
 
 
 def _copy_shared(

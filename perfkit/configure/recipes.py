@@ -20,10 +20,22 @@ from perfkit.model import Host, HostResult, Role, StageResult
 from perfkit.runs.folder import Run
 from perfkit.ssh.remote import Remote, RemotePool
 from perfkit.ssh.workers import run_on_hosts
-from perfkit.vpn.base import Vpn
+from perfkit.vpn.base import CHECK, FOLDER, VARIANTS, Vpn
 from perfkit.vpn.plan import TunnelPlan
 
 RECIPES: Mapping[Role, str] = {Role.SERVER: "setup_server", Role.CLIENT: "setup_client"}
+
+# Run in the workdir: a line for each variant whose files the host's VPN would not take.
+TRY_VARIANTS = f"""
+for variant in {FOLDER}/{VARIANTS}/*/; do
+    variant=${{variant%/}} variant=${{variant#{FOLDER}/}}
+    check=./{CHECK}
+    [ ! -f "{FOLDER}/$variant/{CHECK}" ] || check=$variant/{CHECK}
+    said=$(cd {FOLDER} && "$check" "$variant" 2>&1) && continue
+    printf '%s: %s' "${{variant#{VARIANTS}/}}" "$(printf '%s' "$said" | tr '\\n' ' ')"
+    echo
+done
+"""
 
 
 def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
@@ -35,6 +47,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     resources_dir: Path,
     vpn: Vpn | None,
     tunnel: TunnelPlan | None,
+    variants: Mapping[str, Vpn] | None = None,
     extra_files: Mapping[str, Path | bytes] | None = None,
     checks: Mapping[Role, str] | None = None,
     deadline_s: float | None = 300.0,
@@ -50,6 +63,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         pool: Connections; they stay open for the next phase.
         resources_dir: Holds fabfile.py, tests/, bin/ and the templates of VPNs.
         vpn, tunnel: The run's VPN and its plan; None = none.
+        variants: That VPN as each variant has it, where there are several; all are tried on hosts.
         extra_files: More for every host, by path below the workdir.
         checks: Shell text by role that prints a line for each thing that a host lacks.
         deadline_s: Longest time for one host.
@@ -62,7 +76,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     """
     tasks = {role: find_task(resources_dir / "fabfile.py", name) for role, name in RECIPES.items()}
     planned = (vpn, tunnel) if vpn and tunnel else None
-    bundles = Bundles(run, resources_dir, planned, extra_files or {})
+    bundles = Bundles(run, resources_dir, planned, extra_files or {}, variants)
     version = vpn.traits.version_command if vpn else ()
 
     def configure_host(host: Host) -> None:
@@ -72,6 +86,8 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         if not (known and has_stamp(remote, stamp)):
             do_recipe(remote, tasks[host.role], run.id, bundle)
             then, lacks = stamp_script(host, stamp), (checks or {}).get(host.role, "")
+            if variants and host.can_tunnel:
+                lacks += f"\n{TRY_VARIANTS}"
             collect_facts(remote, vpn_version=version, checks=lacks, then=then)
             remote.connection.log.write(f"recipe {RECIPES[host.role]}: done")
 

@@ -4,6 +4,8 @@
     from perfkit.testing.vpn_contract import VpnContract, VpnOnHostsContract
 
     class TestMyVpn(VpnContract):
+        option = ("mtu", "1200")
+
         @pytest.fixture
         def name(self) -> str:
             return "myvpn"
@@ -46,6 +48,7 @@ from perfkit.testing.vpn_runs import (
     push,
     secrets_of,
     texts_below,
+    with_option,
 )
 from perfkit.vpn import base
 from perfkit.vpn.health import health_script
@@ -56,14 +59,29 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 _VERSION = re.compile(r"\d+(\.\d+)+")
 
 
+_WRONG = "no-such-option"
+
+
+def _variants(vpn: base.Vpn, name: str, value: str) -> dict[str, base.Vpn]:
+    """Variants of a VPN, one with an option that it does not have unless it refuses that itself."""
+    found = {"base": vpn, "other": with_option(vpn, name, value)}
+    try:
+        return {**found, "wrong": with_option(vpn, _WRONG, "1")}
+    except ConfigError as exc:
+        assert _WRONG in str(exc)  # noqa: PT017 -- either is right: who refuses is the VPN's choice
+        return found
+
+
 class VpnContract:
     """Inherit it under a name that begins with `Test`; say what `name` and `resources_dir` are.
 
     Attributes:
         has_secrets: It keeps strangers out by something that its hosts know.
         wrong_line: A line that makes any of its templates wrong.
+        option: One that both roles may have, with a value that none of its templates has.
     """
 
+    option: ClassVar[tuple[str, str]]
     has_secrets: ClassVar[bool] = True
     wrong_line: ClassVar[str] = "${no_such_placeholder}"
 
@@ -154,8 +172,7 @@ class VpnContract:
     def test_files_are_their_owners_and_only_the_scripts_can_be_run(self, made: Made) -> None:
         for folder in made.bundles.values():
             modes = {path.name: path.stat().st_mode & 0o777 for path in folder.glob("vpn/*")}
-            scripts = {base.START: modes.pop(base.START), base.STOP: modes.pop(base.STOP)}
-            assert set(scripts.values()) == {0o700}
+            assert {modes.pop(script) for script in base.SCRIPTS} == {0o700}
             assert set(modes.values()) <= {0o600}
         for path in secrets_of(made.vpn, made.run):
             assert (made.run.root / path).stat().st_mode & 0o077 == 0, path
@@ -170,10 +187,37 @@ class VpnContract:
         assert not [path for path, text in left.items() if b"PRIVATE KEY" in text]
         assert base.destroy_secrets(made.run) == []
 
+    def test_a_changed_option_is_in_some_of_its_files_and_all_others_are_shared(
+        self, made: Made
+    ) -> None:
+        other = with_option(made.vpn, *self.option)
+        assert other.traits == made.vpn.traits
+        bundles = made.prepare(variants={"base": made.vpn, "other": other})
+        for name in NAMES:
+            before = texts_below(made.bundles[name])
+            folder = bundles.make(example_host(name)) / base.FOLDER
+            usual, changed = (texts_below(folder / base.VARIANTS / it) for it in ("base", "other"))
+            assert usual.keys() == changed.keys()
+            assert any(self.option[1].encode() in text for text in changed.values())
+            assert all(before[f"{base.FOLDER}/{it}"] == text for it, text in usual.items())
+            shutil.rmtree(folder / base.VARIANTS)
+            assert texts_below(made.bundles[name]) == before
+
+    def test_the_secrets_among_files_of_variants_are_destroyed_too(self, made: Made) -> None:
+        other = with_option(made.vpn, *self.option)
+        bundles = made.prepare(variants={"base": made.vpn, "other": other})
+        for name in NAMES:
+            bundles.make(example_host(name))
+        secrets = secrets_of(made.vpn, made.run)
+        base.destroy_secrets(made.run)
+        kept = [text.strip() for path, text in secrets.items() if path.startswith("keys/")]
+        left = texts_below(made.run.root)
+        assert not [path for path, text in left.items() if any(it in text for it in kept)]
+
     def test_its_scripts_and_the_gates_are_posix_shell(self, made: Made) -> None:
         shell = shutil.which("dash") or "sh"
         for name, folder in made.bundles.items():
-            scripts = [folder / "vpn" / script for script in (base.START, base.STOP)]
+            scripts = [folder / "vpn" / script for script in sorted(base.SCRIPTS)]
             assert all(script.read_text().startswith("#!/bin/sh\n") for script in scripts)
             gate = health_script(made.vpn, example_host(name), 1, "192.0.2.1")
             for text in (*(script.read_text() for script in scripts), gate):
@@ -213,7 +257,13 @@ class VpnContract:
 
 
 class VpnOnHostsContract:
-    """Inherit it under a name that begins with `Test`; say what `name` and `resources_dir` are."""
+    """Inherit it under a name that begins with `Test`; say what `name` and `resources_dir` are.
+
+    Attributes:
+        option: As of `VpnContract`.
+    """
+
+    option: ClassVar[tuple[str, str]]
 
     @pytest.fixture
     def started(self, name: str, resources_dir: Path, tmp_path: Path) -> Iterator[Started]:
@@ -229,7 +279,7 @@ class VpnOnHostsContract:
             hosts = {host.name: host for host in provider.launch(access_run.request(*NAMES))}
             access_run.pin(hosts.values())
             address = hosts["server"].traffic_address
-            bundles = made.prepare(address)
+            bundles = made.prepare(address, _variants(vpn, *self.option))
             with RemotePool(access, tmp_path / "logs") as pool:
                 plan = TunnelPlan(server_address=address, clients=len(NAMES) - 1)
                 started = Started(vpn, hosts, pool, plan)
@@ -283,6 +333,37 @@ class VpnOnHostsContract:
         started.everywhere(base.STOP)
         started.everywhere(base.START)
         assert started.reasons() == {}
+
+    def test_files_of_a_variant_are_in_force_after_stop_and_start(self, started: Started) -> None:
+        assert started.reasons() == {}
+        for variant in ("other", "base"):
+            started.everywhere(base.STOP)
+            for name in NAMES:
+                started.sh(name, f"cp -p {base.VARIANTS}/{variant}/* .")
+            started.everywhere(base.START)
+            assert started.reasons() == {}
+
+    def test_a_stop_right_after_a_start_stops_it(self, started: Started) -> None:
+        started.everywhere(base.STOP)
+        before = {name: started.processes(name) for name in NAMES}
+        for name in NAMES:
+            started.sh(name, f"./{base.START} && ./{base.STOP}")
+        assert {name: started.processes(name) for name in NAMES} == before
+
+    def test_its_check_takes_right_files_refuses_wrong_ones_and_starts_nothing(
+        self, started: Started
+    ) -> None:
+        started.everywhere(base.STOP)
+        before = {name: started.processes(name) for name in NAMES}
+        tried = f"for it in {base.VARIANTS}/*; do ./{base.CHECK} $it 2>&1 || echo refused $it; done"
+        for name in NAMES:
+            said = started.sh(name, f"mkdir {base.VARIANTS}/none\n{tried}").stdout.splitlines()
+            there = started.sh(name, f"ls {base.VARIANTS}").stdout.split()
+            refused = [f"refused {base.VARIANTS}/wrong"] if "wrong" in there else []
+            assert [line for line in said if line.startswith("refused")] == refused, said
+            assert any(_WRONG in line for line in said) is bool(refused)
+            assert started.processes(name) == before[name]
+            assert not started.has_device(name)
 
     def test_a_start_that_cannot_succeed_says_so(self, started: Started) -> None:
         started.everywhere(base.STOP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -53,10 +54,12 @@ class Made:
     resources_dir: Path
     bundles: dict[str, Path] = field(default_factory=dict)
 
-    def prepare(self, server_address: str = "192.0.2.1") -> Bundles:
+    def prepare(
+        self, server_address: str = "192.0.2.1", variants: Mapping[str, base.Vpn] | None = None
+    ) -> Bundles:
         """Open the run's bundles, once more if they were opened before."""
         plan = TunnelPlan(server_address=server_address, clients=len(NAMES) - 1)
-        return Bundles(self.run, self.resources_dir, (self.vpn, plan), {})
+        return Bundles(self.run, self.resources_dir, (self.vpn, plan), {}, variants)
 
 
 @dataclass
@@ -111,9 +114,17 @@ class Started:
         return sorted(line for line in lines if line.strip() and not line.startswith(passing))
 
 
+def with_option(vpn: base.Vpn, name: str, value: str) -> base.Vpn:
+    """The VPN with an option for both roles."""
+    return vpn.changed(base.Changes(options={role: {name: value} for role in Role}))
+
+
 def push(pool: RemotePool, host: Host, folder: Path) -> None:
     """Put the files of a bundle's VPN on its host."""
     remote, place = pool.get(host), f"{host.workdir}/{base.FOLDER}"
-    remote.run(["mkdir", "-p", place, f"{host.workdir}/logs"])
-    for path in sorted(folder.iterdir()):
-        remote.put(path, f"{place}/{path.name}", mode=path.stat().st_mode & 0o777)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    folders = {f"{place}/{path.parent.relative_to(folder)}" for path in files}
+    remote.run(["mkdir", "-p", *sorted(folders), f"{host.workdir}/logs"])
+    for path in files:
+        mode = path.stat().st_mode & 0o777
+        remote.put(path, f"{place}/{path.relative_to(folder)}", mode=mode)

@@ -10,7 +10,7 @@ parties register a factory under the entry-point group ``perfkit.vpns``; OpenVPN
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -24,6 +24,9 @@ ENTRY_POINT_GROUP = "perfkit.vpns"
 NONE = "none"  # the parameter's value for a run without a VPN
 FOLDER = "vpn"  # of its files, below a host's bundle and below its workdir
 START, STOP = "start", "stop"  # scripts in it, POSIX sh, run as root in that folder
+CHECK = "check"  # a third one, run as the SSH user
+SCRIPTS = frozenset({START, STOP, CHECK})
+VARIANTS = "variants"  # in that folder: the files in which variants differ, a folder for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,22 @@ class LastWords:
     endings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a variant changes in a VPN.
+
+    Attributes:
+        source: Where they are written, for errors.
+        options: By role: the value of an option by its name, as in the VPN's own configuration;
+            an empty value: it takes none.
+        binary: The program to run instead of the VPN's own; empty: that one.
+    """
+
+    source: str = "variant"
+    options: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    binary: str = ""
+
+
 @runtime_checkable
 class Vpn(Protocol):
     """One VPN. Made by a factory from the project's `resources/` folder; touches no host itself.
@@ -95,6 +114,16 @@ class Vpn(Protocol):
     def programs(self) -> tuple[Program, ...]:
         """What hosts need."""
 
+    def changed(self, changes: Changes) -> Vpn:
+        """The same VPN with other options or another binary; its traits and files' names are the same.
+
+        In a run that compares variants, `prepare` and `files` of each are called for the same hosts,
+        in any order. They share what a host is known by; all that differs is in its files.
+
+        Raises:
+            ConfigError: an option that it does not have, or that perfkit needs as it is.
+        """
+
     def prepare(self, run: Run, plan: TunnelPlan) -> None:
         """Make what all hosts of the run share, for example an authority; goes into `run.keys_dir`.
 
@@ -103,7 +132,9 @@ class Vpn(Protocol):
         """
 
     def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:
-        """The files of one host by name, for the folder `vpn/` of its bundle: two are `start`, `stop`.
+        """The files of one host by name, for the folder `vpn/` of its bundle.
+
+        Three are the scripts `start`, `stop` and `check`.
 
         Args:
             earlier: That folder. What was written there before is used again, so that a second
@@ -111,7 +142,12 @@ class Vpn(Protocol):
 
         `start` may be run while the VPN runs already, and then does nothing. It returns once the
         VPN was started, not once its tunnel is up; a status other than 0 and the last lines on
-        standard error say that it could not be started. `stop` returns once it is gone.
+        standard error say that it could not be started. `stop` returns once it is gone; `start`
+        right after it has the files that are there then in force.
+
+        `check <folder>` starts nothing and changes nothing. It says by its status and on standard
+        error whether the VPN would take the files in that folder, and of those that are not in it,
+        the ones here.
         """
 
     def last_words(self, role: Role) -> LastWords:
@@ -178,7 +214,8 @@ def destroy_secrets(run: Run) -> list[str]:
     gone = []
     for name in vpn_names():
         for pattern in getattr(vpn_factory(name), "secrets", ()):
-            for path in sorted(run.root.glob(pattern)):
+            in_variants = pattern.replace(f"/{FOLDER}/", f"/{FOLDER}/{VARIANTS}/*/")
+            for path in sorted({*run.root.glob(pattern), *run.root.glob(in_variants)}):
                 path.unlink(missing_ok=True)
                 gone.append(str(path.relative_to(run.root)))
     return gone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from shlex import quote
@@ -68,7 +68,11 @@ echo "address=$address"
 echo "route=$route"
 echo "ping=$ping"
 printf 'final=%s\n' "$final"
-[ "$ping" ] || tail -n LINES LOG 2>/dev/null
+if [ "$ping" ]; then
+    THEN
+else
+    tail -n LINES LOG 2>/dev/null
+fi
 exit 0
 """
 
@@ -104,6 +108,7 @@ def check_tunnels(
     peer: IPv4Address | str,
     timeout_s: float = 30.0,
     threads: int = 32,
+    then: Callable[[Host], str] | None = None,
 ) -> dict[str, TunnelHealth]:
     """Wait until every host can use its tunnel, or the time is over; one command a host.
 
@@ -116,6 +121,7 @@ def check_tunnels(
         peer: The server's address in the tunnel.
         timeout_s: How long a host waits for its tunnel.
         threads: Hosts asked at a time.
+        then: Shell text that a host runs at once when its tunnel carries a ping; prints nothing.
 
     Returns:
         By host name, one entry for every host, also for those that could not be asked.
@@ -124,7 +130,7 @@ def check_tunnels(
     ticks = max(1, round(timeout_s / TICK_S))
 
     def check(host: Host) -> None:
-        script = health_script(vpn, host, ticks, str(peer))
+        script = health_script(vpn, host, ticks, str(peer), then(host) if then else ":")
         result = pool.get(host).run_script(script, timeout_s=2 * timeout_s + MARGIN_S)
         found[host.name] = parse_health(vpn.traits, host, result.stdout, str(peer))
 
@@ -141,7 +147,7 @@ def check_tunnels(
     return found
 
 
-def health_script(vpn: Vpn, host: Host, ticks: int, peer: str) -> str:
+def health_script(vpn: Vpn, host: Host, ticks: int, peer: str, then: str = ":") -> str:
     """Shell text that waits for the host's tunnel and prints what `parse_health` reads."""
     words, traits = vpn.last_words(host.role), vpn.traits
     endings = " | ".join(f"*{quote(ending)}" for ending in words.endings)
@@ -155,6 +161,7 @@ def health_script(vpn: Vpn, host: Host, ticks: int, peer: str) -> str:
         .replace("LOG", quote(f"{host.workdir}/logs/{traits.logs[0]}"))
         .replace("ENDS", "yes" if words.is_final else "")
         .replace("PATTERNS", quote("|".join(words.patterns)))
+        .replace("THEN", then)
     )
 
 

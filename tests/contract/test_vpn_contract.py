@@ -31,6 +31,8 @@ def with_own_device(folder: Path) -> Path:
 
 
 class OpenVpn:
+    option = ("sndbuf", "65536")
+
     @pytest.fixture
     def name(self) -> str:
         return "openvpn"
@@ -78,6 +80,8 @@ from perfkit.testing.vpn_contract import SUITE
 
 
 class TestString(SUITE):
+    option = ("mtu", "1200")
+
     @pytest.fixture
     def name(self):
         return "string"
@@ -115,8 +119,8 @@ def run_there(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("suite", "promises"),
     [
-        ("VpnContract", 12),
-        pytest.param("VpnOnHostsContract", 7, marks=pytest.mark.root),
+        ("VpnContract", 14),
+        pytest.param("VpnOnHostsContract", 10, marks=pytest.mark.root),
     ],
 )
 def test_somebody_elses_vpn_keeps_the_contract(installed: Path, suite: str, promises: int) -> None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import Host, Role
 from perfkit.runs.folder import Run
-from perfkit.vpn.base import START, STOP, LastWords, Program, VpnTraits
+from perfkit.vpn.base import CHECK, START, STOP, Changes, LastWords, Program, VpnTraits
+from perfkit.vpn.openvpn import options
+from perfkit.vpn.openvpn.scripts import scripts
 from perfkit.vpn.plan import SPARE_CLIENTS, TunnelPlan
 
 if TYPE_CHECKING:
@@ -23,30 +25,6 @@ if TYPE_CHECKING:
 
 _DEVICE = re.compile(r"(?m)^[ \t]*dev[ \t]+(\S+)")
 _NAMED = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")  # 15 bytes, as the kernel takes
-
-# Run in the folder of its files, as root.
-_START = r"""#!/bin/sh
-# Start OpenVPN in the background, unless it runs already.
-pid=$(cat openvpn.pid 2>/dev/null) && grep -qs openvpn "/proc/$pid/comm" && exit 0
-touch ../logs/openvpn.log ../logs/openvpn-status.log  # the user's to read, whoever writes them
-rm -f openvpn.pid  # what is written there from now on is about this start
-PATH=$PATH:/usr/sbin:/sbin
-said=$(openvpn --cd "$PWD" --config ROLE.conf --daemon 2>&1) && exit 0
-{ tail -n 20 ../logs/openvpn.log; echo "$said"; } | grep -v 'Use --help' | tail -n 5 >&2
-exit 1
-"""
-_STOP = r"""#!/bin/sh
-# End OpenVPN and wait until it is gone, at most five seconds, then end it for good.
-pid=$(cat openvpn.pid 2>/dev/null) && grep -qs openvpn "/proc/$pid/comm" || exit 0
-kill "$pid"
-tries=0
-while [ -d "/proc/$pid" ] && [ $tries -lt 50 ]; do
-    sleep 0.1
-    tries=$((tries + 1))
-done
-[ ! -d "/proc/$pid" ] || kill -KILL "$pid"
-rm -f openvpn.pid
-"""
 
 # What OpenVPN logs when waiting is of no use. On the server the lines about certificates and
 # ciphers are about whoever tried to connect, so they say nothing of the server itself.
@@ -74,7 +52,8 @@ class OpenVpn:
     """OpenVPN 2; see `perfkit.vpn.base.Vpn`.
 
     Raises:
-        ConfigError: a template is missing, or names no device.
+        ConfigError: a template is missing, or names no device; an option of `changes` is no option
+            or perfkit needs it as it is.
     """
 
     secrets: ClassVar[tuple[str, ...]] = (
@@ -87,7 +66,11 @@ class OpenVpn:
         Program(name="openvpn", apt="openvpn", dnf="openvpn"),
     )
 
-    def __init__(self, resources_dir: Path) -> None:
+    def __init__(self, resources_dir: Path, changes: Changes | None = None) -> None:
+        changes = changes or Changes()
+        options.check(changes)
+        self._resources_dir, self._changes = resources_dir, changes
+        self._program = changes.binary or "openvpn"
         self._templates = {
             role: resources_dir / "openvpn" / f"{role}.conf" for role in (Role.SERVER, Role.CLIENT)
         }
@@ -100,27 +83,35 @@ class OpenVpn:
             single_core=True,
             logs=("openvpn.log", "openvpn-status.log"),
             pid_file="vpn/openvpn.pid",
-            version_command=("openvpn", "--version"),
+            version_command=(self._program, "--version"),
             secrets=self.secrets,
         )
+
+    def changed(self, changes: Changes) -> OpenVpn:
+        """OpenVPN with options that stand instead of a template's lines of the same name."""
+        return OpenVpn(self._resources_dir, changes)
 
     def prepare(self, run: Run, plan: TunnelPlan) -> None:
         """Fill the templates in and open the run's certificate authority."""
         from perfkit.vpn.openvpn.ca import Authority  # noqa: PLC0415 -- loads cryptography
 
+        values = template_values(plan, options.protocol(self._changes))
         self._confs = {
-            role: fill_in(path, template_values(plan)) for role, path in self._templates.items()
+            role: options.with_options(fill_in(path, values), role, self._changes)
+            for role, path in self._templates.items()
         }
         self._authority = Authority(run.keys_dir, days=plan.certificate_days)
 
     def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:
-        """Configuration, certificates, this host's own key, and the two scripts."""
+        """Configuration, certificates, this host's own key, and the three scripts."""
         authority = self._authority
         assert authority is not None, "prepare comes first"
+        start, stop, check = scripts(host.role, self._program)
         texts = {
             f"{host.role}.conf": self._confs[host.role],
-            START: _START.replace("ROLE", str(host.role)),
-            STOP: _STOP,
+            START: start,
+            STOP: stop,
+            CHECK: check,
             "ca.crt": authority.certificate,
             "tls-crypt.key": authority.tls_crypt_key,
         }
@@ -142,7 +133,7 @@ class OpenVpn:
         )
 
 
-def template_values(plan: TunnelPlan) -> dict[str, str]:
+def template_values(plan: TunnelPlan, proto: str = "") -> dict[str, str]:
     """What the templates in resources/openvpn may name.
 
     OpenVPN's server listens to IPv6 only if told so, as `udp6`; then to both.
@@ -151,7 +142,7 @@ def template_values(plan: TunnelPlan) -> dict[str, str]:
     return {
         "server_address": plan.server_address,
         "port": str(plan.port),
-        "proto": f"{plan.proto}{family}",
+        "proto": f"{proto or plan.proto}{family}",
         "network": str(plan.network.network_address),
         "netmask": str(plan.network.netmask),
         "max_clients": str(plan.clients + SPARE_CLIENTS),

@@ -17,7 +17,7 @@ from typing import ClassVar
 from perfkit.errors import ConfigError
 from perfkit.model import Host, Role
 from perfkit.runs.folder import Run, write_atomic
-from perfkit.vpn.base import START, STOP, LastWords, Program, VpnTraits
+from perfkit.vpn.base import CHECK, START, STOP, Changes, LastWords, Program, VpnTraits
 from perfkit.vpn.plan import TunnelPlan
 
 DEVICE = "string0"
@@ -27,11 +27,11 @@ pid=$(cat string.pid 2>/dev/null) && grep -qs string.py "/proc/$pid/cmdline" && 
 rm -f string.pid
 touch ../logs/string.log
 PATH=$PATH:/usr/sbin:/sbin
-said=$(python3 -c 'import ast; ast.parse(open("string.py").read()); open("string.conf").close()' 2>&1) || {
+said=$(PYTHON -c 'import ast; ast.parse(open("string.py").read()); open("string.conf").close()' 2>&1) || {
     echo "$said" | tail -n 3 >&2
     exit 1
 }
-setsid python3 string.py >>../logs/string.log 2>&1 </dev/null &
+setsid PYTHON string.py >>../logs/string.log 2>&1 </dev/null &
 echo $! >string.pid
 """
 _STOP = """#!/bin/sh
@@ -40,6 +40,15 @@ kill "$pid"
 while [ -d "/proc/$pid" ]; do sleep 0.05; done
 rm -f string.pid
 """
+_CHECK = """#!/bin/sh
+command -v PYTHON >/dev/null || { echo PYTHON: no such program >&2; exit 1; }
+conf=$1/string.conf
+[ -f "$conf" ] || conf=string.conf
+wrong=$(grep -Ev '^((server|port|device|role|address|secret|mtu)=.*)?$' "$conf") || exit 0
+echo "string.conf: not known: $wrong" >&2
+exit 1
+"""
+_SCRIPTS = {START: _START, STOP: _STOP, CHECK: _CHECK}
 # What runs on a host: the folder's string.conf says how.
 _PROGRAM = """
 import fcntl, hashlib, os, select, socket, struct, subprocess
@@ -53,7 +62,7 @@ known = {hashlib.sha256(secret + bytes([n // 256, n % 256])).digest() for n in r
 tun = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", conf["device"].encode(), 0x1001))
 for words in (f"addr add {conf['address']} dev {conf['device']}",
-              f"link set {conf['device']} mtu 1300 up"):
+              f"link set {conf['device']} mtu {conf.get('mtu', 1300)} up"):
     subprocess.run(["ip", *words.split()], check=True)
 family = socket.AF_INET6 if ":" in conf["server"] else socket.AF_INET
 udp = socket.socket(family, socket.SOCK_DGRAM)
@@ -103,8 +112,18 @@ class StringVpn:
         secrets=secrets,
     )
 
-    def __init__(self, resources_dir: Path) -> None:
+    def __init__(self, resources_dir: Path, changes: Changes | None = None) -> None:
+        changes = changes or Changes()
+        self._resources_dir, self._changes = resources_dir, changes
         self._template = resources_dir / "string" / "string.conf"
+        for role, options in changes.options.items():
+            for name in options:
+                if name != "mtu":
+                    key = f"string.{role}.{name}"
+                    raise ConfigError(changes.source, key, options[name], "unknown", "it has mtu")
+
+    def changed(self, changes: Changes) -> StringVpn:
+        return StringVpn(self._resources_dir, changes)
 
     def prepare(self, run: Run, plan: TunnelPlan) -> None:
         path = run.keys_dir / "string.secret"
@@ -130,10 +149,12 @@ class StringVpn:
         )
         if is_server:
             conf += f"secret={self._secret}\n"
+        for name, value in self._changes.options.get(host.role, {}).items():
+            conf += f"{name}={value}\n"
+        python = self._changes.binary or "python3"
         word = hashlib.sha256(bytes.fromhex(self._secret) + number.to_bytes(2, "big")).hexdigest()
         texts = {
-            START: _START,
-            STOP: _STOP,
+            **{name: text.replace("PYTHON", python) for name, text in _SCRIPTS.items()},
             "string.py": _PROGRAM,
             "string.conf": conf,
             "host.key": word,

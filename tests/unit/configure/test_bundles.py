@@ -63,6 +63,7 @@ def test_a_bundle_holds_tests_tools_and_the_hosts_own_keys(run: Run, resources: 
         "vpn/host.key": 0o600,
         "vpn/tls-crypt.key": 0o600,
         "vpn/packages": 0o600,
+        "vpn/check": 0o700,
         "vpn/start": 0o700,
         "vpn/stop": 0o700,
     }
