@@ -7,7 +7,7 @@ moment. Intervals are half-open, [start, end).
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -118,6 +118,29 @@ class TestSpec:
     port: int = 5001
     needs: tuple[str, ...] = ()
     path: NetworkPath = NetworkPath.DIRECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A named set of changes to what stands in resources/ and tests.conf; `base` has none.
+
+    Attributes:
+        vpn_options: By role (`server`, `client`): values of the VPN's options by their names.
+        binary: The VPN's program on hosts; empty: the usual one.
+        resources: Folder of files that replace those of the same path in resources/.
+        test_parameters: `<test>.<key>` of tests.conf -> the value there.
+        control: It may equal another variant, to show what differs by chance alone.
+    """
+
+    name: str
+    vpn_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    binary: str = ""
+    resources: Path | None = None
+    test_parameters: Mapping[str, str] = field(default_factory=dict)
+    control: bool = False
+
+
+BASE_VARIANT = Variant(name="base")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.fleet.unasked import unasked
 from perfkit.measure.plan import grace_for, plan
-from perfkit.model import HostState, NetworkPath, Slot
+from perfkit.model import HostState, NetworkPath, Role, Slot
 from perfkit.runs import folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
@@ -44,7 +44,7 @@ from perfkit.ssh.greeting import await_greeting
 from perfkit.ssh.keys import SshKey, derive_ssh_key, make_ssh_key
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.units import minutes_to_s
-from perfkit.vpn.base import Vpn, destroy_secrets, get_vpn, record_of, vpn_factory
+from perfkit.vpn.base import Changes, Vpn, destroy_secrets, get_vpn, record_of, vpn_factory
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
 
@@ -287,7 +287,16 @@ def vpn_of(chosen: Settings) -> Vpn | None:
     if not any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
         vpn_factory(chosen.parameters.vpn)  # a name that nobody has is said in any case
         return None
-    return get_vpn(chosen.parameters.vpn, chosen.resources_dir)
+    vpn, variant = get_vpn(chosen.parameters.vpn, chosen.resources_dir), chosen.variant
+    if vpn is None or not (variant.vpn_options or variant.binary):
+        return vpn
+    return vpn.changed(
+        Changes(
+            source=f"variants.conf [{variant.name}]",
+            options={Role(role): options for role, options in variant.vpn_options.items()},
+            binary=variant.binary,
+        )
+    )
 
 
 def provider_for(chosen: Settings) -> Provider:

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from perfkit.errors import ConfigError
-from perfkit.model import SHORTEST_WINDOW_S, TestSpec
+from perfkit.model import BASE_VARIANT, SHORTEST_WINDOW_S, TestSpec, Variant
 from perfkit.runs import folder
 from perfkit.runs.design import BASE, PlannedBlock
 from perfkit.settings import ini, levels, shebang
@@ -220,6 +220,9 @@ class Settings:
     runs_dir: Path
     config_dir: Path
     resources_dir: Path
+    variant: Variant = (
+        BASE_VARIANT  # whose tests and resources these are: `perfkit.settings.variants`
+    )
 
     @property
     def threads(self) -> int:

@@ -1,0 +1,164 @@
+"""Switch the tunnels of hosts that are up from one variant to another: stop, start, gate.
+
+The files of all variants were put on the hosts when they were configured, so nothing is sent. All
+tunnels are stopped before the first one is started: a client that is early would else pass the gate
+through the server that is about to end.
+
+A host says itself which variant is in force, in a file that it writes when its tunnel has carried a
+ping, and removes before its tunnel is stopped. So whoever was killed in the middle asks again, and only
+hosts that are not there yet are switched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+from time import monotonic
+
+from perfkit.campaign.open_run import OpenRun
+from perfkit.configure.completion import digest
+from perfkit.fleet.inventory import Inventory
+from perfkit.model import Host, HostResult, Role, StageResult
+from perfkit.runs.folder import Run
+from perfkit.ssh.workers import run_on_hosts
+from perfkit.vpn import base, health
+from perfkit.vpn.plan import TUNNEL_NETWORK
+
+_IN_FORCE = ".variant"  # in the VPN's folder on a host: the variant whose tunnel has carried a ping
+_SLOWEST_STEP_S = 60.0
+
+
+def switch_to(
+    session: OpenRun,
+    variant: str,
+    hosts: Iterable[Host],
+    *,
+    idle: Iterable[Host] = (),
+    timeout_s: float = 30.0,
+) -> StageResult:
+    """Have the tunnels of some hosts be those of a variant; a host where they are is left alone.
+
+    Args:
+        session: Of the campaign: its run holds the bundles that the hosts were configured with.
+        variant: One that they were configured with.
+        hosts: The server and the clients that are to have a tunnel.
+        idle: Hosts whose tunnel is to be down.
+        timeout_s: How long a host waits for its tunnel.
+
+    Returns:
+        One result for each of `hosts`; where there is no tunnel, the VPN's last words are the reason.
+        An idle host is among them only if it cannot be brought down. Without a VPN nothing is done.
+    """
+    wanted, unwanted, started = list(hosts), list(idle), monotonic()
+    if session.vpn is None:
+        return StageResult(
+            stage="switch", results=[HostResult(host=h.name, ok=True) for h in wanted]
+        )
+    change = {host.name: _change(session.run, host, variant) for host in wanted}
+    change |= {host.name: f"rm -f {_IN_FORCE}\n./{base.STOP}\n" for host in unwanted}
+    results = _on_all(session, "stop", [*wanted, *unwanted], lambda host: change[host.name])
+    up = _still(wanted, results)
+    for role in (Role.SERVER, Role.CLIENT):  # who finds no server asks again a second later
+        of_role = [host for host in up if host.role is role]
+        results |= _on_all(session, "start", of_role, lambda _: f"./{base.START}\n")
+        up = _still(up, results)
+    results |= _gate(session, session.vpn, variant, up, timeout_s)
+    idle_ones = {host.name for host in unwanted}
+    kept = [it for it in results.values() if not it.ok or it.host not in idle_ones]
+    return StageResult(stage="switch", results=kept, elapsed_s=monotonic() - started)
+
+
+def mark(run: Run, host: Host, variant: str) -> str:
+    """Shell text, run in the workdir, by which a host says that a variant is in force on it."""
+    return f"echo {_word(run, host, variant)} >{base.FOLDER}/{_IN_FORCE}"
+
+
+def _word(run: Run, host: Host, variant: str) -> str:
+    """A variant as the host's bundle has it: when a file is edited, it is another one."""
+    return f"{variant}-{digest([run.id], [_files_of(run, host)])[:32]}"
+
+
+def _files_of(run: Run, host: Host) -> Path:
+    return run.host_dir(host.name) / "bundle" / base.FOLDER
+
+
+def _change(run: Run, host: Host, variant: str) -> str:
+    """Shell text, run in the VPN's folder as root: stop it, and put the variant's files in place."""
+    own = _files_of(run, host) / base.VARIANTS / variant
+    names = " ".join(quote(path.name) for path in sorted(own.iterdir()))
+    return f"""
+[ "$(cat {_IN_FORCE} 2>/dev/null)" != {_word(run, host, variant)} ] || exit 0
+rm -f {_IN_FORCE}
+./{base.STOP} || exit
+for file in {names}; do # each is there whole, or as it was
+    cp -p {base.VARIANTS}/{quote(variant)}/"$file" .new && mv -f .new "$file" || exit
+done
+"""
+
+
+def _on_all(
+    session: OpenRun, stage: str, hosts: Sequence[Host], script: Callable[[Host], str]
+) -> dict[str, HostResult]:
+    """Run shell text on each host, as root, in the folder of its VPN."""
+
+    def work(host: Host) -> None:
+        text = quote(f"cd {quote(f'{host.workdir}/{base.FOLDER}')} || exit\n{script(host)}")
+        as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {text}; else sudo -n sh -c {text}; fi'
+        session.pool.get(host).run_script(as_root, timeout_s=_SLOWEST_STEP_S)
+
+    done = run_on_hosts(
+        stage,
+        hosts,
+        work,
+        threads=session.settings.threads,
+        deadline_s=2 * _SLOWEST_STEP_S,
+        on_expired=session.pool.drop,
+        log_path=session.pool.log_path,
+    )
+    return {result.host: result for result in done.results}
+
+
+def _still(hosts: Sequence[Host], results: dict[str, HostResult]) -> list[Host]:
+    """The hosts to go on with; when the server is lost, none: its clients would wait for nothing."""
+    lost = next((h for h in hosts if h.role is Role.SERVER and not results[h.name].ok), None)
+    if lost is None:
+        return [host for host in hosts if results[host.name].ok]
+    reason = f"not tried: {lost.name}: {results[lost.name].reason}"
+    results |= {
+        host.name: replace(results[host.name], ok=False, reason=reason)
+        for host in hosts
+        if results[host.name].ok
+    }
+    return []
+
+
+def _gate(
+    session: OpenRun, vpn: base.Vpn, variant: str, hosts: Sequence[Host], timeout_s: float
+) -> dict[str, HostResult]:
+    """Wait until each tunnel carries a ping."""
+    found = health.check_tunnels(
+        hosts,
+        session.pool,
+        vpn=vpn,
+        peer=TUNNEL_NETWORK[1],
+        timeout_s=timeout_s,
+        threads=max(session.settings.threads, len(hosts)),
+        then=lambda host: f"cd {quote(host.workdir)} && {mark(session.run, host, variant)}",
+    )
+    results = {}
+    for host in hosts:
+        it = found[host.name]
+        if it.ok and it.tunnel_address:
+            _keep_address(session.inventory, host, it.tunnel_address)
+        reason = f"tunnel of {variant}: {it.reason}" if not it.ok else ""
+        log = session.pool.log_path(host)
+        results[host.name] = HostResult(host=host.name, ok=it.ok, reason=reason, log=log)
+    return results
+
+
+def _keep_address(inventory: Inventory, host: Host, address: str) -> None:
+    """Record a tunnel address that is another one than before: the server gives them as clients come."""
+    if inventory.get_record(host.name).tunnel_address != address:
+        inventory.set_tunnel_address(host.name, address)

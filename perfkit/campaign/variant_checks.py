@@ -1,0 +1,139 @@
+"""Variants tried before anything is launched: would their VPN take them, and do they differ at all?
+
+`perfkit.settings.variants` has seen what stands in files. Here the VPN of each variant makes its files
+for a server and a client that are nowhere, and looks at them with its own `check`, where hosts have
+this machine's programs; elsewhere each host looks when it is configured.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from perfkit.campaign.session import vpn_of
+from perfkit.configure.bundles import Bundles
+from perfkit.configure.completion import digest
+from perfkit.errors import ConfigError
+from perfkit.model import BASE_VARIANT, Host, Role, Variant
+from perfkit.runs import folder
+from perfkit.settings import variants as settings_of_variants
+from perfkit.settings.parameters import Settings
+from perfkit.untrusted import one_line
+from perfkit.vpn import base
+from perfkit.vpn.plan import TunnelPlan
+
+_NOWHERE = TunnelPlan(server_address="192.0.2.1", clients=1)
+_HOSTS = tuple(
+    Host(name=role, role=role, address="192.0.2.9", host_key="") for role in map(Role, Role)
+)
+_LONGEST_CHECK_S = 120.0
+
+
+def vpns_of(settings: Settings, variants: Iterable[Variant]) -> dict[str, base.Vpn]:
+    """The run's VPN as each variant has it, by the variant's name; nothing if the run has none.
+
+    Raises:
+        ConfigError: an option or a template of one is wrong; or its device or logs are others.
+    """
+    found = {}
+    for variant in variants:
+        vpn = vpn_of(settings_of_variants.applied(settings, variant))
+        if vpn is not None:
+            found[variant.name] = vpn
+    usual = vpn_of(settings)
+    for name, vpn in found.items():
+        asked = vpn.traits.version_command
+        if usual and replace(usual.traits, version_command=asked) != vpn.traits:
+            raise ConfigError(
+                f"{settings_of_variants.NAME}.conf [{name}]",
+                "resources",
+                name,
+                f"{vpn.traits.title} would have another device or other logs than without it",
+                "name the same in its templates: switching and the analysis rely on them",
+            )
+    return found
+
+
+def require(settings: Settings, variants: Sequence[Variant], *, programs_are_here: bool) -> None:
+    """Refuse variants that cannot run, or that are equal without one that says `control = yes`.
+
+    Args:
+        settings: As loaded, of no variant.
+        programs_are_here: Hosts have this machine's programs, so their VPN can be asked here.
+
+    Raises:
+        ConfigError: the first that is wrong, with the remedy.
+    """
+    if all(variant.name == BASE_VARIANT.name for variant in variants):
+        return
+    both = [BASE_VARIANT, *(it for it in variants if it.name != BASE_VARIANT.name)]
+    vpns, seen = vpns_of(settings, both), dict[str, Variant]()
+    with tempfile.TemporaryDirectory(prefix="perfkit-variants-") as place:
+        run = folder.create(Path(place), "variants", {})
+        bundles = _bundles(run, settings, vpns)
+        for variant in both:
+            if programs_are_here and variant.name in vpns:
+                for host, bundle in bundles.items():
+                    _try(variant, vpns[variant.name], host, bundle / base.FOLDER)
+            same = _fingerprint(settings, variant, bundles.values())
+            twin = seen.setdefault(same, variant)
+            if twin is not variant and not (twin.control or variant.control):
+                raise ConfigError(
+                    f"{settings_of_variants.NAME}.conf",
+                    "section",
+                    variant.name,
+                    f"it differs from {twin.name} in nothing that this run uses",
+                    "change something in it, or write control = yes to see what chance alone does",
+                )
+
+
+def _bundles(run: folder.Run, settings: Settings, vpns: Mapping[str, base.Vpn]) -> dict[Host, Path]:
+    """What a server and a client would get."""
+    usual = vpn_of(settings)
+    made = Bundles(
+        run, settings.resources_dir, (usual, _NOWHERE) if usual else None, {}, dict(vpns)
+    )
+    bundles = {host: made.make(host) for host in _HOSTS}
+    for bundle in bundles.values():
+        (bundle / "logs").mkdir()
+    return bundles
+
+
+def _try(variant: Variant, vpn: base.Vpn, host: Host, place: Path) -> None:
+    """Have a VPN look at the files of a variant, on this machine."""
+    own = place / base.VARIANTS / variant.name / base.CHECK
+    check = own if own.exists() else place / base.CHECK
+    command = [str(check), f"{base.VARIANTS}/{variant.name}"]
+    try:
+        done = subprocess.run(
+            command, cwd=place, capture_output=True, timeout=_LONGEST_CHECK_S, check=False
+        )
+        status, said = done.returncode, done.stderr.decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        status, said = 1, f"it did not end within {_LONGEST_CHECK_S:g} s"
+    if status == 0:
+        return
+    options = variant.vpn_options.get(host.role, {})
+    word = next((option for option in options if option in said), "")
+    binary = f"{vpn.traits.name}.binary"
+    key = f"{vpn.traits.name}.{host.role}.{word}" if word else binary if variant.binary else "VPN"
+    raise ConfigError(
+        f"{settings_of_variants.NAME}.conf [{variant.name}]",
+        key,
+        options.get(word, variant.binary),
+        f"{vpn.traits.title} on a {host.role} would not start: {one_line(said, 500)}",
+        f"see the options of `{vpn.traits.version_command[0]}`",
+    )
+
+
+def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) -> str:
+    """Equal for variants whose runs would be the same."""
+    applied = settings_of_variants.applied(settings, variant)
+    words = [repr((it.name, it.duration_s, it.port, it.server, it.needs)) for it in applied.tests]
+    scripts = [script for it in applied.tests for script in (it.script, it.server_script) if script]
+    scripts += sorted((applied.resources_dir / "bin").iterdir())
+    words += [f"{path.name} {folder.sha256_of(path)}" for path in scripts if path.is_file()]
+    return digest(words, [it / base.FOLDER / base.VARIANTS / variant.name for it in bundles])

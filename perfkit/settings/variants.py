@@ -1,0 +1,284 @@
+"""config/variants.conf in, variants out; and settings as one variant has them.
+
+A section is a variant; `base`, which needs none, is what stands in resources/ and tests.conf::
+
+    [chacha]
+    openvpn.both.data-ciphers = CHACHA20-POLY1305   an option on server, client or both
+    openvpn.binary = /opt/openvpn-2.7/sbin/openvpn  another program, there on every host
+    resources = tuned                               a folder beside this file, laid out like resources/
+    test.tunnel-tcp.duration = 20                   a value of tests.conf
+    control = yes                                   it may equal another variant
+
+What can be seen in files is refused here. What only the VPN knows is `perfkit.campaign.variant_checks`'.
+"""
+
+from __future__ import annotations
+
+import atexit
+import configparser
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from perfkit.errors import ConfigError, did_you_mean
+from perfkit.model import BASE_VARIANT, Role, TestSpec, Variant
+from perfkit.runs import folder
+from perfkit.settings import ini, shebang
+from perfkit.settings.parameters import Settings
+from perfkit.settings.secrets import refuse_secrets
+from perfkit.settings.tests_conf import TestConf
+
+NAME = "variants"  # of the file, and of the folder of a run's copies beside it
+_SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
+_OF_TESTS = ("duration", "port", "server", "needs")
+_RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
+_PLAIN = ("control", "resources")
+
+
+def load(settings: Settings) -> tuple[Variant, ...]:
+    """The variants that the parameters name, in their order.
+
+    Raises:
+        ConfigError: one has no section, or something in it is wrong; with the remedy.
+    """
+    names = settings.parameters.variants
+    return tuple(BASE_VARIANT if it == BASE_VARIANT.name else _read(settings, it) for it in names)
+
+
+def applied(settings: Settings, variant: Variant) -> Settings:
+    """Settings as a variant has them: its tests, its resources, and itself in `variant`.
+
+    Where it replaces files, `resources_dir` is a folder of links, which ends with this process.
+
+    Args:
+        settings: As loaded, of no variant.
+    """
+    ours = settings.resources_dir
+    resources_dir = _linked(tuple(_merged(ours, variant.resources))) if variant.resources else ours
+    tests = tuple(_with_parameters(_moved(test, resources_dir), variant) for test in settings.tests)
+    return replace(settings, tests=tests, resources_dir=resources_dir, variant=variant)
+
+
+def changes(settings: Settings, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
+    """What differs from `base` by variant's name, for manifest and design: nothing for `base`.
+
+    Returns:
+        Keys as in variants.conf; `resources` is the SHA-256 of each replaced file by its path.
+    """
+    return {variant.name: _changes(settings.parameters.vpn, variant) for variant in variants}
+
+
+def keep(settings: Settings, variants: Sequence[Variant], config_dir: Path) -> None:
+    """Copy variants to a run's config/, with the files that they replace: the run needs no others."""
+    kept = configparser.ConfigParser(interpolation=None)
+    for variant in variants:
+        if variant.name == BASE_VARIANT.name:
+            continue
+        values = _changes(settings.parameters.vpn, variant)
+        if variant.resources:
+            values["resources"] = f"{NAME}/{variant.name}"
+            for name, path in _files(variant.resources):
+                target = config_dir / NAME / variant.name / name
+                target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                shutil.copy(path, target)
+        kept[variant.name] = values
+    if kept.sections():
+        with (config_dir / f"{NAME}.conf").open("w") as file:
+            kept.write(file)
+
+
+def _changes(vpn: str, variant: Variant) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        f"{vpn}.{role}.{option}": value
+        for role, options in variant.vpn_options.items()
+        for option, value in options.items()
+    }
+    if variant.binary:
+        found[f"{vpn}.binary"] = variant.binary
+    if variant.resources:
+        found["resources"] = {
+            name: folder.sha256_of(path) for name, path in _files(variant.resources)
+        }
+    found |= {f"test.{key}": value for key, value in variant.test_parameters.items()}
+    return found | ({"control": "yes"} if variant.control else {})
+
+
+def _read(settings: Settings, name: str) -> Variant:
+    """One variant from its section."""
+    path, parser = ini.read_ini(settings.config_dir, NAME)
+    where = f"{path.name} [{name}]"
+    if parser.has_section(BASE_VARIANT.name):
+        remedy = "remove the section: base is what stands in resources/ and tests.conf"
+        raise ConfigError(path.name, "section", BASE_VARIANT.name, "it cannot be changed", remedy)
+    if name not in parser:
+        known = did_you_mean(name, [*parser.sections(), BASE_VARIANT.name])
+        remedy = f"write a section [{name}] into {settings.config_dir / NAME}.conf; {known}"
+        raise ConfigError("parameters", NAME, name, f"no such section in {path.name}", remedy)
+    keys = dict(parser[name])
+    refuse_secrets(keys, source=where)
+    variant = Variant(
+        name=name,
+        vpn_options=_options(settings.parameters.vpn, keys, where),
+        binary=_binary(settings.parameters.vpn, keys, where),
+        resources=_resources(settings, keys, where),
+        test_parameters={
+            key.removeprefix("test."): value
+            for key, value in keys.items()
+            if key.startswith("test.")
+        },
+        control=_control(keys, where),
+    )
+    _check_tests(settings, variant, where)
+    return variant
+
+
+def _options(vpn: str, keys: Mapping[str, str], where: str) -> dict[str, dict[str, str]]:
+    """Options of the VPN by role and name."""
+    found: dict[str, dict[str, str]] = {}
+    for key, value in keys.items():
+        first, _, rest = key.partition(".")
+        if key in _PLAIN or first == "test" or key == f"{vpn}.binary":
+            continue
+        side, _, option = rest.partition(".")
+        if first != vpn or side not in _SIDES or not option:
+            raise ConfigError(where, key, value, "unknown key", _remedy(vpn, key))
+        for role in _SIDES[side]:
+            options = found.setdefault(role, {})
+            if option in options:
+                problem = f"given for the {role} by another key too"
+                raise ConfigError(where, key, value, problem, "remove one of them")
+            options[option] = value
+    return found
+
+
+def _remedy(vpn: str, key: str) -> str:
+    """How a key that nobody knows should be written."""
+    first = key.partition(".")[0]
+    known = [*_PLAIN, f"{vpn}.binary", f"test.<name>.{'|'.join(_OF_TESTS)}"]
+    known += [f"{vpn}.{side}.<option>" for side in _SIDES]
+    if vpn == "none":
+        known = [it for it in known if not it.startswith("none.")]
+    if "." in key and first != vpn:
+        return f"the run's VPN is {vpn}, not {first}; known are: {', '.join(known)}"
+    return did_you_mean(key, known) if "." not in key else f"known are: {', '.join(known)}"
+
+
+def _binary(vpn: str, keys: Mapping[str, str], where: str) -> str:
+    key = f"{vpn}.binary"
+    value = keys.get(key, "")
+    if key in keys and not (value.startswith("/") and value.isprintable()):
+        problem = "not an absolute path"
+        raise ConfigError(where, key, value, problem, "name a program that is there on every host")
+    return value
+
+
+def _control(keys: Mapping[str, str], where: str) -> bool:
+    words = {"yes": True, "no": False}
+    value = keys.get("control", "no")
+    if value not in words:
+        remedy = "write yes or no, or remove the line"
+        raise ConfigError(where, "control", value, "neither yes nor no", remedy)
+    return words[value]
+
+
+def _resources(settings: Settings, keys: Mapping[str, str], where: str) -> Path | None:
+    """The folder of replacing files, each held against the one that it replaces."""
+    if "resources" not in keys:
+        return None
+    value, ours = keys["resources"], settings.resources_dir
+    place = (settings.config_dir / value).resolve()
+    if not value or not place.is_dir():
+        remedy = f"make {place}, laid out like resources/, or remove the line"
+        raise ConfigError(where, "resources", value, "no such folder", remedy)
+    used = [*_RUNNABLE, settings.parameters.vpn]
+    files = list(_files(place))
+    for name, path in files:
+        known = [it for it, _ in _files(ours) if it.partition("/")[0] in used]
+        if name not in known:
+            problem = f"{name} replaces nothing that a variant may replace"
+            raise ConfigError(where, "resources", value, problem, did_you_mean(name, known))
+        if name.partition("/")[0] in _RUNNABLE:
+            shebang.check(path, source=where)
+    if not files:
+        remedy = f"put files there, at the path that they have in {ours}"
+        raise ConfigError(where, "resources", value, "the folder holds no file", remedy)
+    return place
+
+
+def _files(place: Path) -> Iterator[tuple[str, Path]]:
+    """Each file below a folder with its path there, but hidden ones and what Python leaves."""
+    for path in sorted(place.rglob("*")):
+        inside = path.relative_to(place)
+        if path.is_file() and not any(it.startswith((".", "__")) for it in inside.parts):
+            yield inside.as_posix(), path
+
+
+def _check_tests(settings: Settings, variant: Variant, where: str) -> None:
+    """See that each changed value is one of a test of this run, and that it can be."""
+    tests = {test.name: test for test in settings.tests}
+    for key, value in variant.test_parameters.items():
+        name, _, parameter = key.partition(".")
+        if name not in tests:
+            remedy = did_you_mean(name, tests)
+            raise ConfigError(where, f"test.{key}", value, "no test of this run", remedy)
+        if parameter not in _OF_TESTS:
+            remedy = did_you_mean(parameter, _OF_TESTS)
+            raise ConfigError(where, f"test.{key}", value, "not to be changed here", remedy)
+    for test in tests.values():
+        _with_parameters(test, variant, where)
+
+
+def _with_parameters(test: TestSpec, variant: Variant, where: str = NAME) -> TestSpec:
+    """A test with a variant's values.
+
+    Raises:
+        ConfigError: a value cannot be one of tests.conf.
+    """
+    own = {
+        key.removeprefix(f"{test.name}."): value
+        for key, value in variant.test_parameters.items()
+        if key.startswith(f"{test.name}.")
+    }
+    if not own:
+        return test
+    source = f"{where}: test.{test.name}"
+    checked = ini.validate(TestConf, {"duration": test.duration_s, **own}, source=source)
+    return replace(
+        test,
+        duration_s=checked.duration,
+        port=checked.port if "port" in own else test.port,
+        server=checked.server if "server" in own else test.server,
+        needs=tuple(checked.needs.split()) if "needs" in own else test.needs,
+    )
+
+
+def _moved(test: TestSpec, resources_dir: Path) -> TestSpec:
+    scripts_dir, server = resources_dir / "tests", test.server_script
+    return replace(
+        test,
+        script=scripts_dir / test.script.name,
+        server_script=scripts_dir / server.name if server else None,
+    )
+
+
+def _merged(ours: Path, theirs: Path) -> Iterator[tuple[str, Path]]:
+    """Every file of resources/, or the one that replaces it."""
+    replacing = dict(_files(theirs))
+    for name, path in _files(ours):
+        yield name, replacing.get(name, path)
+
+
+@functools.cache
+def _linked(files: tuple[tuple[str, Path], ...]) -> Path:
+    """A folder of links to files by their paths in it."""
+    made = tempfile.TemporaryDirectory(prefix="perfkit-resources-")
+    atexit.register(made.cleanup)
+    for name, path in files:
+        link = Path(made.name) / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    return Path(made.name)
