@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -13,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from perfkit.analysis.compare import Comparison, Side
 from perfkit.analysis.rate_scale import FAR_APART
-from perfkit.analysis.run_summary import Reduced, Test
+from perfkit.analysis.scaling import growth
 from perfkit.report.plots import BLUE, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
 
 _COLOURS, _DASHES, _SHAPES = (BLUE, RED, GREEN, ORANGE), ("-", "--", "-.", ":"), "os^Dv<>p"
@@ -26,7 +25,7 @@ def draw_comparison(comparison: Comparison) -> list[Plot]:
     with mpl.rc_context(STYLE):
         plots = [_distributions(comparison)]
         if len({run.clients for run in comparison.runs}) > 1:
-            plots.append(_growth(comparison.runs))
+            plots.append(_growth(comparison))
     return [plot for plot in plots if plot is not None]
 
 
@@ -109,23 +108,35 @@ def _curve(axis: Axes, values: Any, place: int, *, label: str | None) -> None:
         axis.plot([], [], dash, marker=shape, color=colour, label=label)
 
 
-def _growth(runs: Sequence[Reduced]) -> Plot:
-    """Total goodput and the VPN's processor time against the number of clients."""
+def _growth(comparison: Comparison) -> Plot | None:
+    """Total goodput and the VPN's processor time against the clients, each series by itself.
+
+    A run is a point; the line is the law where there is one, and else joins the sizes' medians.
+    """
     costs = (
         ("goodput_bps", "total goodput (Mbit/s)", MEGA),
         ("vpn_cpu_s_per_gbit", "VPN CPU (s/Gbit)", 1.0),
     )
+    every = growth({side.label: side.runs for side in comparison.sides})
+    names = list(dict.fromkeys((found.test, found.variant) for found in every))
+    if not names:
+        return None
     axes, figure = _panels(len(costs))
     words = []
     for axis, (cost, label, scale) in zip(axes, costs, strict=True):
-        for place, key in enumerate(dict.fromkeys(t.key for run in runs for t in run.tests)):
-            points = sorted(_points(runs, key, cost))
-            if not points:
-                continue
-            x, y = np.array(points).T
-            colour, dash, shape = _look(place)
-            axis.plot(x, y / scale, dash, marker=shape, color=colour, ms=5, lw=1, label=key)
-            words += [f"{key}, {n:.0f} clients: {value / scale:.3g}" for n, value in points]
+        for found in (one for one in every if one.figure == cost):
+            colour, dash, shape = _look(names.index((found.test, found.variant)))
+            name = f"{found.test}, {found.variant}"
+            x, y = found.points["clients"], found.points["value"] / scale
+            axis.plot(x, y, shape, color=colour, ms=5)
+            line = found.curve(np.geomspace(found.sizes[0], found.sizes[-1], _POINTS).tolist())
+            if line.empty:
+                medians = found.points.groupby("clients")["value"].median()
+                line = medians.rename("fit").reset_index()
+            axis.plot(line["clients"], line["fit"] / scale, dash, color=colour, lw=1)
+            axis.plot([], [], dash, marker=shape, color=colour, label=name)
+            words.append(f"{name}: {found.words}")
+            words += [f"{n} clients: {value:.3g}" for n, value in zip(x, y, strict=True)]
         _plain_ticks(axis)
         axis.margins(y=0.1)
         axis.set_ylim(bottom=0)
@@ -142,11 +153,5 @@ def _growth(runs: Sequence[Reduced]) -> Plot:
         name="compare-growth",
         title="What changes with the number of clients (logarithmic)",
         **drawn(figure),
-        alt=f"Cost against clients. {'; '.join(words)}.",
+        alt=f"Figures against clients. {'; '.join(words)}.",
     )
-
-
-def _points(runs: Sequence[Reduced], key: str, cost: str) -> list[tuple[float, float]]:
-    tests: list[Test] = [test for run in runs if (test := run.find_test(key)) is not None]
-    pairs = [(float(len(test.goodput_bps)), test.figure(cost)) for test in tests]
-    return [(n, value) for n, value in pairs if n and np.isfinite(value) and value > 0]

@@ -10,9 +10,9 @@ import numpy as np
 
 from perfkit import __version__
 from perfkit.analysis import compare, scaling
+from perfkit.analysis.answers import growth
 from perfkit.analysis.compare import Comparison, Difference, Side
 from perfkit.analysis.conditions import NOT_RECORDED
-from perfkit.analysis.run_summary import Reduced
 from perfkit.analysis.slot_figures import QUANTILES, QUANTILES_METHOD, quantiles
 from perfkit.report.columns import MEGA, MILLI, mbps, pct, text
 from perfkit.report.tables import Column, ReportTable
@@ -42,7 +42,7 @@ def comparison_tables(comparison: Comparison) -> list[ReportTable]:
     """Most asked for first: verdicts, what differed, distributions, growth, runs, raw figures."""
     tables = [_verdicts(comparison), _conditions(comparison), _quantiles(comparison)]
     if len({run.clients for run in comparison.runs}) > 1:
-        tables += [_sizes(comparison), _growth(comparison.runs)]
+        tables += [_sizes(comparison), _growth(comparison)]
     tables += [_runs(comparison), _figures(comparison)]
     line = f"Runs {', '.join(run.run_id for run in comparison.runs)}; perfkit {__version__}"
     return [table.with_provenance(line) for table in tables]
@@ -247,23 +247,24 @@ def _sizes(comparison: Comparison) -> ReportTable:
     )
 
 
-def _growth(runs: Sequence[Reduced]) -> ReportTable:
+def _growth(comparison: Comparison) -> ReportTable:
     columns = (
-        text("where", "Test"),
-        (text("cost", "What"), lambda found: SHOWN[found.cost].label),
-        (Column("runs", "Runs"), "law.runs"),
-        (text("sizes", "Clients"), lambda found: ", ".join(map(str, found.law.sizes))),
-        (Column("exponent", "Exponent b", digits=2), "law.exponent"),
-        (Column("low", "from", digits=2), "law.low"),
-        (Column("high", "to", digits=2), "law.high"),
-        text("reading", "Reading"),
+        text("test", "Test"),
+        (text("figure", "What"), lambda found: SHOWN[found.figure].label),
+        (text("series", "Sides"), "variant"),
+        (Column("runs", "Runs"), lambda found: len(found.points)),
+        (text("sizes", "Clients"), lambda found: ", ".join(map(str, found.sizes))),
+        (text("law", "Law"), lambda found: found.asserted or " or ".join(found.left)),
+        (text("reading", "Reading"), "words"),
     )
-    found = scaling.growth(runs)
-    need = "" if found else f" None: it takes {scaling.LEAST_RUNS} runs."
+    found = scaling.growth({side.label: side.runs for side in comparison.sides})
+    caption = (
+        "Runs whose recorded conditions differ in the number of clients alone are fitted together, "
+        f"all others apart. {growth.METHOD}."
+    )
     return ReportTable.of_objects(
-        "compare-growth", "Does cost grow faster than the clients", columns, found,
-        f"{scaling.METHOD}.{need}",
-    )  # fmt: skip
+        "compare-growth", "How figures grow with the clients", columns, found, caption
+    )
 
 
 def _runs(comparison: Comparison) -> ReportTable:

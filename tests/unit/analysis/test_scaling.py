@@ -1,68 +1,62 @@
-"""How cost grows with the clients: exponents that are right, and words that follow from them."""
+"""How figures grow over runs of several sizes, each series by itself, and what was full in them."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 
-from perfkit.analysis.run_summary import Test
-from perfkit.analysis.scaling import Growth, PowerLaw, bottleneck, fit
-from perfkit.errors import CampaignError
+from perfkit.analysis.run_summary import Reduced, Test
+from perfkit.analysis.scaling import bottleneck, growth
 from perfkit.runs.vpn_record import VpnRecord
 
 OPENVPN = VpnRecord(name="openvpn", title="OpenVPN", single_core=True)
-
-SIZES = [10, 20, 50, 100, 200]
-
-
-@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 1.4])
-def test_an_exact_power_law_is_found_exactly(exponent: float) -> None:
-    law = fit(SIZES, [3.0 * n**exponent for n in SIZES])
-    assert law.exponent == pytest.approx(exponent)
-    assert law.high - law.low == pytest.approx(0, abs=1e-9)
-    assert law.sizes == tuple(SIZES)
+SIZES = (1, 2, 5, 10, 20, 50)
 
 
-@pytest.mark.parametrize("runs", [3, 5, 9])
-def test_the_interval_holds_the_true_exponent_in_95_percent_of_noisy_fits(runs: int) -> None:
-    chance, hit, tries = np.random.default_rng(3), 0, 2000
-    sizes = np.geomspace(10, 1000, runs)
-    for _ in range(tries):
-        law = fit(sizes, sizes**1.2 * chance.lognormal(0, 0.1, runs))
-        hit += law.low <= 1.2 <= law.high
-    assert hit / tries == pytest.approx(0.95, abs=0.015)
+def reduced(clients: int, goodput_bps: float, version: str) -> Reduced:
+    figures = {"path": "tunnel", "goodput_bps": goodput_bps}
+    test = Test(
+        key="tunnel-tcp", slot="01", figures=figures, goodput_bps=(1.0,) * clients, spread={}
+    )
+    return Reduced(
+        run_id=f"{version}-{clients}-{goodput_bps}",
+        name="n",
+        created_utc="",
+        clients=clients,
+        shared_cpu=False,
+        tests=(test,),
+        conditions={"clients": str(clients), "server vpn": version},
+        phases={},
+        warnings=(),
+        vpn=OPENVPN,
+    )
 
 
-@pytest.mark.parametrize(
-    ("clients", "cost"),
-    [([10, 20], [1, 2]), ([10, 10, 10], [1, 2, 3]), ([10, 20, 30], [1, math.nan, 0])],
-)
-def test_too_little_to_fit_is_an_error_that_says_what_is_needed(
-    clients: list[float], cost: list[float]
-) -> None:
-    with pytest.raises(CampaignError, match="needs 3 runs of two sizes"):
-        fit(clients, cost)
+def series(version: str, most_bps: float) -> dict[str, list[Reduced]]:
+    chance = np.random.default_rng(4)
+    return {
+        f"{version}{clients}": [
+            reduced(clients, min(50e6 * clients, most_bps) * chance.lognormal(0, 0.03), version)
+            for _ in range(3)
+        ]
+        for clients in SIZES
+    }
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "proportional", "says"),
-    [
-        (1.1, 1.3, 1, "faster than the clients"),
-        (0.5, 0.9, 1, "slower than the clients"),
-        (-0.1, 0.1, 1, "slower than the clients; perhaps not at all"),
-        (0.9, 1.1, 1, "no evidence against in proportion to the clients"),
-        (0.1, 0.2, 0, "grows with the clients"),
-        (-0.1, 0.2, 0, "no evidence of a change with the clients"),
-        (math.nan, math.nan, 1, "not known: too few runs for an interval"),
-    ],
-)
-def test_the_words_follow_from_the_interval(
-    low: float, high: float, proportional: float, says: str
-) -> None:
-    law = PowerLaw(exponent=(low + high) / 2, low=low, high=high, runs=5, sizes=(1, 2))
-    assert Growth(where="t", cost="c", proportional=proportional, law=law).reading == says
+def test_two_versions_are_two_series_and_each_has_its_own_law() -> None:
+    found = growth(series("2.6", 600e6) | series("2.7", 300e6))
+    assert [one.figure for one in found] == ["goodput_bps", "goodput_bps"]
+    knees = [one.knee.value for one in found if one.knee is not None]
+    assert knees == pytest.approx([12, 6], rel=0.15)
+    assert found[0].variant == "2.61, 2.62, 2.65, 2.610, 2.620, 2.650"
+    assert [one.asserted for one in found] == ["plateau", "plateau"]
+
+
+def test_two_sizes_of_one_run_each_are_points_only() -> None:
+    (found,) = growth({"A": [reduced(10, 3e8, "2.6")], "B": [reduced(20, 3e8, "2.6")]})
+    assert found.words.startswith("no law: 0 sizes with 3 repetitions or more, and 5 are needed")
+    assert found.sizes == (10, 20)
+    assert growth({"A": [reduced(10, 3e8, "2.6")], "B": [reduced(20, 3e8, "2.7")]}) == []
 
 
 @pytest.mark.parametrize(

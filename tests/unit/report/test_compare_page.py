@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     sizes = {"20261101T000000Z-a": 20, "20261102T000000Z-b": 20, "20261103T000000Z-c": 250}
     made = [
-        make_run(folder / name, clients=n, seed=place, failed={"client-003": "refused"})
+        make_run(folder / name, clients=n, seed=place % 2, failed={"client-003": "refused"})
         for place, (name, n) in enumerate(sizes.items())
     ]
     log = made[1].host_raw_dir("client-001") / "01-direct-tcp.log"
@@ -98,8 +98,9 @@ def test_different_sizes_get_growth_and_bottleneck_instead_of_verdicts(
     assert set(verdicts["side"]) == {"B"}  # C has other clients
     assert set(written.tables["compare-sizes"].to_frame()["side"]) == {"A", "B", "C"}
     growth = written.tables["compare-growth"].to_frame()
-    total = growth[(growth["where"] == "direct-tcp") & growth["cost"].str.startswith("Total")]
-    assert total["reading"].item().startswith("slower than the clients")
+    total = growth[(growth["test"] == "direct-tcp") & growth["figure"].str.startswith("Total")]
+    assert total["reading"].item().startswith("no law: 0 sizes with 3 repetitions or more")
+    assert (total["law"].item(), total["series"].item()) == ("", "A, C")  # B differs in more
 
 
 def test_the_raw_table_has_both_sides_in_base_units(written: ComparisonReport) -> None:
