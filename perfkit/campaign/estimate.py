@@ -2,9 +2,10 @@
 
 The time is the timetable's, which is known, and what is around it: launching, configuring, arming,
 collecting. For hosts that share this machine's processors that was measured (see
-`LOCAL_FIXED_S`); for others only the timetable is said. How long one phase takes, for the live view,
-is a guess and shown as one ("of about"): phases of the newest runs of the same provider, scaled with
-the number of hosts, which is right where hosts share processors and too long elsewhere.
+`perfkit.campaign.cost_of_answer`, also for campaigns); for others only the timetable is said. How
+long one phase takes, for the live view, is a guess and shown as one ("of about"): phases of the
+newest runs of the same provider, scaled with the number of hosts, which is right where hosts share
+processors and too long elsewhere.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from typing import Any, cast
 
 from perfkit.campaign import limits
 from perfkit.campaign import session as sessions
+from perfkit.campaign.cost_of_answer import (
+    CRON_WAIT_S,
+    LOCAL_FIXED_S,
+    LOCAL_PER_HOST_S,
+    CostOfAnswer,
+    reckon,
+)
 from perfkit.campaign.session import Session
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import PricedProvider, Provider, provider_names
-from perfkit.measure.starters import CRON_LEAD_S
 from perfkit.report.tables import ReportTable, in_cell
 from perfkit.runs import folder, progress
 from perfkit.settings import parameters as settings
@@ -29,14 +36,9 @@ from perfkit.settings.levels import parse_counts
 from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, minutes_to_s
 
-# All phases around the timetable took 8.2 s with 3 clients, 11 s with 20, 17 s with 60 and 31 s
-# with 100, on a machine with two processors (`perfkit run`, two tests).
-LOCAL_FIXED_S = 8.0
-LOCAL_PER_HOST_S = 0.2
 RUNS_ASKED = 3
 RUNS_TRIED = 20
 ARMING_S = 8.0  # to make ready, arm, and wait for T0, in the runs this was taken from
-CRON_WAIT_S = CRON_LEAD_S + 30.0  # T0 is a whole minute then: half of one on average
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class RunEstimate:
         overall_s: All phases together; None where nobody has measured it.
         expires_s: Hosts end by themselves so long after the run was opened.
         money: One clause.
+        campaign: What all its blocks take; None for a single run.
         warnings: What speaks against it, and how the money was reckoned.
         notices: What to know about the hosts, and what is left out because of them; the session
             says it as well.
@@ -63,10 +66,13 @@ class RunEstimate:
     money: str
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    campaign: CostOfAnswer | None = None
 
     @property
     def time(self) -> str:
         """One clause."""
+        if self.campaign is not None:
+            return self.campaign.time
         tests = f"the tests take {format_duration(self.tests_s)}"
         if self.overall_s is None:
             return f"{tests}; launching and configuring come on top"
@@ -79,8 +85,14 @@ class RunEstimate:
         """What no session will say, one line each."""
         count = f"{self.hosts - 1} client{'s' if self.hosts > 2 else ''} and 1 server"
         expiry = f"hosts end by themselves after {format_duration(self.expires_s)}"
-        head = f"{count} at {self.provider}: {self.time}; {self.money}; {expiry}"
+        what = "" if self.campaign else f"{self.time}; {self.money}; "  # else among the notices
+        head = f"{count} at {self.provider}: {what}{expiry}"
         return (head, *self.warnings)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to know beside time and money, which the first line about a campaign repeats."""
+        return (*self.warnings, *self.notices[1 if self.campaign else 0 :])
 
     def __str__(self) -> str:
         return "\n".join([*self.outlook, *self.notices])
@@ -104,9 +116,11 @@ def estimate(chosen: Settings) -> RunEstimate:
     waiting_s = CRON_WAIT_S if chosen.parameters.starter == "cron" else 0.0
     overall_s = None if around_s is None else tests_s + waiting_s + around_s
     late: tuple[str, ...] = ()
-    if (overall_s or tests_s + waiting_s) > expires_s:
+    cost = reckon(chosen, provider)
+    campaign = cost if chosen.parameters.is_campaign else None
+    if campaign is None and (overall_s or tests_s + waiting_s) > expires_s:
         late = ("The hosts would end before the tests do: raise expires_min.",)
-    money, reckoned = _money(provider, hosts, expires_s)
+    money, reckoned = _money(provider, hosts, cost.life_s)
     return RunEstimate(
         provider=provider.name,
         hosts=hosts,
@@ -114,9 +128,10 @@ def estimate(chosen: Settings) -> RunEstimate:
         tests_s=tests_s,
         overall_s=overall_s,
         expires_s=expires_s,
-        money=money,
+        money=campaign.money if campaign else money,
         warnings=(*late, *reckoned),
-        notices=(*left_out, provider.notice),
+        notices=(*(campaign.lines if campaign else ()), *left_out, provider.notice),
+        campaign=campaign,
     )
 
 
@@ -142,7 +157,7 @@ class Estimates:
         texts = [
             (name, "not here", "", row)
             if isinstance(row, str)
-            else (name, row.time, row.money, " ".join([*row.warnings, *row.notices]))
+            else (name, row.time, row.money, " ".join(row.remarks))
             for name, row in self.rows
         ]
         heads = ("provider", "time", "money", "what to know")

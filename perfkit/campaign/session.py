@@ -23,7 +23,8 @@ from typing import Any, cast
 
 import click
 
-from perfkit.campaign import design, limits
+from perfkit.campaign import cost_of_answer, design, limits
+from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
@@ -43,7 +44,6 @@ from perfkit.ssh.first_login import FirstLogin
 from perfkit.ssh.greeting import await_greeting
 from perfkit.ssh.keys import SshKey, derive_ssh_key, make_ssh_key
 from perfkit.ssh.remote import Access, RemotePool
-from perfkit.units import minutes_to_s
 from perfkit.vpn.base import Changes, Vpn, destroy_secrets, get_vpn, record_of, vpn_factory
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
@@ -222,7 +222,9 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         scripts += [test.server_script for test in chosen.tests if test.server_script]
         shebang.require_here(scripts, search_path=chosen.cron.path)
     provider.preflight(chosen.parameters.most_clients + 1)
-    notices += _priced(chosen, provider)
+    cost = cost_of_answer.reckon(chosen, provider)
+    notices += cost.lines if chosen.parameters.is_campaign else ()
+    notices += _priced(chosen, provider, cost)
     limits.require_disk(chosen)
 
     def fill(run: Run) -> dict[str, Any]:
@@ -234,6 +236,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
             design.save(design.plan_design(chosen), run)
         return {
             "notices": notices,
+            "usd_per_h": cost.usd_per_h,
             "vpn": record_of(vpn_of(chosen)),
             "provider_traits": asdict(provider.traits),
             "controller": {
@@ -317,7 +320,7 @@ def provider_for(chosen: Settings) -> Provider:
     )
 
 
-def _priced(chosen: Settings, provider: Provider) -> list[str]:
+def _priced(chosen: Settings, provider: Provider, cost: CostOfAnswer) -> list[str]:
     """What the run would cost, in words.
 
     Raises:
@@ -326,8 +329,7 @@ def _priced(chosen: Settings, provider: Provider) -> list[str]:
     if not provider.traits.costs_money:
         return []
     parameters = chosen.parameters
-    life_s = minutes_to_s(parameters.expires_min)
-    reckoned = cast(PricedProvider, provider).estimate(parameters.most_clients + 1, life_s)
+    reckoned = cast(PricedProvider, provider).estimate(cost.hosts, cost.life_s)
     if reckoned.over and not parameters.yes:
         raise ConfigError(
             "parameters",
