@@ -259,6 +259,7 @@ class Segment:
         chosen_by: `events`, `stamps` or `change-points` (both guesses), or a person's name.
         confidence: 0..1; 1 for recorded events.
         log_sha256: Hash of the log the window was chosen on; a window of another log is stale.
+        warm_up_s: What was cut off the begin of `steady`, see `perfkit.analysis.steady_state`.
     """
 
     slot: str
@@ -270,6 +271,7 @@ class Segment:
     log_sha256: str = ""
     chosen_utc: datetime | None = None
     notes: tuple[str, ...] = ()
+    warm_up_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As written to segments.json."""
@@ -283,4 +285,5 @@ class Segment:
             "log_sha256": self.log_sha256,
             "chosen_utc": self.chosen_utc.isoformat() if self.chosen_utc else None,
             "notes": list(self.notes),
+            "warm_up_s": self.warm_up_s,
         }

@@ -142,9 +142,17 @@ def ar1(rng: np.random.Generator, seconds: int, correlation: float, spread: floa
 
 
 def sawtooth(rng: np.random.Generator, seconds: int, period_s: float, depth: float) -> Floats:
-    """Rates around 1 of a sender that grows and falls back by `depth`, at a drawn phase."""
-    phase = (np.arange(seconds) / period_s + rng.uniform()) % 1.0
-    return np.asarray(1.0 + depth * (phase - 0.5) + rng.normal(0.0, 0.02, seconds))
+    """Rates around 1 of a sender that grows and falls back by `depth`, at a drawn phase.
+
+    Each is the mean over its second, as a counter's is.
+    """
+    parts = (np.arange(seconds * 50) + 0.5) / 50
+    phase = (parts / period_s + rng.uniform()) % 1.0
+    return np.asarray(
+        1.0
+        + depth * (phase.reshape(seconds, 50).mean(axis=1) - 0.5)
+        + rng.normal(0.0, 0.02, seconds)
+    )
 
 
 def ramp(rng: np.random.Generator, seconds: int, ramp_s: float, spread: float) -> Floats:

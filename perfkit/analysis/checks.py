@@ -85,6 +85,20 @@ def impossible_findings(slot: str, prepared: Prepared) -> list[Finding]:
     return [Finding(slot, text)]
 
 
+def unsteady_findings(tests: pd.DataFrame) -> list[Finding]:
+    """Tests whose mean is not that of a steady rate, and what to do about it."""
+    rows = tests[tests["not_steady"] != ""] if "not_steady" in tests else tests.iloc[:0]
+    return [
+        Finding(
+            str(slot),
+            f"NOT STEADY: {why}. The mean is of different states, and no interval is given: look at the "
+            "picture of the test, choose the part that counts (notebook 05_segments), or find what "
+            "changed and run it again, longer if it only needs more time to settle",
+        )
+        for slot, why in zip(rows["slot"], rows["not_steady"], strict=True)
+    ]
+
+
 def _proposal(tests: pd.DataFrame, slot: str) -> str:
     """What was proposed for a slot and not taken, as the end of a sentence."""
     said = tests[tests["slot"] == slot]
@@ -170,7 +184,9 @@ def _doubts(row: dict[str, object]) -> list[Finding]:
             f"the log that says what arrived has one figure for {figure('resolution_s'):.1f} s, which is "
             "spread evenly over that time: no confidence interval, no sensitivity"
         )
-    texts += _short_window(figure("window_s"), figure("planned_s"), str(row.get("chosen_by")))
+    texts += _short_window(
+        figure("window_s"), figure("warm_up_s"), figure("planned_s"), str(row.get("chosen_by"))
+    )
     if figure("late_max_s") > LATE_S:
         texts.append(f"a client started {figure('late_max_s'):.1f} s late")
     if figure("clients_unsure") > 0:
@@ -206,11 +222,11 @@ def _names(row: dict[str, object], key: str) -> str:
     return format_some(str(row.get(key)).split(", "), NAMED)
 
 
-def _short_window(window_s: float, planned_s: float, chosen_by: str) -> list[str]:
+def _short_window(window_s: float, warm_up_s: float, planned_s: float, chosen_by: str) -> list[str]:
     """What is to be said of a window's length: who chose it, and what that says of the clients."""
     texts = []
-    span = f"{window_s:.1f} s of the planned {planned_s:.1f} s"
-    if window_s < LEAST_OVERLAP * planned_s:
+    span = f"{window_s + warm_up_s:.1f} s of the planned {planned_s:.1f} s"
+    if window_s + warm_up_s < LEAST_OVERLAP * planned_s:
         said = {
             "events": f"all clients were active together for only {span}",
             propose.STAMPS: f"all clients were active together for only {span}, by their tools' stamps",

@@ -123,7 +123,7 @@ def _tests(
         window, spread = windows.get(slot.name), {}
         if window is not None:
             prepared = prepare(logs, slot, found[(found["slot"] == slot.name).to_numpy()])
-            if not prepared.is_void:
+            if not prepared.is_void and not row["not_steady"]:
                 spread = _spread(
                     uncertainty.over_time(prepared, window, OVER_TIME),
                     uncertainty.over_clients(own),

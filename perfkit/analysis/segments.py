@@ -4,7 +4,9 @@ Each client's starter recorded when the test really began and ended there. From 
 count, the *outer* window reaches from the first start to the last end, and the *steady* window
 from the last start to the first end: only there are all of them active, so only there may rates
 be added. A client's end is when its planned time was over, even if its program went on until the
-last data arrived: from then on it offers no load.
+last data arrived: from then on it offers no load. Off the begin of a recorded window the seconds
+in which the test warmed up are cut (`perfkit.analysis.steady_state`), at most a third, and the
+window says how many; a window that is saved already stays as it is.
 
 Where nothing was recorded a window can only be guessed (`perfkit.analysis.propose`), and a guess
 counts when a person saved it or the run's policy, its parameter `segments`, says so:
@@ -27,7 +29,8 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import propose
+from perfkit.analysis import propose, steady_state
+from perfkit.analysis.slot_figures import prepare
 from perfkit.errors import RunError, SegmentError, did_you_mean
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
@@ -77,6 +80,23 @@ def from_events(
             )
         )
     return segments
+
+
+def without_warm_up(logs: RunLogs, outcomes: pd.DataFrame, segment: Segment) -> Segment:
+    """A recorded window without the seconds in which its test warmed up; see `steady_state`."""
+    slot = next((slot for slot in logs.slots if slot.name == segment.slot), None)
+    if slot is None or segment.steady is None:
+        return segment
+    prepared = prepare(logs, slot, outcomes[(outcomes["slot"] == slot.name).to_numpy()])
+    return cut(segment, steady_state.warm_up_s(prepared.by_second_bps(segment.steady).sum(axis=0)))
+
+
+def cut(segment: Segment, warm_up_s: float) -> Segment:
+    """The segment with so much cut off its recorded window, instead of what was."""
+    assert segment.steady is not None
+    start_s = segment.steady.start_s - segment.warm_up_s + warm_up_s
+    steady = Window(start_s=start_s, end_s=segment.steady.end_s)
+    return replace(segment, steady=steady, warm_up_s=float(warm_up_s))
 
 
 def hash_logs(run: Run, slots: Sequence[str], *, with_monitor: bool = False) -> dict[str, str]:
@@ -178,11 +198,12 @@ def current(
     if policy == "auto":
         hashes = hash_logs(run, slots, with_monitor=True)
         fresh = {s.slot: s for s in propose.propose(logs, hashes)} | fresh
-    chosen = [
-        segment
-        for slot in slots
-        if (segment := _kept_or_fresh(saved.get(slot), fresh.get(slot))) is not None
-    ]
+    chosen = []
+    for slot in slots:
+        segment = _kept_or_fresh(saved.get(slot), fresh.get(slot))
+        if segment is not None and segment is fresh.get(slot) and segment.chosen_by == "events":
+            segment = without_warm_up(logs, outcomes, segment)
+        chosen += [segment] if segment is not None else []
     if chosen != list(saved.values()):
         save(run, chosen)
     return chosen
@@ -230,6 +251,7 @@ def _from_dict(record: Mapping[str, Any]) -> Segment:
         log_sha256=str(record.get("log_sha256", "")),
         chosen_utc=datetime.fromisoformat(chosen) if chosen else None,
         notes=notes,
+        warm_up_s=max(parse_number(record.get("warm_up_s", 0.0), whole=False), 0.0),
     )
 
 

@@ -16,9 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import confidence, impossible, propose, rates, transport
+from perfkit.analysis import confidence, impossible, propose, rates, steady_state, transport
 from perfkit.analysis import server_load as serverload
-from perfkit.analysis.checks import LEAST_IDLE_S, UNSURE_SHARE, findings_of, impossible_findings
+from perfkit.analysis.checks import (
+    LEAST_IDLE_S,
+    UNSURE_SHARE,
+    findings_of,
+    impossible_findings,
+    unsteady_findings,
+)
 from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
 from perfkit.analysis.slot_figures import Prepared, prepare
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
@@ -27,7 +33,7 @@ from perfkit.model import NetworkPath, Segment
 
 _ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs
 _NAMES = ("clients_part_time", "starved_named", "dominant_named")
-_WORDS = ("void", "side", "protocol", "ways", "chosen_by", *_NAMES)  # figures that are text
+_WORDS = ("void", "not_steady", "side", "protocol", "ways", "chosen_by", *_NAMES)  # text
 STARVED_SHARE = 0.01  # of the median client's goodput
 # A client that moves half of the total leaves the others little, whatever the mean says. Of two or
 # three clients half may be chance: it must be three times what each of the others had on average,
@@ -37,7 +43,8 @@ DOMINANT_MEDIANS = 1 / STARVED_SHARE  # where many have little, and none has hal
 METHOD = (
     "Goodput: receiver-side bytes of the counted clients in the steady window, intervals weighted "
     "by overlap, divided by its length; mean per client and Jain's index: over the same clients. "
-    "95 % CI of the total: batch means over one-second totals, Student's t"
+    "95 % CI of the total: means of batches of seconds, the longer the more alike its neighbours are, "
+    "Student's t; none where that leaves under four batches, or the test was not steady"
 )
 
 
@@ -69,7 +76,8 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
 
     Returns:
-        `tests` has, among others: `void` (why its figures are; else empty), `proposal` (a window that nobody took), `clients_expected`,
+        `tests` has, among others: `void` (why its figures are; else empty), `not_steady` (why its mean
+        is none of a steady rate; else empty), `warm_up_s` (cut off its window), `proposal` (a window that nobody took), `clients_expected`,
         `clients_seen` (at the receiver), `clients_counted`, `clients_failed`, `clients_unread` (did
         a test that no reader knows), `window_s`, `goodput_bps` with `goodput_se_bps` (standard error
         by batch means), `goodput_ci_bps` (half of the 95 % interval from `goodput_batches` batches) and
@@ -106,7 +114,8 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     tests = with_ratio_to_direct(pd.DataFrame(rows))
     clients = pd.concat(per_client, ignore_index=True) if per_client else outcomes.copy()
     moves = pd.concat(moved, ignore_index=True) if moved else pd.DataFrame()
-    findings = [*contradictions, *logs.findings, *findings_of(logs, segments, outcomes, tests)]
+    findings = [*contradictions, *unsteady_findings(tests)]
+    findings += [*logs.findings, *findings_of(logs, segments, outcomes, tests)]
     vpn = summarise_vpn(logs)
     findings += vpn.findings if vpn else ()
     return Summary(
@@ -160,22 +169,24 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     arrived, intervals = prepared.arrived, prepared.intervals
     counted = list(prepared.counted)
     ours = arrived["host"].isin(counted)
-    seconds = rates.per_second_bps(intervals[intervals["host"].isin(counted)], window)
-    if not prepared.is_fine:  # spread evenly, seconds would look alike that nobody has seen
-        seconds = seconds[:0]
+    by_second = prepared.by_second_bps(window)
+    seconds = by_second.sum(axis=0)
+    not_steady = steady_state.why_not_steady(seconds, by_second, counted)
     goodput = prepared.goodput_by_host(window).reindex(counted, fill_value=0.0)
     idle_s = rates.idle_at_edges_s(arrived[ours], window)
     idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
-    error, batches = confidence.batch_means_error(seconds), confidence.batch_count(len(seconds))
+    batches = confidence.choose_batches(seconds[:0] if not_steady else seconds)
+    error = batches.error(seconds)
     return outline | {
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
         "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),
         "clients_part_time": ", ".join(sorted(map(str, idle.index))),
         "idle_max_s": float(idle_s.max()),
         "goodput_se_bps": error,
-        "goodput_ci_bps": confidence.half_width(error, batches),
-        "goodput_batches": batches,
+        "goodput_ci_bps": confidence.half_width(error, batches.count),
+        "goodput_batches": batches.count,
+        "not_steady": not_steady,
         "resolution_s": prepared.resolution_s,
         "goodput_sd_bps": float(seconds.std(ddof=1)) if len(seconds) > 1 else np.nan,
         **unequal_clients(goodput),
@@ -222,6 +233,8 @@ def _about_window(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     assert window is not None
     return {
         "void": "",
+        "not_steady": "",
+        "warm_up_s": segment.warm_up_s,
         "side": prepared.side,
         "protocol": "+".join(sorted(prepared.arrived["protocol"].astype("str").unique())),
         "ways": "+".join(serverload.directions(prepared.arrived)),

@@ -3,7 +3,8 @@
 Two things of a run would be drawn anew if it were repeated, and both can be seen inside it:
 
 - *time*: the steady window is cut into batches, each figure is taken over each, and the batches'
-  means are taken as independent (non-overlapping batch means, as in `confidence`);
+  means are taken as independent (non-overlapping batch means, as in `confidence`); a test that
+  was not steady (`perfkit.analysis.steady_state`) has no such part, and so no figure has an error;
 - *clients*: the clients are taken as a sample of clients like them, and drawn anew with
   replacement (bootstrap). Where all clients share one full link or processor their rates make up
   for each other, and this part is too large for their total: the interval is wide, never narrow.
@@ -64,15 +65,18 @@ def together(*parts: Spread) -> Spread:
 
 
 def over_time(prepared: Prepared, window: Window, figures: Sequence[str]) -> dict[str, Spread]:
-    """Batch means of each figure that depends on the window; empty under nine seconds.
+    """Batch means of each figure that depends on the window, as likely to be alike as the goodput.
 
     Args:
         figures: Names of `Prepared.figures`; one that a batch does not have is left out.
+
+    Returns:
+        Empty where the goodput has no such interval either, see `confidence.choose_batches`.
     """
-    batches = confidence.batch_count(int(window.length_s))
-    if batches < confidence.MIN_BATCHES:
+    batches = confidence.choose_batches(prepared.by_second_bps(window).sum(axis=0))
+    if not batches.count:
         return {}
-    edges = np.linspace(window.start_s, window.end_s, batches + 1)
+    edges = np.linspace(window.start_s, window.end_s, batches.count + 1)
     parts = [
         prepared.figures(Window(start_s=float(start), end_s=float(end)))
         for start, end in pairwise(edges)
@@ -81,7 +85,7 @@ def over_time(prepared: Prepared, window: Window, figures: Sequence[str]) -> dic
     for name in figures:
         values = np.array([part.get(name, np.nan) for part in parts])
         if np.isfinite(values).all():
-            found[name] = Spread(float(values.std(ddof=1) / np.sqrt(batches)), batches - 1.0)
+            found[name] = Spread(batches.error_of(values), batches.count - 1.0)
     return found
 
 

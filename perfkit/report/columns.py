@@ -178,6 +178,7 @@ WINDOWS = (
     Column("window_start_s", "From", "s after T0", digits=3),
     Column("window_end_s", "To", "s after T0", digits=3),
     Column("window_s", "Length", "s", digits=3),
+    Column("warm_up_s", "Warm-up cut", "s"),
     Column("overlap", "Steady / outer", digits=3),
     ms("start_spread_s", "Start spread", 1),
     ms("late_max_s", "Latest start", 1),

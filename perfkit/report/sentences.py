@@ -34,6 +34,7 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
         return f"no figure, {why}"
     half = row.get("goodput_ci_bps", math.nan)
     spread = f" ± {bps_to_mbps(half):.1f} within the run" if _known(half) else ""
+    spread = ", not steady: no interval" if row.get("not_steady") else spread
     parts = [f"{who} carried {format_mbps(goodput)}{spread}"]
     if _known(row.get("vs_direct")):
         parts[0] += f", {row['vs_direct']:.2f} of {row['direct_slot']}"

@@ -192,9 +192,13 @@ def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
 
 
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
-    """Without proposals where there are none."""
-    some = any(row.get("proposal") for row in tests)
-    return [column for column in columns.WINDOWS if some or column.key != "proposal"]
+    """Without proposals, and without a warm-up cut, where there are none."""
+    absent = {k for k in ("proposal", "warm_up_s") if not any(_there(row.get(k)) for row in tests)}
+    return [column for column in columns.WINDOWS if column.key not in absent]
+
+
+def _there(value: object) -> bool:
+    return bool(value) and value == value  # noqa: PLR0124 -- NaN is not equal to itself
 
 
 def _server(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
@@ -246,9 +250,9 @@ def _batches(tests: Sequence[Mapping[Hashable, Any]]) -> str:
         {int(row["goodput_batches"]) for row in tests if _known(row.get("goodput_ci_bps"))}
     )
     if not counts:
-        return " (none: under nine seconds)."
+        return " (none here)."
     batches = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    return f", {batches} batches; what changes from run to run is not in it."
+    return f" ({batches} batches here); what changes from run to run is not in it."
 
 
 def _notable(tests: Sequence[Mapping[Hashable, Any]]) -> str:

@@ -72,7 +72,10 @@ class SegmentPicker:
             segments.current(run, self._logs, self._outcomes, policy)
         slots = [slot.name for slot in self._logs.slots]
         hashes = segments.hash_logs(run, slots, with_monitor=True)
-        recorded = segments.from_events(self._logs, self._outcomes, hashes)
+        recorded = [
+            segments.without_warm_up(self._logs, self._outcomes, segment)
+            for segment in segments.from_events(self._logs, self._outcomes, hashes)
+        ]
         self.editor = WindowEditor(
             self.line,
             WindowFile(run),

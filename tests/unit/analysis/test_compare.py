@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
     def make(**choices: Any) -> Reduced:
         name = json.dumps(choices, sort_keys=True)
         if name not in known:
-            choices = {"clients": 20, "duration_s": 10, "tests": ["direct-tcp"], **choices}
+            choices = {"clients": 20, "duration_s": 20, "tests": ["direct-tcp"], **choices}
             known[name] = reduce_run(make_run(folder / f"run-{len(known):03d}", **choices))
         return known[name]
 
@@ -56,8 +56,9 @@ def test_runs_without_a_true_difference_give_no_evidence(made: Make) -> None:
         found = [d.verdict for d in held([a], [b]).differences]
         verdicts.update(found)
         alarmed += bool({"better", "worse"} & set(found))
-    assert verdicts["no evidence"] > 0.97 * verdicts.total()
-    assert alarmed <= 0.1 * len(pairs)
+    judged = verdicts.total() - verdicts["not judged"]
+    assert verdicts["better"] + verdicts["worse"] <= 0.07 * judged
+    assert alarmed <= 0.2 * len(pairs)
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.1, "better"), (0.9, "worse")])
@@ -121,12 +122,12 @@ def test_time_of_measuring_is_not_held_against_that_of_other_tests(made: Make) -
     for phase in ("phase measure", "phase collect"):
         found = of(comparison, phase, "elapsed_s")
         assert found.verdict == "not comparable"
-        assert found.reason == "the runs had other tests: 02-tunnel-tcp (tunnel, 10 s) only in B"
+        assert found.reason == "the runs had other tests: 02-tunnel-tcp (tunnel, 20 s) only in B"
         assert any(f.text == f"not comparable: {found.reason}" for f in comparison.findings)
     assert of(comparison, "phase launch", "elapsed_s").verdict == "no evidence"
     longer = of(held(timed(1), timed(1, duration_s=12)), "phase measure", "elapsed_s")
     assert longer.reason == (
-        "the runs had other tests: 01-direct-tcp (direct, 10 s) only in A; "
+        "the runs had other tests: 01-direct-tcp (direct, 20 s) only in A; "
         "01-direct-tcp (direct, 12 s) only in B"
     )
     assert of(held(timed(1), timed(4)), "phase measure", "elapsed_s").verdict == "no evidence"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import campaign_truth
 import numpy as np
 import pytest
 
@@ -31,12 +32,34 @@ def test_the_interval_holds_the_true_mean_of_a_correlated_series_about_as_often_
         series = np.zeros(450)
         for place in range(1, 450):
             series[place] = 0.5 * series[place - 1] + steps[place]
-        error = confidence.batch_means_error(series[50:])
-        held += abs(series[50:].mean()) <= confidence.half_width(error, confidence.batch_count(400))
-    assert 0.88 < held / trials < 0.98  # sd/sqrt(n) would hold it three times in four
+        batches = confidence.choose_batches(series[50:])
+        half = confidence.half_width(batches.error(series[50:]), batches.count)
+        held += abs(series[50:].mean()) <= half
+    assert 0.91 < held / trials < 0.99  # sd/sqrt(n) would hold it three times in four
 
 
-def test_fewer_than_three_batches_give_no_interval() -> None:
-    assert confidence.batch_count(8) == 2
-    assert math.isnan(confidence.half_width(1.0, 2))
-    assert confidence.half_width(1.0, 3) == pytest.approx(4.3027, rel=1e-4)
+def test_batches_grow_with_the_likeness_of_neighbours() -> None:
+    chance = np.random.default_rng(4)
+    alone = confidence.choose_batches(chance.normal(0.0, 1.0, 400))
+    alike = confidence.choose_batches(campaign_truth.ar1(chance, 400, 0.8, 1.0))
+    assert alone.length <= 2
+    assert 5 <= alike.length <= 20
+    assert alike.wider > 1.0
+
+
+def test_a_series_too_alike_for_its_length_has_no_interval() -> None:
+    walk = np.random.default_rng(5).normal(0.0, 1.0, 30).cumsum()
+    batches = confidence.choose_batches(walk)
+    assert batches.count == 0
+    assert math.isnan(batches.error(walk))
+
+
+def test_fewer_than_four_batches_give_no_interval() -> None:
+    assert confidence.choose_batches(np.ones(3)).count == 0
+    assert math.isnan(confidence.half_width(1.0, 3))
+    assert confidence.half_width(1.0, 4) == pytest.approx(3.1824, rel=1e-4)
+
+
+def test_a_series_of_equal_values_has_an_interval_of_no_width() -> None:
+    batches = confidence.choose_batches(np.full(30, 7.0))
+    assert (batches.count, batches.error(np.full(30, 7.0))) == (30, 0.0)

