@@ -1,0 +1,176 @@
+"""Verdicts against planted truth: false alarms of A/A, power of A/B, and answers looked at as they grow."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import campaign_truth
+import numpy as np
+from campaign_truth import Record, Truth
+from truth_row import TruthRow, share
+
+from perfkit.analysis.answers import baselines, verdicts
+from perfkit.analysis.answers.frame import cells_frame
+
+CAMPAIGNS = 1000
+ALARMS = {"better", "worse"}
+ONE = Truth(sizes=(10,), spread=0.05)
+PAIRED = replace(ONE, variants={"base": 1.0, "other": 1.0})
+MOST_LOOKS = 40
+
+
+def planted(
+    truth: Truth, repetitions: int, rng: np.random.Generator, change: float
+) -> list[Record]:
+    """A campaign all of whose goodput is changed by a share."""
+    law = truth.law
+    changed = replace(truth, repetitions=repetitions, law=lambda n: law(n) * (1 + change))
+    return campaign_truth.records(changed, rng)
+
+
+def checked(
+    n: int, m: int, change: float, rng: np.random.Generator, truth: Truth = ONE
+) -> baselines.Check:
+    """A campaign of m repetitions held against one of n."""
+    baseline, frame = (
+        cells_frame(planted(truth, count, rng, by)) for count, by in ((n, 0.0), (m, change))
+    )
+    return baselines.check(frame, baseline)
+
+
+def alarms(n: int, m: int, tries: int, rng: np.random.Generator, truth: Truth = ONE) -> int:
+    """A/A comparisons in which any primary figure is called better or worse."""
+    found = 0
+    for _ in range(tries):
+        rows = checked(n, m, 0.0, rng, truth).rows
+        found += bool(ALARMS & set(rows.loc[rows["is_primary"], "verdict"]))
+    return found
+
+
+def power(n: int, change: float, tries: int, rng: np.random.Generator) -> int:
+    """A/B comparisons in which the goodput is called what it is."""
+    word = "better" if change > 0 else "worse"
+    rows = (checked(n, n, change, rng).rows for _ in range(tries))
+    return sum(r.loc[r["figure"] == "goodput_bps", "verdict"].item() == word for r in rows)
+
+
+def correlated_pairs(
+    rng: np.random.Generator, change: float, spread: float, shared: float
+) -> Iterator[list[Record]]:
+    """One repetition of base and variant after the other; so much of the variance is the pair's."""
+    common = np.sqrt(shared / (1 - shared))
+    for (both,) in campaign_truth.repetitions(replace(ONE, sizes=(10,), spread=1e-12), rng):
+        pair = float(rng.normal(0.0, spread * np.sqrt(1 - shared) * common))
+        rows = []
+        for place, factor in enumerate((1.0, 1.0 + change)):
+            own = rng.normal(0.0, spread * np.sqrt(1 - shared), 2)
+            rows.append(
+                {
+                    **both,
+                    "block": 2 * both["block"] - 1 + place,
+                    "variant": ("base", "other")[place],
+                    "goodput_bps": both["goodput_bps"] * factor * float(np.exp(pair + own[0])),
+                    "vpn_cpu_s_per_gbit": both["vpn_cpu_s_per_gbit"] * float(np.exp(own[1])),
+                }
+            )
+        yield rows
+
+
+def grown(
+    change: float, spread: float, rng: np.random.Generator, *, planned: int | None = None
+) -> tuple[str, int, bool]:
+    """Look after every repetition, until the goodput is said to be something.
+
+    Returns:
+        The word (`open`: none until the end), the repetition, and whether any primary figure was
+        called better or worse at any look.
+    """
+    rows: list[Record] = []
+    alarmed = False
+    most = planned or MOST_LOOKS
+    for number, more in enumerate(islice(correlated_pairs(rng, change, spread, 0.5), most), 1):
+        rows += more
+        found = verdicts.judge_variants(cells_frame(rows), "base", planned=planned)
+        said = found.loc[found["is_primary"]].set_index("figure")["verdict"]
+        alarmed |= bool(ALARMS & set(said))
+        if said["goodput_bps"] in {"same", *ALARMS}:
+            return str(said["goodput_bps"]), number, alarmed
+    return "open", most, alarmed
+
+
+def rows(seed: int, scale: float) -> Iterator[TruthRow]:
+    """One row after the other."""
+    tries = max(20, round(CAMPAIGNS * scale))
+    yield one_against_one(seed, tries)
+    for n, m in ((1, 3), (3, 1), (2, 2), (2, 5), (3, 3), (5, 5)):
+        yield of_equal_sides(n, m, ONE, "spread 5 %", seed, tries)
+    heavy = replace(ONE, tail="heavy")
+    yield of_equal_sides(5, 5, heavy, "heavy tail", seed, tries)
+    seven = replace(Truth(), spread=0.05)
+    yield of_equal_sides(3, 3, seven, "7 sizes, 14 figures", seed, max(20, tries // 4))
+    for change, least in ((0.1, 55), (-0.1, 55), (0.2, 95), (-0.2, 95)):
+        begun = time.perf_counter()
+        hits = power(5, change, tries, np.random.default_rng([seed, 5, round(100 * change) + 100]))
+        yield TruthRow(
+            what=f"power at 5 v 5, spread 5 %, {change:+.0%}", expected=f">= {least} %",
+            got=share(hits, tries), ok=100 * hits / tries >= least,
+            seconds=time.perf_counter() - begun,
+        )  # fmt: skip
+    yield from as_they_grow(seed, max(20, tries // 8))
+
+
+def one_against_one(seed: int, tries: int) -> TruthRow:
+    """No word at all, whatever the two are."""
+    begun, rng = time.perf_counter(), np.random.default_rng([seed, 1])
+    said = sum(
+        set(checked(1, 1, change, rng).rows["verdict"]) != {"not judged"}
+        for change in (0.0, 0.5)
+        for _ in range(tries // 10)
+    )
+    return TruthRow(
+        what="1 v 1, A/A and +50 %: any verdict", expected="none", ok=said == 0,
+        got=f"{said} of {2 * (tries // 10)}", seconds=time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def of_equal_sides(n: int, m: int, truth: Truth, words: str, seed: int, tries: int) -> TruthRow:
+    """No more than 5 % false alarms, within three Monte Carlo errors."""
+    begun, rng = time.perf_counter(), np.random.default_rng([seed, n, m, len(words)])
+    found = alarms(n, m, tries, rng, truth)
+    most = 0.05 + 3 * np.sqrt(0.05 * 0.95 / tries)
+    return TruthRow(
+        what=f"A/A {n} v {m}, {words}: better or worse", expected="<= 5 %",
+        got=share(found, tries), ok=found / tries <= most, seconds=time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def as_they_grow(seed: int, tries: int) -> Iterator[TruthRow]:
+    """Looked at after every repetition: equal pairs, and pairs with a change, half of it shared."""
+    for spread, planned in ((0.03, None), (0.05, None), (0.05, 5), (0.05, 8)):
+        begun, rng = time.perf_counter(), np.random.default_rng([seed, 9, planned or 0])
+        looks = [grown(0.0, spread, rng, planned=planned) for _ in range(tries)]
+        found = sum(alarmed for _, _, alarmed in looks)
+        end = f"{planned} planned" if planned else "until same"
+        yield TruthRow(
+            what=f"A/A pairs, spread {spread:.0%}, every look, {end}", expected="better, worse <= 5 %",
+            got=f"{share(found, tries)}; {_when(looks)}", seconds=time.perf_counter() - begun,
+            ok=found / tries <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / tries),
+        )  # fmt: skip
+    for change in (-0.1, -0.5):
+        begun, rng = time.perf_counter(), np.random.default_rng([seed, 10, round(-100 * change)])
+        looks = [grown(change, 0.05, rng) for _ in range(tries)]
+        right = sum(word == "worse" for word, _, _ in looks)
+        yield TruthRow(
+            what=f"A/B pairs {change:+.0%}, spread 5 %, every look", expected="worse >= 95 %",
+            got=f"{share(right, tries)}; {_when(looks)}", ok=right / tries >= 0.95,
+            seconds=time.perf_counter() - begun,
+        )  # fmt: skip
+
+
+def _when(looks: list[tuple[str, int, bool]]) -> str:
+    word, _ = Counter(word for word, _, _ in looks).most_common(1)[0]
+    return f"{word} at {np.median([n for w, n, _ in looks if w == word]):.0f}"
