@@ -38,19 +38,22 @@ from perfkit.campaign import (
     resume,
     shortfall,
     spot_notices,
+    switch,
     tunnel_gate,
 )
 from perfkit.campaign import session as sessions
 from perfkit.campaign.offline import compare, find_run, report, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
+from perfkit.campaign.vpn_choice import vpns_of
 from perfkit.errors import RunError
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure.provision import scripts_for
 from perfkit.model import Host, HostResult, HostState, Role, StageResult
 from perfkit.report.page import Report
+from perfkit.runs.design import BASE
 from perfkit.runs.latest import LATEST, open_run
-from perfkit.settings import parameters, shebang
+from perfkit.settings import parameters, shebang, variants
 from perfkit.settings.project import runs_folder
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.widgets.background import in_background
@@ -176,6 +179,11 @@ def configure(session: Session) -> StageResult:
             session, shortfall.as_it_was(session, HostState.CONFIGURED, "configure")
         )
     chosen, tunnel = session.settings, tunnel_gate.tunnel_of(session)
+    of_campaign = variants.load(chosen) if chosen.parameters.is_campaign else ()
+    vpns = vpns_of(chosen, of_campaign)
+    slots = [*session.slots]
+    for variant in of_campaign:
+        slots += sessions.planned(variants.applied(chosen, variant))
     with _watched(session, "configure"):
         setup = recipes.configure(
             session.run,
@@ -185,14 +193,21 @@ def configure(session: Session) -> StageResult:
             resources_dir=chosen.resources_dir,
             vpn=session.vpn,
             tunnel=tunnel,
-            checks={role: shebang.host_checks(scripts_for(role, session.slots)) for role in Role},
+            variants=vpns,
+            checks={role: shebang.host_checks(scripts_for(role, slots)) for role in Role},
             deadline_s=chosen.ssh.host_deadline_s,
             on_result=shortfall.on_result(
                 session, HostState.CONFIGURED, only_failures=tunnel is not None
             ),
         )
         if session.vpn is not None and tunnel is not None:
-            setup = tunnel_gate.with_tunnels(session, setup, session.vpn, tunnel)
+            setup = tunnel_gate.with_tunnels(
+                session,
+                setup,
+                session.vpn,
+                tunnel,
+                switch.mark(session.run, BASE) if vpns else None,
+            )
     return shortfall.judged(session, shortfall.with_earlier(session, setup, HostState.CONFIGURED))
 
 

@@ -23,9 +23,10 @@ from typing import Any, cast
 
 import click
 
-from perfkit.campaign import cost_of_answer, design, limits
+from perfkit.campaign import cost_of_answer, design, limits, variant_checks
 from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.open_run import OpenRun
+from perfkit.campaign.vpn_choice import vpn_of
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
@@ -33,18 +34,18 @@ from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.fleet.unasked import unasked
 from perfkit.measure.plan import grace_for, plan
-from perfkit.model import HostState, NetworkPath, Role, Slot
+from perfkit.model import HostState, Slot
 from perfkit.runs import folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
 from perfkit.settings import parameters as settings
-from perfkit.settings import shebang
+from perfkit.settings import shebang, variants
 from perfkit.settings.parameters import Settings
 from perfkit.ssh.first_login import FirstLogin
 from perfkit.ssh.greeting import await_greeting
 from perfkit.ssh.keys import SshKey, derive_ssh_key, make_ssh_key
 from perfkit.ssh.remote import Access, RemotePool
-from perfkit.vpn.base import Changes, Vpn, destroy_secrets, get_vpn, record_of, vpn_factory
+from perfkit.vpn.base import destroy_secrets, record_of
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
 
@@ -218,9 +219,11 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     chosen, notices = limits.fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
     if provider.traits.shared_cpu:  # hosts have this machine's programs
-        scripts = [test.script for test in chosen.tests]
-        scripts += [test.server_script for test in chosen.tests if test.server_script]
+        tests = variants.all_tests(chosen)
+        scripts = [test.script for test in tests]
+        scripts += [test.server_script for test in tests if test.server_script]
         shebang.require_here(scripts, search_path=chosen.cron.path)
+    variant_checks.require(chosen, programs_are_here=provider.traits.shared_cpu)
     provider.preflight(chosen.parameters.most_clients + 1)
     cost = cost_of_answer.reckon(chosen, provider)
     notices += cost.lines if chosen.parameters.is_campaign else ()
@@ -233,7 +236,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         folder.write_atomic(run.key_path, key.private_openssh.encode())
         folder.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
         if chosen.parameters.is_campaign:
-            design.save(design.plan_design(chosen), run)
+            design.save(design.plan_design(chosen, variants.changes(chosen)), run)
         return {
             "notices": notices,
             "usd_per_h": cost.usd_per_h,
@@ -281,27 +284,6 @@ def planned(chosen: Settings) -> tuple[Slot, ...]:
     return plan(chosen.tests, grace_s=grace_for(chosen.parameters.most_clients))
 
 
-def vpn_of(chosen: Settings) -> Vpn | None:
-    """The VPN of a run with these settings; None where no test goes through one.
-
-    Raises:
-        ConfigError: no such VPN, or its templates are wrong.
-    """
-    if not any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
-        vpn_factory(chosen.parameters.vpn)  # a name that nobody has is said in any case
-        return None
-    vpn, variant = get_vpn(chosen.parameters.vpn, chosen.resources_dir), chosen.variant
-    if vpn is None or not (variant.vpn_options or variant.binary):
-        return vpn
-    return vpn.changed(
-        Changes(
-            source=f"variants.conf [{variant.name}]",
-            options={Role(role): options for role, options in variant.vpn_options.items()},
-            binary=variant.binary,
-        )
-    )
-
-
 def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
     parameters, vpn = chosen.parameters, vpn_of(chosen)
@@ -309,14 +291,15 @@ def provider_for(chosen: Settings) -> Provider:
         return get_provider("static", config_dir=chosen.config_dir, vpn=vpn)
     if parameters.provider != "local":
         return get_provider(parameters.provider, config_dir=chosen.config_dir)
-    programs = {program for test in chosen.tests for program in test.needs}
+    tests = variants.all_tests(chosen)
+    programs = {program for test in tests for program in test.needs}
     programs |= {program.name for program in vpn.programs} if vpn else set()
     return get_provider(
         "local",
         isolation=parameters.isolation,
         hidden=[chosen.runs_dir],
         programs=sorted(programs),
-        ports={test.port for test in chosen.tests if test.server is None},
+        ports={test.port for test in tests if test.server is None},
     )
 
 
@@ -346,6 +329,7 @@ def _copy_config(chosen: Settings, run: Run) -> None:
         source = config_file(chosen, name)
         if source is not None:
             folder.write_atomic(run.config_dir / f"{name}.conf", source.read_bytes())
+    variants.keep(chosen, run.config_dir)
 
 
 def config_file(chosen: Settings, name: str) -> Path | None:

@@ -70,9 +70,14 @@ def switch_to(
     return StageResult(stage="switch", results=kept, elapsed_s=monotonic() - started)
 
 
-def mark(run: Run, host: Host, variant: str) -> str:
-    """Shell text, run in the workdir, by which a host says that a variant is in force on it."""
-    return f"echo {_word(run, host, variant)} >{base.FOLDER}/{_IN_FORCE}"
+def mark(run: Run, variant: str) -> Callable[[Host], str]:
+    """Shell text by which a host says that a variant is in force on it."""
+
+    def text(host: Host) -> str:
+        path = f"{host.workdir}/{base.FOLDER}/{_IN_FORCE}"
+        return f"echo {_word(run, host, variant)} >{quote(path)}"
+
+    return text
 
 
 def _word(run: Run, host: Host, variant: str) -> str:
@@ -145,7 +150,7 @@ def _gate(
         peer=TUNNEL_NETWORK[1],
         timeout_s=timeout_s,
         threads=max(session.settings.threads, len(hosts)),
-        then=lambda host: f"cd {quote(host.workdir)} && {mark(session.run, host, variant)}",
+        then=mark(session.run, variant),
     )
     results = {}
     for host in hosts:

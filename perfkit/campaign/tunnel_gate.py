@@ -6,12 +6,13 @@ once its tunnel carries a ping.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import on_result
-from perfkit.model import HostState, StageResult
+from perfkit.model import Host, HostState, StageResult
 from perfkit.vpn import health
 from perfkit.vpn.base import Vpn
 from perfkit.vpn.plan import TunnelPlan
@@ -27,8 +28,17 @@ def tunnel_of(session: Session) -> TunnelPlan | None:
     )
 
 
-def with_tunnels(session: Session, setup: StageResult, vpn: Vpn, tunnel: TunnelPlan) -> StageResult:
+def with_tunnels(
+    session: Session,
+    setup: StageResult,
+    vpn: Vpn,
+    tunnel: TunnelPlan,
+    then: Callable[[Host], str] | None = None,
+) -> StageResult:
     """The result of `setup` once every tunnel was asked; moves each host accordingly.
+
+    Args:
+        then: Shell text that a host runs when its tunnel carries a ping.
 
     Returns:
         A client whose tunnel does not work says what it lacks: address, route or ping.
@@ -42,6 +52,7 @@ def with_tunnels(session: Session, setup: StageResult, vpn: Vpn, tunnel: TunnelP
         vpn=vpn,
         peer=tunnel.server_tunnel_address,
         threads=max(session.settings.threads, len(hosts)),
+        then=then,
     )
     move, results = on_result(session, HostState.CONFIGURED), {r.host: r for r in setup.results}
     for name, tunnel_health in found.items():

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from perfkit.campaign.session import vpn_of
+from perfkit.campaign.vpn_choice import vpn_of, vpns_of
 from perfkit.configure.bundles import Bundles
 from perfkit.configure.completion import digest
 from perfkit.errors import ConfigError
 from perfkit.model import BASE_VARIANT, Host, Role, Variant
 from perfkit.runs import folder
-from perfkit.settings import variants as settings_of_variants
+from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
 from perfkit.untrusted import one_line
 from perfkit.vpn import base
@@ -32,32 +31,7 @@ _HOSTS = tuple(
 _LONGEST_CHECK_S = 120.0
 
 
-def vpns_of(settings: Settings, variants: Iterable[Variant]) -> dict[str, base.Vpn]:
-    """The run's VPN as each variant has it, by the variant's name; nothing if the run has none.
-
-    Raises:
-        ConfigError: an option or a template of one is wrong; or its device or logs are others.
-    """
-    found = {}
-    for variant in variants:
-        vpn = vpn_of(settings_of_variants.applied(settings, variant))
-        if vpn is not None:
-            found[variant.name] = vpn
-    usual = vpn_of(settings)
-    for name, vpn in found.items():
-        asked = vpn.traits.version_command
-        if usual and replace(usual.traits, version_command=asked) != vpn.traits:
-            raise ConfigError(
-                f"{settings_of_variants.NAME}.conf [{name}]",
-                "resources",
-                name,
-                f"{vpn.traits.title} would have another device or other logs than without it",
-                "name the same in its templates: switching and the analysis rely on them",
-            )
-    return found
-
-
-def require(settings: Settings, variants: Sequence[Variant], *, programs_are_here: bool) -> None:
+def require(settings: Settings, *, programs_are_here: bool) -> None:
     """Refuse variants that cannot run, or that are equal without one that says `control = yes`.
 
     Args:
@@ -67,9 +41,10 @@ def require(settings: Settings, variants: Sequence[Variant], *, programs_are_her
     Raises:
         ConfigError: the first that is wrong, with the remedy.
     """
-    if all(variant.name == BASE_VARIANT.name for variant in variants):
+    chosen = [it for it in variants.load(settings) if it != BASE_VARIANT]
+    if not chosen:
         return
-    both = [BASE_VARIANT, *(it for it in variants if it.name != BASE_VARIANT.name)]
+    both = [BASE_VARIANT, *chosen]
     vpns, seen = vpns_of(settings, both), dict[str, Variant]()
     with tempfile.TemporaryDirectory(prefix="perfkit-variants-") as place:
         run = folder.create(Path(place), "variants", {})
@@ -82,7 +57,7 @@ def require(settings: Settings, variants: Sequence[Variant], *, programs_are_her
             twin = seen.setdefault(same, variant)
             if twin is not variant and not (twin.control or variant.control):
                 raise ConfigError(
-                    f"{settings_of_variants.NAME}.conf",
+                    variants.section(variant),
                     "section",
                     variant.name,
                     f"it differs from {twin.name} in nothing that this run uses",
@@ -121,7 +96,7 @@ def _try(variant: Variant, vpn: base.Vpn, host: Host, place: Path) -> None:
     binary = f"{vpn.traits.name}.binary"
     key = f"{vpn.traits.name}.{host.role}.{word}" if word else binary if variant.binary else "VPN"
     raise ConfigError(
-        f"{settings_of_variants.NAME}.conf [{variant.name}]",
+        variants.section(variant),
         key,
         options.get(word, variant.binary),
         f"{vpn.traits.title} on a {host.role} would not start: {one_line(said, 500)}",
@@ -131,7 +106,7 @@ def _try(variant: Variant, vpn: base.Vpn, host: Host, place: Path) -> None:
 
 def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) -> str:
     """Equal for variants whose runs would be the same."""
-    applied = settings_of_variants.applied(settings, variant)
+    applied = variants.applied(settings, variant)
     words = [repr((it.name, it.duration_s, it.port, it.server, it.needs)) for it in applied.tests]
     scripts = [script for it in applied.tests for script in (it.script, it.server_script) if script]
     scripts += sorted((applied.resources_dir / "bin").iterdir())

@@ -19,7 +19,7 @@ import configparser
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,19 +63,29 @@ def applied(settings: Settings, variant: Variant) -> Settings:
     return replace(settings, tests=tests, resources_dir=resources_dir, variant=variant)
 
 
-def changes(settings: Settings, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
+def section(variant: Variant) -> str:
+    """Where a variant stands, for errors."""
+    return f"{NAME}.conf [{variant.name}]"
+
+
+def all_tests(settings: Settings) -> tuple[TestSpec, ...]:
+    """The tests as each variant has them, for what must be there before any of them is run."""
+    return tuple(test for it in load(settings) for test in applied(settings, it).tests)
+
+
+def changes(settings: Settings) -> dict[str, dict[str, Any]]:
     """What differs from `base` by variant's name, for manifest and design: nothing for `base`.
 
     Returns:
         Keys as in variants.conf; `resources` is the SHA-256 of each replaced file by its path.
     """
-    return {variant.name: _changes(settings.parameters.vpn, variant) for variant in variants}
+    return {it.name: _changes(settings.parameters.vpn, it) for it in load(settings)}
 
 
-def keep(settings: Settings, variants: Sequence[Variant], config_dir: Path) -> None:
+def keep(settings: Settings, config_dir: Path) -> None:
     """Copy variants to a run's config/, with the files that they replace: the run needs no others."""
     kept = configparser.ConfigParser(interpolation=None)
-    for variant in variants:
+    for variant in load(settings):
         if variant.name == BASE_VARIANT.name:
             continue
         values = _changes(settings.parameters.vpn, variant)

@@ -177,24 +177,23 @@ def test_what_a_run_keeps_gives_the_same_variants_when_the_users_files_are_gone(
         "resources = tuned\ntest.direct-tcp.port = 5009\n[y]\ncontrol = yes\n[z]\nbroken = 1\n",
         names="base,x,y",
     )
-    chosen = variants.load(settings)
-    before = variants.changes(settings, chosen)
+    before = variants.changes(settings)
     assert before["base"] == {}
     assert before["y"] == {"control": "yes"}
     assert before["x"]["openvpn.client.mssfix"] == "1200"
     assert before["x"]["resources"].keys() == {"tests/tunnel-tcp"}
     kept = tmp_path / "run/config"
     kept.mkdir(parents=True)
-    variants.keep(settings, chosen, kept)
+    variants.keep(settings, kept)
     shutil.rmtree(folder)
     (project / "config/variants.conf").unlink()
     of_run = replace(settings, config_dir=kept)
     again = variants.load(of_run)
-    assert variants.changes(of_run, again) == before
+    assert variants.changes(of_run) == before
     script = variants.applied(of_run, again[1]).tests[1].script
     assert script.read_text() == "#!/bin/sh\necho tuned\n"
 
 
 def test_base_alone_leaves_no_copy(project: Path, tmp_path: Path) -> None:
-    variants.keep(parameters.load(), [BASE_VARIANT], tmp_path / "config")
+    variants.keep(parameters.load(), tmp_path / "config")
     assert not (tmp_path / "config/variants.conf").exists()
