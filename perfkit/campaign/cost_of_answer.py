@@ -45,7 +45,7 @@ SWITCH_S = 5.0  # to stop, start and try all tunnels of another variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class BlockSpread:
     """How much blocks of one cell differ.
 
     Attributes:
@@ -84,7 +84,7 @@ class CostOfAnswer:
     around_s: float
     repetition_s: float
     life_s: float
-    spread: Spread
+    spread: BlockSpread
     is_paired: bool
     primary: int
     wanted: int
@@ -145,7 +145,7 @@ class CostOfAnswer:
             for n in numbers
         )
         test = "between variants, in pairs" if self.is_paired else "against a baseline of as many"
-        return f"{self.spread}: {shown} 8 times in 10, by a t-test {test}{self._expected}"
+        return f"{self.spread}: {shown} in 8 of 10 cases, by a t-test {test}{self._expected}"
 
     @property
     def _expected(self) -> str:
@@ -246,7 +246,7 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
         around_s=around_s,
         repetition_s=repetition_s,
         life_s=life_s,
-        spread=_earlier_spread(chosen) if parameters.is_campaign else Spread(),
+        spread=_earlier_spread(chosen) if parameters.is_campaign else BlockSpread(),
         is_paired=len(parameters.variants) > 1,
         primary=2 if any(test.path == "tunnel" for test in chosen.tests) else 1,
         usd_per_h=usd_per_h,
@@ -318,12 +318,12 @@ def _refuse_life(parameters: Parameters, provider: Provider, needed_s: float) ->
     )
 
 
-def _earlier_spread(chosen: Settings) -> Spread:
+def _earlier_spread(chosen: Settings) -> BlockSpread:
     """That of the newest campaign of the same provider whose cells have two blocks or more."""
     try:
         runs = folder.list_runs(chosen.runs_dir)[-RUNS_TRIED:]
     except PerfkitError:
-        return Spread()
+        return BlockSpread()
     for run in reversed(runs):
         cells = campaign_folder.cells_path(run)
         try:
@@ -332,14 +332,14 @@ def _earlier_spread(chosen: Settings) -> Spread:
         except (PerfkitError, KeyError, ValueError, OSError):
             continue
         if share > 0:
-            return Spread(share=share, source=run.id)
-    return Spread()
+            return BlockSpread(share=share, source=run.id)
+    return BlockSpread()
 
 
 def _spread_in(path: Path) -> float:
     """s.d. of log goodput inside the cells, pooled; 0 where none has two blocks."""
     import numpy as np  # noqa: PLC0415 -- a run that is no campaign needs no pandas
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415 -- as above
 
     frame = pd.read_parquet(path)
     frame = frame[(frame["void"] == "") & (frame["goodput_bps"] > 0)]

@@ -80,9 +80,10 @@ __all__ = [
 def start(**chosen: Any) -> Session:
     """Check parameters, config/ and this machine; open a new run, or go on with one.
 
-    With `run=` that run is gone on with. With a `name` of your own, the newest run of that name
-    is, if its process died before it was finished and the settings are the same; see
-    `perfkit.campaign.resume`. What was taken up, or why not, is in what the session shows.
+    With `run=` that run is gone on with, as it was made: parameters given beside it are not used.
+    With a `name` of your own, the newest run of that name is, if its process died before it was
+    finished and the settings are the same; see `perfkit.campaign.resume`. What was taken up, what
+    was not used, or why not, is in what the session shows.
 
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
@@ -91,6 +92,7 @@ def start(**chosen: Any) -> Session:
     if checked.parameters.run:
         found = open_run(checked.runs_dir, checked.parameters.run, phase="launch")
         remarks = [str(found)] if found.passed_over else []
+        remarks += resume.not_used(found.run, checked.parameters)
         session = sessions.attach(checked.runs_dir, str(found.run.root), remarks)
     else:
         session = resume.open_session(checked)

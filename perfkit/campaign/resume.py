@@ -19,6 +19,7 @@ from perfkit.runs.folder import Run
 from perfkit.runs.progress import Progress
 from perfkit.settings.parameters import Parameters, Settings
 
+_PLACES = {"run", "runs_dir", "config_dir", "threads"}  # where, and how fast
 DEFAULT_NAME = str(Parameters.model_fields["name"].default)
 
 
@@ -101,6 +102,27 @@ def _why_over(run: Run, done: Progress) -> Iterator[str]:
         )
 
 
+def not_used(run: Run, parameters: Parameters) -> Iterator[str]:
+    """What was asked for and does not hold, since the run goes on as it was made; one line.
+
+    What has its default is not taken to have been asked for.
+    """
+    asked = parameters.model_dump(exclude=_PLACES)
+    made = run.manifest()["parameters"]
+    default = Parameters().model_dump()
+    ignored = [
+        f"{key} = {value} ({made[key]} then)"
+        for key, value in asked.items()
+        if key in made and value not in (default[key], made[key])
+    ]
+    if ignored:
+        yield f"not used, {run.id} goes on as it was made: {', '.join(ignored)}"
+
+
+def _then(key: str, was: object) -> str:
+    return f"{key} was empty then" if was == "" else f"{key} = {was} then"
+
+
 def _differences(run: Run, chosen: Settings) -> Iterator[str]:
     """What was chosen otherwise when the run was made, in words."""
     try:
@@ -108,10 +130,9 @@ def _differences(run: Run, chosen: Settings) -> Iterator[str]:
     except PerfkitError as exc:
         yield f"its settings cannot be read ({exc})"
         return
-    left_out = {"run", "runs_dir", "config_dir", "threads"}  # where, and how fast
-    before: dict[str, Any] = then.parameters.model_dump(exclude=left_out)
-    after = chosen.parameters.model_dump(exclude=left_out)
-    yield from (f"{key} = {was} then" for key, was in before.items() if was != after[key])
+    before: dict[str, Any] = then.parameters.model_dump(exclude=_PLACES)
+    after = chosen.parameters.model_dump(exclude=_PLACES)
+    yield from (_then(key, was) for key, was in before.items() if was != after[key])
     for name in ("tests", "ssh", "cron"):
         if getattr(then, name) != getattr(chosen, name):
             yield f"{name}.conf has changed"

@@ -27,6 +27,9 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit doctor                  is this machine ready? what is missing, and the remedy
   perfkit lab                     the notebooks, in JupyterLab
   perfkit run --clients 10        all phases at once: launch to report, on this machine
+  perfkit run --clients 1,2,5,10..50:10 --precision 5% --name big     a campaign: many sizes,
+                                  repeated until it is sharp; the same again resumes it
+  perfkit run --clients 20 --variants base,chacha --repetitions 8     two variants in turn
 \b
   perfkit launch --clients 10     or one by one: make hosts (they outlive this command)
   perfkit configure               set them up over SSH (on the latest run, or name one)

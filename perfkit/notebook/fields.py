@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args, get_origin
 from perfkit.campaign import estimate
 from perfkit.errors import ConfigError, PerfkitError, ScheduleError
 from perfkit.fleet.provider import provider_names
+from perfkit.runs import campaign_folder, design, journal
 from perfkit.runs import folder as runs
-from perfkit.runs import journal
+from perfkit.runs.design import BASE
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import ini, parameters
@@ -89,20 +90,23 @@ def _choices(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...
     if name == "vpn":
         return tuple((known, known) for known in (*vpn_names(), NONE))
     if name == "tests":
-        return _tests(str(values.get("config_dir", "")))
+        return tuple(
+            (t.name, f"{t.name}: {t.duration_s:g} s, {t.path}")
+            for t in load_tests(_config_dir(values), project_dir() / "resources")
+        )
+    if name == "variants":
+        folder, known = _config_dir(values), [BASE]
+        known += ini.read_ini(folder, "variants")[1].sections()
+        return tuple((it, "") for it in (*known, *(f"{BASE},{it}" for it in known[1:])))
     if name == "run":
-        known = runs.list_runs(_runs_dir(values))[-MAX_RUNS:]
-        return ((LATEST, "the newest run that will do"), *((r.id, "") for r in reversed(known)))
+        there = reversed(runs.list_runs(_runs_dir(values))[-MAX_RUNS:])
+        return ((LATEST, "the newest run that will do"), *((run.id, "") for run in there))
     return tuple((value, value) for value in _literals(name))
 
 
-def _tests(config_dir: str) -> tuple[tuple[str, str], ...]:
-    project = project_dir()
-    folder = Path(config_dir).resolve() if config_dir else project / "config"
-    return tuple(
-        (t.name, f"{t.name}: {t.duration_s:g} s, {t.path}")
-        for t in load_tests(folder, project / "resources")
-    )
+def _config_dir(values: Mapping[str, Any]) -> Path:
+    chosen = values.get("config_dir")
+    return Path(chosen).resolve() if chosen else project_dir() / "config"
 
 
 def _runs_dir(values: Mapping[str, Any]) -> Path:
@@ -170,12 +174,18 @@ def describe(run: Run) -> str:
     manifest = run.manifest()
     chosen = manifest["parameters"]
     made = datetime.fromisoformat(manifest["created_utc"])
+    plan = design.load(run) if campaign_folder.is_campaign(run) else None
     head = (
-        f"Run {run.id}: {chosen.get('clients')} clients at {chosen.get('provider')}, "
+        f"{'Run' if plan is None else 'Campaign'} {run.id}: {chosen.get('clients')} clients at {chosen.get('provider')}, "
         f"made {made:%Y-%m-%d %H:%M} UTC"
     )
+    events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
+    if plan is not None:
+        void = {e.fields["block"] for e in events if e.kind == "block-void"}
+        count = len({e.fields["block"] for e in events if e.kind == "block-done"} - void)
+        most = "at most " if plan.repetitions is None else ""
+        head += f"; {count} of {most}{plan.blocks_each * plan.max_repetitions} blocks"
     if not run.key_path.exists():
         return f"{head}; files only, no hosts."
-    events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
     done = dict.fromkeys(e.fields["phase"] for e in events if e.kind == "phase-done")
     return f"{head}; done: {', '.join(done) or 'nothing yet'}."

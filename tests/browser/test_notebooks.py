@@ -78,7 +78,13 @@ def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None
     expect(summary).to_contain_text("costs nothing")
     expect_value(form_page, "clients", "25")
 
+    clients.press_sequentially(",50")
+    clients.press("Tab")
+    expect(summary).to_contain_text("3 repetitions (the default of a list), 6 blocks")
+    expect_value(form_page, "clients", "'25,50'")
     clients.press("End")
+    for _ in ",50":
+        clients.press("Backspace")
     clients.press_sequentially("x")
     error = form_page.page.locator(f"{FORM} .wrong .error")
     expect(error).to_contain_text("expected: number of clients, 1 to 1000")
@@ -114,8 +120,9 @@ def test_the_form_works_with_keys_alone_and_keeps_them_from_the_notebook(
     for _ in range(5):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-    assert [name.split("-form-")[-1].partition("-")[2] for name in reached[:4]] == [
+    assert [name.split("-form-")[-1].partition("-")[2] for name in reached] == [
         "clients",
+        "repetitions",
         "tests-0",
         "tests-1",
         "vpn",

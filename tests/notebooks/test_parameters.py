@@ -7,8 +7,10 @@ import nbformat
 import papermill
 import pytest
 from click.testing import CliRunner
+from papermill import cli as papermill_cli
 
 from perfkit.cli import app
+from perfkit.settings import parameters as settings
 from perfkit.settings.parameters import Parameters
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -45,6 +47,30 @@ def test_papermill_lists_every_parameter_with_its_help() -> None:
     assert {name: entry["help"] for name, entry in listed.items()} == {
         name: comment for name, (_annotation, _default, comment) in declared().items()
     }
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ({"clients": "100"}, {"clients": 100}),
+        ({"clients": "1,2,5,10..30:10"}, {"clients": "1,2,5,10,20,30"}),
+        ({"clients": "1,2", "repetitions": "3"}, {"repetitions": 3}),
+        ({"clients": "1,2", "precision": "0.05"}, {"precision": 0.05}),
+        ({"clients": "1,2", "precision": "5%"}, {"precision": 0.05}),
+        ({"precision": "5%", "max_repetitions": "8"}, {"max_repetitions": 8}),
+        ({"variants": "base,chacha"}, {"variants": "base,chacha"}),
+        ({"clients": "1,2", "budget": "60min"}, {"budget": "60min"}),
+        ({"clients": "1,2", "seed": "7"}, {"seed": 7}),
+    ],
+)
+def test_what_is_typed_behind_p_means_the_same_by_papermill_and_by_the_shell(
+    typed: dict[str, str], meant: dict[str, object]
+) -> None:
+    # private: what papermill makes of a text behind -p is nowhere else
+    by_papermill = {name: papermill_cli._resolve_type(text) for name, text in typed.items()}
+    for given in (typed, by_papermill):
+        kept = settings.load(given).to_dict()
+        assert {name: kept[name] for name in meant} == meant
 
 
 def test_the_command_line_has_an_option_for_every_parameter() -> None:

@@ -84,6 +84,11 @@ def test_a_run_of_the_default_name_is_not_taken_up_but_named() -> None:
     ("changed", "says"),
     [
         ({"clients": 3}, "clients = 2 then"),
+        ({"clients": "2,3"}, "clients = 2 then"),
+        ({"repetitions": 2}, "repetitions = 0 then"),
+        ({"precision": "5%"}, "precision was empty then"),
+        ({"budget": "60min"}, "budget was empty then"),
+        ({"seed": 7}, "seed = 0 then"),
         ({"starter": "cron"}, "starter = epoch then"),
         ({"duration_s": 4}, "duration_s = 0.0 then"),
     ],
@@ -345,3 +350,25 @@ def test_a_quorum_is_not_one_client_more_by_rounding() -> None:
         session.inventory.move("client-000", HostState.FAILED, reason="gone")
         with pytest.raises(StageError, match="13 of 25 clients are left, 14 needed"):
             shortfall.judge(session, StageResult(stage="launch"))
+
+
+def test_the_same_campaign_is_taken_up_however_its_levels_are_written() -> None:
+    campaign = {"precision": "5%", "max_repetitions": 8, "budget": "2000min"}
+    run = interrupted(clients="1..3", expires_min=2000, **campaign)
+    with begin(clients=[1, 2, 3], expires_min=2000, **{**campaign, "precision": 0.05}) as session:
+        assert session.run == run
+    with begin(clients="1,2", expires_min=2000, **campaign) as session:
+        assert session.run != run
+        assert "clients = 1,2,3 then" in session.remarks[0]
+
+
+def test_what_is_asked_for_beside_a_run_and_not_used_is_said() -> None:
+    run = interrupted(clients="1,2", repetitions=4)
+    with phases.start(run="mine", clients="1,2", precision="5%", seed=9) as session:
+        assert session.run == run
+        (remark,) = session.remarks
+        assert remark.endswith(
+            "goes on as it was made: precision = 0.05 ( then), seed = 9 (0 then)"
+        )
+    with phases.start(run="mine", clients=10, repetitions=4) as session:  # a default and the same
+        assert session.remarks == ()

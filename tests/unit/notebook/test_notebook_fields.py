@@ -10,6 +10,7 @@ import pytest
 from perfkit.notebook.fields import check, fields_for
 from perfkit.runs import folder
 from perfkit.settings.parameters import Parameters
+from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.runs import make_run
 
 DEFAULTS = {name: field.default for name, field in Parameters.model_fields.items()}
@@ -70,6 +71,42 @@ def test_what_a_run_takes_is_said_before_it_is_launched() -> None:
         "3 clients and 1 server at local: about 19 s in all, of which the tests take 10.0 s; "
         "costs nothing; hosts end by themselves after 2 h 00 min"
     )
+
+
+def test_what_a_campaign_takes_and_could_show_is_said_before_it_is_launched() -> None:
+    verdict = check({**DEFAULTS, "clients": "1,2,5", "repetitions": 5, "tests": "direct-tcp"})
+    assert verdict.errors == {}
+    assert verdict.summary[0].startswith("5 clients and 1 server at local: hosts end by themselves")
+    blocks, outlook, *_ = verdict.notices
+    assert blocks.startswith("3 cells, 5 repetitions, 15 blocks: about ")
+    assert "show a change of 11 % in 8 of 10 cases" in outlook or "as in " in outlook
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"precision": "5%", "repetitions": 5}, "repetitions"),
+        ({"precision": "200%"}, "precision"),
+        ({"clients": "1,2", "budget": "0.5min"}, "budget"),
+        ({"clients": "1,2", "budget": 60}, "budget"),
+        ({"clients": "1,1"}, "clients"),
+    ],
+)
+def test_levels_that_cannot_be_are_said_at_their_field(given: dict[str, Any], field: str) -> None:
+    assert list(check({**DEFAULTS, "tests": "direct-tcp", **given}).errors) == [field]
+
+
+def test_variants_of_the_file_are_suggested_alone_and_beside_base(tmp_path: Path) -> None:
+    (tmp_path / "variants.conf").write_text("[fast]\ncontrol = yes\n")
+    (field,) = fields_for({"variants": "base", "config_dir": str(tmp_path)}, {})[:1]
+    assert [value for value, _ in field.choices] == ["base", "fast", "base,fast"]
+
+
+def test_a_campaign_is_described_with_its_blocks(tmp_path: Path) -> None:
+    run = make_campaign(tmp_path / "c", clients=(1, 5), repetitions=2, void=(1, 2), duration_s=3)
+    (line,) = check({"run": str(run.root)}).summary
+    assert line.startswith("Campaign c: 1,5 clients at synthetic, made ")
+    assert line.endswith("; 4 of 4 blocks; files only, no hosts.")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ FIELDS = (
     Field(name="minutes", label="Minutes", help="how long", kind="number"),
     Field(name="keep", label="Keep", help="or not", kind="flag"),
     Field(name="name", label="Name", help="what it is called"),
+    Field(name="sizes", label="Sizes", help="one or several", whole=True),
 )
 
 
@@ -24,7 +25,14 @@ def check(values: Mapping[str, Any]) -> Verdict:
 
 @pytest.fixture
 def variables() -> dict[str, Any]:
-    return {"clients": 10, "minutes": 120.0, "keep": False, "name": "x", "other": 1}
+    return {
+        "clients": 10,
+        "minutes": 120.0,
+        "keep": False,
+        "name": "x",
+        "sizes": [1, 2],
+        "other": 1,
+    }
 
 
 @pytest.fixture
@@ -38,7 +46,8 @@ def type_in(form: Form, **typed: Typed) -> None:
 
 
 def test_a_new_form_shows_the_variables_as_a_person_writes_them(form: Form) -> None:
-    assert form.values == {"clients": "10", "minutes": "120", "keep": False, "name": "x"}
+    shown = {"clients": "10", "minutes": "120", "keep": False, "name": "x", "sizes": "1,2"}
+    assert form.values == shown
     assert form.summary == ["10 clients"]
 
 
@@ -56,6 +65,9 @@ def test_a_new_form_shows_the_variables_as_a_person_writes_them(form: Form) -> N
         ("clients", "1e1", "1e1"),
         ("minutes", "nan", "nan"),
         ("minutes", "+2.5", "+2.5"),
+        ("sizes", "20", 20),
+        ("sizes", "1,2,5", "1,2,5"),
+        ("sizes", "10..100:10", "10..100:10"),
     ],
 )
 def test_what_is_typed_is_in_the_variable(
@@ -106,6 +118,7 @@ def test_without_a_front_end_the_form_is_its_values_and_what_is_said_about_them(
         "minutes = 120.0",
         "keep = False",
         "name = 'x'",
+        "sizes = '1,2'",
         "clients: a whole number",
         "ten clients",
     ]
