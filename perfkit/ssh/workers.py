@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
@@ -79,9 +79,11 @@ def run_on_hosts(
     Raises:
         BaseException: only what the iterator of hosts raised, once all begun hosts are done.
     """
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
     return _Stage(
-        stage,
-        work,
+        name=stage,
+        work=work,
         threads=threads,
         deadline_s=deadline_s,
         on_result=on_result,
@@ -90,30 +92,24 @@ def run_on_hosts(
     ).run(hosts)
 
 
+@dataclass(slots=True, kw_only=True)
 class _Stage:
     """The calling thread's side: it alone touches these attributes; threads send messages."""
 
-    def __init__(
-        self,
-        name: str,
-        work: Callable[[Host], None],
-        *,
-        threads: int,
-        deadline_s: float | None,
-        on_result: Callable[[HostResult], None] | None,
-        on_expired: Callable[[Host, str], None] | None,
-        log_path: Callable[[Host], Path | None] | None,
-    ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
-        self.name, self.work, self.threads, self.deadline_s = name, work, threads, deadline_s
-        self.on_result, self.on_expired, self.log_path = on_result, on_expired, log_path
-        self.inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self.waiting: list[Host] = []
-        self.begun: dict[str, tuple[Host, float]] = {}  # at work: the host and when it began
-        self.results: list[HostResult] = []
-        self.feeding = True
-        self.error: BaseException | None = None
+    name: str
+    work: Callable[[Host], None]
+    threads: int
+    deadline_s: float | None
+    on_result: Callable[[HostResult], None] | None
+    on_expired: Callable[[Host, str], None] | None
+    log_path: Callable[[Host], Path | None] | None
+    inbox: queue.SimpleQueue[_Message] = field(default_factory=queue.SimpleQueue)
+    waiting: list[Host] = field(default_factory=list)
+    # At work: the host and when it began.
+    begun: dict[str, tuple[Host, float]] = field(default_factory=dict)
+    results: list[HostResult] = field(default_factory=list)
+    feeding: bool = True
+    error: BaseException | None = None
 
     def run(self, hosts: Iterable[Host]) -> StageResult:
         started = monotonic()

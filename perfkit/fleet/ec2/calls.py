@@ -23,7 +23,6 @@ from perfkit.fleet.provider import LaunchRequest
 from perfkit.model import Role
 from perfkit.ssh.keys import SshKey, derive_ssh_key
 
-TOKEN_CHARACTERS = 64  # EC2's limit
 TAGGED_KINDS = ("instance", "volume", "network-interface")
 
 
@@ -57,29 +56,18 @@ class Batch:
 class Call:
     """So many hosts of one role from one pool."""
 
-    run_id: str
-    batch: str  # the launch request's token
+    batch: Batch
     role: Role
     names: tuple[str, ...]
     pool: Pool
-    user_data: str
     generation: int = 0
 
     @property
     def token(self) -> str:
         """The client token; see the module's text."""
-        distinguishing = [
-            self.run_id,
-            self.batch,
-            self.role,
-            self.pool.type,
-            self.pool.zone,
-            self.pool.subnet,
-            str(self.generation),
-            userdata.digest(self.user_data),
-            *self.names,
-        ]
-        return hashlib.sha256("\n".join(distinguishing).encode()).hexdigest()[:TOKEN_CHARACTERS]
+        where = (self.pool.type, self.pool.zone, self.pool.subnet, str(self.generation))
+        digest = userdata.digest(self.batch.user_data)
+        return client_token(self.batch.request, self.role, *where, digest, *self.names)
 
     def record(self) -> dict[str, Any]:
         """As journalled before it is sent; without the user data, which can be made again."""
@@ -92,15 +80,19 @@ class Call:
         }
 
 
-def from_record(request: LaunchRequest, user_data: str, record: Mapping[str, Any]) -> Call:
+def client_token(request: LaunchRequest, *distinguishing: str) -> str:
+    """The hash of all that distinguishes one call of a batch from another; 64 characters."""
+    words = [request.run_id, request.token, *distinguishing]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def from_record(batch: Batch, record: Mapping[str, Any]) -> Call:
     """The call that a journal remembers."""
     return Call(
-        run_id=request.run_id,
-        batch=request.token,
+        batch=batch,
         role=Role(record["role"]),
         names=tuple(record["names"]),
         pool=Pool(**record["pool"]),
-        user_data=user_data,
         generation=int(record["generation"]),
     )
 
@@ -120,22 +112,23 @@ def user_data_for(request: LaunchRequest, conf: Ec2Conf) -> str:
     )
 
 
-def body(call: Call, resources: LaunchResources, conf: Ec2Conf) -> dict[str, Any]:
+def body(call: Call, conf: Ec2Conf) -> dict[str, Any]:
     """RunInstances' arguments.
 
     MinCount=1: some of the hosts are better than none, and which are missing is known.
     """
-    labels = {**resources.tags, **tags.call_tags(call.batch, call.role, call.names)}
+    resources, user_data = call.batch.resources, call.batch.user_data
+    named = tags.call_tags(call.batch.request.token, call.role, call.names)
     return {
-        **template(call.user_data, resources),
+        **template(user_data, resources),
         "ImageId": resources.image,
         "InstanceType": call.pool.type,
         "MinCount": 1,
         "MaxCount": len(call.names),
         "ClientToken": call.token,
-        "UserData": call.user_data,
+        "UserData": user_data,
         "NetworkInterfaces": [interface(resources, conf, call.pool.subnet)],
-        "TagSpecifications": tags.specifications(labels, *tagged_kinds(conf)),
+        "TagSpecifications": tags.specifications({**resources.tags, **named}, *tagged_kinds(conf)),
         **market(conf),
     }
 

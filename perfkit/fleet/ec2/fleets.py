@@ -13,7 +13,6 @@ without a name is given one of those that are missing when the launch goes on af
 from __future__ import annotations
 
 import getpass
-import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -165,9 +164,8 @@ def _create(
 
 def _token(batch: Batch, role: Role, names: Sequence[str], generation: str) -> str:
     pools = [str(pool) for pool in batch.ladder[role]]
-    parts = [batch.request.run_id, batch.request.token, role, generation, *pools, "", *names]
-    parts.append(userdata.digest(batch.user_data))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[: calls.TOKEN_CHARACTERS]
+    digest = userdata.digest(batch.user_data)
+    return calls.client_token(batch.request, role, generation, *pools, "", *names, digest)
 
 
 def _ensure_template(
@@ -207,35 +205,47 @@ def _body(
     for pool in batch.ladder[role]:
         pools.setdefault((pool.type, pool.zone), pool)
     overrides = [
-        {"InstanceType": pool.type, "SubnetId": pool.subnet, "Priority": float(rung)}
-        for rung, pool in enumerate(pools.values())
+        {**_override(pool), "Priority": float(rung)} for rung, pool in enumerate(pools.values())
     ]
     labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
+    specifications = [
+        *tags.specifications(batch.resources.tags, "fleet"),
+        *tags.specifications(labels, "instance"),
+    ]
     return {
-        "Type": "instant",
+        **_fleet(conf, template, overrides, n_hosts, specifications),
         "ClientToken": token,
-        "LaunchTemplateConfigs": [
-            {
-                "LaunchTemplateSpecification": {
-                    "LaunchTemplateName": template,
-                    "Version": "$Latest",
-                },
-                "Overrides": overrides,
-            }
-        ],
-        "TargetCapacitySpecification": {
-            "TotalTargetCapacity": n_hosts,
-            "DefaultTargetCapacityType": conf.market,
-        },
         "OnDemandOptions": {"AllocationStrategy": "prioritized"},
         "SpotOptions": {
             "AllocationStrategy": "price-capacity-optimized",
             "InstanceInterruptionBehavior": "terminate",
         },
-        "TagSpecifications": [
-            *tags.specifications(batch.resources.tags, "fleet"),
-            *tags.specifications(labels, "instance"),
+    }
+
+
+def _override(pool: Pool) -> dict[str, Any]:
+    return {"InstanceType": pool.type, "SubnetId": pool.subnet}
+
+
+def _fleet(
+    conf: Ec2Conf,
+    template: str,
+    overrides: Sequence[dict[str, Any]],
+    n_hosts: int,
+    specifications: Sequence[Any],
+) -> dict[str, Any]:
+    """What every CreateFleet says, also one that is only tried."""
+    launch_template = {"LaunchTemplateName": template, "Version": "$Latest"}
+    return {
+        "Type": "instant",
+        "LaunchTemplateConfigs": [
+            {"LaunchTemplateSpecification": launch_template, "Overrides": list(overrides)}
         ],
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": n_hosts,
+            "DefaultTargetCapacityType": conf.market,
+        },
+        "TagSpecifications": list(specifications),
     }
 
 
@@ -250,18 +260,5 @@ def dry_bodies(
         "LaunchTemplateData": {"ImageId": image, **calls.SAFEGUARDS},
         "TagSpecifications": tags.specifications(labels, "launch-template"),
     }
-    fleet = {
-        "Type": "instant",
-        "LaunchTemplateConfigs": [
-            {
-                "LaunchTemplateSpecification": {"LaunchTemplateName": name, "Version": "$Latest"},
-                "Overrides": [{"InstanceType": ladder[0].type, "SubnetId": ladder[0].subnet}],
-            }
-        ],
-        "TargetCapacitySpecification": {
-            "TotalTargetCapacity": 1,
-            "DefaultTargetCapacityType": conf.market,
-        },
-        "TagSpecifications": tags.specifications(labels, "fleet", "instance"),
-    }
-    return template, fleet
+    specifications = tags.specifications(labels, "fleet", "instance")
+    return template, _fleet(conf, name, [_override(ladder[0])], 1, specifications)

@@ -33,7 +33,7 @@ from perfkit.fleet.ec2.idempotent_calls import (
     journalled,
     refusal,
 )
-from perfkit.fleet.ec2.pools import Cooldown, Pool
+from perfkit.fleet.ec2.pools import Cooldown
 from perfkit.model import Role
 
 RUNNING_DEADLINE_S = 300.0
@@ -97,9 +97,9 @@ class Launcher:
             if "pool" not in record:
                 fleets.wait_until_listed(self.context, batch)
                 continue
-            call = calls.from_record(batch.request, batch.user_data, record)
+            call = calls.from_record(batch, record)
             try:
-                made += self._send(batch, call)
+                made += self._send(call)
             except ApiError as exc:
                 if exc.kind in (Failure.CAPACITY, Failure.ENDED):
                     continue  # it had not been done, or is over
@@ -137,16 +137,15 @@ class Launcher:
         if self.context.conf.pools == "mixed":
             return fleets.fill(self.context, batch, role, names, generation)
         missing, made, problems = list(names), list[Instance](), list[str]()
-        pools, resting = (
-            self.cooldown.awake(batch.ladder[role]),
-            self.cooldown.reasons(batch.ladder[role]),
-        )
-        for pool in pools:
+        resting = self.cooldown.reasons(batch.ladder[role])
+        for pool in self.cooldown.awake(batch.ladder[role]):
             if not missing:
                 break
-            call = self._call(batch, role, missing, pool, generation)
+            call = Call(
+                batch=batch, role=role, names=tuple(missing), pool=pool, generation=generation
+            )
             try:
-                new = self._send(batch, call)
+                new = self._send(call)
             except ApiError as exc:
                 if exc.kind is Failure.CAPACITY:
                     # Why a type is not supported only the message says; of capacity there is no more.
@@ -164,32 +163,17 @@ class Launcher:
                 fewer = f"{len(new)} of {len(call.names)}"
                 problems.append(f"{pool}: {fewer}")
                 self.cooldown.begin(pool, fewer)
-        return (
-            made,
-            f"no room for {len(missing)} ({', '.join([*problems, *resting])})" if missing else "",
-        )
+        why = ", ".join([*problems, *resting])
+        return made, f"no room for {len(missing)} ({why})" if missing else ""
 
-    def _call(
-        self, batch: Batch, role: Role, names: Sequence[str], pool: Pool, generation: int
-    ) -> Call:
-        return Call(
-            run_id=batch.request.run_id,
-            batch=batch.request.token,
-            role=role,
-            names=tuple(names),
-            pool=pool,
-            user_data=batch.user_data,
-            generation=generation,
-        )
-
-    def _send(self, batch: Batch, call: Call) -> list[Instance]:
+    def _send(self, call: Call) -> list[Instance]:
         """One call, journalled before and after; repeated until there is an answer.
 
         Raises:
             ApiError: EC2's answer is no; nothing was made.
             LaunchUnknownError: there is no answer.
         """
-        body = calls.body(call, batch.resources, self.context.conf)
+        body = calls.body(call, self.context.conf)
 
         def run_instances() -> list[Instance]:
             answer = self.context.region.launcher.run_instances(**body)
@@ -197,12 +181,12 @@ class Launcher:
                 describe.parse(entry, self.context.region.name) for entry in answer["Instances"]
             ]
 
-        with journalled(batch.request, call.record()) as outcome:
+        with journalled(call.batch.request, call.record()) as outcome:
             outcome.extend(
                 ask(
                     "RunInstances",
                     run_instances,
-                    find=lambda: self._by_token(batch, call),
+                    find=lambda: self._by_token(call),
                     retry=self.context.retry,
                 )
             )
@@ -211,17 +195,13 @@ class Launcher:
             return fleets.give_names(self.context, outcome, call.names)
         return outcome
 
-    def _by_token(self, batch: Batch, call: Call) -> list[Instance]:
+    def _by_token(self, call: Call) -> list[Instance]:
         """What a call made, when only the listing can say; empty when that does not either."""
+        region, run_id = self.context.region, call.batch.request.run_id
         found: list[Instance] = []
         with contextlib.suppress(ApiError):
             for _ in self.context.retry.attempts(VISIBLE_WITHIN_S):
-                before, found = (
-                    found,
-                    describe.instances(
-                        self.context.region, batch.request.run_id, client_token=call.token
-                    ),
-                )
+                before, found = found, describe.instances(region, run_id, client_token=call.token)
                 if found and len(found) == len(before):  # they show up one by one
                     break
         return found
