@@ -24,7 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from perfkit.errors import PerfkitError, ProviderError
-from perfkit.fleet.local import namespaces
+from perfkit.fleet.local import namespaces, tools
 from perfkit.report.tables import ReportTable, in_cell
 from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir
@@ -310,10 +310,8 @@ def _test_port() -> CheckResult:
 
 def _resources() -> Iterator[CheckResult]:
     """Memory, which bounds the number of local hosts, and open files."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
+    free_bytes = tools.available_memory_bytes()
+    if free_bytes is not None:
         clients = min(MAX_CLIENTS, free_bytes // MEMORY_PER_CLIENT_BYTES)
         yield _judged(
             "memory",

@@ -33,7 +33,7 @@ def hold(name: str) -> int | None:
     Raises:
         LaunchError: the folder is not root's alone.
     """
-    lock = os.open(_folder() / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    lock = _open_lock(name)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -77,6 +77,10 @@ def forget(run_id: str) -> None:
             socket_path(run_id).unlink(missing_ok=True)
 
 
+def _open_lock(name: str) -> int:
+    return os.open(_folder() / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
 def _folder() -> Path:
     """The folder, made if need be; others may pass through it to a socket and no more."""
     with contextlib.suppress(FileExistsError):
@@ -93,7 +97,7 @@ def _folder() -> Path:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    lock = os.open(_folder() / "sockets.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    lock = _open_lock("sockets")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -244,7 +244,7 @@ def _set_stage(hidden: Iterable[Path]) -> machine_view.MachineView:
     # Open to all: the public view is made with the rights of a user who is nobody. Nobody is here.
     linux.mount("tmpfs", str(hosts.STAGE), "tmpfs", linux.MS_NOSUID, "size=256m,mode=0755")
     (hosts.STAGE / "host").mkdir()
-    return machine_view.build(hosts.STAGE, hidden, tools.sshd_extra_lines())
+    return machine_view.build(hosts.STAGE, hidden, tools.sshd_lines())
 
 
 def probe() -> None:

@@ -102,7 +102,7 @@ def _become(plan: HostPlan, tools: HostTools, view: MachineView, ready: socket.s
     confinement.lift_limits()
     owner.become_root_inside()
     confinement.confine()
-    _redirect_stdio()
+    linux.redirect_stdio()
     for command in (
         [tools.sshd, "-D", "-E", "/var/log/sshd.log", "-f", "/etc/ssh/sshd_config"],
         [tools.cron, "-f"],
@@ -143,9 +143,3 @@ def _write_identity(root: Path, plan: HostPlan) -> None:
     }
     for name, (text, mode) in files.items():
         write_file(root / "etc" / name, text, mode)
-
-
-def _redirect_stdio() -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)

@@ -31,7 +31,7 @@ from types import FrameType
 from typing import Any
 
 from perfkit.errors import PerfkitError
-from perfkit.fleet.local import claims, cleanup, tags
+from perfkit.fleet.local import claims, cleanup, linux, tags
 from perfkit.fleet.provider import RUN_ID_PATTERN
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -87,7 +87,7 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
     try:
         keeper = Keeper(fields, hidden)
         _say(READY)
-        _close_stdio()
+        linux.redirect_stdio()
         keeper.serve(listener)
     except Ended:
         pass
@@ -109,12 +109,6 @@ def _say(word: str) -> None:
 
 def _end(_number: int, _frame: FrameType | None) -> None:
     raise Ended
-
-
-def _close_stdio() -> None:
-    null = os.open("/dev/null", os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
 
 
 class Keeper:

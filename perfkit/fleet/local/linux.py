@@ -158,12 +158,25 @@ def pivot_into(root: str) -> None:
     os.chdir("/")
 
 
+def proc_field(path: str, name: str) -> list[str]:
+    """The words after `name:` in a file of /proc; none where it has no such line."""
+    for line in Path("/proc", path).read_text().splitlines():
+        key, _, text = line.partition(":")
+        if key == name:
+            return text.split()
+    return []
+
+
 def effective_capabilities() -> int:
     """Bit mask of what this process may do."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
+    return int((proc_field("self/status", "CapEff") or ["0"])[0], 16)
+
+
+def redirect_stdio() -> None:
+    """Let go of the standard streams: nothing is read, and what is printed is lost."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
 
 
 def limit_capabilities(keep: Iterable[int]) -> None:

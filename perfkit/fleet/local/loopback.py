@@ -210,7 +210,7 @@ def _start_all(request: LaunchRequest, run: Path, sshd: str) -> tuple[list[Host]
     }
     missing = [wanted for wanted in request.hosts if wanted.name not in in_use]
     _end_hosts(request.run_id, [wanted.name for wanted in missing])  # what is left of dead ones
-    settings = tools.sshd_extra_lines()
+    settings = tools.sshd_lines()
     hosts: dict[str, Host] = {}
     for _ in range(PORT_ATTEMPTS):
         started, silent = _start_some(request, missing, run, sshd, settings)
@@ -297,15 +297,6 @@ def _write_folder(
         AuthorizedKeysFile "{keys}"
         StrictModes {strict}
         PidFile none
-        AuthenticationMethods publickey
-        PermitRootLogin prohibit-password
-        UsePAM no
-        UseDNS no
-        PrintMotd no
-        X11Forwarding no
-        MaxStartups 200
-        MaxSessions 100
-        Subsystem sftp internal-sftp
         SetEnv {ENVIRONMENT_NAME}={request.run_id}/{wanted.name} "HOME={folder}/work"
         """)
     files = {

@@ -38,8 +38,7 @@ def check(n_hosts: int) -> None:
             "local hosts are found again by their tags in /proc, which this system does not have; "
             "use Linux, or a provider of remote hosts"
         )
-    base = Path(tempfile.gettempdir())
-    _check_safe()
+    base = _safe_base()
     if not os.access(base, os.W_OK):
         raise ProviderError(f"{base}: cannot be written; set TMPDIR to a folder that can")
     free_bytes, needed_bytes = shutil.disk_usage(base).free, n_hosts * DISK_PER_HOST_BYTES
@@ -50,9 +49,11 @@ def check(n_hosts: int) -> None:
         )
 
 
-def _check_safe() -> None:
+def _safe_base() -> Path:
+    """The system's temporary folder, if nobody else can replace what lies there."""
     if fault := ownership.find_temporary_fault():
         raise ProviderError(fault)
+    return Path(tempfile.gettempdir()).resolve()
 
 
 def find(run_id: str) -> list[Path]:
@@ -85,9 +86,7 @@ def find_or_make(run_id: str) -> Path:
     """
     for folder in find(run_id):
         return folder
-    base = Path(tempfile.gettempdir()).resolve()
-    _check_safe()
-    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{run_id}-", dir=base))
+    return Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{run_id}-", dir=_safe_base()))
 
 
 def host_names(folder: Path) -> list[str]:

@@ -25,7 +25,6 @@ import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 
 from perfkit.fleet.local import linux
 
@@ -101,7 +100,7 @@ def build(stage: Path, hidden: Iterable[Path], sshd_lines: Sequence[str] = ()) -
     Args:
         hidden: Absolute paths that hosts must not see although they lie under a visible folder:
             the project, the homes.
-        sshd_lines: More settings for the hosts' sshd.
+        sshd_lines: Settings for the hosts' sshd.
     """
     hidden = frozenset(hidden)
     mask = stage / "mask"
@@ -250,24 +249,15 @@ def write_file(path: Path, text: str, mode: int) -> None:
     path.chmod(mode)
 
 
-def sshd_config(extra: Sequence[str]) -> str:
-    """Configuration of a host's own sshd: only the run's key opens it."""
-    lines = dedent("""\
-        HostKey /etc/ssh/ssh_host_ed25519_key
-        AuthorizedKeysFile /etc/ssh/authorized_keys
-        PermitRootLogin prohibit-password
-        AuthenticationMethods publickey
-        UsePAM no
-        UseDNS no
-        PrintMotd no
-        X11Forwarding no
-        MaxStartups 200
-        MaxSessions 100
-        LoginGraceTime 30
-        PidFile /run/sshd.pid
-        Subsystem sftp internal-sftp
-        """)
-    return lines + "".join(f"{line}\n" for line in extra)
+def sshd_config(lines: Sequence[str]) -> str:
+    """Configuration of a host's own sshd."""
+    own = (
+        "HostKey /etc/ssh/ssh_host_ed25519_key",
+        "AuthorizedKeysFile /etc/ssh/authorized_keys",
+        "LoginGraceTime 30",
+        "PidFile /run/sshd.pid",
+    )
+    return "".join(f"{line}\n" for line in (*own, *lines))
 
 
 def _private_kernel_files(proc: Path) -> tuple[str, ...]:

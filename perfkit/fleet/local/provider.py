@@ -192,13 +192,9 @@ def _require_programs(names: tuple[str, ...]) -> None:
 
 
 def _require_memory(n_hosts: int) -> None:
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return
-    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    available_bytes = int(fields["MemAvailable"].split()[0]) * 1024
+    available_bytes = tools.available_memory_bytes()
     needed_bytes = n_hosts * MEMORY_PER_HOST_BYTES
-    if needed_bytes > available_bytes:
+    if available_bytes is not None and needed_bytes > available_bytes:
         fitting = available_bytes // MEMORY_PER_HOST_BYTES
         raise ProviderError(
             f"{n_hosts} local hosts need about {math.ceil(needed_bytes / 1e6)} MB of memory, "

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from perfkit.fleet.local import linux
+
 KEEPER = "perfkit-keeper"
 HOST = "perfkit-host"
 NAMESPACES = "namespaces"
@@ -140,7 +142,8 @@ def is_in_our_pid_namespace(pid: int) -> bool:
 
 def _inner_pids(pid: int) -> list[str]:
     """Its PIDs in the namespaces that are inside ours, outermost first."""
-    return _namespace_pids(str(pid))[len(_namespace_pids("self")) :]
+    theirs, ours = (linux.proc_field(f"{it}/status", "NSpid") for it in (pid, "self"))
+    return theirs[len(ours) :]
 
 
 def _tag_in(command_line: bytes) -> tuple[str, dict[str, str]] | None:
@@ -149,14 +152,6 @@ def _tag_in(command_line: bytes) -> tuple[str, dict[str, str]] | None:
         if parsed:
             return parsed
     return None
-
-
-def _namespace_pids(pid: str) -> list[str]:
-    """The process's PID in each PID namespace it is in, outermost that we see first."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("NSpid:"):
-            return line.split()[1:]
-    return []
 
 
 def end(processes: Sequence[Tagged], number: int, timeout_s: float) -> None:

@@ -7,13 +7,27 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from perfkit.errors import ProviderError
+from perfkit.fleet.local import linux
 
 # Not the user's PATH: it lacks sbin, where sshd and cron are, and what it has besides (conda's
 # programs in a home) does not exist in hosts.
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_TOOLS = ("sshd", "cron", "tini", "sleep")  # the fields of HostTools
+# Only the run's key opens a host, and many tests may log in at the same time.
+_SSHD_LINES = (
+    "PermitRootLogin prohibit-password",
+    "AuthenticationMethods publickey",
+    "UsePAM no",
+    "UseDNS no",
+    "PrintMotd no",
+    "X11Forwarding no",
+    "MaxStartups 200",
+    "MaxSessions 100",
+    "Subsystem sftp internal-sftp",
+)
 PACKAGES = {"sshd": "openssh-server", "cron": "cron", "tini": "tini", "sleep": "coreutils"}
 
 
@@ -72,6 +86,11 @@ def sshd_version() -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def sshd_lines() -> list[str]:
+    """Settings of every local host's sshd."""
+    return [*_SSHD_LINES, *sshd_extra_lines()]
+
+
 def sshd_extra_lines() -> list[str]:
     """Settings that only this machine's version of sshd knows.
 
@@ -79,3 +98,10 @@ def sshd_extra_lines() -> list[str]:
     its greeting looks like.
     """
     return ["PerSourcePenalties no"] if sshd_version() >= (9, 8) else []
+
+
+def available_memory_bytes() -> int | None:
+    """Memory that programs can still have; None where the system does not say."""
+    if not Path("/proc/meminfo").exists():
+        return None
+    return int(linux.proc_field("meminfo", "MemAvailable")[0]) * 1024

@@ -61,7 +61,10 @@ class Owner:
             _hold(word)
         word.close()
         # By number, because /proc may be that of another PID namespace than ours.
-        folder = Path("/proc", _pid_in_proc(self._pidfd))
+        pid = linux.proc_field(f"self/fdinfo/{self._pidfd}", "Pid")
+        if not pid:
+            raise ProcessLookupError(f"pidfd {self._pidfd}: its process has ended")
+        folder = Path("/proc", pid[0])
         for kind in ("uid_map", "gid_map"):
             (folder / kind).write_text(_identity(kind))
 
@@ -96,14 +99,6 @@ def _hold(word: socket.socket) -> None:
         word.sendall(str(exc).encode())
     finally:
         os._exit(0)
-
-
-def _pid_in_proc(pidfd: int) -> str:
-    """The PID, as the mounted /proc counts, of a process that is a child of ours."""
-    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
-        if line.startswith("Pid:"):
-            return line.split()[1]
-    raise ProcessLookupError(f"pidfd {pidfd}: its process has ended")
 
 
 def _identity(kind: str) -> str:
