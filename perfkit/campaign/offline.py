@@ -11,17 +11,18 @@ from pathlib import Path
 
 import click
 
-from perfkit.analysis import segments, stats
+from perfkit.analysis import campaign_cells, segments, stats
 from perfkit.analysis.outcomes import outcomes
 from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
+from perfkit.report import answer, answer_tables, page
 from perfkit.report import compare as compare_report
-from perfkit.report import page
+from perfkit.report.answer import Answer
 from perfkit.report.compare import ComparisonReport
 from perfkit.report.page import Report
 from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable
-from perfkit.runs import progress
+from perfkit.runs import campaign_folder, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings.project import runs_folder
@@ -53,9 +54,15 @@ def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
     Args:
         policy: `events`, `saved` or `auto`; None: the run's parameter `segments`.
 
+    Of a campaign: of each block that was run to its end; a window that was corrected since is taken
+    into its cells.
+
     Returns:
-        One row a test: the window, how far the clients overlapped, who chose it.
+        One row a test: the window, how far the clients overlapped, who chose it. Of a campaign one
+        row a block and test.
     """
+    if campaign_folder.is_campaign(run):
+        return campaign_windows(run, policy)
     logs = read_run(run)
     found = outcomes(logs)
     chosen = segments.current(run, logs, found, policy)
@@ -63,16 +70,34 @@ def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
     return next(table for table in tables if table.name == "windows")
 
 
-def report(run: Run, *, echo: bool | None = None) -> Report:
+def campaign_windows(run: Run, policy: segments.Policy | None) -> ReportTable:
+    """Choose the windows of a campaign's blocks; those that are chosen stay."""
+    for record in campaign_cells.finished_blocks(run):
+        block = Run(run.root / record.folder)
+        if policy is not None or not block.segments_path.exists():
+            logs = read_run(block)
+            segments.current(block, logs, outcomes(logs), policy)
+    return answer_tables.windows(campaign_cells.refresh(run))
+
+
+def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
     """Write tables, plots and `report/index.html`; called again, it writes them anew.
+
+    Of a campaign: its answer, from its blocks as they are now.
 
     Args:
         echo: Also print the tables; None: where no person sees the returned object.
     """
-    found = progress.read(run)
-    made = page.render(run, phases=list(found.done.items()), unfinished=progress.unfinished(found))
+    made: Report | Answer
+    if campaign_folder.is_campaign(run):
+        made = answer.render(run)
+    else:
+        found = progress.read(run)
+        made = page.render(
+            run, phases=list(found.done.items()), unfinished=progress.unfinished(found)
+        )
     if echo or (echo is None and not is_interactive()):
-        click.echo(f"{made.text()}\n\nreport: {run.report_dir / 'index.html'}")
+        click.echo(f"{made.text()}\n\nreport: {made.page}")
     return made
 
 

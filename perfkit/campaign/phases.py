@@ -50,6 +50,7 @@ from perfkit.errors import RunError
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure.provision import scripts_for
 from perfkit.model import Host, HostResult, HostState, Role, StageResult
+from perfkit.report.answer import Answer
 from perfkit.report.page import Report
 from perfkit.runs.design import BASE
 from perfkit.runs.latest import LATEST, open_run
@@ -276,7 +277,7 @@ def release(session: Session, *, keep: bool | None = None) -> ReleaseReport:
         return session.fleet.release()
 
 
-def run_all(session: Session) -> Report:
+def run_all(session: Session) -> Report | Answer:
     """All phases of a run; the hosts are released also when one of them fails.
 
     Unless it fails because this machine cannot store the logs: then the hosts keep them until they

@@ -14,7 +14,9 @@ from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.session import Session
 from perfkit.errors import ReleaseError, StageError
 from perfkit.model import HostResult, HostState, Role, StageResult
+from perfkit.report.answer import Answer
 from perfkit.report.page import Report
+from perfkit.units import format_some
 
 
 def on_result(
@@ -93,8 +95,10 @@ def judge(session: OpenRun, result: StageResult) -> None:
     )
 
 
-def conclude(session: Session, report: Report) -> None:
+def conclude(session: Session, report: Report | Answer) -> None:
     """End well only if enough clients did each test, and every host was released or kept.
+
+    A campaign ends well if each cell that was planned has a block that counts.
 
     Comes last, when nothing is left to lose: the logs are here, the report is written. A client
     did what the report does not say it failed in: where it counts, and where its script ended well
@@ -105,6 +109,29 @@ def conclude(session: Session, report: Report) -> None:
             result in each test.
         ReleaseError: the release of the hosts left something behind.
     """
+    if isinstance(report, Answer):
+        _refuse_missing(report)
+    else:
+        _refuse_short(session, report)
+    if session.fleet.leaked:
+        raise ReleaseError(
+            f"the report is written ({report.page}), but not everything could be released; "
+            f"perfkit release {session.run.id} asks again",
+            session.fleet.leaked,
+        )
+
+
+def _refuse_missing(answer: Answer) -> None:
+    missing = answer.found.missing_cells
+    if missing and answer.found.stop not in ("stopped", "budget"):  # asked for by a person
+        raise StageError(
+            f"no block counts at {format_some(missing, 8)}; why stands in {answer.page}; give the same "
+            "command again to run what is missing",
+            (),
+        )
+
+
+def _refuse_short(session: Session, report: Report) -> None:
     chosen = session.settings.parameters
     results, short = [], []
     for slot in report.logs.slots:
@@ -119,12 +146,6 @@ def conclude(session: Session, report: Report) -> None:
     if short:
         raise StageError(
             f"tests: {', '.join(short)}, {chosen.clients_needed} needed (on_shortfall = "
-            f"{chosen.on_shortfall}); why stands in {report.run.report_dir / 'index.html'}",
+            f"{chosen.on_shortfall}); why stands in {report.page}",
             results,
-        )
-    if session.fleet.leaked:
-        raise ReleaseError(
-            f"the report is written ({report.run.report_dir / 'index.html'}), but not everything "
-            f"could be released; perfkit release {session.run.id} asks again",
-            session.fleet.leaked,
         )

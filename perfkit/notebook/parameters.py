@@ -20,6 +20,7 @@ from IPython.core.getipython import get_ipython
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.notebook.fields import check, fields_for
+from perfkit.report.answer import Answer
 from perfkit.report.page import Report
 from perfkit.runs.folder import Run
 from perfkit.settings import ini
@@ -165,6 +166,6 @@ class Link:
         return f'<a href="{address}">{html.escape(str(self.path))}</a>'
 
 
-def link(report: Report) -> Link:
-    """The report's page, to be clicked."""
-    return Link(report.run.report_dir / "index.html")
+def link(report: Report | Answer) -> Link:
+    """The page of a report or an answer, to be clicked."""
+    return Link(report.page)

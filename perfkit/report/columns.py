@@ -6,6 +6,8 @@ tables can be read beside new ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from perfkit.report.tables import Column
 from perfkit.units import MS_PER_S, SI_PREFIXES
 
@@ -198,3 +200,26 @@ LOGS = (
     Column("unparsed", "Lines not understood"),
     text("remark", "Remark"),
 )
+
+# Every figure of a campaign's cell.
+FIGURES: Mapping[str, Column] = {
+    column.key: column
+    for column in (
+        mbps("goodput_bps", "Goodput", 1),
+        mbps("client_median_bps", "Median per client"),
+        Column("jain", "Jain", digits=3),
+        Column("vs_direct", "In / out of tunnel", digits=3),
+        Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit", digits=2),
+        Column("vpn_cores", "VPN CPU", "cores", digits=2),
+        pct("busiest_core_pct", "Busiest core"),
+        pct("busiest_core_tick_pct", "Busiest core, by tick"),
+        pct("cpu_busy_pct", "CPU total"),
+        pct("cpu_softirq_pct", "CPU softirq"),
+        pct("cpu_steal_pct", "CPU steal"),
+        mbps("nic_bps", "Server NIC", 1),
+        mbps("link_bps", "Link", 0),
+        Column("queue_drops", "Queue drops"),
+        pct("clients_cpu_pct", "CPU of clients"),
+        Column("retransmits_per_gb", "Retransmits", "/GB", digits=1),
+    )
+}

@@ -3,7 +3,7 @@
 `make_campaign` writes what a campaign leaves: design.json with its drawn order, a journal, a run
 folder a block (`perfkit.testing.runs`), cells.parquet. Each block's goodput is the planted law times
 noise that both tests of the block share and noise of the test's own, as on real hosts; the VPN's
-processor time per bit is constant, so its thread is full where the law is flat.
+processor time per bit does not depend on the clients, so its thread is full where the law is flat.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from perfkit.runs import campaign_folder, design
 from perfkit.runs.design import BASE, Design, PlannedBlock
 from perfkit.runs.folder import Run, write_json
 from perfkit.runs.journal import Journal
-from perfkit.testing.logtext import GAP_S, T0_UTC_S
+from perfkit.testing.logtext import CPU_S_PER_GBIT, GAP_S, T0_UTC_S
 from perfkit.testing.runs import make_run
 
 SIZES = (1, 2, 5, 10, 20, 50)
@@ -107,6 +107,7 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
                 rate_mbps=direct,
                 tunnel_share=tunnel * factors[planned.variant] / direct,
                 client_cv=0.05 if planned.clients > 2 else 0.0,
+                cpu_s_per_gbit=CPU_S_PER_GBIT * float(np.exp(chance.normal(0.0, spread * 0.4))),
                 t0_utc_s=journal.now_s,
                 failed={f"client-{planned.clients:03d}": "killed"} if lost else {},
             )

@@ -43,6 +43,7 @@ class SimulatedSlot:
     start_s: float
     duration_s: float
     streams: list[SimulatedStream] = field(default_factory=list)
+    cpu_s_per_gbit: float = CPU_S_PER_GBIT
 
     def bytes_between(self, edges_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """Goodput bytes of all streams in each [edge, next edge)."""
@@ -192,7 +193,7 @@ def _load(
         nic += goodput * NIC_OVERHEAD[slot.path]
         if slot.path == "tunnel":
             tun += goodput * TUN_OVERHEAD
-            cpu_s += goodput * (BITS_PER_BYTE / SI_PREFIXES["G"] * CPU_S_PER_GBIT)
+            cpu_s += goodput * (BITS_PER_BYTE / SI_PREFIXES["G"] * slot.cpu_s_per_gbit)
     return nic, tun, cpu_s
 
 

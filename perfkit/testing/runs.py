@@ -46,6 +46,7 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
     rate_mbps: float = 900.0,
     tunnel_share: float = 0.5,
     client_cv: float = 0.15,
+    cpu_s_per_gbit: float = CPU_S_PER_GBIT,
     t0_utc_s: float = T0_UTC_S,
     failed: Mapping[str, Failure] | None = None,
     clock_offset_s: Mapping[str, float] | None = None,
@@ -60,6 +61,7 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
         rate_mbps: Total goodput of a direct test.
         tunnel_share: What a tunnel carries of it.
         client_cv: How far clients' shares of the total differ: s.d. of their logarithms.
+        cpu_s_per_gbit: Of the server's OpenVPN process, for each Gbit of goodput in the tunnel.
         t0_utc_s: When the tests began.
         failed: `refused`: nobody answered. `absent`: never came up, left no file. `killed`: lost
             half way through the last test. `quiet`: exit status 0, but not one byte.
@@ -80,6 +82,7 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
             path="tunnel" if test.startswith("tunnel") else "direct",
             start_s=5.0 + (place - 1) * (duration_s + GAP_S),
             duration_s=float(duration_s),
+            cpu_s_per_gbit=cpu_s_per_gbit,
         )
         for place, test in enumerate(tests, start=1)
     ]
@@ -311,7 +314,7 @@ def _truth(
             "per_client_bps": per_client,
             "failed": sorted(set(names) - set(per_client)),
             "nic_ratio": NIC_OVERHEAD[slot.path],
-            "cpu_s_per_gbit": CPU_S_PER_GBIT if slot.path == "tunnel" else 0.0,
+            "cpu_s_per_gbit": slot.cpu_s_per_gbit if slot.path == "tunnel" else 0.0,
         }
     return {"slots": found, "failed": dict(failed)}
 

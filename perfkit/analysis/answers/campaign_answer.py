@@ -1,0 +1,198 @@
+"""Everything that a campaign's cells say, put together: intervals, laws, the full resource, verdicts.
+
+The parts are computed where they belong (`cells`, `growth`, `resources`, `pairs`, `verdicts`); here is
+which of them a campaign has, and `to_json`, what answer.json keeps of them. Primary tests are those in
+the tunnel; where there are none, those beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from perfkit.analysis import campaign_cells
+from perfkit.analysis.answers import cells, growth, pairs, verdicts
+from perfkit.analysis.answers.frame import FIGURES, counted
+from perfkit.analysis.answers.growth import Growth
+from perfkit.analysis.spent import Spent, spent
+from perfkit.runs import design, journal
+from perfkit.runs.design import Design
+from perfkit.runs.folder import Run
+
+GROWN = ("goodput_bps", "vpn_cpu_s_per_gbit")  # figures whose growth is asked for
+FORMAT = 1  # of answer.json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignAnswer:
+    """What a campaign found.
+
+    Attributes:
+        frame: The cells frame, void rows too.
+        means: Intervals of each cell and figure, see `perfkit.analysis.answers.cells.intervals`.
+        growths: How each primary test of each variant grows, by figure.
+        in_tunnel: In-tunnel over out-of-tunnel, see `perfkit.analysis.answers.pairs.in_tunnel`.
+        judged: Each variant against the first, see `perfkit.analysis.answers.verdicts`; None: there
+            is one variant.
+        stop: Why it ended: `precise`, `repetitions`, `budget`, `stopped`; empty: it has not.
+        spent: What it cost.
+    """
+
+    run: Run
+    design: Design
+    frame: pd.DataFrame
+    means: pd.DataFrame
+    growths: tuple[Growth, ...]
+    in_tunnel: pd.DataFrame
+    judged: pd.DataFrame | None
+    stop: str
+    spent: Spent
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks were run, void ones too."""
+        return int(self.frame["block"].nunique())
+
+    @property
+    def void(self) -> int:
+        """How many of them are void."""
+        return int(self.frame.loc[self.frame["void"] != "", "block"].nunique())
+
+    @property
+    def primary_tests(self) -> list[str]:
+        """The tests that the answer is about, in the order of the design."""
+        return primary_tests(self.frame, self.design)
+
+    @property
+    def missing_cells(self) -> list[str]:
+        """Client counts and variants that were planned and of which no block counts, in words."""
+        known = counted(self.frame)
+        there = set(zip(known["clients"], known["variant"], strict=True))
+        planned = [(n, v) for n in self.design.clients for v in self.design.variants]
+        return [
+            f"N = {n}{f', {v}' if len(self.design.variants) > 1 else ''}"
+            for n, v in planned
+            if (n, v) not in there
+        ]
+
+    def mean(self, clients: int, variant: str, test: str, figure: str) -> Mapping[str, Any]:
+        """A cell's row of `means`; empty: nothing is known."""
+        found = self.means[
+            (self.means["clients"] == clients)
+            & (self.means["variant"] == variant)
+            & (self.means["test"] == test)
+            & (self.means["figure"] == figure)
+        ]
+        return {str(k): v for k, v in found.iloc[0].items()} if len(found) else {}
+
+    def full_words(self, variant: str, test: str) -> str:
+        """Which resource is full, in words; empty: nothing is known of any."""
+        return ""
+
+    def growth(self, variant: str, test: str, figure: str) -> Growth | None:
+        """How a figure of a test grows; None: it is not known anywhere."""
+        key = (variant, test, figure)
+        return next((g for g in self.growths if (g.variant, g.test, g.figure) == key), None)
+
+
+def find_answer(run: Run) -> CampaignAnswer:
+    """Read a campaign's blocks, as they are now, and find what they say.
+
+    Brings cells.parquet up to date first, see `perfkit.analysis.campaign_cells`.
+
+    Raises:
+        RunError: it is no campaign, or a block cannot be read.
+    """
+    plan = design.load(run)
+    frame = campaign_cells.refresh(run)
+    known = counted(frame)
+    primary = known[known["test"].isin(primary_tests(frame, plan))]
+    several = len(plan.variants) > 1 and known["variant"].nunique() > 1
+    return CampaignAnswer(
+        run=run,
+        design=plan,
+        frame=frame,
+        means=cells.intervals(frame, FIGURES, precision=plan.precision),
+        growths=tuple(growth.fit_growths(primary, GROWN)) if len(plan.clients) > 1 else (),
+        in_tunnel=pairs.in_tunnel(frame),
+        judged=verdicts.judge_variants(
+            frame,
+            plan.variants[0],
+            plan.margin,
+            primary=plan.primary,
+            planned=plan.repetitions,
+        )
+        if several
+        else None,
+        stop=_stop(run),
+        spent=spent(run),
+    )
+
+
+def primary_tests(frame: pd.DataFrame, plan: Design) -> list[str]:
+    """The tests in the tunnel; where there are none, all."""
+    there = [test for test in plan.tests if (frame["test"] == test).any()]
+    inside = set(frame.loc[frame["path"] == "tunnel", "test"])
+    return [test for test in there if test in inside] or there
+
+
+def _stop(run: Run) -> str:
+    """Why the campaign ended; empty: it has not."""
+    events = journal.read(run.journal_path).events
+    stops = [str(event.fields["stop"]) for event in events if event.kind == "answer"]
+    return stops[-1] if stops else ""
+
+
+def to_json(found: CampaignAnswer, sentences: list[str]) -> dict[str, Any]:
+    """What answer.json keeps: numbers in base units, null where not known."""
+    judged = found.judged
+    return {
+        "format": FORMAT,
+        "campaign": found.run.id,
+        "sentences": sentences,
+        "blocks": found.blocks,
+        "void": found.void,
+        "elapsed_s": found.spent.elapsed_s,
+        "host_s": found.spent.host_s,
+        "usd": found.spent.usd,
+        "stop": found.stop,
+        "cells": _records(found.means),
+        "growth": [
+            {
+                "variant": one.variant,
+                "test": one.test,
+                "figure": one.figure,
+                "asserted": one.asserted,
+                "left": list(one.left),
+                "knee": _interval(one),
+                "reason": one.reason,
+                "laws": _records(one.parameters()) if one.laws else [],
+            }
+            for one in found.growths
+        ],
+        "in_tunnel": _records(found.in_tunnel),
+        "verdicts": [] if judged is None else _records(judged),
+    }
+
+
+def _interval(one: Growth) -> list[float | None] | None:
+    knee = one.knee
+    return None if knee is None else [_finite(v) for v in (knee.value, knee.low, knee.high)]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(_row(row)) for row in frame.to_dict("records")]
+
+
+def _row(row: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        plain = value.item() if hasattr(value, "item") else value
+        yield str(name), _finite(plain) if isinstance(plain, float) else plain
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

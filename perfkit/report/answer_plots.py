@@ -1,0 +1,246 @@
+"""Pictures of a campaign: what is carried over N or the paired ratios, costs, residuals.
+
+Each repetition is a dot. Marks differ in shape as well as in colour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from perfkit.analysis.answers import pairs
+from perfkit.analysis.answers.campaign_answer import CampaignAnswer
+from perfkit.analysis.answers.frame import counted
+from perfkit.analysis.answers.growth import Growth
+from perfkit.report.columns import FIGURES
+from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.report.tables import Column
+from perfkit.units import format_some
+
+COLOURS, SHAPES = (BLUE, ORANGE, GREEN, RED), "osD^v<>P"
+_CURVE_POINTS = 121
+_WIDTH, _HEIGHT = 6.6, 3.5  # inches
+
+
+def answer_plots(found: CampaignAnswer) -> list[Plot]:
+    """The picture of the answer first; every plot there is data for."""
+    with mpl.rc_context(STYLE):
+        plots = [
+            _ratios(found) if found.judged is not None else None,
+            _over_clients(found, "goodput_bps"),
+            _over_clients(found, "vpn_cpu_s_per_gbit"),
+            _residuals(found),
+        ]
+    return [plot for plot in plots if plot is not None]
+
+
+def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
+    """A figure of each primary test over the client count: dots, law with its band, knee."""
+    rows = counted(found.frame)
+    tests = [t for t in found.primary_tests if rows.loc[rows["test"] == t, figure].notna().any()]
+    if not tests:
+        return None
+    column = FIGURES[figure]
+    picture = Figure(figsize=(_WIDTH, 0.5 + (_HEIGHT - 0.5) * len(tests)), layout="constrained")
+    axes = picture.subplots(len(tests), 1, squeeze=False, sharex=True)[:, 0]
+    words = []
+    for axis, test in zip(axes, tests, strict=True):
+        for place, variant in enumerate(found.design.variants):
+            own = rows[((rows["test"] == test) & (rows["variant"] == variant)).to_numpy()]
+            if own[figure].notna().any():
+                grown = found.growth(variant, test, figure)
+                _cells(axis, own, column, place, grown, several=len(found.design.variants) > 1)
+                words.append(_said(found, test, variant, column, grown))
+        _size_axis(axis, rows["clients"].unique().tolist())
+        top = rows.loc[rows["test"] == test, figure].max() / column.scale
+        axis.set_ylim(0, 1.06 * top if top > 0 else 1)
+        if figure == "goodput_bps":
+            _void(axis, found.frame[(found.frame["test"] == test).to_numpy()], column)
+        name = f"{test}\n" if len(tests) > 1 else ""
+        axis.set_ylabel(f"{name}{column.heading} ({column.unit})")
+        axis.legend(
+            loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=6,
+            borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
+        )  # fmt: skip
+    axes[-1].set_xlabel("clients (logarithmic)")
+    return Plot(
+        name="goodput" if figure == "goodput_bps" else "cost",
+        title=f"{column.heading} over clients"
+        + (f" of {tests[0]}" if len(tests) == 1 else "")
+        + ("" if figure == "goodput_bps" else _cost_words(found)),
+        **drawn(picture),
+        alt=f"{column.heading} against clients. {'; '.join(words)}.",
+    )
+
+
+def _cells(
+    axis: Axes,
+    own: pd.DataFrame,
+    column: Column,
+    place: int,
+    grown: Growth | None,
+    *,
+    several: bool,
+) -> None:
+    colour, shape = COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]
+    variant = str(own["variant"].iloc[0])
+    values = own[column.key].to_numpy() / column.scale
+    label = variant if several else "a repetition"
+    axis.plot(own["clients"], values, shape, color=colour, ms=4.5, alpha=0.75, mew=0, label=label)
+    if grown is None or grown.best is None:
+        means = own.groupby("clients")[column.key].mean() / column.scale
+        line = ":", colour if several else INK
+        axis.plot(
+            means.index, means, line[0], color=line[1], lw=1, label=None if several else "mean"
+        )
+        return
+    sizes = np.geomspace(grown.sizes[0], grown.sizes[-1], _CURVE_POINTS)
+    curve = grown.curve(sizes.tolist())
+    law = RED if not several else colour
+    name = f"law: {grown.best.law.name}" if grown.asserted else f"{grown.best.law.name}, not surely"
+    if grown.kind == "cost":
+        name = "law"  # its name is that of the total's growth, which would mislead here
+    axis.plot(
+        curve["clients"],
+        curve["fit"] / column.scale,
+        color=law,
+        lw=1.5,
+        label=None if several else name,
+    )
+    axis.fill_between(
+        curve["clients"], curve["low"] / column.scale, curve["high"] / column.scale,
+        color=law, alpha=0.16, lw=0, label=None if several else "95 % band",
+    )  # fmt: skip
+    knee = grown.knee
+    if column.key == "goodput_bps" and knee is not None and math.isfinite(knee.value):
+        low, high = max(knee.low, grown.sizes[0]), min(knee.high, grown.sizes[-1])
+        axis.axvspan(low, high, color=GREEN, alpha=0.16, lw=0)
+        axis.axvline(
+            knee.value, color=GREEN, lw=1.2, ls="--", label="knee" if not several else None
+        )
+
+
+def _void(axis: Axes, own: pd.DataFrame, column: Column) -> None:
+    """Blocks that count in nothing are shown all the same."""
+    void = own[(own["void"] != "").to_numpy()]
+    if void[column.key].notna().any():
+        values = void[column.key] / column.scale
+        axis.plot(void["clients"], values, "x", color=INK, ms=5, alpha=0.6, label="void")
+
+
+def _cost_words(found: CampaignAnswer) -> str:
+    """How the cost grows, where it is known."""
+    grown = [one.words for one in found.growths if one.figure == "vpn_cpu_s_per_gbit" and one.best]
+    return f": {grown[0]}" if len(grown) == 1 else ""
+
+
+def _size_axis(axis: Axes, sizes: Sequence[int]) -> None:
+    """A logarithmic axis of clients with a tick at each size measured."""
+    axis.set_xscale("log")
+    shown = sorted(sizes)
+    axis.xaxis.set_major_locator(FixedLocator([float(size) for size in shown]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _said(
+    found: CampaignAnswer, test: str, variant: str, column: Column, grown: Growth | None
+) -> str:
+    means = [
+        f"{n} clients {column.show(mean['mean'])}"
+        for n in sorted(found.design.clients)
+        if (mean := found.mean(n, variant, test, column.key))
+    ]
+    words = f", {grown.words}" if grown is not None else ""
+    return f"{test}, {variant}: {', '.join(means)} {column.unit}{words}"
+
+
+def _ratios(found: CampaignAnswer) -> Plot | None:
+    """Variant over base: each pair a dot, its mean and interval, the margin shaded."""
+    assert found.judged is not None
+    judged = found.judged[found.judged["is_primary"]]
+    if judged.empty:
+        return None
+    base = found.design.variants[0]
+    dots = pairs.between_variants(found.frame, base, list(found.design.primary))
+    figures = list(dict.fromkeys(judged["figure"]))
+    places = zip(judged["variant"], judged["test"], judged["clients"], strict=True)
+    keys = sorted(dict.fromkeys(places))
+    tests = dict.fromkeys(key[1] for key in keys)
+    labels = [
+        f"{variant}, N = {n}" + (f"\n{test}" if len(tests) > 1 else "") for variant, test, n in keys
+    ]
+    picture = Figure(figsize=(_WIDTH, 1.1 + 0.45 * len(keys)), layout="constrained")
+    axes = picture.subplots(1, len(figures), squeeze=False, sharey=True)[0]
+    words = []
+    for axis, figure in zip(axes, figures, strict=True):
+        margin = found.design.margin
+        axis.axvspan(1 - margin, 1 + margin, color=GREEN, alpha=0.14, lw=0)
+        axis.axvline(1.0, color=INK, lw=1)
+        for row, (variant, test, n) in enumerate(keys):
+            own = judged[
+                (judged["variant"] == variant) & (judged["test"] == test)
+                & (judged["clients"] == n) & (judged["figure"] == figure)
+            ]  # fmt: skip
+            values = np.exp(
+                dots.loc[
+                    (dots["variant"] == variant) & (dots["test"] == test)
+                    & (dots["clients"] == n) & (dots["figure"] == figure), "log_ratio",
+                ]
+            )  # fmt: skip
+            axis.plot(values, [row - 0.16] * len(values), "o", color=BLUE, ms=4, alpha=0.7, mew=0)
+            for one in own.to_dict("records"):
+                axis.plot([one["low"], one["high"]], [row + 0.14] * 2, color=RED, lw=2)
+                axis.plot([one["ratio"]], [row + 0.14], "D", color=RED, ms=5)
+                words.append(
+                    f"{labels[row]}, {FIGURES[figure].heading}: {one['ratio']:.3f}, {one['verdict']}"
+                )
+        axis.set_title(FIGURES[figure].heading, fontsize=10)
+        axis.set_xlabel(f"over {base}")
+    axes[0].set_yticks(range(len(keys)), labels)
+    axes[0].set_ylim(len(keys) - 0.5, -0.5)
+    return Plot(
+        name="ratios",
+        title=f"Each repetition's ratio to {base} (dots), mean with its 95 % interval; shaded: within "
+        "the margin",
+        **drawn(picture),
+        alt=f"Paired ratios. {format_some(words, 12, '; ')}.",
+    )
+
+
+def _residuals(found: CampaignAnswer) -> Plot | None:
+    """Goodput over the law, in the order of the blocks: a drift would be a slope."""
+    grown = [one for one in found.growths if one.figure == "goodput_bps" and len(one.points)]
+    if not grown:
+        return None
+    picture = Figure(figsize=(_WIDTH, 2.7), layout="constrained")
+    axis = picture.subplots()
+    several, largest = len(grown) > 1, 0.0
+    for place, one in enumerate(grown):
+        points = one.residuals().sort_values("block")
+        shares = 100 * np.expm1(points["residual"])
+        largest = max(largest, float(np.abs(shares).max()))
+        label = f"{one.test}, {one.variant}" if several else None
+        axis.plot(
+            points["block"], shares, SHAPES[place % 8], color=COLOURS[place % 4], ms=4.5,
+            alpha=0.8, mew=0, label=label,
+        )  # fmt: skip
+    axis.axhline(0, color=INK, lw=1)
+    axis.set_xlabel("block, in the order run")
+    axis.set_ylabel("goodput off the law (%)" if grown[0].best else "goodput off the mean (%)")
+    axis.set_ylim(-1.15 * largest or -1, 1.15 * largest or 1)
+    if several:
+        axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8.5)
+    return Plot(
+        name="residuals",
+        title="What the law leaves, in the order in which the blocks were run: a drift would be a slope",
+        **drawn(picture),
+        alt=f"Residuals of goodput by block, at most {largest:.1f} % off.",
+    )

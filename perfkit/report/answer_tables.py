@@ -1,0 +1,291 @@
+"""The tables of a campaign: five columns first, then everything that it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfkit import __version__
+from perfkit.analysis.answers import cells, growth
+from perfkit.analysis.answers.campaign_answer import CampaignAnswer
+from perfkit.analysis.segments import MACHINES
+from perfkit.analysis.spent import HALF_WIDTH
+from perfkit.report.answer_words import ends, phrase, share
+from perfkit.report.columns import FIGURES, mbps, pct, text
+from perfkit.report.tables import Column, ReportTable
+from perfkit.units import format_count, format_some
+
+_TEST, _N, _VARIANT = text("test", "Test"), Column("clients", "Clients"), text("variant", "Variant")
+_HALF = pct("half_width_pct", "±")
+VERDICT_METHOD = (
+    "Variant over base, paired: blocks of one repetition and client count, run one after the other in "
+    "balanced order. Holm's procedure over the primary figures; worse or better where the adjusted "
+    "interval excludes no change and the estimate is beyond the margin; same where the 90 % interval "
+    "is inside the margin (two one-sided tests, Schuirmann 1987)"
+)
+PAIRED_METHOD = (
+    "In-tunnel over out-of-tunnel goodput of the same block, mean of the logarithms, Student's t over "
+    "repetitions: what changes from block to block falls out of the ratio"
+)
+
+
+def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
+    """Most asked for first; the first is the page's open one."""
+    first = _carried(found) if found.judged is None else _judged(found)
+    tables = [first, _cells(found)]
+    if found.judged is not None:
+        tables.append(_explored(found))
+    if len(found.in_tunnel):
+        tables.append(_in_tunnel(found))
+    tables += [*_laws(found), _blocks(found), _cost(found)]
+    line = provenance(found)
+    return [table.with_provenance(line) for table in tables]
+
+
+def provenance(found: CampaignAnswer) -> str:
+    """Which campaign, which tool, on how many blocks, in one line."""
+    design, manifest = found.design, found.run.manifest()
+    windows = sorted({f"{length:.0f} s" for length in found.frame["window_s"].dropna()})
+    shown = f"{windows[0]} to {windows[-1]}" if len(windows) > 2 else ", ".join(windows)
+    return "; ".join(
+        [
+            f"Campaign {found.run.id}",
+            f"perfkit {__version__}",
+            f"provider {manifest.get('parameters', {}).get('provider', 'not known')}",
+            f"{format_count(found.blocks, 'block')}, {found.void} void",
+            f"{', '.join(map(str, design.clients))} clients and 1 server",
+            f"windows of {shown or 'n/a'}",
+            f"seed {design.seed}",
+        ]
+    )
+
+
+def _carried(found: CampaignAnswer) -> ReportTable:
+    """Primary tests: goodput with its interval, and what it cost the VPN."""
+    variant = found.design.variants[0]
+    rows = []
+    for test in found.primary_tests:
+        for clients in sorted(found.design.clients):
+            goodput = found.mean(clients, variant, test, "goodput_bps")
+            cost = found.mean(clients, variant, test, "vpn_cpu_s_per_gbit")
+            rows.append(
+                {
+                    "test": test,
+                    "clients": clients,
+                    "goodput_bps": goodput.get("mean"),
+                    "half_width_pct": _pct(goodput.get("half_width_share")),
+                    "vpn_cpu_s_per_gbit": cost.get("mean"),
+                    "vs_direct": found.mean(clients, variant, test, "vs_direct").get("mean"),
+                }
+            )
+    columns = [_N, mbps("goodput_bps", "Goodput", 1), _HALF]
+    more = [FIGURES["vs_direct"], FIGURES["vpn_cpu_s_per_gbit"]]
+    columns = [_TEST, *columns, *more[1:]] if len(found.primary_tests) > 1 else [*columns, *more]
+    return ReportTable.from_records(
+        "answer", "What is carried", columns, rows,
+        "Mean of the repetitions; ±: half of its 95 % interval.", f"{cells.METHOD}.",
+    )  # fmt: skip
+
+
+def _pct(value: Any) -> float | None:
+    return None if value is None else 100.0 * float(value)
+
+
+def _ratio_rows(judged: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            **{str(k): v for k, v in row.items()},
+            "what": f"{row['test']}: {phrase(row['figure'])}",
+            "shown": f"{row['ratio']:.3f}{ends(row)}" if np.isfinite(row["ratio"]) else "n/a",
+            "said": _verdict(row),
+        }
+        for row in judged.to_dict("records")
+    ]
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if row["verdict"] == "not judged":
+        return f"not judged: {row['reason']}"
+    more = float(row["more"])
+    return f"{row['verdict']}: about {more:.0f} more" if np.isfinite(more) else str(row["verdict"])
+
+
+def _judged(found: CampaignAnswer) -> ReportTable:
+    assert found.judged is not None
+    columns = [
+        _VARIANT,
+        _N,
+        text("what", "Figure"),
+        text("shown", "Ratio [95 %]"),
+        text("said", "Verdict"),
+    ]
+    primary = found.judged[found.judged["is_primary"]]
+    rows = _ratio_rows(primary.sort_values(["variant", "clients", "test", "figure"]))
+    base = found.design.variants[0]
+    return ReportTable.from_records(
+        "answer", f"Against {base}", columns, rows,
+        f"{base} = 1; a change counts from {share(found.design.margin)} on.", VERDICT_METHOD,
+    )  # fmt: skip
+
+
+def _explored(found: CampaignAnswer) -> ReportTable:
+    assert found.judged is not None
+    columns = [
+        _VARIANT, _N, text("what", "Figure"), Column("pairs", "Pairs"),
+        Column("ratio", "Ratio", digits=3), Column("low", "Low", digits=3),
+        Column("high", "High", digits=3), Column("p", "p", digits=4),
+        Column("p_adjusted", "p, adjusted", digits=4), text("said", "Verdict"),
+    ]  # fmt: skip
+    rows = _ratio_rows(found.judged[~found.judged["is_primary"]])
+    return ReportTable.from_records(
+        "explored", "Other figures, exploratory", columns, rows,
+        "Not what the campaign was planned for: a hint where to look, no verdict.",
+        "Adjusted together by Benjamini and Hochberg's procedure (1995)",
+    )  # fmt: skip
+
+
+def _cells(found: CampaignAnswer) -> ReportTable:
+    """One row a cell: mean and ± of every figure that is known somewhere."""
+    known = [name for name in FIGURES if (found.means["figure"] == name).any()]
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in found.means.to_dict("records"):
+        key = (row["test"], row["variant"], row["clients"])
+        own = rows.setdefault(key, dict(zip(("test", "variant", "clients"), key, strict=True)))
+        own[row["figure"]], own[f"{row['figure']}_half_pct"] = (
+            row["mean"],
+            _pct(row["half_width_share"]),
+        )
+        if row["figure"] == "goodput_bps":
+            own |= {name: row[name] for name in ("repetitions", "void", "note")}
+    columns = [
+        _TEST,
+        _N,
+        *_variants(found),
+        Column("repetitions", "Repetitions"),
+        Column("void", "Void"),
+    ]
+    for name in known:
+        columns += [FIGURES[name], pct(f"{name}_half_pct", "±")]
+    columns += [text("note", "Note")] if any(row.get("note") for row in rows.values()) else []
+    return ReportTable.from_records(
+        "cells", "Every cell", columns, [rows[key] for key in sorted(rows)],
+        "±: half of the 95 % interval over repetitions, of the mean.",
+    )  # fmt: skip
+
+
+def _variants(found: CampaignAnswer) -> list[Column]:
+    return [_VARIANT] if len(found.design.variants) > 1 else []
+
+
+def _in_tunnel(found: CampaignAnswer) -> ReportTable:
+    columns = [
+        _TEST, _N, *_variants(found), Column("ratio", "In / out of tunnel", digits=3),
+        Column("low", "Low", digits=3), Column("high", "High", digits=3), Column("pairs", "Blocks"),
+    ]  # fmt: skip
+    rows = found.in_tunnel.sort_values(["test", "variant", "clients"]).to_dict("records")
+    return ReportTable.from_records(
+        "in-tunnel", "In the tunnel over beside it", columns, rows,
+        "Low and high: the 95 % interval, paired in the block.", PAIRED_METHOD,
+    )  # fmt: skip
+
+
+def _laws(found: CampaignAnswer) -> list[ReportTable]:
+    """Every law of every figure that grows; none where one size was measured."""
+    rows: list[dict[str, Any]] = [
+        {
+            **{str(name): value for name, value in row.items()},
+            "what": _grown(found, one),
+        }
+        for one in found.growths
+        for row in one.parameters().to_dict("records")
+    ]
+    rows = [{**row, "law": f"{row['law']}: {row['formula']}"} for row in rows]
+    why = [f"{_grown(found, one)}: {one.words}." for one in found.growths]
+    columns = [
+        text("what", "Figure"), text("law", "Law"), text("standing", "Standing"),
+        Column("aicc_above_best", "AICc above best", digits=1),
+        Column("lack_of_fit_p", "Lack of fit, p", digits=3), text("parameter", "Parameter"),
+        Column("value", "Value", digits=3), Column("low", "Low", digits=3),
+        Column("high", "High", digits=3),
+    ]  # fmt: skip
+    if not rows:  # the sentence says why
+        return []
+    return [
+        ReportTable.from_records(
+            "laws", "Laws of growth", columns, rows, format_some(why, 2, " "), f"{growth.METHOD}."
+        )
+    ]
+
+
+def _grown(found: CampaignAnswer, one: growth.Growth) -> str:
+    variant = f", {one.variant}" if len(found.design.variants) > 1 else ""
+    return f"{one.test}{variant}: {phrase(one.figure)}"
+
+
+def _blocks(found: CampaignAnswer) -> ReportTable:
+    """One row a block in the order run; the figures of its tests beside each other."""
+    rows: dict[int, dict[str, Any]] = {}
+    for row in found.frame.to_dict("records"):
+        own = rows.setdefault(
+            int(row["block"]),
+            {**{str(name): v for name, v in row.items()}, "warnings": 0, "not_steady": []},
+        )
+        own["warnings"] += int(row["warnings"])
+        own[f"{row['test']}_bps"] = row["goodput_bps"]
+        own["not_steady"] += [str(row["test"])] if row["not_steady"] else []
+    tests = [test for test in found.design.tests if (found.frame["test"] == test).any()]
+    columns = [
+        Column("block", "Block"), text("folder", "Run"), Column("repetition", "Repetition"),
+        Column("attempt", "Attempt"), _N, *_variants(found),
+        Column("started_s", "Began", "s", digits=0),
+        *(mbps(f"{test}_bps", test, 1) for test in tests),
+        Column("warnings", "Warnings"), text("not_steady", "Not steady"), text("void", "Void"),
+    ]  # fmt: skip
+    shown = [{**row, "not_steady": ", ".join(row["not_steady"])} for row in rows.values()]
+    return ReportTable.from_records(
+        "blocks", "Blocks in the order run", columns, shown,
+        "Each block is a run: perfkit report and 05_segments open it by campaign/number.",
+    )  # fmt: skip
+
+
+def _cost(found: CampaignAnswer) -> ReportTable:
+    """What the answer cost, and what half the width would cost on top."""
+    spent = found.spent
+    more = (HALF_WIDTH - 1) * (spent.blocks - spent.void)
+    more_s = (HALF_WIDTH - 1) * spent.blocks_s
+    rows = [
+        {
+            "what": "this answer", "blocks": spent.blocks, "elapsed_s": spent.elapsed_s,
+            "host_s": spent.host_s, "usd": spent.usd,
+        },
+        {
+            "what": "half the width, on top", "blocks": more, "elapsed_s": more_s,
+            "host_s": spent.hosts * more_s, "usd": spent.usd_per_h * more_s / 3600,
+        },
+    ]  # fmt: skip
+    columns = [
+        text("what", "Answer"), Column("blocks", "Blocks"),
+        Column("elapsed_s", "Time", "min", scale=60.0, digits=1),
+        Column("host_s", "Hosts", "h", digits=2, scale=3600.0), Column("usd", "Cost", "USD", digits=2),
+    ]  # fmt: skip
+    return ReportTable.from_records(
+        "cost", "What the answer cost", columns, rows,
+        f"Half the width takes {HALF_WIDTH} times the repetitions, if the spread stays as it is.",
+    )  # fmt: skip
+
+
+def windows(frame: pd.DataFrame) -> ReportTable:
+    """The windows that a campaign's cells stand on, a row a block and test."""
+    columns = [
+        Column("block", "Block"), text("folder", "Run"), _N, _VARIANT, _TEST,
+        Column("window_s", "Window", "s", digits=1), Column("warm_up_s", "Warm-up cut", "s", digits=1),
+        text("chosen_by", "Chosen by"), text("not_steady", "Not steady"), text("void", "Void"),
+    ]  # fmt: skip
+    by_hand = frame[~frame["chosen_by"].isin(["", *MACHINES])]
+    caption = f"{format_count(len(by_hand), 'window')} of {len(frame)} were chosen by a person."
+    return ReportTable.from_records(
+        "windows", "Windows of the blocks", columns, frame.to_dict("records"), caption
+    )

@@ -1,0 +1,203 @@
+"""A campaign's answer in sentences, and what may change it in warnings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from perfkit.analysis.answers.campaign_answer import CampaignAnswer
+from perfkit.analysis.answers.frame import KEY, counted
+from perfkit.report.columns import FIGURES
+from perfkit.units import bps_to_mbps, format_count, format_duration, format_some
+
+_STOPS: Mapping[str, str] = {
+    "precise": "as precise as asked",
+    "budget": "ended by the budget",
+    "stopped": "stopped by a person",
+}
+_PHRASES = {"goodput_bps": "goodput", "vpn_cpu_s_per_gbit": "VPN CPU per Gbit"}
+_NAMED = 4  # cells or reasons named in one warning
+
+
+def phrase(figure: str) -> str:
+    """A figure inside a sentence."""
+    return _PHRASES.get(figure, FIGURES[figure].heading)
+
+
+def sentences(found: CampaignAnswer) -> list[str]:
+    """The answer, a sentence a test or a variant; the last one is what it stands on."""
+    tests = found.primary_tests
+    if found.judged is not None:
+        said, more = verdict_sentences(found), []
+    else:
+        said = [_carried(found, test, several=len(tests) > 1) for test in tests]
+        more = _beside(found)
+    return [*said, " ".join([*more, _stands_on(found)])]
+
+
+def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
+    """What a test carries at the largest size, how it grows, and what is full."""
+    variant, most = found.design.variants[0], max(found.design.clients)
+    mean = found.mean(most, variant, test, "goodput_bps")
+    inside = bool((found.frame.loc[found.frame["test"] == test, "path"] == "tunnel").any())
+    who = test if several or not inside else "The tunnel"
+    if not mean:
+        return f"{who}: no figure at {format_count(most, 'client')}, no block of it counts."
+    words = f"{who} carries {_rate(mean)} at {format_count(most, 'client')}"
+    grown = found.growth(variant, test, "goodput_bps")
+    if grown is not None:
+        words += f", {grown.words}"
+    full = found.full_words(variant, test)
+    return f"{words}; {full}." if full else f"{words}."
+
+
+def _rate(mean: Mapping[str, Any]) -> str:
+    """`338 Mbit/s ±4 %`; without an interval, why not."""
+    mbps = bps_to_mbps(float(mean["mean"]))
+    value = f"{mbps:.0f}" if mbps >= 100 else f"{mbps:.3g}"
+    half = float(mean["half_width_share"])
+    if not math.isfinite(half):
+        return f"{value} Mbit/s (no interval: {format_count(mean['repetitions'], 'repetition')})"
+    return f"{value} Mbit/s ±{share(half)}"
+
+
+def share(half: float) -> str:
+    """A half-width as a percentage: two digits below ten per cent."""
+    return f"{100 * half:.1f} %" if half < 0.0995 else f"{100 * half:.0f} %"
+
+
+def _beside(found: CampaignAnswer) -> list[str]:
+    """What the tunnel leaves of what goes beside it, at the largest size."""
+    most, variant = max(found.design.clients), found.design.variants[0]
+    ratios = found.in_tunnel
+    ratios = ratios[(ratios["clients"] == most) & (ratios["variant"] == variant)]
+    several = len(ratios) > 1
+    return [
+        f"{row['test'] if several else 'That'} is {row['ratio']:.2f}{ends(row)} of the goodput beside "
+        "the tunnel in the same blocks."
+        for row in ratios.to_dict("records")
+    ]
+
+
+def ends(row: Mapping[Any, Any]) -> str:
+    """The interval of a ratio in brackets; empty where there is none."""
+    low, high = float(row["low"]), float(row["high"])
+    known = math.isfinite(low) and math.isfinite(high)
+    return f" [{low:.2f}, {high:.2f}]" if known else ""
+
+
+def _stands_on(found: CampaignAnswer) -> str:
+    void = f", {found.void} void" if found.void else ""
+    parts = [f"{format_count(found.blocks, 'block')}{void}"]
+    parts.append(_minutes(found.spent.elapsed_s))
+    if found.stop in _STOPS:
+        parts.append(_STOPS[found.stop])
+    elif not found.stop:
+        parts.append("not finished")
+    return f"{', '.join(parts)}."
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if 60 <= seconds < 3600 else format_duration(seconds)
+
+
+def verdict_sentences(found: CampaignAnswer) -> list[str]:
+    """A sentence a variant: each primary figure's verdict, sizes of the same verdict together."""
+    assert found.judged is not None
+    base, said = found.design.variants[0], []
+    for variant, rows in found.judged[found.judged["is_primary"]].groupby("variant", sort=False):
+        parts = []
+        for (test, figure), own in rows.groupby(["test", "figure"], sort=False):
+            name = phrase(str(figure))
+            several = len(found.primary_tests) > 1
+            parts.append(
+                f"{name}{f' of {test}' if several else ''} {_verdicts(own.to_dict('records'))}"
+            )
+        said.append(f"{variant} against {base}: {'; '.join(parts)}.")
+    return said or [f"{base}: no other variant has a block that counts."]
+
+
+def _verdicts(rows: list[dict[Any, Any]]) -> str:
+    by_verdict: dict[str, list[dict[Any, Any]]] = {}
+    for row in sorted(rows, key=lambda row: int(row["clients"])):
+        by_verdict.setdefault(str(row["verdict"]), []).append(row)
+    parts = []
+    for verdict, own in by_verdict.items():
+        ratios = [f"{row['ratio']:.2f}{ends(row)}" for row in own if math.isfinite(row["ratio"])]
+        details = [] if verdict.startswith("same") else [format_some(ratios, 3)] if ratios else []
+        details += [f"about {more:.0f} repetitions more would tell"] if (more := _more(own)) else []
+        details += [str(own[0]["reason"])] if verdict == "not judged" else []
+        at = (
+            f" at N = {format_some([str(row['clients']) for row in own], 8)}"
+            if len(rows) > 1
+            else ""
+        )
+        parts.append(f"{verdict}{at}{_in_brackets(details)}")
+    return ", ".join(parts)
+
+
+def _in_brackets(details: list[str]) -> str:
+    return f" ({', '.join(details)})" if details else ""
+
+
+def _more(rows: list[dict[Any, Any]]) -> float:
+    """Repetitions that would tell, the most of several sizes; 0 where that is not known."""
+    return max((float(row["more"]) for row in rows if math.isfinite(row["more"])), default=0.0)
+
+
+def warnings(found: CampaignAnswer) -> list[str]:
+    """What may change the answer, one line each: tests that were not steady, cells not precise."""
+    return [*_not_steady(found), *_not_precise(found), *_failed(found), *_without(found)]
+
+
+def _not_steady(found: CampaignAnswer) -> list[str]:
+    known = counted(found.frame)
+    said = []
+    for key, rows in known.groupby(list(KEY), sort=False):
+        shaken = rows[rows["not_steady"] != ""]
+        if len(shaken):
+            reasons = format_some(list(dict.fromkeys(shaken["not_steady"])), 2)
+            said.append(
+                f"{_cell(key)}: not steady in {len(shaken)} of "
+                f"{format_count(len(rows), 'repetition')}: {reasons}"
+            )
+    return said
+
+
+def _cell(key: Any) -> str:
+    clients, variant, test = key
+    return f"{test}, N = {clients}{'' if variant == 'base' else f', {variant}'}"
+
+
+def _not_precise(found: CampaignAnswer) -> list[str]:
+    asked = found.design.precision
+    if asked is None or not found.stop:
+        return []
+    own = found.means[
+        found.means["figure"].isin(found.design.primary)
+        & found.means["test"].isin(found.primary_tests)
+        & ~found.means["is_precise"]
+    ]
+    cells = [
+        f"{_cell((row['clients'], row['variant'], row['test']))}: "
+        f"{phrase(row['figure'])} ±{share(row['half_width_share'])}"
+        for row in own.to_dict("records")
+    ]
+    return [f"±{share(asked)} was not reached: {format_some(cells, _NAMED, '; ')}"] if cells else []
+
+
+def _failed(found: CampaignAnswer) -> list[str]:
+    known = counted(found.frame)
+    known = known[known["failed_clients"] > 0]
+    return [
+        f"{_cell(key)}: clients failed in {format_count(len(rows), 'block')} that count: "
+        f"{format_some([f'{row.folder} ({row.failed_clients})' for row in rows.itertuples()], _NAMED)}"
+        for key, rows in known.groupby(list(KEY), sort=False)
+    ]
+
+
+def _without(found: CampaignAnswer) -> list[str]:
+    """Cells that were planned and have no block that counts, once the campaign has ended."""
+    missing = found.missing_cells if found.stop else []
+    return [f"no block counts at {format_some(missing, _NAMED, '; ')}"] if missing else []

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pandas as pd
+import pytest
+
+from perfkit.analysis import segments
+from perfkit.campaign import phases
+from perfkit.model import Window
+from perfkit.report.answer import Answer, compose, render
+from perfkit.report.tables import CAPTION_CHARS
+from perfkit.runs import campaign_folder
+from perfkit.runs.folder import Run
+from perfkit.runs.journal import Journal
+from perfkit.testing.campaigns import TUNNEL, make_campaign
+
+NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Answer:
+    """Five sizes and three repetitions: the least of which a law is said."""
+    root = tmp_path_factory.mktemp("campaigns") / "20261122T122000Z-grown-abc123"
+    run = make_campaign(
+        root, clients=(1, 3, 8, 20, 40), repetitions=3, void=(3,), duration_s=9, name="grown"
+    )
+    return render(run, now=NOW)
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Answer:
+    root = tmp_path_factory.mktemp("campaigns") / "varied"
+    variants = {"base": 1.0, "slow": 0.7}
+    return render(
+        make_campaign(root, clients=(8,), variants=variants, repetitions=3, void=(), duration_s=9),
+        now=NOW,
+    )
+
+
+def page_of(answer: Answer) -> str:
+    return answer.page.read_text()
+
+
+def without_folded(page: str) -> str:
+    return re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+
+
+def test_the_answer_is_a_sentence_with_rate_interval_knee_and_blocks(grown: Answer) -> None:
+    first, last = grown.sentences
+    found = re.fullmatch(
+        r"The tunnel carries (\d+) Mbit/s ±[\d.]+ % at 40 clients, flat from N = (\d+) .*", first
+    )
+    assert found is not None, first
+    assert int(found[1]) == pytest.approx(TUNNEL.most_mbps, rel=0.06)
+    assert int(found[2]) == pytest.approx(TUNNEL.knee, rel=0.1)
+    assert re.match(r"That is 0\.3\d \[0\.3\d, 0\.3\d\] of the goodput beside the tunnel", last)
+    assert "16 blocks, 1 void, " in last
+
+
+def test_the_page_has_sentence_picture_and_five_columns_and_folds_the_rest(grown: Answer) -> None:
+    page = page_of(grown)
+    shown = without_folded(page)
+    assert (
+        shown.index(grown.sentences[0].split(" ±")[0]) < shown.index("<svg") < shown.index("<table")
+    )
+    assert shown.count("<table") == 1
+    assert len(grown.tables["answer"].columns) == 5
+    assert page.count("<table") == len(grown.tables)
+    assert [plot.name for plot in grown.plots] == ["goodput", "cost", "residuals"]
+    assert "href='methods.html'" in page
+
+
+def test_the_page_has_no_text_twice_and_captions_of_two_lines(grown: Answer) -> None:
+    page = page_of(grown)
+    texts = re.findall(r"<(?:p|li|figcaption)[^>]*>([^<]{25,})", page)
+    assert len(texts) > 8
+    assert sorted(texts) == sorted(set(texts))
+    captions = [*(t.caption for t in grown.tables.values()), *(p.title for p in grown.plots)]
+    assert max(map(len, captions)) <= CAPTION_CHARS
+
+
+def test_the_page_loads_nothing_and_its_pictures_take_its_colours(grown: Answer) -> None:
+    page = page_of(grown)
+    assert "default-src 'none'" in page
+    assert not re.search(r"<(script|img|link|iframe)\b", page)
+    links = set(re.findall(r"href='([^']+)'", page))
+    assert not [link for link in links if not (grown.run.report_dir / link).is_file()]
+    for plot in grown.plots:
+        assert ET.fromstring(plot.svg).attrib["viewBox"]
+        assert "currentColor" in plot.svg
+
+
+def test_console_and_cell_say_what_the_page_says(grown: Answer) -> None:
+    for said in (grown.text(200), grown._repr_html_(), page_of(grown)):
+        assert grown.sentences[0].split(" ±")[0] in said
+        assert grown.tables["answer"].caption in said
+    assert grown._repr_html_().count("<table>") == 1
+    assert max(map(len, grown.text(90).splitlines())) <= 90
+
+
+def test_the_same_campaign_gives_the_same_page(grown: Answer) -> None:
+    before = page_of(grown)
+    assert page_of(render(grown.run, now=NOW)) == before
+
+
+def test_answer_json_keeps_the_numbers_of_the_page(grown: Answer) -> None:
+    kept = json.loads(campaign_folder.answer_path(grown.run).read_text())
+    assert kept["sentences"] == list(grown.sentences)
+    assert (kept["blocks"], kept["void"], kept["stop"]) == (16, 1, "repetitions")
+    largest = [
+        cell
+        for cell in kept["cells"]
+        if (cell["clients"], cell["test"], cell["figure"]) == (40, "tunnel-tcp", "goodput_bps")
+    ]
+    table = grown.tables["answer"].to_frame().set_index("clients")
+    assert largest[0]["mean"] == table.loc[40, "goodput_bps"]
+    law = next(one for one in kept["growth"] if one["figure"] == "goodput_bps")
+    assert law["asserted"] == "plateau"
+    assert law["knee"][1] <= TUNNEL.knee <= law["knee"][2]
+
+
+def test_a_corrected_window_flows_into_the_answer(grown: Answer, tmp_path: Path) -> None:
+    shutil.copytree(grown.run.root, tmp_path / "copy")
+    run = Run(tmp_path / "copy")
+    block = campaign_folder.block_run(run, 1)
+    shortened = []
+    for segment in segments.read(block):
+        assert segment.steady is not None
+        window = Window(start_s=segment.steady.start_s + 3, end_s=segment.steady.end_s)
+        shortened.append(replace(segment, steady=window, chosen_by="ada"))
+    segments.save(block, shortened)
+    windows = phases.segment(run)
+    assert windows.caption == f"2 windows of {len(windows.rows)} were chosen by a person."
+    before = grown.found.frame.query("block == 1")["goodput_bps"]
+    after = compose(run).found.frame.query("block == 1")["goodput_bps"]
+    assert (before.to_numpy() != after.to_numpy()).all()
+    assert compose(run).tables["answer"].rows != grown.tables["answer"].rows
+
+
+def test_too_few_sizes_say_why_there_is_no_law(varied: Answer, tmp_path: Path) -> None:
+    answer = compose(
+        make_campaign(tmp_path / "few", clients=(2, 8), repetitions=2, void=(), duration_s=9)
+    )
+    assert "no law: 0 sizes with 3 repetitions or more, and 5 are needed" in answer.sentences[0]
+    assert "laws" not in answer.tables
+
+
+def test_with_variants_the_sentence_is_the_verdict_and_the_picture_paired_ratios(
+    varied: Answer,
+) -> None:
+    assert varied.sentences[0].startswith("slow against base: goodput worse (0.")
+    assert "VPN CPU per Gbit same" in varied.sentences[0]
+    assert varied.plots[0].name == "ratios"
+    table = varied.tables["answer"]
+    assert [column.key for column in table.columns] == [
+        "variant",
+        "clients",
+        "what",
+        "shown",
+        "said",
+    ]
+    assert table.to_frame()["said"].tolist() == ["worse", "same"]
+    assert "exploratory" in varied.tables["explored"].title
+
+
+def test_what_is_not_steady_or_not_precise_is_warned_of(grown: Answer, tmp_path: Path) -> None:
+    shutil.copytree(grown.run.root, tmp_path / "copy")
+    run = Run(tmp_path / "copy")
+    path = campaign_folder.cells_path(run)
+    frame = pd.read_parquet(path)
+    frame.loc[(frame["block"] == 1) & (frame["test"] == "tunnel-tcp"), "not_steady"] = "a stall"
+    frame.to_parquet(path)
+    design = campaign_folder.design_path(run)
+    design.write_text(design.read_text().replace('"precision": null', '"precision": 0.001'))
+    said = compose(run).warnings
+    clients = int(frame.loc[frame["block"] == 1, "clients"].iloc[0])
+    assert f"tunnel-tcp, N = {clients}: not steady in 1 of 3 repetitions: a stall" in said
+    assert any(line.startswith("±0.1 % was not reached: ") for line in said)
+
+
+def test_a_campaign_that_is_under_way_says_so(grown: Answer, tmp_path: Path) -> None:
+    root = tmp_path / "half"
+    run = make_campaign(root, clients=(2,), repetitions=2, void=(), duration_s=9)
+    lines = [line for line in run.journal_path.read_text().splitlines() if '"answer"' not in line]
+    run.journal_path.write_text("\n".join(lines[:6]) + "\n")  # the fleet, and the first block
+    assert Journal(run.journal_path).path == run.journal_path
+    answer = compose(run)
+    assert answer.sentences[-1].endswith("not finished.")
+    assert "(no interval: 1 repetition)" in answer.sentences[0]
