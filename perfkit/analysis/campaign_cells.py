@@ -2,19 +2,20 @@
 
 The journal says which blocks were run and which are void; each block's folder says what it came to.
 A block is reduced once, and again when its segments.json has changed since: so a window that was
-corrected in the picker is in the answer.
+corrected in the picker is in the answer. All blocks of a cell have the same warm-up cut, the median
+of what they show, so a block is reduced again as well when that has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from perfkit.analysis.answers import frame as cells
-from perfkit.analysis.run_summary import reduce_run
+from perfkit.analysis import block_figures
+from perfkit.analysis.answers import cells, frame
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.folder import Run, sha256_of, write_json
 
@@ -76,28 +77,35 @@ def refresh(run: Run) -> pd.DataFrame:
         RunError, SegmentError: a block cannot be read.
     """
     path = campaign_folder.cells_path(run)
-    before = cells.load(path).to_dict("records") if path.exists() else []
+    before = frame.load(path) if path.exists() else frame.cells_frame([])
     kept_path = run.tables_dir / "windows-read.json"
     kept = dict(run.load_json(kept_path)) if kept_path.exists() else {}
-    rows: dict[str, list[Mapping[Any, Any]]] = {}
-    for row in before:
-        rows.setdefault(str(row["folder"]), []).append(row)
-    read: dict[str, str] = {}
-    first_s: float | None = None
-    for record in finished_blocks(run):
-        block = Run(run.root / record.folder)
-        first_s = _t0(block) if first_s is None else first_s
-        if record.folder not in rows or kept.get(record.folder) != _windows(block):
-            rows[record.folder] = _rows(block, record, first_s)
-        read[record.folder] = _windows(block)
-    made = cells.cells_frame(
-        [{str(k): v for k, v in row.items()} for folder in read for row in rows[folder]]
-    )
-    if read != kept or not path.exists():
-        cells.save(made, path)
+    blocks = {record.folder: record for record in finished_blocks(run)}
+    first_s = next((_t0(Run(run.root / folder)) for folder in blocks), 0.0)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in before.to_dict("records"):
+        rows.setdefault(str(row["folder"]), []).append({str(k): v for k, v in row.items()})
+    cuts, read = cells.median_cuts(before), dict[str, str]()
+    for folder, record in blocks.items():
+        windows = _windows(Run(run.root / folder))
+        if folder not in rows or kept.get(folder) != windows:
+            rows[folder] = _rows(run, record, first_s, cuts)
+        rows[folder] = [{**row, "void": record.void} for row in rows[folder]]
+        read[folder] = _windows(Run(run.root / folder))  # there is one now
+    made = _made(rows, read)
+    cuts = cells.median_cuts(made)
+    for folder in cells.other_cuts(made, cuts):
+        rows[folder] = _rows(run, blocks[folder], first_s, cuts)
+    made = _made(rows, read)
+    if read != kept or not path.exists() or not made.equals(before):
+        frame.save(made, path)
         run.tables_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_json(kept_path, read)
     return made
+
+
+def _made(rows: Mapping[str, list[dict[str, Any]]], folders: Iterable[str]) -> pd.DataFrame:
+    return frame.cells_frame([row for folder in folders for row in rows[folder]])
 
 
 def _windows(block: Run) -> str:
@@ -108,32 +116,25 @@ def _t0(block: Run) -> float:
     return float(block.load_json(block.timetable_path)["t0_utc_s"])
 
 
-def _rows(block: Run, record: BlockRecord, first_s: float) -> list[Mapping[Any, Any]]:
-    reduced = reduce_run(block)
-    rows: list[Mapping[Any, Any]] = []
-    for position, test in enumerate(reduced.tests, start=1):
-        figures = {n: float(test.figures[n]) for n in cells.FIGURES if n in test.figures}
-        rows.append(
-            {
-                "block": record.block,
-                "folder": record.folder,
-                "repetition": record.repetition,
-                "attempt": record.attempt,
-                "clients": record.clients,
-                "variant": record.variant,
-                "test": test.key,
-                "path": test.figures["path"],
-                "position": position,
-                "started_s": _t0(block) - first_s,
-                "void": record.void,
-                "window_s": test.figure("window_s"),
-                "chosen_by": str(test.figures.get("chosen_by", "")),
-                "warnings": sum(f.where == test.slot for f in reduced.warnings),
-                "failed_clients": int(test.figures["clients_failed"]),
-                "host_s": record.seconds * (record.clients + 1),
-                "shared_cpu": reduced.shared_cpu,
-                "vpn_single_core": reduced.vpn.single_core,
-                **figures,
-            }
-        )
-    return rows
+def _rows(
+    run: Run, record: BlockRecord, first_s: float, cuts: Mapping[cells.Key, float]
+) -> list[dict[str, Any]]:
+    block, usd_per_h = Run(run.root / record.folder), float(run.manifest().get("usd_per_h", 0.0))
+    place = {
+        "block": record.block,
+        "folder": record.folder,
+        "repetition": record.repetition,
+        "attempt": record.attempt,
+        "clients": record.clients,
+        "variant": record.variant,
+        "started_s": _t0(block) - first_s,
+        "void": record.void,
+        "host_s": record.seconds * (record.clients + 1),
+        "cost_usd": record.seconds / 3600 * usd_per_h if usd_per_h else float("nan"),
+    }
+    own = {
+        test: warm_up_s
+        for (clients, variant, test), warm_up_s in cuts.items()
+        if (clients, variant) == (record.clients, record.variant)
+    }
+    return block_figures.block_rows(block, place, own)

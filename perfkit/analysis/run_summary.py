@@ -17,7 +17,7 @@ from perfkit.analysis.slot_figures import prepare
 from perfkit.analysis.stats import summarise
 from perfkit.analysis.uncertainty import Spread, together
 from perfkit.logs.reader import read_run
-from perfkit.logs.run_logs import Finding, RunLogs
+from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
 from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import VpnRecord
@@ -107,6 +107,16 @@ def reduce_run(run: Run, *, phases: Sequence[tuple[str, float]] = ()) -> Reduced
     )
 
 
+def test_keys(slots: Sequence[SlotPlan]) -> dict[str, str]:
+    """The key of each slot's test, see `Test`."""
+    times: Counter[str] = Counter()
+    keys = {}
+    for slot in slots:
+        times[slot.test] += 1
+        keys[slot.name] = slot.test + (f" ({times[slot.test]})" if times[slot.test] > 1 else "")
+    return keys
+
+
 def _tests(
     logs: RunLogs,
     chosen: Sequence[Segment],
@@ -115,10 +125,9 @@ def _tests(
     clients: pd.DataFrame,
 ) -> tuple[Test, ...]:
     windows = {segment.slot: segment.steady for segment in chosen}
-    times: Counter[str] = Counter()
+    keys = test_keys(logs.slots)
     tests: dict[str, Test] = {}
     for slot, row in zip(logs.slots, rows.to_dict("records"), strict=True):
-        times[slot.test] += 1
         own = clients[((clients["slot"] == slot.name) & clients["ok"]).to_numpy()]
         window, spread = windows.get(slot.name), {}
         if window is not None:
@@ -129,9 +138,8 @@ def _tests(
                     uncertainty.over_clients(own),
                     row,
                 )
-        again = f" ({times[slot.test]})" if times[slot.test] > 1 else ""
         tests[slot.name] = Test(
-            key=f"{slot.test}{again}",
+            key=keys[slot.name],
             slot=slot.name,
             figures={str(name): value for name, value in row.items()},
             goodput_bps=tuple(np.sort(own["goodput_bps"].to_numpy(dtype=np.float64)).tolist()),

@@ -48,7 +48,7 @@ def warm_up_s(seconds: Floats) -> int:
         seconds: Goodput of each whole second of the steady window.
     """
     count = len(seconds)
-    most = int(count * MOST_CUT)
+    most = most_cut_s(count)
     if count < LEAST_SECONDS or most < 1:
         return 0
     # Sums over what is left when 0, 1, … seconds are cut.
@@ -64,6 +64,11 @@ def warm_up_s(seconds: Floats) -> int:
     apart = abs(float(seconds[:cut].mean() - rest.mean()))
     error = float(rest.std(ddof=1)) * np.sqrt(1 / cut + 1 / len(rest))
     return cut if apart > student_t(len(rest) - 1, CUT_LEVEL) * error else 0
+
+
+def most_cut_s(window_s: float) -> int:
+    """The most that may be cut off a window, in whole seconds."""
+    return int(window_s * MOST_CUT + 1e-6)
 
 
 def why_not_steady(seconds: Floats, by_client: Floats, names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ Robbins, Ann. Math. Statist. 36 (1965) 457, and Law, Simulation Modeling and Ana
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import product
 
@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfkit.analysis import steady_state
 from perfkit.analysis.answers.frame import FIGURES, KEY, counted
 from perfkit.analysis.confidence import LEVEL, student_t
 from perfkit.runs.design import Design
@@ -226,3 +227,15 @@ def median_cuts(frame: pd.DataFrame) -> dict[Key, float]:
     found = counted(frame)
     found = found[found["warm_up_found_s"].notna().to_numpy()]
     return {key: float(np.ceil(own["warm_up_found_s"].median())) for key, own in by_cell(found)}
+
+
+def other_cuts(frame: pd.DataFrame, cuts: Mapping[Key, float]) -> list[str]:
+    """Folders of the blocks that count and have another warm-up cut than their cells'."""
+    found = []
+    for row in counted(frame).to_dict("records"):
+        wanted = cuts.get((row["clients"], row["variant"], row["test"]))
+        if wanted is not None and np.isfinite(row["warm_up_found_s"]):
+            most = steady_state.most_cut_s(row["window_s"] + row["warm_up_s"])
+            if min(wanted, most) != row["warm_up_s"]:
+                found.append(str(row["folder"]))
+    return list(dict.fromkeys(found))

@@ -91,7 +91,9 @@ COLUMNS: Mapping[str, CellColumn] = {
     "nic_bps": _figure("bit/s", "the server's outer interface, in the direction of the test"),
     "link_bps": _figure("bit/s", "capacity of the server's link; NaN: not known"),
     "queue_drops": _figure("packets", "dropped by queues of the server in the window"),
-    "clients_cpu_pct": _figure("%", "all processors of a client, mean over the clients that count"),
+    "clients_cpu_pct": _figure(
+        "%", "a client's busiest core of each second, mean over clients that count"
+    ),
     "vs_direct": _figure("", "goodput over that of the block's out-of-tunnel test"),
     "retransmits_per_gb": _figure("1/GB", "TCP retransmits per GB of goodput"),
 }

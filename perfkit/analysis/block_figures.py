@@ -1,0 +1,126 @@
+"""A block's run folder -> its rows of the cells frame, one a test.
+
+The windows are those of the block's segments.json, so a window that a person corrected is the one
+that counts. What a recorded window has had cut as warm-up is that block's own finding; the figures
+of a cell need the same cut in all of its blocks, which is given as an argument.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from perfkit.analysis import counters, segments, steady_state
+from perfkit.analysis.answers.frame import FIGURES
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.run_summary import test_keys
+from perfkit.analysis.server_load import busiest_core
+from perfkit.analysis.stats import summarise
+from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import RunLogs, SlotPlan
+from perfkit.model import Segment, Window
+from perfkit.runs.folder import Run
+
+Row = dict[str, Any]
+
+
+def block_rows(
+    block: Run, place: Mapping[str, Any], warm_up_s: Mapping[str, float] | None = None
+) -> list[Row]:
+    """Reduce a block; writes its segments.json if there is none.
+
+    Args:
+        place: What the block is in its campaign: `block`, `folder`, `clients`, `variant`, …, any of
+            `perfkit.analysis.answers.frame.COLUMNS`; on each of its rows.
+        warm_up_s: What to cut off the recorded window of each test, instead of what the test itself
+            shows; at most a third of the window is cut.
+
+    Returns:
+        One row a test, in the order in which they were run.
+
+    Raises:
+        RunError: the block measured nothing. SegmentError: its segments.json is damaged.
+    """
+    logs = read_run(block)
+    found = outcomes(logs)
+    chosen = segments.current(block, logs, found)
+    keys = test_keys(logs.slots)
+    used = {s.slot: _cut(s, (warm_up_s or {}).get(keys[s.slot])) for s in chosen if s.slot in keys}
+    own_cut = {s.slot: s.warm_up_s for s in chosen if s.chosen_by == "events" and s.steady}
+    summary = summarise(logs, list(used.values()), found)
+    warned = Counter(f.where for f in summary.findings if f.level == "warning")
+    shared_cpu = bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
+    rows = []
+    for position, (slot, figures) in enumerate(
+        zip(logs.slots, summary.tests.to_dict("records"), strict=True), start=1
+    ):
+        window = used[slot.name].steady if slot.name in used else None
+        known = {str(name): value for name, value in figures.items()}
+        if window is not None:
+            counted = found.loc[(found["slot"] == slot.name) & found["ok"], "host"]
+            known |= _watched(logs, slot, window, list(counted), shared_cpu=shared_cpu)
+        rows.append(
+            {
+                **place,
+                "test": keys[slot.name],
+                "path": str(slot.path),
+                "position": position,
+                "not_steady": str(known.get("not_steady") or ""),
+                "warm_up_found_s": own_cut.get(slot.name, np.nan),
+                "warm_up_s": used[slot.name].warm_up_s if slot.name in used else np.nan,
+                "window_s": known.get("window_s", np.nan),
+                "chosen_by": str(known.get("chosen_by") or ""),
+                "warnings": warned[slot.name],
+                "failed_clients": int(known["clients_failed"]),
+                "vpn_single_core": logs.vpn_record.single_core,
+                "shared_cpu": shared_cpu,
+                **{name: float(known[name]) for name in FIGURES if _is_number(known.get(name))},
+            }
+        )
+    return rows
+
+
+def _cut(segment: Segment, warm_up_s: float | None) -> Segment:
+    """A recorded window with another warm-up cut; a person's, or a guess, as it is."""
+    if warm_up_s is None or segment.chosen_by != "events" or segment.steady is None:
+        return segment
+    whole_s = segment.steady.length_s + segment.warm_up_s
+    return segments.cut(segment, min(warm_up_s, steady_state.most_cut_s(whole_s)))
+
+
+def _watched(
+    logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[str], *, shared_cpu: bool
+) -> Row:
+    """Use of what a report of one run does not show: softirq, the clients' processors, the link."""
+    watched: Row = {}
+    if slot.server is None:
+        server = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
+        ticks = counters.in_window(server, window)
+        watched["cpu_softirq_pct"] = counters.mean_and_sd(ticks, "cpu_softirq_pct")[0]
+        watched["link_bps"] = logs.facts.get(logs.server, {}).get("link_bps", np.nan)
+    if not shared_cpu:
+        watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)
+    return watched
+
+
+def _clients_cpu(monitor: pd.DataFrame, window: Window, clients: Sequence[str]) -> float:
+    """Mean over the clients that were watched of their busiest core of each second.
+
+    Of all their processors, where the monitor did not look at cores.
+    """
+    used = []
+    for _, own in monitor[monitor["host"].isin(clients).to_numpy()].groupby("host", observed=True):
+        ticks = counters.in_window(own, window)
+        filled = ticks.loc[:, ticks.notna().any().to_numpy()]
+        busy = counters.mean_and_sd(ticks, "cpu_busy_pct")[0]
+        used.append(busiest_core(filled).get("busiest_core_tick_pct", busy))
+    known = [value for value in used if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
