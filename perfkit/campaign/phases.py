@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -42,6 +43,8 @@ from perfkit.campaign import (
     tunnel_gate,
 )
 from perfkit.campaign import session as sessions
+from perfkit.campaign.campaign_run import CampaignRun
+from perfkit.campaign.campaign_view import CampaignView
 from perfkit.campaign.offline import compare, find_run, report, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
@@ -238,16 +241,29 @@ def measure(session: Session) -> StageResult:
         StageError: by `on_shortfall`, too many clients could not be armed; or the server.
     """
     if "measure" in session.progress().done:
-        return shortfall.as_it_was(session, HostState.DONE, "measure")
+        state = HostState.CONFIGURED if session.is_campaign else HostState.DONE
+        return shortfall.as_it_was(session, state, "measure")
     if session.progress().released:
         raise RunError(
             f"run {session.run.id}: its hosts were released before its tests were run, so it cannot "
             "be gone on with; start a new run"
         )
     shortfall.judge(session, StageResult(stage="measure"))
+    if session.is_campaign:
+        return _measure_blocks(session)
     with _watched(session, "measure") as watch, spot_notices.watched(session):
         result = measuring.measure(session, note=watch.note)
     return shortfall.with_earlier(session, result, HostState.DONE)
+
+
+def _measure_blocks(session: Session) -> StageResult:
+    """All blocks of a campaign; each is collected right after it was measured."""
+    refuse_if_in_use(session.inventory)
+    started = monotonic()
+    with CampaignView() as view, session.phase("measure"):
+        CampaignRun(session, view, lambda: configure(session)).run()
+    result = shortfall.as_it_was(session, HostState.CONFIGURED, "measure")
+    return replace(result, elapsed_s=monotonic() - started)
 
 
 def collect(session: Session) -> StageResult:
@@ -260,6 +276,9 @@ def collect(session: Session) -> StageResult:
         RunError: this machine's disk is full or read-only; the hosts keep what is not here, and
             are not released when this process ends.
     """
+    if session.is_campaign:
+        with session.phase("collect"):  # block by block, when each was over
+            return shortfall.as_it_was(session, HostState.CONFIGURED, "collect")
     with _watched(session, "collect"):
         return measuring.collect(session)
 

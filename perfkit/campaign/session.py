@@ -35,7 +35,7 @@ from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.fleet.unasked import unasked
 from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, Slot
-from perfkit.runs import folder, journal, progress
+from perfkit.runs import campaign_folder, folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
 from perfkit.settings import parameters as settings
@@ -123,6 +123,11 @@ class Session(OpenRun):
     def notices(self) -> list[str]:
         """What to know about the hosts, and what was left out because of them."""
         return [*self.remarks, self.provider.notice, *self.run.manifest()["notices"]]
+
+    @property
+    def is_campaign(self) -> bool:
+        """Whether the run has blocks."""
+        return campaign_folder.is_campaign(self.run)
 
     def _timetable(self) -> list[str]:
         return [f"T+{slot.start_s:g} s to T+{slot.end_s:g} s: {slot.name}" for slot in self.slots]

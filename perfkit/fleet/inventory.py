@@ -94,6 +94,13 @@ class Inventory:
                 raise RunError(f"host {name} is in the inventory already, {known.state}")
             self._store(HostRecord(name=name, role=role))
 
+    def enter(self, record: HostRecord) -> None:
+        """Enter a host of another inventory as it is there; this one does not know it yet."""
+        with self._changed:
+            if record.name in self._records:
+                raise RunError(f"host {record.name} is in the inventory already")
+            self._store(record)
+
     def move(
         self,
         name: str,

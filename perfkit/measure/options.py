@@ -42,6 +42,8 @@ class Options:
         max_clock_error_s: A host whose clock is certainly further off is not armed.
         pacing: How sharply these hosts can start.
         pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
+        idle_s: So long nothing is begun between the last order and the first program.
+        keep_logs: The only logs of earlier tests that stay on a host; None: all do.
     """
 
     bin_dir: Path
@@ -52,6 +54,8 @@ class Options:
     max_clock_error_s: float = 0.1
     pacing: Pacing = field(default_factory=Pacing)
     pass_deadline_s: float = 120.0
+    idle_s: float = 0.0
+    keep_logs: tuple[str, ...] | None = None
 
     def watches(self, host: Host) -> bool:
         """Whether the monitor runs on this host."""

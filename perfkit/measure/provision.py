@@ -61,7 +61,12 @@ def files_for(
 
 
 def provision(
-    remote: Remote, files: Mapping[str, Path], *, more_checks: str, watched: bool
+    remote: Remote,
+    files: Mapping[str, Path],
+    *,
+    more_checks: str,
+    watched: bool,
+    keep_logs: Sequence[str] | None = None,
 ) -> None:
     """Make the host's folders, bring the files that are missing or differ, and check its tools.
 
@@ -69,12 +74,16 @@ def provision(
         files: As from `files_for`.
         more_checks: Shell text of the starter that prints one line for each thing that lacks.
         watched: The monitor will run there; what an earlier one left is removed.
+        keep_logs: Every other log is removed, so that none is taken for one of these tests; None:
+            all stay.
 
     Raises:
         HostError: what the host lacks, all of it.
         TransferError: a file did not arrive.
     """
     script = _check_script(remote.host, list(files), more_checks, watched=watched)
+    if keep_logs is not None:
+        script = f"{_removal(remote.host, keep_logs)}{script}"
     there: dict[str, str] = {}
     lacking = []
     for line in remote.run_script(script).stdout.splitlines():
@@ -89,6 +98,16 @@ def provision(
     for name, source in files.items():
         if there.get(name) != sha256_of(source):
             remote.put(source, f"{remote.host.workdir}/{name}", mode=0o755)
+
+
+def _removal(host: Host, keep: Sequence[str]) -> str:
+    """Shell text that ends what an earlier test left running, and removes its logs."""
+    others = " ".join(f"! -name {quote(name)}" for name in keep)
+    return f"""
+(cd {quote(host.workdir)} 2>/dev/null || exit 0
+{{ [ ! -x bin/run-slot ] || bin/run-slot stop; }}
+[ ! -d logs ] || find logs -mindepth 1 -maxdepth 1 -type f {others} -exec rm -f -- {{}} +)
+"""
 
 
 def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched: bool) -> str:

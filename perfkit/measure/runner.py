@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from perfkit.errors import HostError, RunError, StageError
 from perfkit.measure.clocks import ClockSample, certain_error_s, measure_clock
+from perfkit.measure.disarming import STOP_DEADLINE_S, stop_hosts
 from perfkit.measure.options import Hooks, MeasureProgress, Options
 from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
@@ -42,7 +42,6 @@ from perfkit.units import NS_PER_S
 
 ARM_RESERVE_S = 2.0
 POLL_S = 0.5
-STOP_DEADLINE_S = 20.0
 MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
 
 
@@ -159,7 +158,13 @@ class _Measurement:
         remote = self.pool.get(host)
         watched = self.options.watches(host)
         files = files_for(host, self.slots, self.options.bin_dir, watched=watched)
-        provision(remote, files, more_checks=self.starter.ready_script(), watched=watched)
+        provision(
+            remote,
+            files,
+            more_checks=self.starter.ready_script(),
+            watched=watched,
+            keep_logs=self.options.keep_logs,
+        )
         self._check_clock(self._take_clock(host, "before"))
         if watched:
             limit_s = round(self.last_end_s) + MONITOR_SPARE_S
@@ -267,7 +272,8 @@ class _Measurement:
         """
         took_s = [self.results[host.name].elapsed_s for host in self.alive]
         pass_s = sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
-        lead_s = SERVER_LEAD_S + ARM_MARGIN_S + ARM_RESERVE_S + pass_s
+        reserve_s = max(ARM_RESERVE_S, self.options.idle_s)
+        lead_s = SERVER_LEAD_S + ARM_MARGIN_S + reserve_s + pass_s
         return self.starter.first_t0_s(self.hooks.now() + lead_s)
 
     def wait(self, timetable: Timetable) -> None:
@@ -332,23 +338,13 @@ class _Measurement:
             self._stop_hosts(self.hosts, deadline_s=STOP_DEADLINE_S)
 
     def _stop_hosts(self, hosts: Iterable[Host], *, deadline_s: float) -> None:
-        def stop_host(host: Host) -> None:
-            script = self.starter.disarm_script(host)
-            self.pool.get(host).run_script(
-                f"({script})\ncd {quote(host.workdir)} && bin/monitor stop\n:",
-                timeout_s=deadline_s,
-            )
-
-        hosts = list(hosts)
-        if hosts:
-            run_on_hosts(
-                "stop",
-                hosts,
-                stop_host,
-                threads=self.options.threads,
-                deadline_s=deadline_s,
-                on_expired=self.pool.drop,
-            )
+        stop_hosts(
+            hosts,
+            pool=self.pool,
+            starter=self.starter,
+            threads=self.options.threads,
+            deadline_s=deadline_s,
+        )
 
     def save_clocks(self) -> None:
         """Write what is known of the clocks, also after a failure."""

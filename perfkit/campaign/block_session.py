@@ -1,0 +1,120 @@
+"""One block of a campaign as an open run: a subset of the campaign's hosts, over its connections.
+
+The block has its own folder, journal and inventory, so every tool for runs can open it. The hosts
+stay the campaign's: there they remain configured, whatever became of them here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from perfkit.campaign import session as sessions
+from perfkit.campaign.blocks import Claim, Todo
+from perfkit.campaign.open_run import OpenRun
+from perfkit.campaign.session import Session
+from perfkit.errors import RunError
+from perfkit.fleet.inventory import Inventory
+from perfkit.model import HostState, Role
+from perfkit.runs import campaign_folder, journal
+from perfkit.runs.design import Design, PlannedBlock
+from perfkit.runs.folder import Run, write_atomic
+from perfkit.settings.parameters import Settings
+
+_OF_THE_CAMPAIGN = ("notices", "vpn", "provider_traits", "controller")  # in each block's manifest
+
+
+class BlockSession(OpenRun):
+    """A block that this process has open; leave its `with` block to close its journal."""
+
+    def __init__(self, campaign: Session, run: Run, chosen: Settings) -> None:
+        self.run, self.settings = run, chosen
+        self.slots = sessions.planned(chosen)
+        self.provider, self.pool, self.vpn = campaign.provider, campaign.pool, campaign.vpn
+        self.gone = set(campaign.gone)
+        self._fleet_id = campaign.run.id
+        events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
+        self.journal = journal.Journal(run.journal_path)
+        self.inventory = Inventory.from_events(events, self.journal)
+
+    def __enter__(self) -> BlockSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.journal.close()
+
+    @property
+    def fleet_id(self) -> str:
+        """The campaign's id: its hosts bear it."""
+        return self._fleet_id
+
+
+def draw_hosts(campaign: Session, design: Design, planned: PlannedBlock) -> list[str]:
+    """The server and the clients of a block: drawn anew for each repetition and count.
+
+    All variants of a count have the same ones in a repetition, and a host that has failed is
+    replaced by the next one of the same draw.
+
+    Returns:
+        Fewer than planned where fewer are left.
+    """
+    usable = {host.name for host in campaign.inventory.hosts(HostState.CONFIGURED)}
+    clients = sorted(r.name for r in campaign.inventory.records() if r.role is Role.CLIENT)
+    chance = Random(f"{design.seed} {planned.repetition} {planned.clients}")  # noqa: S311 -- no secret
+    drawn = [name for name in chance.sample(clients, len(clients)) if name in usable]
+    return [*(["server"] if "server" in usable else []), *sorted(drawn[: planned.clients])]
+
+
+def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) -> BlockSession:
+    """Make the folder of a block that was claimed, and open it with these hosts.
+
+    Args:
+        changes: What the block's variant differs in.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    chosen = _settings_of(campaign, todo.planned)
+    manifest = campaign.run.manifest()
+
+    def fill(run: Run) -> dict[str, Any]:
+        for source in sorted(campaign.run.config_dir.glob("*.conf")):
+            shutil.copyfile(source, run.config_dir / source.name)
+        return {
+            **{name: manifest[name] for name in _OF_THE_CAMPAIGN if name in manifest},
+            "campaign": campaign.run.id,
+            "block": todo.number,
+            "repetition": todo.planned.repetition,
+            "attempt": todo.attempt,
+            "variant": todo.planned.variant,
+            "variant_changes": changes,
+        }
+
+    run = campaign_folder.create_block(campaign.run, todo.number, chosen.to_dict(), fill=fill)
+    write_atomic(run.journal_path, b"")
+    block = BlockSession(campaign, run, chosen)
+    for name in hosts:
+        block.inventory.enter(campaign.inventory.get_record(name))
+    block.write_hosts()
+    return block
+
+
+def reopen(campaign: Session, design: Design, claim: Claim) -> BlockSession | None:
+    """The block of a process that was killed; None where it had not come to have a folder."""
+    run = Run(campaign.run.root / claim.folder)
+    try:
+        run.manifest()
+    except RunError:
+        return None
+    (planned,) = [p for p in design.order[claim.repetition - 1] if claim.is_at(p)]
+    return BlockSession(campaign, run, _settings_of(campaign, planned))
+
+
+def _settings_of(campaign: Session, planned: PlannedBlock) -> Settings:
+    """A single run's; a block that lost a client is repeated, so it needs all of them."""
+    chosen = campaign.settings.for_block(planned)
+    whole = chosen.parameters.model_copy(update={"on_shortfall": "fail"})
+    return replace(chosen, parameters=whole)

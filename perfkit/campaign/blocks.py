@@ -1,0 +1,182 @@
+"""How far a campaign has come: its journal's lines about blocks, replayed; pure.
+
+::
+
+    repetition-begun {repetition, clients}             the counts that it visits
+    block-claimed {block, repetition, clients, variant, attempt, folder, hosts}
+    block-void {block, rule, why}                      measured, and does not count
+    block-failed {block, reason, interrupted}          not measured
+    block-done {block, seconds}                        over; after a void one as well
+    answer {stop}                                      no block is run any more
+
+A block is claimed before anything of it is made, so its number is never given twice. A process that
+is killed leaves at most one block that is claimed and has no end: the next one settles it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from perfkit.runs.design import Design, PlannedBlock
+from perfkit.runs.journal import Event
+
+MOST_ATTEMPTS = 3  # at one place of the design; those that a killed process cut off do not count
+End = Literal["", "done", "void", "failed"]
+BEGUN, CLAIMED, VOID, FAILED, DONE, ANSWER = (
+    "repetition-begun",
+    "block-claimed",
+    "block-void",
+    "block-failed",
+    "block-done",
+    "answer",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A block that was begun.
+
+    Attributes:
+        folder: Its run folder, below the campaign's.
+        hosts: The server and its clients.
+        end: Empty: it has none yet.
+        why: Why it is void or failed.
+        interrupted: It failed because its process was killed.
+        seconds: From its claim to its end.
+    """
+
+    block: int
+    repetition: int
+    clients: int
+    variant: str
+    attempt: int
+    folder: str
+    hosts: tuple[str, ...]
+    claimed_utc: datetime
+    end: End = ""
+    why: str = ""
+    interrupted: bool = False
+    seconds: float = 0.0
+
+    def is_at(self, planned: PlannedBlock) -> bool:
+        """Whether this is a block at that place of the design."""
+        own = (self.repetition, self.clients, self.variant)
+        return own == (planned.repetition, planned.clients, planned.variant)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockLog:
+    """What a journal says about blocks.
+
+    Attributes:
+        claims: In the order run; block n is the n-th.
+        repetitions: The client counts that each repetition visits, as far as they were begun.
+        stop: Why no block is run any more; empty: it goes on.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    repetitions: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    stop: str = ""
+
+    @property
+    def open(self) -> Claim | None:
+        """The block that has no end: the last one, or none."""
+        return self.claims[-1] if self.claims and not self.claims[-1].end else None
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of all blocks that have an end."""
+        return sum(claim.seconds for claim in self.claims)
+
+    def at(self, planned: PlannedBlock) -> list[Claim]:
+        """The attempts at a place of the design."""
+        return [claim for claim in self.claims if claim.is_at(planned)]
+
+    def is_over(self, planned: PlannedBlock) -> bool:
+        """A place where nothing is left to do: measured, or given up."""
+        tried = self.at(planned)
+        counting = [claim for claim in tried if claim.end and not claim.interrupted]
+        return any(claim.end == "done" for claim in tried) or len(counting) >= MOST_ATTEMPTS
+
+
+def replay(events: Iterable[Event]) -> BlockLog:
+    """Go through a journal's events; those that are not about blocks are passed over."""
+    claims: dict[int, Claim] = {}
+    repetitions: dict[int, tuple[int, ...]] = {}
+    stop = ""
+    for event in events:
+        fields = event.fields
+        if event.kind == BEGUN:
+            repetitions[int(fields["repetition"])] = tuple(fields["clients"])
+        elif event.kind == ANSWER:
+            stop = str(fields["stop"])
+        elif event.kind == CLAIMED:
+            known = {name: fields[name] for name in _CLAIMED}
+            known["hosts"] = tuple(known["hosts"])
+            claims[known["block"]] = Claim(**known, claimed_utc=event.t_utc)
+        elif event.kind in (VOID, FAILED, DONE):
+            number = int(fields["block"])
+            claims[number] = _ended(claims[number], event)
+    return BlockLog(claims=tuple(claims.values()), repetitions=repetitions, stop=stop)
+
+
+_CLAIMED = ("block", "repetition", "clients", "variant", "attempt", "folder", "hosts")
+
+
+def _ended(claim: Claim, event: Event) -> Claim:
+    seconds = (event.t_utc - claim.claimed_utc).total_seconds()
+    if event.kind == DONE:  # a void block is over too, and stays void
+        return replace(claim, end=claim.end or "done", seconds=float(event.fields["seconds"]))
+    if event.kind == VOID:
+        why = f"{event.fields['rule']}: {event.fields['why']}"
+        return replace(claim, end="void", why=why, seconds=seconds)
+    return replace(
+        claim,
+        end="failed",
+        why=str(event.fields["reason"]),
+        interrupted=bool(event.fields.get("interrupted")),
+        seconds=seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Todo:
+    """The next block: where it is in the design, its number, and the how-manieth attempt it is."""
+
+    planned: PlannedBlock
+    number: int
+    attempt: int
+
+
+def places(design: Design, log: BlockLog, repetition: int) -> list[PlannedBlock]:
+    """The blocks of a repetition that was begun, in their order."""
+    visited = log.repetitions[repetition]
+    return [planned for planned in design.order[repetition - 1] if planned.clients in visited]
+
+
+def next_block(design: Design, log: BlockLog) -> Todo | None:
+    """What is to be run next in the repetitions that were begun; None: they are over.
+
+    A void block is repeated at once: what it is compared with was run just before.
+    """
+    for repetition in sorted(log.repetitions):
+        for planned in places(design, log, repetition):
+            if not log.is_over(planned):
+                return Todo(
+                    planned=planned, number=len(log.claims) + 1, attempt=len(log.at(planned)) + 1
+                )
+    return None
+
+
+def given_up(design: Design, log: BlockLog) -> list[Claim]:
+    """The last attempt at each place that was tried as often as may be, and never counted."""
+    found = []
+    for repetition in sorted(log.repetitions):
+        for planned in places(design, log, repetition):
+            tried = log.at(planned)
+            if log.is_over(planned) and not any(claim.end == "done" for claim in tried):
+                found.append(tried[-1])
+    return found

@@ -1,0 +1,229 @@
+"""The blocks of a campaign, one after the other, until the design says that it is enough.
+
+A block is claimed in the campaign's journal, run on its hosts, collected, held against the void
+rules, and reduced to its cells. Whatever moment this process dies in, the same command again goes
+on from the journal: a block whose hosts had their orders is finished, one that had not come so far
+is begun anew under another number.
+
+The first interrupt lets the block under way end, and the campaign answers with what is known; a
+second one ends at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from perfkit.analysis import campaign_cells
+from perfkit.campaign import (
+    block_session,
+    blocks,
+    measuring,
+    replacements,
+    spot_notices,
+    void_rules,
+)
+from perfkit.campaign.block_session import BlockSession
+from perfkit.campaign.blocks import BlockLog, Claim, Todo
+from perfkit.campaign.campaign_view import CampaignView
+from perfkit.campaign.session import Session
+from perfkit.errors import StageError
+from perfkit.measure.disarming import stop_hosts
+from perfkit.runs import campaign_folder, design, journal
+from perfkit.runs.design import Design
+from perfkit.units import minutes_to_s
+
+FRUITLESS = 2 * blocks.MOST_ATTEMPTS  # blocks in a row that do not count: it is no chance any more
+CLOSING_S = 60.0  # what is done after the last block, before hosts end by themselves
+
+
+@dataclass(slots=True)
+class CampaignRun:
+    """One call of `phases.measure` on a campaign.
+
+    Attributes:
+        configure: Configures hosts that are reachable and are not configured yet.
+        failures: How often each host failed in a block, since this process began.
+    """
+
+    session: Session
+    view: CampaignView
+    configure: Callable[[], object]
+    design: Design = field(init=False)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.design = design.load(self.session.run)
+
+    @property
+    def log(self) -> BlockLog:
+        """How far the campaign has come."""
+        return blocks.replay(journal.read(self.session.journal.path).events)
+
+    def run(self) -> BlockLog:
+        """Run what is missing; returns what was run in all.
+
+        Raises:
+            StageError: the server failed, or no block counts.
+        """
+        if (left := self.log.open) is not None:
+            self._settle(left)
+        while not self.log.stop:
+            if (todo := blocks.next_block(self.design, self.log)) is None:
+                self._begin_repetition()
+            elif stop := self._why_stop():
+                self._answer(*stop)
+            else:
+                self._run_block(todo)
+                self._insist()
+        return self.log
+
+    def _begin_repetition(self) -> None:
+        """The next repetition, of all that needs one; or the end."""
+        number = max(self.log.repetitions, default=0) + 1
+        counts = self.design.clients
+        if number > self.design.max_repetitions:
+            self._answer("repetitions")
+        elif not counts:
+            self._answer("precise")
+        else:
+            self.session.journal.append(blocks.BEGUN, repetition=number, clients=list(counts))
+
+    def _answer(self, stop: str, why: str = "") -> None:
+        self.session.journal.append(blocks.ANSWER, stop=stop, why=why)
+        self.view.line(f"no more blocks: {why or stop}")
+
+    def _why_stop(self) -> tuple[str, str] | None:
+        """What ends the campaign before its design does."""
+        if self.view.is_stop_asked:
+            return "stopped", "stopped by a person"
+        next_s = self._block_s()
+        spent_s = self.log.spent_s + sum(
+            seconds for phase, seconds in self.session.progress().done.items() if phase != "measure"
+        )
+        budget_min = self.design.budget_min
+        if budget_min is not None and spent_s + next_s > minutes_to_s(budget_min):
+            return "budget", f"{spent_s / 60:.1f} of {budget_min:g} minutes are spent"
+        left_s = (self._expires_utc() - datetime.now(UTC)).total_seconds()
+        if left_s < next_s + CLOSING_S:
+            return "budget", f"the hosts end by themselves in {left_s / 60:.0f} minutes"
+        return None
+
+    def _block_s(self) -> float:
+        """Seconds that one more block takes: as the ones before, or as its timetable."""
+        done = [claim.seconds for claim in self.log.claims if claim.end == "done"]
+        planned_s = max(slot.end_s + slot.grace_s for slot in self.session.slots)
+        return max(done[-3:], default=planned_s)
+
+    def _expires_utc(self) -> datetime:
+        created = datetime.fromisoformat(self.session.run.manifest()["created_utc"])
+        return created + timedelta(minutes=self.session.settings.parameters.expires_min)
+
+    def _run_block(self, todo: Todo) -> None:
+        """Claim a block and run it."""
+        replacements.replace_failed(self.session, self.configure)
+        planned = todo.planned
+        hosts = block_session.draw_hosts(self.session, self.design, planned)
+        self.session.journal.append(
+            blocks.CLAIMED,
+            block=todo.number,
+            repetition=planned.repetition,
+            clients=planned.clients,
+            variant=planned.variant,
+            attempt=todo.attempt,
+            folder=str(
+                campaign_folder.block_run(self.session.run, todo.number).root.relative_to(
+                    self.session.run.root
+                )
+            ),
+            hosts=hosts,
+        )
+        if len(hosts) <= planned.clients:
+            self._fail(todo.number, f"{len(hosts) - 1} of {planned.clients} clients are left")
+            return
+        changes = self.design.variant_changes.get(planned.variant, {})
+        with block_session.open_new(self.session, todo, hosts, changes) as block:
+            self._finish(block, self.log.claims[-1])
+
+    def _finish(self, block: BlockSession, claim: Claim) -> None:
+        """Measure, collect and judge a block, or what is left of that."""
+        done = block.progress().done
+        try:
+            if "measure" not in done:
+                with block.phase("measure"), spot_notices.watched(block):
+                    measuring.measure(
+                        block,
+                        note=lambda text: self.view.note(claim, text),
+                        idle_s=void_rules.IDLE_S,
+                        keep_logs=_kept_logs(block),
+                    )
+            if "collect" not in done:
+                with block.phase("collect"):
+                    measuring.collect(block)
+        except StageError as exc:  # not all of its clients were ready, or the server was not
+            self._fail(claim.block, str(exc).splitlines()[0])
+        else:
+            self._end(block, claim)
+        replacements.judge_hosts(self.session, block, self.failures)
+
+    def _end(self, block: BlockSession, claim: Claim) -> None:
+        """Say whether a collected block counts, and what it came to."""
+        void = void_rules.why_void(block.run, self.design.void_rules)
+        if void is not None:
+            self.session.journal.append(blocks.VOID, block=claim.block, rule=void[0], why=void[1])
+        self.session.journal.append(blocks.DONE, block=claim.block, seconds=_seconds(block, claim))
+        self.view.show(self.design, self.log, campaign_cells.refresh(self.session.run))
+
+    def _fail(self, number: int, reason: str, *, interrupted: bool = False) -> None:
+        self.session.journal.append(
+            blocks.FAILED, block=number, reason=reason, interrupted=interrupted
+        )
+        self.view.line(f"block {number} was not measured: {reason}")
+
+    def _settle(self, claim: Claim) -> None:
+        """Bring the block of a process that was killed to an end."""
+        block = block_session.reopen(self.session, self.design, claim)
+        if block is not None:
+            with block:
+                done = block.progress()
+                if done.armed or "measure" in done.done:
+                    self._finish(block, claim)
+                    return
+        names = set(claim.hosts)
+        stop_hosts(
+            [host for host in self.session.inventory.hosts() if host.name in names],
+            pool=self.session.pool,
+            starter=measuring.starter_of(self.session),
+            threads=self.session.settings.threads,
+        )
+        self._fail(
+            claim.block, "its process died before all hosts had their orders", interrupted=True
+        )
+
+    def _insist(self) -> None:
+        """Go on only while blocks count now and then.
+
+        Raises:
+            StageError: they do not; with why the last one did not.
+        """
+        last = self.log.claims[-FRUITLESS:]
+        if len(last) == FRUITLESS and all(claim.end in ("void", "failed") for claim in last):
+            raise StageError(
+                f"measure: the last {FRUITLESS} blocks do not count: {last[-1].why}", ()
+            )
+
+
+def _kept_logs(block: BlockSession) -> tuple[str, ...]:
+    """What hosts wrote before the block and is the block's as well: facts, and the VPN's own logs."""
+    return ("facts.json", *(block.vpn.traits.logs if block.vpn else ()))
+
+
+def _seconds(block: BlockSession, claim: Claim) -> float:
+    """From the claim to now; of a block that was taken up, to the end of its tests."""
+    now = datetime.now(UTC)
+    t0_utc_s = float(block.run.load_json(block.run.timetable_path)["t0_utc_s"])
+    over_s = t0_utc_s + max(slot.end_s + slot.grace_s for slot in block.slots)
+    ended_s = min(now.timestamp(), over_s + CLOSING_S)
+    return ended_s - claim.claimed_utc.timestamp()

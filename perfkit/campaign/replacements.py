@@ -1,0 +1,89 @@
+"""Hosts of a campaign that failed in a block: asked whether they are well, else replaced.
+
+A block without all its clients is void, so a campaign goes on with as many hosts as it was designed
+for. A host that answers, and whose tunnel carries a ping, gets one more chance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from perfkit.campaign import missing_hosts, tunnel_gate
+from perfkit.campaign.block_session import BlockSession
+from perfkit.campaign.session import Session
+from perfkit.errors import StageError
+from perfkit.model import Host, HostState
+from perfkit.ssh.workers import run_on_hosts
+from perfkit.vpn import health
+
+MOST_FAILURES = 2  # in blocks; then a host is replaced, whatever it answers
+MOST_LAUNCHES = 3  # of a host of one name
+CHECK_DEADLINE_S = 60.0
+
+
+def judge_hosts(session: Session, block: BlockSession, failures: Counter[str]) -> None:
+    """Fail those hosts of the campaign that failed in this block and are not well.
+
+    Args:
+        failures: Of each host in earlier blocks; brought up to date.
+    """
+    doubted = {record.name: record.reason for record in block.inventory.records() if record.reason}
+    failures.update(doubted.keys())
+    hosts = [host for host in session.inventory.hosts(HostState.CONFIGURED) if host.name in doubted]
+    for name, reason in _unwell(session, hosts).items():
+        session.inventory.move(name, HostState.FAILED, reason=reason)
+    for host in hosts:
+        if failures[host.name] >= MOST_FAILURES:
+            session.inventory.move(host.name, HostState.FAILED, reason=doubted[host.name])
+    session.write_hosts()
+
+
+def _unwell(session: Session, hosts: list[Host]) -> dict[str, str]:
+    """Those that do not answer, or whose tunnel does not carry a ping, and why."""
+    if not hosts:
+        return {}
+    tunnel = tunnel_gate.tunnel_of(session)
+    if session.vpn is not None and tunnel is not None:
+        found = health.check_tunnels(
+            hosts,
+            session.pool,
+            vpn=session.vpn,
+            peer=tunnel.server_tunnel_address,
+            threads=session.settings.threads,
+        )
+        return {name: f"tunnel: {it.reason}" for name, it in found.items() if not it.ok}
+
+    def ask(host: Host) -> None:
+        session.pool.get(host).run(["true"])
+
+    asked = run_on_hosts(
+        "check",
+        hosts,
+        ask,
+        threads=session.settings.threads,
+        deadline_s=CHECK_DEADLINE_S,
+        on_expired=session.pool.drop,
+    )
+    return {result.host: result.reason for result in asked.failed}
+
+
+def replace_failed(session: Session, configure: Callable[[], object]) -> None:
+    """Have hosts that failed made anew, under their names; those that fail again and again are left.
+
+    Raises:
+        StageError: the server failed; all clients know its address and keys.
+    """
+    failed = session.inventory.names(HostState.FAILED)
+    if "server" in failed:
+        reason = session.inventory.get_record("server").reason
+        raise StageError(f"measure: the server failed: {reason}", ())
+    launches = Counter(name for names in session.progress().batches.values() for name in names)
+    again = {name for name in failed if launches[name] < MOST_LAUNCHES}
+    if not again:
+        return
+    session.provider.terminate(session.run.id, sorted(again))
+    session.gone |= again
+    missing_hosts.launch_missing(session)
+    session.fleet.wait()
+    configure()

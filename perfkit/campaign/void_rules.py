@@ -1,0 +1,119 @@
+"""Why a block that was measured does not count: by the rules of the design, and for nothing else.
+
+A block is never void because its figures deviate: repeating until they agree makes intervals too
+narrow. What voids it was decided before the first one was run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from perfkit.analysis import background_load, segments
+from perfkit.analysis.counters import spans
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.stats import summarise
+from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import RunLogs
+from perfkit.measure.plan import SERVER_LEAD_S
+from perfkit.runs.folder import Run
+from perfkit.units import format_some
+
+IDLE_S = 5.0  # before each block in which nothing is started
+LEAST_TICKS = 3  # of the monitor in that time; fewer say nothing
+CLOCK_S = 0.1  # a clock that moved by more during the tests certainly
+_NAMED = 3
+
+
+def why_void(block: Run, rules: tuple[str, ...]) -> tuple[str, str] | None:
+    """The first of the rules that makes a collected block void, and why; None: it counts.
+
+    Raises:
+        RunError, SegmentError: the block cannot be read.
+    """
+    logs = read_run(block)
+    found = outcomes(logs)
+    for rule in rules:
+        why = next(_RULES[rule](block, logs, found), "")
+        if why:
+            return rule, why
+    return None
+
+
+def _missing_clients(_block: Run, _logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    failed = found[~(found["ok"] | found["unread"]).to_numpy()]
+    reasons = [f"{row['host']} in {row['slot']}: {row['reason']}" for row in _rows(failed)]
+    if reasons:
+        yield format_some(reasons, _NAMED)
+
+
+def _spot_notice(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
+    last_s = max(slot.end_s for slot in logs.slots)
+    noticed = [
+        f"{host} was taken back: {notice.reason}"
+        for host, notice in logs.interrupted.items()
+        if notice.noticed_utc_s < logs.t0_utc_s + last_s
+    ]
+    if noticed:
+        yield format_some(noticed, _NAMED)
+
+
+def _clock(block: Run, _logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
+    rows = block.load_json(block.clocks_path) if block.clocks_path.exists() else []
+    before = {row["host"]: row for row in rows if row["when"] == "before"}
+    for row in rows:
+        was = before.get(row["host"])
+        if row["when"] != "after" or was is None:
+            continue
+        moved_s = row["offset_s"] - was["offset_s"]
+        if abs(moved_s) - row["bound_s"] - was["bound_s"] > CLOCK_S:
+            yield f"the clock of {row['host']} moved by {moved_s:+.3f} s during the tests"
+
+
+def _other_load(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
+    busy_pct, ticks = idle_busy_pct(logs)
+    if ticks >= LEAST_TICKS and busy_pct > background_load.NOTABLE_PCT:
+        yield (
+            f"the server's processors were {busy_pct:.0f} % busy before the tests, while nothing "
+            f"was started (median of {ticks} s; {background_load.NOTABLE_PCT:g} % is the most)"
+        )
+
+
+def idle_busy_pct(logs: RunLogs) -> tuple[float, int]:
+    """How busy the server's processors were in the idle control before the block.
+
+    Returns:
+        Median over the monitor's ticks that lie wholly inside, and their number; NaN and 0 where
+        there are none.
+    """
+    monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
+    if "cpu_busy_pct" not in monitor:
+        return float("nan"), 0
+    begin, end = spans(monitor)
+    busy = monitor["cpu_busy_pct"].to_numpy(dtype=np.float64)
+    over_s = min(slot.start_s for slot in logs.slots) - SERVER_LEAD_S
+    inside = np.isfinite(busy) & (begin >= over_s - IDLE_S) & (end <= over_s)
+    count = int(inside.sum())
+    return (float(np.median(busy[inside])) if count else float("nan")), count
+
+
+def _impossible_figures(block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    tests = summarise(logs, segments.current(block, logs, found), found).tests
+    for row in _rows(tests):
+        if row.get("void"):
+            yield f"{row['slot']}: {row['void']}"
+
+
+def _rows(frame: pd.DataFrame) -> list[Mapping[str, object]]:
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+_RULES: Mapping[str, Callable[[Run, RunLogs, pd.DataFrame], Iterator[str]]] = {
+    "missing-clients": _missing_clients,
+    "spot-notice": _spot_notice,
+    "clock": _clock,
+    "other-load": _other_load,
+    "impossible-figures": _impossible_figures,
+}
