@@ -22,6 +22,7 @@ from perfkit.model import HostState, Role
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.design import Design, PlannedBlock
 from perfkit.runs.folder import Run, write_atomic
+from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
 
 _OF_THE_CAMPAIGN = ("notices", "vpn", "provider_traits", "controller")  # in each block's manifest
@@ -115,6 +116,7 @@ def reopen(campaign: Session, design: Design, claim: Claim) -> BlockSession | No
 
 def _settings_of(campaign: Session, planned: PlannedBlock) -> Settings:
     """A single run's; a block that lost a client is repeated, so it needs all of them."""
-    chosen = campaign.settings.for_block(planned)
+    (variant,) = (it for it in variants.load(campaign.settings) if it.name == planned.variant)
+    chosen = variants.applied(campaign.settings, variant).for_block(planned)
     whole = chosen.parameters.model_copy(update={"on_shortfall": "fail"})
     return replace(chosen, parameters=whole)

@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from perfkit.analysis import campaign_cells
+from perfkit.analysis.answers.cells import unfinished
 from perfkit.campaign import (
     block_session,
     blocks,
     measuring,
     replacements,
     spot_notices,
+    switch,
     void_rules,
 )
 from perfkit.campaign.block_session import BlockSession
@@ -31,8 +33,9 @@ from perfkit.campaign.campaign_view import CampaignView
 from perfkit.campaign.session import Session
 from perfkit.errors import StageError
 from perfkit.measure.disarming import stop_hosts
+from perfkit.model import HostState
 from perfkit.runs import campaign_folder, design, journal
-from perfkit.runs.design import Design
+from perfkit.runs.design import BASE, Design
 from perfkit.units import minutes_to_s
 
 FRUITLESS = 2 * blocks.MOST_ATTEMPTS  # blocks in a row that do not count: it is no chance any more
@@ -46,6 +49,7 @@ class CampaignRun:
     Attributes:
         configure: Configures hosts that are reachable and are not configured yet.
         failures: How often each host failed in a block, since this process began.
+        in_force: The variant of all tunnels, as far as this process knows.
     """
 
     session: Session
@@ -53,6 +57,7 @@ class CampaignRun:
     configure: Callable[[], object]
     design: Design = field(init=False)
     failures: Counter[str] = field(default_factory=Counter)
+    in_force: str = ""
 
     def __post_init__(self) -> None:
         self.design = design.load(self.session.run)
@@ -83,13 +88,16 @@ class CampaignRun:
     def _begin_repetition(self) -> None:
         """The next repetition, of all that needs one; or the end."""
         number = max(self.log.repetitions, default=0) + 1
-        counts = self.design.clients
-        if number > self.design.max_repetitions:
-            self._answer("repetitions")
-        elif not counts:
+        counts = list(self.design.clients)
+        if self.design.precision is not None:
+            left = unfinished(campaign_cells.refresh(self.session.run), self.design)
+            counts = [n for n in counts if any(clients == n for clients, _, _ in left)]
+        if not counts:
             self._answer("precise")
+        elif number > self.design.max_repetitions:
+            self._answer("repetitions")
         else:
-            self.session.journal.append(blocks.BEGUN, repetition=number, clients=list(counts))
+            self.session.journal.append(blocks.BEGUN, repetition=number, clients=counts)
 
     def _answer(self, stop: str, why: str = "") -> None:
         self.session.journal.append(blocks.ANSWER, stop=stop, why=why)
@@ -123,8 +131,11 @@ class CampaignRun:
 
     def _run_block(self, todo: Todo) -> None:
         """Claim a block and run it."""
-        replacements.replace_failed(self.session, self.configure)
         planned = todo.planned
+        if replacements.is_needed(self.session):
+            self._switch(BASE)  # a new host comes with it
+            replacements.replace_failed(self.session, self.configure)
+        self._switch(planned.variant)
         hosts = block_session.draw_hosts(self.session, self.design, planned)
         self.session.journal.append(
             blocks.CLAIMED,
@@ -146,6 +157,23 @@ class CampaignRun:
         changes = self.design.variant_changes.get(planned.variant, {})
         with block_session.open_new(self.session, todo, hosts, changes) as block:
             self._finish(block, self.log.claims[-1])
+
+    def _switch(self, variant: str) -> None:
+        """Have all tunnels be those of a variant; a host where that fails is out.
+
+        Raises:
+            StageError: it failed on the server.
+        """
+        if self.in_force == variant or len(self.design.variants) == 1:
+            return
+        self.in_force = ""
+        hosts = self.session.inventory.hosts(HostState.CONFIGURED)
+        result = switch.switch_to(self.session, variant, hosts)
+        for failed in result.failed:
+            self.session.inventory.move(failed.host, HostState.FAILED, reason=failed.reason)
+        self.session.journal.append("switched", variant=variant, seconds=result.elapsed_s)
+        replacements.require_server(self.session)
+        self.in_force = variant
 
     def _finish(self, block: BlockSession, claim: Claim) -> None:
         """Measure, collect and judge a block, or what is left of that."""

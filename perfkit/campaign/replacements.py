@@ -68,20 +68,37 @@ def _unwell(session: Session, hosts: list[Host]) -> dict[str, str]:
     return {result.host: result.reason for result in asked.failed}
 
 
-def replace_failed(session: Session, configure: Callable[[], object]) -> None:
-    """Have hosts that failed made anew, under their names; those that fail again and again are left.
+def require_server(session: Session) -> None:
+    """Go on only with the server: all clients know its address and keys, so it is not replaced.
 
     Raises:
-        StageError: the server failed; all clients know its address and keys.
+        StageError: it failed, and why.
     """
+    record = session.inventory.get_record("server")
+    if record.state is HostState.FAILED:
+        raise StageError(f"measure: the server failed: {record.reason}", ())
+
+
+def is_needed(session: Session) -> bool:
+    """Whether a client has failed that may be made anew."""
+    require_server(session)
+    return bool(_again(session))
+
+
+def _again(session: Session) -> set[str]:
+    """Clients that failed, but for those that were made as often as may be."""
     failed = session.inventory.names(HostState.FAILED)
-    if "server" in failed:
-        reason = session.inventory.get_record("server").reason
-        raise StageError(f"measure: the server failed: {reason}", ())
     launches = Counter(name for names in session.progress().batches.values() for name in names)
-    again = {name for name in failed if launches[name] < MOST_LAUNCHES}
-    if not again:
-        return
+    return {name for name in failed if launches[name] < MOST_LAUNCHES}
+
+
+def replace_failed(session: Session, configure: Callable[[], object]) -> None:
+    """Have clients that failed made anew, under their names; those that fail again and again are left.
+
+    Args:
+        configure: Configures hosts that are reachable and are not configured yet.
+    """
+    again = _again(session)
     session.provider.terminate(session.run.id, sorted(again))
     session.gone |= again
     missing_hosts.launch_missing(session)
