@@ -356,7 +356,11 @@ def _words(found: Growth) -> str:
         return f"{found.reason}: points only" if found.laws else found.reason
     if found.asserted is None:
         names = ", ".join(found.left[:-1]) + f" and {found.left[-1]}" if len(found.left) > 1 else ""
-        apart = f"{names} are not told apart" if names else f"{found.left[0]}, but not surely"
+        apart = (
+            f"{names} are not told apart"
+            if names
+            else f"{found.left[0]} fits best, but is not sure"
+        )
         if knee.low >= found.sizes[-1]:
             return f"no bend within the sizes measured; {apart}"
         return f"bends at N = {_shown(knee, found.sizes)}; {apart}"

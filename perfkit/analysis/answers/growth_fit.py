@@ -28,7 +28,7 @@ import numpy as np
 from perfkit.analysis.answers.growth_laws import Bounds, Floats, Law, Shapes
 from perfkit.analysis.confidence import student_t
 
-_POINTS = {0: 1, 1: 801, 2: 141}  # of the grid, along each coordinate
+_POINTS = {0: 1, 1: 801, 2: 101}  # of the grid, along each coordinate
 _ENOUGH = 200  # shapes that the data leave; fewer, and the grid closes in
 _CLOSER = 0.02  # of the shapes, the best, are where it closes in
 _ROUNDS = 12
@@ -63,17 +63,19 @@ class SizeMeans:
 
 
 def size_means(clients: Floats, repetition: Floats, logs: Floats) -> SizeMeans:
-    """Reduce blocks to sizes; needs `degrees` of one or more, which the caller sees to.
+    """Reduce blocks to sizes; some size must have two blocks.
 
     Args:
-        clients, repetition, logs: Of each block; with one repetition only, blocks are taken to
-            share nothing.
+        clients, repetition, logs: Of each block. Where repetitions leave nothing to know the pure
+            error by (each block has its own), or there is one only, blocks share nothing.
     """
     sizes, of_size = np.unique(clients, return_inverse=True)
     shifts, of_shift = np.unique(repetition, return_inverse=True)
     by_size, by_shift = np.eye(len(sizes))[of_size], np.eye(len(shifts))[of_shift]
     both = np.hstack([by_size, by_shift])
     degrees = len(logs) - int(np.linalg.matrix_rank(both))
+    if degrees < 1:
+        return size_means(clients, np.zeros(len(logs)), logs)
     within = _squares(both, logs)
     variance = max(within / degrees, _LEAST_SD**2)
     counts, ratio = by_shift.sum(axis=0), 0.0
@@ -260,4 +262,4 @@ def _squares_of(shapes: Shapes, means: SizeMeans) -> tuple[Floats, Floats]:
     weights = means.precision.sum(axis=0)
     scale = rest @ weights / weights.sum()
     rest -= scale[:, None]
-    return scale, np.einsum("ij,jk,ik->i", rest, means.precision, rest)
+    return scale, np.asarray((rest @ means.precision * rest).sum(axis=1))

@@ -171,6 +171,15 @@ def test_cells_that_the_stop_rule_ended_early_do_not_bias_the_law() -> None:
     assert hits >= 0.85 * 40  # 3 standard errors below 95 %
 
 
+def test_blocks_that_are_each_a_repetition_of_their_own_share_nothing() -> None:
+    frame = drawn(plateau)
+    alone = fit_growth(frame.assign(repetition=frame["block"]), "goodput_bps")
+    pd.testing.assert_frame_equal(
+        alone.parameters(), fit_growth(frame.assign(repetition=1), "goodput_bps").parameters()
+    )
+    assert alone.asserted == "plateau"
+
+
 def test_a_share_and_a_cost_have_the_laws_of_their_total() -> None:
     frame = drawn(plateau, spread=0.01)
     share = fit_growth(frame, "client_median_bps")
