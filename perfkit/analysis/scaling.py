@@ -16,9 +16,11 @@ from perfkit.analysis.answers.frame import cells_frame
 from perfkit.analysis.answers.growth import Growth, fit_growth
 from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.runs.vpn_record import VpnRecord
+from perfkit.units import format_some
 
 FULL_CORE = 0.9  # of one core, by a program that works on one
 FULL_CPU_PCT = 95.0
+_NAMED = 6  # sides in the name of a series
 GROWING = ("goodput_bps", "client_median_bps", "vpn_cores", "vpn_cpu_s_per_gbit")
 
 
@@ -38,7 +40,9 @@ def growth(runs: Mapping[str, Iterable[Reduced]]) -> list[Growth]:
             series.setdefault(alike, {}).setdefault(label, []).append(run)
     found = []
     for labels in series.values():
-        frame = _cells(", ".join(labels), [run for ones in labels.values() for run in ones])
+        frame = _cells(
+            format_some(list(labels), _NAMED), [run for ones in labels.values() for run in ones]
+        )
         for _, rows in frame.groupby("test", sort=False):
             several = [name for name in GROWING if _sizes(rows, name) > 1]
             found += [fit_growth(rows, name) for name in several]

@@ -14,6 +14,7 @@ from perfkit.analysis.compare import Comparison, Side
 from perfkit.analysis.rate_scale import FAR_APART
 from perfkit.analysis.scaling import growth
 from perfkit.report.plots import BLUE, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.units import format_count
 
 _COLOURS, _DASHES, _SHAPES = (BLUE, RED, GREEN, ORANGE), ("-", "--", "-.", ":"), "os^Dv<>p"
 _POINTS = 201  # of a distribution's curve: 1,000 clients are drawn by as many as 200
@@ -136,7 +137,7 @@ def _growth(comparison: Comparison) -> Plot | None:
             axis.plot(line["clients"], line["fit"] / scale, dash, color=colour, lw=1)
             axis.plot([], [], dash, marker=shape, color=colour, label=name)
             words.append(f"{name}: {found.words}")
-            words += [f"{n} clients: {value:.3g}" for n, value in zip(x, y, strict=True)]
+            words += [f"{format_count(n, 'client')}: {v:.3g}" for n, v in zip(x, y, strict=True)]
         _plain_ticks(axis)
         axis.margins(y=0.1)
         axis.set_ylim(bottom=0)

@@ -324,6 +324,7 @@ def _exp(log: float) -> float:
     return math.exp(log) if log < 700 else math.inf
 
 
+_NARROW = 4.0  # clients
 _SAME = "the same over the sizes measured"
 _SHAPES: Mapping[Kind, Mapping[str, str]] = {
     "total": {
@@ -375,10 +376,11 @@ def _words(found: Growth) -> str:
 
 
 def _shown(found: Interval, sizes: Sequence[int]) -> str:
+    """In clients, with a decimal where the ends would else look like one."""
+    digits = 1 if found.high - found.low < _NARROW else 0
+
     def number(value: float) -> str:
-        if not math.isfinite(value):
-            return "beyond the sizes measured"
-        return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+        return f"{value:.{digits}f}" if math.isfinite(value) else "beyond the sizes measured"
 
     low = number(found.low) if found.low > 0 else f"at most {sizes[0]}"
     if not math.isfinite(found.value):
