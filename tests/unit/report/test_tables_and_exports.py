@@ -21,8 +21,10 @@ from prerequisites import require
 
 from perfkit.errors import ConfigError
 from perfkit.report import export
+from perfkit.report.answer import compose
 from perfkit.report.tables import Column, ReportTable, to_html
 from perfkit.report.wiki import to_mediawiki, to_trac
+from perfkit.testing.campaigns import make_campaign
 
 COLUMNS = (
     Column("host", "Host", kind="text"),
@@ -265,6 +267,67 @@ def test_in_trac_every_word_is_plain_or_code_and_code_ends_where_the_word_does(
         assert plain == " ".join(word.split())
         left = re.sub(code, "", cell)
         assert not re.search(r"\|\||''|\[|`|,,|\^|<|@|//|__|~~|\*\*|!|#\d", left), cell
+
+
+@pytest.fixture(scope="module")
+def campaign_tables(tmp_path_factory: pytest.TempPathFactory) -> list[ReportTable]:
+    """Every table that a campaign has, of one size and of several, with variants and without."""
+    root = tmp_path_factory.mktemp("campaigns")
+    grown = make_campaign(
+        root / "grown", clients=(1, 3, 8, 20, 40), repetitions=3, void=(2,), duration_s=5
+    )
+    varied = make_campaign(
+        root / "varied",
+        clients=(3,),
+        variants={"base": 1.0, "a_b": 0.8},
+        repetitions=2,
+        duration_s=5,
+    )
+    answers = [compose(run) for run in (grown, varied)]
+    tables = {table.name: table for answer in answers for table in answer.tables.values()}
+    assert {"answer", "cells", "explored", "in-tunnel", "laws", "blocks", "cost"} <= set(tables)
+    return [*answers[0].tables.values(), *answers[1].tables.values()]
+
+
+def shown_cells(made: ReportTable) -> list[str]:
+    """Headings and cells as people read them, in no order: LaTeX turns some tables."""
+    read = [[column.label for column in made.columns], *made.shown()]
+    return sorted(" ".join(cell.split()) for row in read for cell in row if cell.strip())
+
+
+@pytest.mark.parametrize(
+    ("format_name", "source"),
+    [("markdown", "markdown-smart"), ("mediawiki", "mediawiki"), ("latex", "latex-smart")],
+)
+def test_every_table_of_a_campaign_is_read_back_by_another_program(
+    campaign_tables: list[ReportTable],
+    format_name: str,
+    source: str,
+    needs_tools: Callable[..., None],
+) -> None:
+    needs_tools("pandoc")
+    for made in campaign_tables:
+        body = cells(through_pandoc(export.export(made, format_name), source))
+        read = sorted(cell for row in body for cell in row if cell)
+        assert read == shown_cells(made), made.name
+
+
+def test_every_table_of_a_campaign_is_read_back_as_data(campaign_tables: list[ReportTable]) -> None:
+    for made in campaign_tables:
+        kept = json.loads(export.export(made, "json"), parse_constant=pytest.fail)
+        keys = [column.key for column in made.columns]
+        finite = [
+            [None if isinstance(v, float) and not math.isfinite(v) else v for v in row]
+            for row in made.rows
+        ]
+        assert [[row[key] for key in keys] for row in kept["rows"]] == finite, made.name
+        assert len(set(keys)) == len(keys), made.name
+        head, *body = csv.reader(io.StringIO(export.to_csv(made)))
+        assert (head, len(body)) == (keys, len(made.rows)), made.name
+        sheet = openpyxl.load_workbook(io.BytesIO(export.encode(made, "xlsx"))).worksheets[0]
+        assert [cell.value for cell in sheet[2]] == [column.label for column in made.columns]
+        trac = [line for line in export.export(made, "trac").splitlines() if line.startswith("||")]
+        assert len(trac) == len(made.rows) + 1, made.name
 
 
 def test_a_long_latex_table_goes_over_pages(needs_tools: Callable[..., None]) -> None:
