@@ -13,6 +13,7 @@ from pathlib import Path
 
 from perfkit.errors import PerfkitError
 from perfkit.logs.run_logs import RunLogs
+from perfkit.runs.design import BASE
 from perfkit.runs.folder import Run, sha256_of
 from perfkit.runs.vpn_record import vpn_of
 from perfkit.settings import ini
@@ -20,6 +21,7 @@ from perfkit.units import format_size, format_some
 
 NOT_RECORDED = "not recorded"
 _OUTWARD = {"name", "run", "runs_dir", "config_dir", "keep_fleet", "expires_min", "threads"}
+_OUTWARD |= {"repetitions", "precision", "max_repetitions", "budget", "seed"}  # of the campaign
 _FACTS = ("kernel", "os", "ncpu", "vpn_version", "iperf_version", "iperf3_version")
 _SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _NAMED = 3  # values named where the clients differ
@@ -35,7 +37,7 @@ def conditions(run: Run, logs: RunLogs) -> dict[str, str]:
     found |= {
         f"parameter {name}": str(value)
         for name, value in logs.manifest.get("parameters", {}).items()
-        if name not in _OUTWARD and name != "clients"
+        if name not in _OUTWARD and name != "clients" and (name, value) != ("variants", BASE)
     }
     found |= {
         f"hosts {name}": str(value)

@@ -78,6 +78,7 @@ def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None
     expect(summary).to_contain_text("costs nothing")
     expect_value(form_page, "clients", "25")
 
+    clients.press("End")
     clients.press_sequentially(",50")
     clients.press("Tab")
     expect(summary).to_contain_text("3 repetitions (the default of a list), 6 blocks")
