@@ -25,6 +25,7 @@ from perfkit.fleet.provider import CostEstimate, PricedProvider, Provider
 from perfkit.measure.plan import grace_for, plan
 from perfkit.measure.starters import CRON_LEAD_S
 from perfkit.runs import campaign_folder, folder
+from perfkit.settings import variants
 from perfkit.settings.levels import format_counts
 from perfkit.settings.parameters import FEWEST_FOR_PRECISION, Parameters, Settings
 from perfkit.units import format_count, format_duration, minutes_to_s
@@ -209,13 +210,14 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
 
     Raises:
         ScheduleError: the timetable cannot be kept.
-        ConfigError: the budget does not suffice for one repetition, or is of money where nothing
+        ConfigError: a variant is wrong; the budget does not suffice for one repetition, or is of money where nothing
             costs any; or the hosts cannot live so long.
     """
     parameters = chosen.parameters
     hosts = parameters.most_clients + 1
-    each = [_block_s(chosen, clients) for clients in parameters.clients]
-    repetition_s = len(parameters.variants) * sum(each)
+    applied = [variants.applied(chosen, variant) for variant in variants.load(chosen)]
+    each = [_block_s(own, clients) for own in applied for clients in parameters.clients]
+    repetition_s = sum(each)
     around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts
     priced = provider.traits.costs_money
     usd_per_h = _price(provider, hosts, 0.0).usd_per_h if priced else 0.0
@@ -234,8 +236,8 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
     is_renewed = parameters.is_campaign and most_s > expires_s
     life_s = most_s + expires_s if is_renewed else expires_s
     return CostOfAnswer(
-        cells=len(each) * len(parameters.variants) * len(chosen.tests),
-        blocks_each=len(each) * len(parameters.variants),
+        cells=len(each) * len(chosen.tests),
+        blocks_each=len(each),
         hosts=hosts,
         repetitions=(least, most),
         wanted=parameters.most_repetitions,

@@ -17,6 +17,7 @@ from perfkit.errors import JournalError, PerfkitError
 from perfkit.runs import folder, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.progress import Progress
+from perfkit.settings import variants
 from perfkit.settings.parameters import Parameters, Settings
 
 _PLACES = {"run", "runs_dir", "config_dir", "threads"}  # where, and how fast
@@ -136,6 +137,8 @@ def _differences(run: Run, chosen: Settings) -> Iterator[str]:
     for name in ("tests", "ssh", "cron"):
         if getattr(then, name) != getattr(chosen, name):
             yield f"{name}.conf has changed"
+    if variants.changes(then) != variants.changes(chosen):
+        yield "variants.conf, or a file that it names, has changed"
     provider = chosen.parameters.provider
     kept = run.config_dir / f"{provider}.conf"
     now = sessions.config_file(chosen, provider)

@@ -47,6 +47,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         script = tmp_path / "resources" / "tests" / name
         script.write_text("#!/bin/sh\n")
         script.chmod(0o755)
+    (tmp_path / "config" / "variants.conf").write_text(
+        "[new]\ncontrol = yes\n[longer]\ntest.tunnel-tcp.duration = 40\n"
+    )
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 
@@ -83,6 +86,14 @@ def test_larger_fleets_longer_tests_and_a_second_variant_take_longer() -> None:
     assert cost(clients="2,10", repetitions=2, duration_s=30).repetition_s == one + 2 * 2 * 20
     assert cost(clients="2,10", repetitions=2, variants="base,new").repetition_s > 2 * one
     assert cost(clients="2,10", repetitions=2, starter="cron").repetition_s > one
+    equal = cost(clients=2, repetitions=2, variants="base,new").repetition_s
+    assert cost(clients=2, repetitions=2, variants="base,longer").repetition_s == equal + 30
+
+
+def test_a_variant_without_a_section_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'longer'") as caught:
+        cost(variants="base,longr")
+    assert caught.value.key == "variants"
 
 
 @pytest.mark.parametrize("n", [2, 5, 20])

@@ -362,6 +362,20 @@ def test_the_same_campaign_is_taken_up_however_its_levels_are_written() -> None:
         assert "clients = 1,2,3 then" in session.remarks[0]
 
 
+def test_a_variant_that_has_changed_since_is_another_campaign(project: Path) -> None:
+    (project / "resources" / "bin").mkdir()
+    conf = project / "config" / "variants.conf"
+    conf.write_text("[longer]\ntest.direct-tcp.duration = 20\n")
+    run = interrupted(variants="base,longer")
+    conf.write_text("[other]\ncontrol = yes\n[longer]\ntest.direct-tcp.duration = 20\n")
+    with begin(variants="base,longer") as session:
+        assert session.run == run
+    conf.write_text("[longer]\ntest.direct-tcp.duration = 25\n")
+    with begin(variants="base,longer") as session:
+        assert session.run != run
+        assert "variants.conf, or a file that it names, has changed" in session.remarks[0]
+
+
 def test_what_is_asked_for_beside_a_run_and_not_used_is_said() -> None:
     run = interrupted(clients="1,2", repetitions=4)
     with phases.start(run="mine", clients="1,2", precision="5%", seed=9) as session:
