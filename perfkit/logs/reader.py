@@ -68,10 +68,7 @@ def read(
 
 
 def read_many(
-    paths: Iterable[Path | str],
-    executor: Executor | None = None,
-    *,
-    cache: Path | str | None = None,
+    paths: Iterable[Path | str], executor: Executor | None = None
 ) -> list[Reading | LogError]:
     """Read logs of any known formats.
 
@@ -79,13 +76,11 @@ def read_many(
         executor: Runs the work; anything with the `submit` of `concurrent.futures` will do, such
             as a Dask client's executor. None = threads for large logs, one by one for small ones;
             thousands of small ones are read faster by a `ProcessPoolExecutor`.
-        cache: As in `read`; where it is must be true for whoever runs the work.
 
     Returns:
         For each path, in order, what `read` returns, or the error it raises.
     """
-    tasks = [(Path(path), None) for path in paths]
-    return read_all(tasks, executor, Cache(Path(cache)) if cache else None)
+    return read_all([(Path(path), None) for path in paths], executor)
 
 
 def read_run(

@@ -18,6 +18,7 @@ from perfkit.ssh.remote import Answer, Remote
 from perfkit.units import NS_PER_S
 from perfkit.untrusted import one_line, parse_int
 
+QUESTIONS = 10
 _ANSWER_WITH_TIME = "while read -r question; do date +%s%N; done"
 
 
@@ -60,13 +61,13 @@ def certain_error_s(measured: Mapping[str, Any]) -> float:
     return offset_s if abs(offset_s) > float(measured["bound_s"]) else 0.0
 
 
-def measure_clock(remote: Remote, n: int = 10) -> ClockSample:
-    """Ask a host for its time `n` times on one channel and keep the best answer.
+def measure_clock(remote: Remote) -> ClockSample:
+    """Ask a host for its time on one channel, several times, and keep the best answer.
 
     Raises:
         HostError: the host cannot say the time in nanoseconds, or is lost.
     """
-    return choose_best(remote.host.name, remote.converse(_ANSWER_WITH_TIME, ["time"] * n))
+    return choose_best(remote.host.name, remote.converse(_ANSWER_WITH_TIME, ["time"] * QUESTIONS))
 
 
 def choose_best(host: str, answers: Sequence[Answer]) -> ClockSample:

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from perfkit.errors import RunError, StoppedError
@@ -136,12 +135,7 @@ class FleetView:
     def _ask(self) -> None:
         self._stop.ask()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
         try:
             if not self._is_guest:

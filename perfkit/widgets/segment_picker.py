@@ -182,15 +182,10 @@ class SegmentPicker:
         known = {slot: place for place, slot in enumerate(order)}
         return sorted(both, key=lambda pair: known.get(pair[0].slot, len(order)))
 
-    def picture(self, *, width_px: int = STILL_WIDTH_PX, dark: bool = False) -> Picture:
+    def picture(self) -> Picture:
         """The whole run with its windows, as PNG."""
-        view = View(
-            begin_s=self.line.begin_s,
-            end_s=self.line.end_s,
-            width_px=width_px,
-            ratio=STILL_RATIO,
-            dark=dark,
-        )
+        begin_s, end_s = self.line.begin_s, self.line.end_s
+        view = View(begin_s=begin_s, end_s=end_s, width_px=STILL_WIDTH_PX, ratio=STILL_RATIO)
         return timeline_picture.draw(
             self.line, view, chosen=self.windows, proposed=self.proposals, opaque=True
         )
