@@ -190,6 +190,7 @@ def configure(session: Session) -> StageResult:
     slots = [*session.slots]
     for variant in of_campaign:
         slots += sessions.planned(variants.applied(chosen, variant))
+    tries = recipes.TRY_VARIANTS if vpns else ""
     with _watched(session, "configure"):
         setup = recipes.configure(
             session.run,
@@ -200,7 +201,7 @@ def configure(session: Session) -> StageResult:
             vpn=session.vpn,
             tunnel=tunnel,
             variants=vpns,
-            checks={role: shebang.host_checks(scripts_for(role, slots)) for role in Role},
+            checks={it: shebang.host_checks(scripts_for(it, slots)) + tries for it in Role},
             deadline_s=chosen.ssh.host_deadline_s,
             on_result=shortfall.on_result(
                 session, HostState.CONFIGURED, only_failures=tunnel is not None

@@ -25,9 +25,10 @@ from perfkit.vpn.plan import TunnelPlan
 
 RECIPES: Mapping[Role, str] = {Role.SERVER: "setup_server", Role.CLIENT: "setup_client"}
 
-# Run in the workdir: a line for each variant whose files the host's VPN would not take.
+# One of `checks`: a line for each variant whose files the host's VPN would not take.
 TRY_VARIANTS = f"""
 for variant in {FOLDER}/{VARIANTS}/*/; do
+    [ -d "$variant" ] || continue
     variant=${{variant%/}} variant=${{variant#{FOLDER}/}}
     check=./{CHECK}
     [ ! -f "{FOLDER}/$variant/{CHECK}" ] || check=$variant/{CHECK}
@@ -62,8 +63,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         hosts: Taken one at a time; may block while others are launching.
         pool: Connections; they stay open for the next phase.
         resources_dir: Holds fabfile.py, tests/, bin/ and the templates of VPNs.
-        vpn, tunnel: The run's VPN and its plan; None = none.
-        variants: That VPN as each variant has it, where there are several; all are tried on hosts.
+        vpn, tunnel, variants: See `Bundles`; None = none.
         extra_files: More for every host, by path below the workdir.
         checks: Shell text by role that prints a line for each thing that a host lacks.
         deadline_s: Longest time for one host.
@@ -86,8 +86,6 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         if not (known and has_stamp(remote, stamp)):
             do_recipe(remote, tasks[host.role], run.id, bundle)
             then, lacks = stamp_script(host, stamp), (checks or {}).get(host.role, "")
-            if variants and host.can_tunnel:
-                lacks += f"\n{TRY_VARIANTS}"
             collect_facts(remote, vpn_version=version, checks=lacks, then=then)
             remote.connection.log.write(f"recipe {RECIPES[host.role]}: done")
 

@@ -2,12 +2,12 @@
 
 A section is a variant; `base`, which needs none, is what stands in resources/ and tests.conf::
 
-    [chacha]
-    openvpn.both.data-ciphers = CHACHA20-POLY1305   an option on server, client or both
-    openvpn.binary = /opt/openvpn-2.7/sbin/openvpn  another program, there on every host
-    resources = tuned                               a folder beside this file, laid out like resources/
-    test.tunnel-tcp.duration = 20                   a value of tests.conf
-    control = yes                                   it may equal another variant
+    [tuned]
+    <vpn>.server.<option> = 1     an option of the VPN on the server; or client, or both
+    <vpn>.binary = /opt/new/vpn   another program, there on every host
+    resources = tuned             a folder beside this file, laid out like resources/
+    test.tunnel-tcp.duration = 20 a value of tests.conf
+    control = yes                 it may equal another variant
 
 What can be seen in files is refused here. What only the VPN knows is `perfkit.campaign.variant_checks`'.
 """

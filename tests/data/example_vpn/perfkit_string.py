@@ -27,11 +27,11 @@ pid=$(cat string.pid 2>/dev/null) && grep -qs string.py "/proc/$pid/cmdline" && 
 rm -f string.pid
 touch ../logs/string.log
 PATH=$PATH:/usr/sbin:/sbin
-said=$(PYTHON -c 'import ast; ast.parse(open("string.py").read()); open("string.conf").close()' 2>&1) || {
+said=$(python3 -c 'import ast; ast.parse(open("string.py").read()); open("string.conf").close()' 2>&1) || {
     echo "$said" | tail -n 3 >&2
     exit 1
 }
-setsid PYTHON string.py >>../logs/string.log 2>&1 </dev/null &
+setsid python3 string.py >>../logs/string.log 2>&1 </dev/null &
 echo $! >string.pid
 """
 _STOP = """#!/bin/sh
@@ -41,7 +41,7 @@ while [ -d "/proc/$pid" ]; do sleep 0.05; done
 rm -f string.pid
 """
 _CHECK = """#!/bin/sh
-command -v PYTHON >/dev/null || { echo PYTHON: no such program >&2; exit 1; }
+command -v python3 >/dev/null || { echo "python3 is not there" >&2; exit 1; }
 conf=$1/string.conf
 [ -f "$conf" ] || conf=string.conf
 wrong=$(grep -Ev '^((server|port|device|role|address|secret|mtu)=.*)?$' "$conf") || exit 0
@@ -154,7 +154,7 @@ class StringVpn:
         python = self._changes.binary or "python3"
         word = hashlib.sha256(bytes.fromhex(self._secret) + number.to_bytes(2, "big")).hexdigest()
         texts = {
-            **{name: text.replace("PYTHON", python) for name, text in _SCRIPTS.items()},
+            **{name: text.replace("python3 ", f"{python} ") for name, text in _SCRIPTS.items()},
             "string.py": _PROGRAM,
             "string.conf": conf,
             "host.key": word,
