@@ -14,6 +14,7 @@ import pandas as pd
 
 from perfkit.analysis.answers.frame import cells_frame
 from perfkit.analysis.answers.growth import Growth, fit_growth
+from perfkit.analysis.answers.resources import ONE_CORE
 from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.runs.vpn_record import VpnRecord
 from perfkit.units import format_some
@@ -73,10 +74,10 @@ def _cells(series: str, runs: Iterable[Reduced]) -> pd.DataFrame:
 
 def bottleneck(test: Test, vpn: VpnRecord, *, shared_cpu: bool) -> str:
     """What was full in a test, among what was watched; a link's own limit is not known here."""
-    cores, busiest = test.figure("vpn_cores"), test.figure("busiest_core_pct")
-    busy = test.figure("cpu_busy_pct")
+    cores, busy = test.figure("vpn_cores"), test.figure("cpu_busy_pct")
+    busiest = np.fmax(test.figure("busiest_core_pct"), test.figure("busiest_core_tick_pct"))
     full = []
-    if vpn.single_core and cores >= FULL_CORE:
+    if vpn.single_core and FULL_CORE <= cores <= ONE_CORE:
         full.append(f"{vpn.title} used {cores:.2f} cores; its traffic is the work of one")
     if busiest >= FULL_CPU_PCT:
         full.append(f"one core was {busiest:.0f} % busy")

@@ -15,13 +15,14 @@ from typing import Any
 import pandas as pd
 
 from perfkit.analysis import campaign_cells
-from perfkit.analysis.answers import cells, growth, pairs, verdicts
+from perfkit.analysis.answers import cells, growth, pairs, resources, verdicts
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
 from perfkit.analysis.spent import Spent, spent
 from perfkit.runs import design, journal
 from perfkit.runs.design import Design
 from perfkit.runs.folder import Run
+from perfkit.runs.vpn_record import vpn_of
 
 GROWN = ("goodput_bps", "vpn_cpu_s_per_gbit")  # figures whose growth is asked for
 FORMAT = 1  # of answer.json
@@ -90,8 +91,13 @@ class CampaignAnswer:
         return {str(k): v for k, v in found.iloc[0].items()} if len(found) else {}
 
     def full_words(self, variant: str, test: str) -> str:
-        """Which resource is full, in words; empty: nothing is known of any."""
-        return ""
+        """Which resource is full, in words; empty: there is no block of the test."""
+        own = (self.frame["variant"] == variant) & (self.frame["test"] == test)
+        if not own.any():
+            return ""
+        title = vpn_of(self.run.manifest()).title or "VPN"
+        grown = self.growth(variant, test, "goodput_bps")
+        return resources.full_resource(self.frame[own.to_numpy()], grown, title).words
 
     def growth(self, variant: str, test: str, figure: str) -> Growth | None:
         """How a figure of a test grows; None: it is not known anywhere."""

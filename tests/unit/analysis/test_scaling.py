@@ -65,6 +65,8 @@ def test_two_sizes_of_one_run_each_are_points_only() -> None:
         ({"vpn_cores": 0.98, "cpu_busy_pct": 50.0}, "OpenVPN used 0.98 cores"),
         ({"cpu_busy_pct": 99.0}, "the processors were 99 % busy (server, clients"),
         ({"busiest_core_pct": 97.0}, "one core was 97 % busy"),
+        ({"busiest_core_pct": 60.0, "busiest_core_tick_pct": 98.0}, "one core was 98 % busy"),
+        ({"vpn_cores": 5.91, "cpu_busy_pct": 60.0}, "nothing watched was full: OpenVPN 5.91"),
         ({"vpn_cores": 0.2, "cpu_busy_pct": 20.0}, "nothing watched was full: OpenVPN 0.20"),
         ({}, "nothing was watched"),
     ],
