@@ -91,8 +91,8 @@ def _figure(cells: pd.DataFrame, claim: Claim, test: str) -> str:
         ).to_numpy()
     ]
     now = of_cell.loc[(of_cell["block"] == claim.block).to_numpy(), "goodput_bps"]
-    if now.empty:
-        return f"{test} -"
-    mean = float(np.exp(np.log(of_cell["goodput_bps"].to_numpy(dtype=float)).mean()))
+    if now.empty or not np.isfinite(now.iloc[0]):
+        return f"{test} without a figure"
+    mean = float(np.exp(np.log(of_cell["goodput_bps"].dropna().to_numpy(dtype=float)).mean()))
     so_far = f", so far {mean / 1e6:.0f}" if len(of_cell) > 1 else ""
     return f"{test} {float(now.iloc[0]) / 1e6:.0f} Mbit/s{so_far}"
