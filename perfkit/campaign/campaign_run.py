@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.cells import unfinished
+from perfkit.analysis.spent import spent
 from perfkit.campaign import (
     block_session,
     blocks,
@@ -30,13 +31,13 @@ from perfkit.campaign import (
 from perfkit.campaign.block_session import BlockSession
 from perfkit.campaign.blocks import BlockLog, Claim, Todo
 from perfkit.campaign.campaign_view import CampaignView
+from perfkit.campaign.cost_of_answer import why_over_budget
 from perfkit.campaign.session import Session
 from perfkit.errors import StageError
 from perfkit.measure.disarming import stop_hosts
 from perfkit.model import HostState
 from perfkit.runs import campaign_folder, design, journal
 from perfkit.runs.design import BASE, Design
-from perfkit.units import minutes_to_s
 
 FRUITLESS = 2 * blocks.MOST_ATTEMPTS  # blocks in a row that do not count: it is no chance any more
 CLOSING_S = 60.0  # what is done after the last block, before hosts end by themselves
@@ -111,9 +112,9 @@ class CampaignRun:
         spent_s = self.log.spent_s + sum(
             seconds for phase, seconds in self.session.progress().done.items() if phase != "measure"
         )
-        budget_min = self.design.budget_min
-        if budget_min is not None and spent_s + next_s > minutes_to_s(budget_min):
-            return "budget", f"{spent_s / 60:.1f} of {budget_min:g} minutes are spent"
+        used = spent(self.session.run)
+        if why := why_over_budget(self.design, used, worked_s=spent_s, next_s=next_s):
+            return "budget", why
         left_s = (self._expires_utc() - datetime.now(UTC)).total_seconds()
         if left_s < next_s + CLOSING_S:
             return "budget", f"the hosts end by themselves in {left_s / 60:.0f} minutes"

@@ -11,12 +11,18 @@ import pytest
 from memory_provider import MemoryProvider
 from scipy import stats
 
-from perfkit.campaign import cost_of_answer, estimate
+from perfkit.analysis.spent import Spent
+from perfkit.campaign import cost_of_answer, design, estimate
 from perfkit.campaign import session as sessions
-from perfkit.campaign.cost_of_answer import half_width_share, reckon, smallest_change
+from perfkit.campaign.cost_of_answer import (
+    half_width_share,
+    reckon,
+    smallest_change,
+    why_over_budget,
+)
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import CostEstimate
-from perfkit.runs import design, folder
+from perfkit.runs import folder
 from perfkit.runs.folder import Run
 from perfkit.settings import parameters as settings
 from perfkit.testing.campaigns import make_campaign
@@ -164,6 +170,26 @@ def test_a_budget_of_money_is_held_against_the_price_of_the_fleet() -> None:
     assert found.repetitions == (2, 2)
     assert "the budget ends it after about 2 of 5 repetitions" in found.lines
     assert found.usd_per_h * found.seconds[1] / 3600 <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("budget", "worked_s", "next_s", "says"),
+    [
+        ({}, 1e9, 1e9, ""),
+        ({"budget_min": 10}, 540, 60, ""),
+        ({"budget_min": 10}, 541, 60, "9.0 of 10 minutes are spent"),
+        ({"budget_usd": 2}, 0, 3600, ""),
+        ({"budget_usd": 2}, 0, 3601, "1.00 of 2 USD are spent"),
+        ({"budget_min": 10, "budget_usd": 2}, 0, 3601, "9 minutes"),
+    ],
+)
+def test_a_block_is_begun_only_if_the_budget_has_it_in_minutes_and_in_dollars(
+    budget: dict[str, float], worked_s: float, next_s: float, says: str
+) -> None:
+    plan = replace(design.plan_design(settings.load({"clients": "1,2"})), **budget)
+    used = Spent(blocks=3, void=0, hosts=3, elapsed_s=3600, blocks_s=900, usd_per_h=1.0)
+    why = why_over_budget(plan, used, worked_s=worked_s, next_s=next_s)
+    assert why == says.replace("9 minutes", "0.0 of 10 minutes are spent")
 
 
 def test_the_worst_case_is_the_longest_campaign_and_the_life_of_hosts_that_nobody_ends() -> None:
