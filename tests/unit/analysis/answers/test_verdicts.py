@@ -107,7 +107,7 @@ def test_more_than_anyone_will_run_is_said_as_that() -> None:
 
 
 def test_a_single_run_beside_several_asks_for_more_of_its_own() -> None:
-    found = alone(of_sides(np.exp(np.linspace(-0.06, 0.06, 8)).tolist(), [1.0]))
+    found = alone(of_sides(np.exp(np.linspace(-0.05, 0.05, 8)).tolist(), [1.0]))
     assert found.verdict == "not enough data"
     assert 1 <= found.more <= 10
 
