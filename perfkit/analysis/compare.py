@@ -1,45 +1,46 @@
-"""Runs side by side: reduced runs in; differences with intervals and verdicts, and doubts, out.
+"""Runs side by side: reduced runs in; ratios with intervals and verdicts, and doubts, out.
 
-A *side* is one run, or several that repeat it; the first side is the baseline. Each figure of each
-test has a direction in which it is better. It is judged where the sides can be compared and its
-spread is known: `better` or `worse` when Holm's adjusted p-value over all figures judged is below
-5 %, else `no evidence`; the interval beside it says how large a difference may be hidden.
+The first side is the baseline. Each figure of each test is judged where the sides can be compared,
+cell by cell: the same test with the same number of clients. The primary figures (goodput, and the
+VPN's processor time per Gbit, of the tunnel tests) are judged by Holm's procedure over them alone;
+all others are exploratory, see `perfkit.analysis.answers.verdicts`. One run against one is shown and
+never judged.
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
+from perfkit.analysis import unlike
+from perfkit.analysis.answers import contrasts, verdicts
+from perfkit.analysis.answers.contrasts import Contrast
+from perfkit.analysis.answers.verdicts import Case, Direction, Judgement
 from perfkit.analysis.conditions import differing
 from perfkit.analysis.run_summary import Reduced, Test
-from perfkit.analysis.uncertainty import Spread
-from perfkit.analysis.welch import LEVEL, Estimate, Gap, estimate, gap, holm
-from perfkit.errors import CampaignError
+from perfkit.analysis.sides import Side
 from perfkit.logs.run_logs import Finding
-from perfkit.units import format_some
+from perfkit.units import format_count
 
-Verdict = Literal["better", "worse", "no evidence", "not judged", "not comparable"]
-
-COUNTED_TOLERANCE = 0.01  # of the clients that count; more makes totals of different things
+LEVEL = 1 - verdicts.ALPHA
 METHOD = (
-    "Difference: other side minus baseline, 95 % interval by Welch's t. Standard errors: between "
-    "runs where a side has two or more; within the run where it has one (batch means over the "
-    "steady window and a bootstrap over its clients, added in squares). Verdict: Holm's adjusted "
-    "p-value over all figures judged here below 0.05; the intervals are not adjusted"
+    "Change: ratio of geometric means over runs, its 95 % interval by Welch's t on logarithms; of "
+    "one run against several the prediction interval of theirs; of blocks of one campaign in "
+    "pairs. Worse, better: the p-value of all primary figures together (Holm) is below 0.05 and the "
+    "change is beyond 5 %. Same: the 90 % interval is within 5 %; same or better: it is to the bad "
+    "side. The intervals shown are not adjusted"
 )
 ONE_RUN = (
-    "one run a side: the intervals hold what changes between seconds and between clients, and "
-    "nothing of what changes from one run to the next; repeat the runs before you rely on them"
+    "one run a side: nothing says how much changes from one run to the next, so there is no verdict; "
+    "repeat the runs, three of each side or more"
 )
 TWO_RUNS = (
     "a side of two runs knows its spread by one degree of freedom, so the intervals are very wide; "
     "a third run of each side narrows them to a half or less"
 )
+OF_THE_TESTS = ("measure", "collect")  # phases whose time is that of the tests, or of their logs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,62 +48,68 @@ class Figure:
     """A figure that is compared; `better` is the direction in which it improves."""
 
     key: str
-    better: Literal["higher", "lower"]
+    better: Direction
     needs_same_clients: bool = False  # it adds clients up
 
 
 FIGURES = (
     Figure(key="goodput_bps", better="higher", needs_same_clients=True),
+    Figure(key="vpn_cpu_s_per_gbit", better="lower"),
     Figure(key="client_median_bps", better="higher"),
     Figure(key="jain", better="higher"),
     Figure(key="vs_direct", better="higher", needs_same_clients=True),
-    Figure(key="vpn_cpu_s_per_gbit", better="lower"),
     Figure(key="retransmits_per_gb", better="lower"),
     Figure(key="udp_loss_pct", better="lower"),
     Figure(key="jitter_median_s", better="lower"),
 )
 PHASE = Figure(key="elapsed_s", better="lower")
-_NAMED = 4  # tests in which two sides differ
-OF_THE_TESTS = ("measure", "collect")  # phases whose time is that of the tests, or of their logs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """Runs that are repetitions of each other, under a short label."""
+class Estimate:
+    """A figure of one side, in one cell.
 
-    label: str
-    runs: tuple[Reduced, ...]
+    Attributes:
+        value: Geometric mean over runs; arithmetic where one of them is not above 0.
+        runs: How many have it.
+        within: Standard error within the run, of a single one; NaN: not known. Shown, never judged.
+    """
 
-    @property
-    def clients(self) -> int:
-        """Of each of its runs."""
-        return self.runs[0].clients
-
-    def tests(self, key: str) -> list[Test]:
-        """The test of each run that has it."""
-        return [test for run in self.runs if (test := run.find_test(key)) is not None]
+    value: float
+    runs: int
+    within: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One figure of one test on two sides.
+    """One figure of one test with so many clients, on two sides.
 
     Attributes:
         where: The test, or `phase launch`.
-        p_holm: Adjusted for all figures that are judged in the comparison.
-        reason: Why it is not judged, or not comparable; else empty.
+        contrast: Other over baseline.
+        refusal: Why the figures are not of the same thing; then there is no verdict.
     """
 
     where: str
+    clients: int
     figure: Figure
+    is_primary: bool
     side: str
     baseline: Estimate
     other: Estimate
-    gap: Gap
-    p_holm: float = float("nan")
-    verdict: Verdict = "not judged"
-    reason: str = ""
-    other_size: bool = False  # the sides have different numbers of clients
+    contrast: Contrast
+    refusal: str = ""
+    judgement: Judgement = Judgement(verdict="not judged")  # noqa: RUF009 -- it is frozen
+
+    @property
+    def verdict(self) -> str:
+        """The judgement's, or `not comparable`."""
+        return "not comparable" if self.refusal else self.judgement.verdict
+
+    @property
+    def text(self) -> str:
+        """The verdict in words, with what is missing."""
+        return "not comparable" if self.refusal else self.judgement.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +117,7 @@ class Comparison:
     """Two or more sides, held against the first.
 
     Attributes:
+        differences: The primary ones first.
         differing: Names of the conditions that are not the same in all runs.
         findings: What a reader must know before the figures.
     """
@@ -125,213 +133,147 @@ class Comparison:
         return tuple(run for side in self.sides for run in side.runs)
 
 
-def to_sides(groups: Sequence[Sequence[Reduced]]) -> tuple[Side, ...]:
-    """Sides A, B, … as they are given.
-
-    Raises:
-        CampaignError: fewer than two, a run twice, or a side whose runs have different clients.
-    """
-    seen = [run.run_id for group in groups for run in group]
-    twice = sorted({run_id for run_id in seen if seen.count(run_id) > 1})
-    if twice:
-        raise CampaignError(f"run {twice[0]} is given twice; a run cannot be held against itself")
-    figures: dict[object, str] = {}
-    for run in (run for group in groups for run in group):
-        same = figures.setdefault(tuple(test.goodput_bps for test in run.tests), run.run_id)
-        if same != run.run_id and any(test.goodput_bps for test in run.tests):
-            raise CampaignError(
-                f"{run.run_id} and {same} have the same goodput of every client to the last digit: one is a "
-                "copy of the other, and a run is no repetition of itself"
-            )
-    if len(groups) < 2 or not all(groups):
-        raise CampaignError("a comparison needs two runs or more; perfkit compare RUN RUN")
-    for group in groups:
-        if len({run.clients for run in group}) > 1:
-            counts = ", ".join(f"{run.run_id} has {run.clients}" for run in group)
-            raise CampaignError(
-                f"runs with different numbers of clients are no repetitions: {counts}; "
-                "give them as sides of their own"
-            )
-    return tuple(Side(label=_label(place), runs=tuple(group)) for place, group in enumerate(groups))
-
-
-def _label(place: int) -> str:
-    letters = string.ascii_uppercase
-    return letters[place] if place < len(letters) else f"S{place + 1}"
-
-
-def group_alike(runs: Sequence[Reduced]) -> list[list[Reduced]]:
-    """Runs made under the same recorded conditions belong together, in the order given.
-
-    Where that leaves one group only, every run is a side of its own.
-    """
-    groups: list[list[Reduced]] = []
-    for run in runs:
-        like = next((g for g in groups if g[0].conditions == run.conditions), None)
-        if like is None:
-            groups.append([run])
-        else:
-            like.append(run)
-    return groups if len(groups) > 1 else [[run] for run in runs]
-
-
 def compare(sides: Sequence[Side]) -> Comparison:
     """Hold every side against the first."""
     baseline, *others = sides
+    has_tunnel = any(
+        test.figures.get("path") == "tunnel"
+        for side in sides for run in side.runs for test in run.tests
+    )  # fmt: skip
     found = [
         difference
         for other in others
-        for difference in (*_tests(baseline, other), *_phases(baseline, other))
+        for clients in baseline.sizes
+        if clients in other.sizes
+        for difference in (
+            *_tests(baseline, other, clients, has_tunnel=has_tunnel),
+            *_phases(baseline, other, clients),
+        )
     ]
-    adjusted = holm([d.gap.p if d.verdict != "not comparable" else np.nan for d in found])
-    judged = tuple(_judged(d, p) for d, p in zip(found, adjusted, strict=True))
+    judged = _judged(sorted(found, key=lambda d: not d.is_primary))
     runs = [run for side in sides for run in side.runs]
     return Comparison(
         sides=tuple(sides),
-        differences=judged,
+        differences=tuple(judged),
         differing=tuple(differing(run.conditions for run in runs)),
         findings=tuple(_findings(sides, judged)),
     )
 
 
-def _tests(baseline: Side, other: Side) -> Iterator[Difference]:
-    for key in dict.fromkeys(test.key for run in baseline.runs for test in run.tests):
-        ours, theirs = baseline.tests(key), other.tests(key)
+def _judged(found: Sequence[Difference]) -> list[Difference]:
+    """Those that can be compared are judged together."""
+    ours = [one for one in found if not one.refusal]
+    said = iter(
+        verdicts.judge(
+            [
+                Case(contrast=d.contrast, better=d.figure.better, is_primary=d.is_primary)
+                for d in ours
+            ]
+        )
+    )
+    return [one if one.refusal else replace(one, judgement=next(said)) for one in found]
+
+
+def _tests(baseline: Side, other: Side, clients: int, *, has_tunnel: bool) -> Iterator[Difference]:
+    sides = baseline.of_size(clients), other.of_size(clients)
+    labels = baseline.label, other.label
+    for key in dict.fromkeys(test.key for run in sides[0] for test in run.tests):
+        ours, theirs = (side.tests(key, clients) for side in (baseline, other))
         if not theirs:
             continue
+        refusal = unlike.find_refusal(key, *sides, labels)
         for figure in FIGURES:
             a, b = _estimate(ours, figure.key), _estimate(theirs, figure.key)
             if a is None or b is None:
                 continue
-            reason = _refusal(baseline, other, figure, ours, theirs)
-            yield _difference(key, figure, (baseline, other), (a, b), reason)
-
-
-def _phases(baseline: Side, other: Side) -> Iterator[Difference]:
-    for name in dict.fromkeys(phase for run in baseline.runs for phase in run.phases):
-        a, b = (
-            estimate(
-                [run.phases.get(name, np.nan) for run in side.runs], [Spread()] * len(side.runs)
+            more = ""
+            if figure.needs_same_clients:
+                ratio = figure.key == "vs_direct"
+                more = unlike.find_other_clients(ours, theirs, ratio=ratio)
+            yield Difference(
+                where=key,
+                clients=clients,
+                figure=figure,
+                is_primary=verdicts.is_primary(
+                    figure.key,
+                    str(ours[0].figures.get("path")),
+                    verdicts.PRIMARY,
+                    has_tunnel=has_tunnel,
+                ),
+                side=other.label,
+                baseline=a,
+                other=b,
+                contrast=_contrast(sides, key, figure.key),
+                refusal=refusal or more,
             )
-            for side in (baseline, other)
+
+
+def _contrast(sides: tuple[Sequence[Reduced], Sequence[Reduced]], key: str, name: str) -> Contrast:
+    """Blocks of one campaign are pairs; before the planned end they may have been looked at."""
+    values = [
+        {_pair(run): test.figure(name) for run in runs if (test := run.find_test(key)) is not None}
+        for runs in sides
+    ]
+    planned = [run.block.planned if run.block else None for run in sides[0]]
+    both = len(set(values[0]) & set(values[1]))
+    enough = planned[0] is not None and both >= planned[0]
+    return contrasts.between(values[0], values[1], sequential=not enough)
+
+
+def _pair(run: Reduced) -> str:
+    return f"{run.block.campaign} {run.block.repetition}" if run.block else run.run_id
+
+
+def _phases(baseline: Side, other: Side, clients: int) -> Iterator[Difference]:
+    sides = baseline.of_size(clients), other.of_size(clients)
+    labels = baseline.label, other.label
+    for name in dict.fromkeys(phase for run in sides[0] for phase in run.phases):
+        a, b = ([run.phases.get(name, np.nan) for run in runs] for runs in sides)
+        if not np.isfinite(a).any() or not np.isfinite(b).any():
+            continue
+        tests = unlike.find_other_tests(*sides, labels) if name in OF_THE_TESTS else ""
+        yield Difference(
+            where=f"phase {name}",
+            clients=clients,
+            figure=PHASE,
+            is_primary=False,
+            side=other.label,
+            baseline=_mean(a),
+            other=_mean(b),
+            contrast=contrasts.of_sides(a, b),
+            refusal=tests,
         )
-        if a is not None and b is not None:
-            reason = _other_size(baseline, other)
-            if not reason and name in OF_THE_TESTS:
-                reason = _other_tests(baseline, other)
-            yield _difference(f"phase {name}", PHASE, (baseline, other), (a, b), reason)
 
 
 def _estimate(tests: Sequence[Test], name: str) -> Estimate | None:
-    return estimate(
-        [test.figure(name) for test in tests], [test.spread.get(name, Spread()) for test in tests]
-    )
+    """None when no run has the figure."""
+    having = [test for test in tests if np.isfinite(test.figure(name))]
+    if not having:
+        return None
+    found = _mean([test.figure(name) for test in having])
+    spread = having[0].spread.get(name)
+    return replace(found, within=spread.error) if spread and len(having) == 1 else found
 
 
-def _difference(
-    where: str,
-    figure: Figure,
-    sides: tuple[Side, Side],
-    estimates: tuple[Estimate, Estimate],
-    reason: str,
-) -> Difference:
-    return Difference(
-        where=where,
-        figure=figure,
-        side=sides[1].label,
-        baseline=estimates[0],
-        other=estimates[1],
-        gap=gap(*estimates),
-        verdict="not comparable" if reason else "not judged",
-        reason=reason,
-        other_size=bool(_other_size(*sides)),
-    )
-
-
-def _refusal(
-    baseline: Side, other: Side, figure: Figure, ours: Sequence[Test], theirs: Sequence[Test]
-) -> str:
-    """Why a figure of two sides is not of the same thing; empty when it is."""
-    if reason := _other_size(baseline, other):
-        return reason
-    for key, words in (("path", "path"), ("side", "figures from the")):
-        values = [sorted({str(t.figures.get(key)) for t in tests}) for tests in (ours, theirs)]
-        if values[0] != values[1]:
-            return f"{words} {', '.join(values[0])} against {', '.join(values[1])}"
-    if figure.needs_same_clients:
-        counts = [len(test.goodput_bps) for test in (*ours, *theirs)]
-        if figure.key == "vs_direct":  # both ends of the ratio add clients up
-            counts += [
-                int(test.figure("direct_clients"))
-                for test in (*ours, *theirs)
-                if test.figure("direct_clients") > 0
-            ]
-        if max(counts) - min(counts) > COUNTED_TOLERANCE * max(counts):
-            return (
-                f"{min(counts)} to {max(counts)} clients count, so the totals are of other clients"
-            )
-    return ""
-
-
-def _other_size(baseline: Side, other: Side) -> str:
-    if baseline.clients == other.clients:
-        return ""
-    return f"{baseline.clients} against {other.clients} clients"
-
-
-def _other_tests(baseline: Side, other: Side) -> str:
-    """Why time that the tests take is not of the same work; empty when all runs had the same."""
-    planned = [(side.label, _planned(run)) for side in (baseline, other) for run in side.runs]
-    every = dict.fromkeys(test for _, tests in planned for test in tests)
-    apart = [
-        f"{test} only in {', '.join(dict.fromkeys(having))}"
-        for test in every
-        if len(having := [label for label, tests in planned if test in tests]) < len(planned)
-    ]
-    return f"the runs had other tests: {format_some(apart, _NAMED, '; ')}" if apart else ""
-
-
-def _planned(run: Reduced) -> list[str]:
-    """What was to be measured: each test with its path and planned length."""
-    return [
-        f"{name.removeprefix('test ')} ({value})"
-        for name, value in run.conditions.items()
-        if name.startswith("test ")
-    ]
-
-
-def _judged(found: Difference, p_holm: float) -> Difference:
-    if found.verdict == "not comparable":
-        return found
-    if not np.isfinite(p_holm):
-        few = "one run a side, and no spread within it is known"
-        return replace(found, reason=few if found.gap.difference else "no spread was seen")
-    if p_holm >= 1 - LEVEL:
-        return replace(found, p_holm=p_holm, verdict="no evidence")
-    rises = found.gap.difference > 0
-    good = rises == (found.figure.better == "higher")
-    return replace(found, p_holm=p_holm, verdict="better" if good else "worse")
+def _mean(values: Sequence[float]) -> Estimate:
+    known = np.array([value for value in values if np.isfinite(value)])
+    mean = float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
+    return Estimate(value=mean, runs=len(known))
 
 
 def _findings(sides: Sequence[Side], differences: Sequence[Difference]) -> Iterator[Finding]:
+    yield from unlike.findings(sides)
     yield from _about_repetition(sides)
     if not differing(run.conditions for side in sides for run in side.runs):
         yield Finding("conditions", "nothing that was recorded differs between these runs", "note")
     yield from _missing_tests(sides)
-    if any(side.clients != sides[0].clients for side in sides):
-        sizes = ", ".join(f"{side.label} has {side.clients}" for side in sides)
-        text = (
-            f"the sides have different numbers of clients ({sizes}): such sides get no verdict; "
-            "see how cost grows with the clients"
-        )
-        yield Finding("clients", text)
+    yield from _other_sizes(sides)
     refused = dict.fromkeys(
-        (d.side, d.where, d.reason)
-        for d in differences
-        if d.verdict == "not comparable" and not d.other_size
+        (d.side, d.where, d.clients, d.refusal) for d in differences if d.refusal
     )
-    for label, where, reason in refused:
-        yield Finding(f"{where}, {sides[0].label} and {label}", f"not comparable: {reason}")
+    for label, where, clients, refusal in refused:
+        place = f"{where} at {format_count(clients, 'client')}, {sides[0].label} and {label}"
+        yield Finding(place, f"not comparable: {refusal}")
     for side in sides:
         for run in side.runs:
             for finding in run.warnings:
@@ -339,13 +281,27 @@ def _findings(sides: Sequence[Side], differences: Sequence[Difference]) -> Itera
                 yield Finding(place, finding.text, finding.level)
 
 
+def _other_sizes(sides: Sequence[Side]) -> Iterator[Finding]:
+    sizes = [", ".join(map(str, side.sizes)) for side in sides]
+    if len(set(sizes)) > 1:
+        shown = ", ".join(f"{s.label} has {size}" for s, size in zip(sides, sizes, strict=True))
+        text = (
+            f"the sides have different numbers of clients ({shown}): only what both have is "
+            "judged; see how figures grow with the clients"
+        )
+        yield Finding("clients", text)
+
+
 def _about_repetition(sides: Sequence[Side]) -> Iterator[Finding]:
-    if all(len(side.runs) == 1 for side in sides):
+    cells = [[len(side.of_size(n)) for n in side.sizes] for side in sides]
+    if all(max(counts) == 1 for counts in cells):
         yield Finding("method", ONE_RUN)
-    elif any(len(side.runs) == 2 for side in sides):
+    elif any(2 in counts for counts in cells):
         yield Finding("method", TWO_RUNS)
     for side in sides:
         mixed = differing(run.conditions for run in side.runs)
+        if any(run.block for run in side.runs):
+            mixed = [name for name in mixed if name != "clients"]
         if mixed:
             text = f"its runs are taken as repetitions, but differ in: {', '.join(mixed)}"
             yield Finding(f"side {side.label}", text)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import segments, uncertainty
+from perfkit.analysis import background_load, segments, uncertainty
 from perfkit.analysis.conditions import conditions
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
@@ -52,6 +52,21 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockOf:
+    """What a block is in its campaign.
+
+    Attributes:
+        campaign: Its id.
+        planned: Repetitions that were planned; None: as many as precision needs.
+    """
+
+    campaign: str
+    repetition: int
+    variant: str
+    planned: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reduced:
     """One run.
 
@@ -62,6 +77,8 @@ class Reduced:
         phases: Seconds by phase.
         warnings: What may change its figures.
         vpn: Which VPN it had.
+        other_load: What else kept the server busy; empty: nothing that was seen.
+        block: What it is in a campaign; None: a run by itself.
     """
 
     run_id: str
@@ -74,6 +91,8 @@ class Reduced:
     phases: Mapping[str, float]
     warnings: tuple[Finding, ...]
     vpn: VpnRecord = field(default_factory=VpnRecord)
+    other_load: str = ""
+    block: BlockOf | None = None
 
     def find_test(self, key: str) -> Test | None:
         """A test by its key."""
@@ -104,6 +123,7 @@ def reduce_run(run: Run, *, phases: Sequence[tuple[str, float]] = ()) -> Reduced
         vpn=logs.vpn_record,
         phases=dict(phases),
         warnings=tuple(f for f in summary.findings if f.level == "warning"),
+        other_load="; ".join(f.text for f in background_load.findings(logs, found)),
     )
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfkit import __version__
-from perfkit.analysis.compare import Comparison, compare, group_alike, to_sides
-from perfkit.analysis.run_summary import Reduced, reduce_run
-from perfkit.report import export
+from perfkit.analysis.compare import Comparison, compare
+from perfkit.analysis.sides import Side, reduce_sides, to_sides
+from perfkit.report import export, methods
 from perfkit.report.compare_tables import comparison_tables
+from perfkit.report.compare_verdicts import sentences
 from perfkit.report.document import fill, plain, standalone
 from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
+from perfkit.units import format_some
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 Phases = Mapping[str, Sequence[tuple[str, float]]]
 PAGE = "compare.html"
 _FIRST = ("compare", "compare-conditions", "compare-sizes", "compare-growth")
-_FOLDED = ("compare-figures",)
-_NAMED = 4  # sides in the page's heading
+_OPEN = 2  # of them; all other tables are closed until asked for
+_NAMED = 4  # sides in the page's heading; places of which the same is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,20 +49,27 @@ class ComparisonReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What may change the verdicts, one line each."""
-        found = [f for f in self.comparison.findings if f.level == "warning"]
-        return [plain(f"{finding.where}: {finding.text}") for finding in found]
+        """What may change the verdicts, one line each; places of which the same is said share one."""
+        where: dict[str, list[str]] = {}
+        for finding in self.comparison.findings:
+            if finding.level == "warning":
+                where.setdefault(finding.text, []).append(finding.where)
+        return [plain(f"{format_some(places, _NAMED)}: {text}") for text, places in where.items()]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What came out, one a side."""
+        return [plain(line) for line in sentences(self.comparison)]
 
     @property
     def legend(self) -> str:
         """Which runs the sides are."""
-        sides = self.comparison.sides
-        return "; ".join(f"{s.label}: {', '.join(r.run_id for r in s.runs)}" for s in sides)
+        return "; ".join(f"{side.label}: {side.name}" for side in self.comparison.sides)
 
     def text(self, width: int = 110) -> str:
-        """For a terminal: warnings, what differed, verdicts."""
+        """For a terminal: sentences, warnings, verdicts, what differed."""
         tables = [self.tables[name] for name in _shown_first(self.tables)]
-        return in_terminal(self.legend, self.warnings, tables, width)
+        return in_terminal([*self.sentences, self.legend], self.warnings, tables, width)
 
     def __repr__(self) -> str:
         verdicts = [found.verdict for found in self.comparison.differences]
@@ -68,9 +77,16 @@ class ComparisonReport:
         return f"<ComparisonReport {self.legend}; {counts or 'nothing in common'}>"
 
     def _repr_html_(self) -> str:
-        tables = [self.tables[name] for name in _shown_first(self.tables)]
-        about, warnings = self.legend, self.warnings
-        return fill("cell", heading=about, warnings=warnings, tables=tables, plots=self.plots)
+        names = _shown_first(self.tables)
+        return fill(
+            "cell",
+            sentences=self.sentences,
+            warnings=self.warnings,
+            tables=[self.tables[name] for name in names[:_OPEN]],
+            plots=self.plots,
+            closed=[self.tables[name] for name in names[_OPEN:]],
+            about=self.legend,
+        )
 
 
 def _shown_first(tables: Mapping[str, ReportTable]) -> list[str]:
@@ -92,11 +108,7 @@ def compose(groups: Sequence[Sequence[Run]], *, phases: Phases | None = None) ->
         draw_comparison,
     )
 
-    times = phases or {}
-    reduced = [[reduce_run(run, phases=times.get(run.id, ())) for run in group] for group in groups]
-    if all(len(group) == 1 for group in reduced):
-        reduced = group_alike([run for group in reduced for run in group])
-    comparison = compare(to_sides(reduced))
+    comparison = compare(to_sides(reduce_sides(groups, phases or {})))
     tables = [cleaned(table) for table in comparison_tables(comparison)]
     return ComparisonReport(
         comparison=comparison,
@@ -132,8 +144,10 @@ def render(
     for plot in made.plots:
         write_atomic(folder / f"{plot.name}.svg", standalone(plot.svg).encode())
         write_atomic(folder / f"{plot.name}.png", plot.png)
-    page = folder / PAGE
-    write_atomic(page, to_page(made, now or datetime.now(UTC)).encode("utf-8", "replace"))
+    moment, page = now or datetime.now(UTC), folder / PAGE
+    about_methods = methods.to_page(made.legend, made.tables.values(), moment)
+    write_atomic(folder / methods.PAGE, about_methods.encode("utf-8", "replace"))
+    write_atomic(page, to_page(made, moment).encode("utf-8", "replace"))
     return ComparisonReport(
         comparison=made.comparison, tables=made.tables, plots=made.plots, page=page
     )
@@ -142,8 +156,9 @@ def render(
 def to_page(made: ComparisonReport, now: datetime) -> str:
     """The whole page as HTML text."""
     tables = made.tables
-    rest = [name for name in tables if name not in _FIRST]
-    names = [_title(side.runs) for side in made.comparison.sides]
+    shown = _shown_first(tables)
+    rest = [name for name in tables if name not in shown[:_OPEN]]
+    names = [_title(side) for side in made.comparison.sides]
     title = f"{names[0]} against {', '.join(names[1:_NAMED])}"
     title += f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     about = f"{made.legend}; perfkit {__version__}"
@@ -151,17 +166,20 @@ def to_page(made: ComparisonReport, now: datetime) -> str:
         "page",
         title="perfkit: runs compared",
         heading=title,
+        sentences=made.sentences,
         made_from=f"{about}; made {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         warnings=made.warnings,
-        first=[tables[name] for name in _FIRST[:2]],
+        first=[tables[name] for name in shown[:_OPEN]],
         plots=made.plots,
-        rest=[tables[name] for name in (*_FIRST[2:], *rest) if name in tables],
-        folded=_FOLDED,
+        rest=[tables[name] for name in rest if tables[name].rows],
+        folded=set(tables) - set(shown),
         files=export.LINKS,
+        methods=methods.PAGE,
     )
 
 
-def _title(runs: Sequence[Reduced]) -> str:
-    names = dict.fromkeys(run.name or run.run_id for run in runs)
-    times = f" ({len(runs)} runs)" if len(runs) > 1 else ""
+def _title(side: Side) -> str:
+    names = dict.fromkeys(run.name or run.run_id for run in side.runs)
+    what = "blocks" if any(run.block for run in side.runs) else "runs"
+    times = f" ({len(side.runs)} {what})" if len(side.runs) > 1 else ""
     return f"{', '.join(names)}{times}"

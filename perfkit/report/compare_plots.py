@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from perfkit.analysis.compare import Comparison, Side
+from perfkit.analysis.compare import Comparison
 from perfkit.analysis.rate_scale import FAR_APART
 from perfkit.analysis.scaling import growth
+from perfkit.analysis.sides import Side
 from perfkit.report.plots import BLUE, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
 from perfkit.units import format_count
 
@@ -91,8 +92,11 @@ def _panels(count: int) -> tuple[list[Axes], Figure]:
 
 
 def _known(side: Side, key: str) -> list[Any]:
-    """Goodput of the clients in Mbit/s, ascending, a run each; runs without any are left out."""
-    found = [np.array(test.goodput_bps) / MEGA for test in side.tests(key)]
+    """Goodput of the clients in Mbit/s, ascending, a run each; runs without any are left out.
+
+    Of a side of several client counts, the runs with the most.
+    """
+    found = [np.array(test.goodput_bps) / MEGA for test in side.tests(key, side.sizes[-1])]
     return [values for values in found if len(values) and np.isfinite(values).all()]
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from perfkit.analysis.uncertainty import Spread
-from perfkit.analysis.welch import Estimate, gap
+from perfkit.analysis.compare import compare
+from perfkit.analysis.sides import reduce_sides, to_sides
 from perfkit.campaign import phases
 from perfkit.cli import app
 from perfkit.errors import CampaignError
 from perfkit.report import export
 from perfkit.report.compare import ComparisonReport, folder_for, render
-from perfkit.report.compare_tables import SHOWN, comparison_tables, shown
+from perfkit.report.compare_verdicts import SHOWN, shown
 from perfkit.runs.folder import Run
+from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.runs import make_run
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
@@ -29,15 +30,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     folder = tmp_path_factory.mktemp("runs")
     sizes = {"20261101T000000Z-a": 20, "20261102T000000Z-b": 20, "20261103T000000Z-c": 250}
     made = [
-        make_run(
-            folder / name,
-            clients=n,
-            seed=place % 2,
-            duration_s=20,
-            failed={"client-003": "refused"},
-        )
+        make_run(folder / name, clients=n, seed=place, failed={"client-003": "refused"})
         for place, (name, n) in enumerate(sizes.items())
     ]
+    made[1].update_manifest({"controller": {"perfkit": "0.1.9"}})  # else it repeats the first
     log = made[1].host_raw_dir("client-001") / "01-direct-tcp.log"
     log.write_text(log.read_text() + "\x1b[31m<script>alert(1)</script>\n")
     return made
@@ -112,9 +108,10 @@ def test_different_sizes_get_growth_and_bottleneck_instead_of_verdicts(
 def test_the_raw_table_has_both_sides_in_base_units(written: ComparisonReport) -> None:
     rows = written.tables["compare-figures"].to_frame().set_index(["where", "figure", "side"])
     row = rows.loc["direct-tcp", "goodput_bps", "B"]
-    assert row["difference"] == pytest.approx(row["other"] - row["baseline"])
+    assert row["ratio"] == pytest.approx(row["other"] / row["baseline"])
     assert 1e8 < row["baseline"] < 2e9
-    assert row["low"] < row["difference"] < row["high"]
+    assert np.isnan(row["p"])  # one run a side
+    assert (row["verdict"], row["contrast"]) == ("not judged", "single")
 
 
 @pytest.mark.parametrize("name", export.FILES)
@@ -125,29 +122,79 @@ def test_every_table_is_written_in_every_format(written: ComparisonReport, name:
         assert (written.page.parent / f"{table}.{suffix}").stat().st_size > 0
 
 
-def test_a_change_in_percent_is_never_below_minus_a_hundred_and_says_how_it_was_reckoned(
-    written: ComparisonReport,
+def test_one_run_a_side_has_neither_verdicts_nor_p_nor_intervals(
+    written: ComparisonReport, page: str
 ) -> None:
-    found = next(d for d in written.comparison.differences if d.verdict != "not comparable")
-    base, rest = Spread(0.2, 2.0), Spread(0.8, 2.0)
-    few = Estimate(value=3.0, runs=3, spread=base), Estimate(value=0.9, runs=3, spread=rest)
-    small = replace(found, baseline=few[0], other=few[1], gap=gap(*few))
-    assert small.gap.low < -3.0
-    table, *_ = comparison_tables(replace(written.comparison, differences=(small,)))
-    row = table.to_frame().iloc[0]
-    assert (row["change_pct"], row["low_pct"]) == (pytest.approx(-70), -100)
-    assert row["high_pct"] > 0
-    assert "Fieller" in table.caption
-    assert "cut at -100 %" in table.caption
+    headings = [column.heading for column in written.tables["compare"].columns]
+    assert not {"from", "to", "p"} & set(headings)
+    assert written.sentences[0].endswith("no verdict (one run a side).")
+    for shown_as in (page, written.text(), written._repr_html_()):
+        assert ">Verdicts<" not in shown_as
+        assert "no verdict (one run" in " ".join(shown_as.split())
+        assert "better" not in shown_as.replace("better or worse here", "")
+    assert repr(written).endswith("not judged>")
 
 
-def test_text_and_notebook_say_the_same_verdicts(written: ComparisonReport) -> None:
-    text, shown_html = written.text(), written._repr_html_()
-    for word in ("WARNING", "no evidence", "Where is the bottleneck"):
-        assert word in text
-    assert "no evidence" in shown_html
-    assert "<svg" in shown_html
-    assert "no evidence" in repr(written)
+def test_what_there_is_nothing_to_say_about_has_no_section(runs: list[Run], tmp_path: Path) -> None:
+    made = render([[runs[0]], [runs[2]]], tmp_path, now=NOW)
+    assert "compare" not in made.tables
+    assert made.page is not None
+    assert "erdicts<" not in made.page.read_text()
+    assert "no primary figure (goodput, VPN CPU) is on both sides" in made.sentences[0]
+    assert {"compare-sizes", "compare-growth"} <= set(made.tables)
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_campaign(
+        tmp_path_factory.mktemp("campaigns") / "20261104T000000Z-ab",
+        clients=(2, 3),
+        repetitions=3,
+        variants={"base": 1.0, "half": 0.4},
+        void=(3,),
+        duration_s=5,
+    )
+
+
+@pytest.fixture(scope="module")
+def judged(campaign: Run, tmp_path_factory: pytest.TempPathFactory) -> ComparisonReport:
+    return render([[campaign]], tmp_path_factory.mktemp("judged"), now=NOW)
+
+
+def test_the_variants_of_a_campaign_are_sides_and_its_blocks_are_pairs(
+    judged: ComparisonReport, campaign: Run
+) -> None:
+    assert judged.legend == f"A: {campaign.id} (base), 6 blocks; B: {campaign.id} (half), 6 blocks"
+    rows = judged.tables["compare"].to_frame()
+    goodput = rows[rows["figure"] == "Total goodput"]
+    assert sorted(goodput["clients"]) == [2, 3]
+    assert set(goodput["verdict"]) == {"worse"}
+    assert set(goodput["runs"]) == {"3 | 3"}  # the void one was run again, and is in none
+    figures = judged.tables["compare-figures"].to_frame()
+    assert set(figures["contrast"]) == {"paired"}
+
+
+def test_sentence_table_and_notebook_say_the_same_verdict(judged: ComparisonReport) -> None:
+    assert judged.sentences[0].startswith("B against A: goodput of tunnel-tcp at 2 clients -")
+    assert judged.page is not None
+    for shown_as in (judged.page.read_text(), judged.text(10_000), judged._repr_html_()):
+        assert judged.sentences[0] in shown_as
+        assert "Verdicts" in shown_as
+        assert "worse" in shown_as
+    assert (judged.page.parent / "methods.html").is_file()
+
+
+def test_a_campaign_of_several_variants_joins_no_other_runs(runs: list[Run], campaign: Run) -> None:
+    with pytest.raises(CampaignError, match="a side for each of them"):
+        reduce_sides([[campaign, runs[0]], [runs[1]]], {})
+
+
+def test_a_run_is_held_against_the_blocks_of_a_campaign(campaign: Run, tmp_path: Path) -> None:
+    alone = make_run(tmp_path / "alone", clients=2, duration_s=5, seed=7)
+    one = make_campaign(tmp_path / "one", clients=(2,), repetitions=2, void=(), duration_s=5)
+    found = compare(to_sides(reduce_sides([[one], [alone]], {}))).differences
+    assert {d.contrast.kind for d in found} <= {"prediction", "single"}
+    assert {d.clients for d in found} == {2}
 
 
 def test_the_page_goes_beside_the_newest_runs_report(runs: list[Run]) -> None:
@@ -160,7 +207,7 @@ def test_the_command_compares_writes_and_prints(runs: list[Run], tmp_path: Path)
     names = [str(run.root) for run in runs[:2]]
     result = CliRunner().invoke(app.main, ["compare", *names, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert "Verdicts" in result.output
+    assert "no verdict (one run a side)" in " ".join(result.output.split())
     assert (tmp_path / "out" / "compare.html").is_file()
 
 
@@ -176,18 +223,15 @@ def test_commas_and_lists_make_repetitions(runs: list[Run], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "beside", "says"),
+    ("key", "value", "says"),
     [
-        ("goodput_bps", 338_512_345.0, None, "338.5 Mbit/s"),
-        ("goodput_bps", 26_407_312_345.0, None, "26407 Mbit/s"),
-        ("goodput_bps", -1_234_567.0, 338_512_345.0, "-1.2 Mbit/s"),
-        ("jitter_median_s", 0.000123, None, "0.1230 ms"),
-        ("jain", 0.0, None, "0.000"),
-        ("vpn_cpu_s_per_gbit", -1e-9, 3.2, "+0.000 s/Gbit"),
-        ("jain", float("nan"), None, "n/a"),
+        ("goodput_bps", 338_512_345.0, "338.5 Mbit/s"),
+        ("goodput_bps", 26_407_312_345.0, "26407 Mbit/s"),
+        ("jitter_median_s", 0.000123, "0.1230 ms"),
+        ("jain", 0.0, "0.000"),
+        ("vpn_cpu_s_per_gbit", -1e-9, "0.000000 s/Gbit"),
+        ("jain", float("nan"), "n/a"),
     ],
 )
-def test_figures_have_four_digits_and_differences_the_same_decimals(
-    key: str, value: float, beside: float | None, says: str
-) -> None:
-    assert shown(SHOWN[key], value, beside=beside) == says
+def test_figures_have_four_digits(key: str, value: float, says: str) -> None:
+    assert shown(SHOWN[key], value) == says
