@@ -29,7 +29,10 @@ Row = dict[str, Any]
 
 
 def block_rows(
-    block: Run, place: Mapping[str, Any], warm_up_s: Mapping[str, float] | None = None
+    block: Run,
+    place: Mapping[str, Any],
+    warm_up_s: Mapping[str, float] | None = None,
+    logs: RunLogs | None = None,
 ) -> list[Row]:
     """Reduce a block; writes its segments.json if there is none.
 
@@ -38,6 +41,7 @@ def block_rows(
             `perfkit.analysis.answers.frame.COLUMNS`; on each of its rows.
         warm_up_s: What to cut off the recorded window of each test, instead of what the test itself
             shows; at most a third of the window is cut.
+        logs: The block's, where somebody has read them already.
 
     Returns:
         One row a test, in the order in which they were run.
@@ -45,7 +49,7 @@ def block_rows(
     Raises:
         RunError: the block measured nothing. SegmentError: its segments.json is damaged.
     """
-    logs = read_run(block)
+    logs = logs or read_run(block)
     found = outcomes(logs)
     chosen = segments.current(block, logs, found)
     keys = test_keys(logs.slots)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from perfkit.analysis import block_figures
 from perfkit.analysis.answers import cells, frame
+from perfkit.logs.run_logs import RunLogs
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.folder import Run, sha256_of, write_json
 
@@ -104,6 +105,16 @@ def refresh(run: Run) -> pd.DataFrame:
     return made
 
 
+def rows_of_block(run: Run, number: int, logs: RunLogs) -> list[dict[str, Any]]:
+    """The rows of a block that has just been run to its end, with its own warm-up cut; for a live view.
+
+    Writes its segments.json.
+    """
+    records = finished_blocks(run)
+    (record,) = (it for it in records if it.block == number)
+    return _rows(run, record, _t0(Run(run.root / records[0].folder)), {}, logs)
+
+
 def _made(rows: Mapping[str, list[dict[str, Any]]], folders: Iterable[str]) -> pd.DataFrame:
     return frame.cells_frame([row for folder in folders for row in rows[folder]])
 
@@ -117,7 +128,11 @@ def _t0(block: Run) -> float:
 
 
 def _rows(
-    run: Run, record: BlockRecord, first_s: float, cuts: Mapping[cells.Key, float]
+    run: Run,
+    record: BlockRecord,
+    first_s: float,
+    cuts: Mapping[cells.Key, float],
+    logs: RunLogs | None = None,
 ) -> list[dict[str, Any]]:
     block, usd_per_h = Run(run.root / record.folder), float(run.manifest().get("usd_per_h", 0.0))
     place = {
@@ -137,4 +152,4 @@ def _rows(
         for (clients, variant, test), warm_up_s in cuts.items()
         if (clients, variant) == (record.clients, record.variant)
     }
-    return block_figures.block_rows(block, place, own)
+    return block_figures.block_rows(block, place, own, logs)

@@ -34,6 +34,7 @@ from perfkit.campaign.campaign_view import CampaignView
 from perfkit.campaign.cost_of_answer import why_over_budget
 from perfkit.campaign.session import Session
 from perfkit.errors import StageError
+from perfkit.logs.reader import read_run
 from perfkit.measure.disarming import stop_hosts
 from perfkit.model import HostState
 from perfkit.runs import campaign_folder, design, journal
@@ -199,11 +200,16 @@ class CampaignRun:
 
     def _end(self, block: BlockSession, claim: Claim) -> None:
         """Say whether a collected block counts, and what it came to."""
-        void = void_rules.why_void(block.run, self.design.void_rules)
+        logs = read_run(block.run)
+        void = void_rules.why_void(block.run, logs, self.design.void_rules)
         if void is not None:
             self.session.journal.append(blocks.VOID, block=claim.block, rule=void[0], why=void[1])
         self.session.journal.append(blocks.DONE, block=claim.block, seconds=_seconds(block, claim))
-        self.view.show(self.design, self.log, campaign_cells.refresh(self.session.run))
+        self.view.show(
+            self.design,
+            self.log,
+            campaign_cells.rows_of_block(self.session.run, claim.block, logs),
+        )
 
     def _fail(self, number: int, reason: str, *, interrupted: bool = False) -> None:
         self.session.journal.append(

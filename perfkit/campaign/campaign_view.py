@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import Any
@@ -16,15 +17,26 @@ import click
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis.answers import frame
 from perfkit.campaign.blocks import BlockLog, Claim
+from perfkit.runs import campaign_folder
 from perfkit.runs.design import Design
+from perfkit.runs.folder import Run
 from perfkit.units import format_duration
 
 
 class CampaignView:
     """Lives as long as its block. Interrupts are taken only in the main thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, cells: pd.DataFrame) -> None:
+        """Nothing is shown yet.
+
+        Args:
+            cells: The cells frame of the blocks that were run before.
+        """
+        self._rows: list[Mapping[str, Any]] = [
+            {str(name): value for name, value in row.items()} for row in cells.to_dict("records")
+        ]
         self.is_stop_asked = False
         self._before: Any = None
         self._is_main = threading.current_thread() is threading.main_thread()
@@ -57,9 +69,20 @@ class CampaignView:
         clock = datetime.now(UTC).strftime("%H:%M:%S")
         click.echo(f"{clock} {text}")
 
-    def show(self, design: Design, log: BlockLog, cells: pd.DataFrame) -> None:
-        """A block is over: what it came to, what its cells are so far, how long the rest takes."""
-        self.line(block_line(design, log, cells))
+    def show(self, design: Design, log: BlockLog, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A block is over: what it came to, what its cells are so far, how long the rest takes.
+
+        Args:
+            rows: Of the cells frame, those of this block.
+        """
+        self._rows += rows
+        self.line(block_line(design, log, frame.cells_frame(self._rows)))
+
+
+def cells_so_far(run: Run) -> pd.DataFrame:
+    """The cells frame as it was left, or an empty one."""
+    path = campaign_folder.cells_path(run)
+    return frame.load(path) if path.exists() else frame.cells_frame([])
 
 
 def block_line(design: Design, log: BlockLog, cells: pd.DataFrame) -> str:

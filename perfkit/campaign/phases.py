@@ -44,7 +44,7 @@ from perfkit.campaign import (
 )
 from perfkit.campaign import session as sessions
 from perfkit.campaign.campaign_run import CampaignRun
-from perfkit.campaign.campaign_view import CampaignView
+from perfkit.campaign.campaign_view import CampaignView, cells_so_far
 from perfkit.campaign.offline import compare, find_run, report, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
@@ -261,7 +261,7 @@ def _measure_blocks(session: Session) -> StageResult:
     """All blocks of a campaign; each is collected right after it was measured."""
     refuse_if_in_use(session.inventory)
     started = monotonic()
-    with CampaignView() as view, session.phase("measure"):
+    with CampaignView(cells_so_far(session.run)) as view, session.phase("measure"):
         CampaignRun(session, view, lambda: configure(session)).run()
     result = shortfall.as_it_was(session, HostState.CONFIGURED, "measure")
     return replace(result, elapsed_s=monotonic() - started)

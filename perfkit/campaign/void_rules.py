@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import background_load, segments
+from perfkit.analysis import background_load
 from perfkit.analysis.counters import spans
 from perfkit.analysis.outcomes import outcomes
-from perfkit.analysis.stats import summarise
-from perfkit.logs.reader import read_run
+from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.run_logs import RunLogs
 from perfkit.measure.plan import SERVER_LEAD_S
 from perfkit.runs.folder import Run
@@ -23,17 +22,13 @@ from perfkit.units import format_some
 
 IDLE_S = 5.0  # before each block in which nothing is started
 LEAST_TICKS = 3  # of the monitor in that time; fewer say nothing
+MOST_BUSY_PCT = background_load.NOTABLE_PCT  # of the server, in that time
 CLOCK_S = 0.1  # a clock that moved by more during the tests certainly
 _NAMED = 3
 
 
-def why_void(block: Run, rules: tuple[str, ...]) -> tuple[str, str] | None:
-    """The first of the rules that makes a collected block void, and why; None: it counts.
-
-    Raises:
-        RunError, SegmentError: the block cannot be read.
-    """
-    logs = read_run(block)
+def why_void(block: Run, logs: RunLogs, rules: tuple[str, ...]) -> tuple[str, str] | None:
+    """The first of the rules that makes a collected block void, and why; None: it counts."""
     found = outcomes(logs)
     for rule in rules:
         why = next(_RULES[rule](block, logs, found), "")
@@ -74,10 +69,10 @@ def _clock(block: Run, _logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
 
 def _other_load(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
     busy_pct, ticks = idle_busy_pct(logs)
-    if ticks >= LEAST_TICKS and busy_pct > background_load.NOTABLE_PCT:
+    if ticks >= LEAST_TICKS and busy_pct > MOST_BUSY_PCT:
         yield (
             f"the server's processors were {busy_pct:.0f} % busy before the tests, while nothing "
-            f"was started (median of {ticks} s; {background_load.NOTABLE_PCT:g} % is the most)"
+            f"was started (median of {ticks} s; {MOST_BUSY_PCT:g} % is the most)"
         )
 
 
@@ -99,11 +94,11 @@ def idle_busy_pct(logs: RunLogs) -> tuple[float, int]:
     return (float(np.median(busy[inside])) if count else float("nan")), count
 
 
-def _impossible_figures(block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
-    tests = summarise(logs, segments.current(block, logs, found), found).tests
-    for row in _rows(tests):
-        if row.get("void"):
-            yield f"{row['slot']}: {row['void']}"
+def _impossible_figures(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    for slot in logs.slots:
+        prepared = prepare(logs, slot, found[(found["slot"] == slot.name).to_numpy()])
+        if prepared.is_void:
+            yield f"{slot.name}: {'; '.join(text for text, _ in prepared.impossible)}"
 
 
 def _rows(frame: pd.DataFrame) -> list[Mapping[str, object]]:

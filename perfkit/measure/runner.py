@@ -272,7 +272,7 @@ class _Measurement:
         """
         took_s = [self.results[host.name].elapsed_s for host in self.alive]
         pass_s = sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
-        reserve_s = max(ARM_RESERVE_S, self.options.idle_s)
+        reserve_s = max(ARM_RESERVE_S, self.options.idle_s - ARM_MARGIN_S)
         lead_s = SERVER_LEAD_S + ARM_MARGIN_S + reserve_s + pass_s
         return self.starter.first_t0_s(self.hooks.now() + lead_s)
 

@@ -18,7 +18,7 @@ from memory_provider import MemoryProvider
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.frame import cells_frame
-from perfkit.campaign import campaign_run, measuring, replacements
+from perfkit.campaign import campaign_run, measuring, replacements, void_rules
 from perfkit.campaign import session as sessions
 from perfkit.campaign.block_session import BlockSession
 from perfkit.campaign.blocks import BlockLog
@@ -90,7 +90,7 @@ class Hosts:
         return StageResult(stage="stop")
 
 
-def void_at_first(block: folder.Run, _rules: object) -> tuple[str, str] | None:
+def void_at_first(block: folder.Run, _logs: object, _rules: object) -> tuple[str, str] | None:
     """The first attempt with two clients is void."""
     manifest = block.manifest()
     is_void = manifest["parameters"]["clients"] == 2 and manifest["attempt"] == 1
@@ -134,9 +134,10 @@ class Lab:
         monkeypatch.setattr(measuring, "measure", self._measure)
         monkeypatch.setattr(measuring, "collect", lambda _block: StageResult(stage="collect"))
         monkeypatch.setattr(campaign_run, "stop_hosts", self._stop)
-        monkeypatch.setattr(campaign_run.void_rules, "why_void", void_at_first)
+        monkeypatch.setattr(void_rules, "why_void", void_at_first)
         monkeypatch.setattr(campaign_run, "_seconds", lambda _block, _claim: 1.0)
-        monkeypatch.setattr(campaign_cells, "refresh", lambda _run: cells_frame([]))
+        monkeypatch.setattr(campaign_run, "read_run", lambda _block: None)
+        monkeypatch.setattr(campaign_cells, "rows_of_block", lambda *_: [])
         monkeypatch.setattr(replacements, "judge_hosts", lambda *_: None)
         monkeypatch.setattr(CampaignView, "line", lambda _view, _text: None)
 
@@ -170,7 +171,7 @@ class Lab:
         def configure() -> None:
             raise AssertionError("no host has failed")
 
-        return CampaignRun(session, CampaignView(), configure)
+        return CampaignRun(session, CampaignView(cells_frame([])), configure)
 
 
 @pytest.fixture
