@@ -18,7 +18,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,22 +27,25 @@ from typing import IO, cast
 from perfkit import untrusted
 from perfkit.errors import PerfkitError, RunError, UntrustedError
 from perfkit.logs.run_reader import RunReader
+from perfkit.runs import campaign_folder, design
 from perfkit.runs.folder import Run, sha256_of
 from perfkit.settings.secrets import find_secret
 from perfkit.units import format_size
 
 ABOUT = "export.json"  # what was left out; the last file of an archive
-NEVER = ("keys/", "tables/cache/")
-FILES_LIMIT = 200_000
+FILES_LIMIT = 1_000_000  # a campaign of 100 blocks with 100 clients has a hundred thousand
 TOTAL_BYTES = 16 * 2**30
 READ_BYTES = 2**20
 UNPACKER_BYTES = 256 * 2**20
-NEEDED = ("manifest.json", "hosts.json", "timetable.json", "journal.jsonl")
+NEEDED = ("manifest.json", "hosts.json", "timetable.json", "journal.jsonl", "design.json")
 
+_BLOCK = r"(?:blocks/[^/]+/)?"  # what holds for a run holds for each block of a campaign
+_KEYS = re.compile(rf"{_BLOCK}keys/.*")
+_DERIVED = re.compile(rf"{_BLOCK}tables/cache/.*|cells\.parquet|tables/windows-read\.json")
 _LEFT_OUT = (
-    (re.compile(r"keys/.*"), "keys of the run"),
-    (re.compile(r"hosts/[^/]+/bundle/.*"), "files made for one host, its key among them"),
-    (re.compile(r"tables/cache/.*"), "made again from the logs"),
+    (_KEYS, "keys of the run"),
+    (re.compile(rf"{_BLOCK}hosts/[^/]+/bundle/.*"), "files made for one host, its key among them"),
+    (_DERIVED, "made again from the logs"),
     (re.compile(r"(.*/)?\.(lock|ipynb_checkpoints/.*)"), "of this machine only"),
     (
         re.compile(r"(.*/)?(id_(rsa|dsa|ecdsa|ed25519)|[^/]*\.(key|pem|p12|ppk))"),
@@ -79,9 +82,12 @@ def export_run(run: Run, target: Path) -> Exported:
     """Pack a run into a `.tar.xz` that can be handed on.
 
     Raises:
-        RunError: the file is there already or cannot be written; or a file that no run can do
-            without holds a secret.
+        RunError: the file is there already or cannot be written; a file that no run can do
+            without holds a secret; or the run is a block, which is nothing without its campaign.
     """
+    if run.block is not None:
+        campaign = campaign_folder.campaign_of(run).id
+        raise RunError(f"{run.id}: a block is not packed alone; perfkit export {campaign} has it")
     if target.exists():
         raise RunError(f"{target}: is there already; remove it, or name another file with -o")
     chosen, left_out = _choose(run)
@@ -125,7 +131,7 @@ def _choose(run: Run) -> tuple[list[str], dict[str, str]]:
             continue
         reason = next((why for form, why in _LEFT_OUT if form.fullmatch(name)), "")
         reason = reason or _fault(path)
-        if reason and name in NEEDED:
+        if reason and re.sub(f"^{_BLOCK}", "", name) in NEEDED:
             raise RunError(f"{path}: {reason}, and no run can do without this file; mend it first")
         if reason:
             left_out[name] = reason
@@ -188,7 +194,8 @@ def import_run(archive: Path, runs_dir: Path) -> Run:
             run_id = ""
             for member, file in _members(archive):
                 run_id, _, name = member.name.partition("/")
-                if name.startswith(NEVER):  # a forged cache would stand for the logs
+                if _KEYS.fullmatch(name) or _DERIVED.fullmatch(name):
+                    # What was forged there would stand for the logs.
                     raise RunError(f"{archive}: holds {name}, which perfkit export never packs")
                 _write(Path(folder) / member.name, file, member.size)
             if not run_id:
@@ -225,6 +232,15 @@ def _check(run: Run, archive: Path) -> None:
         raise RunError(
             f"{archive}: not an archive of perfkit export, or cut: its last file, {ABOUT}, is missing"
         )
+    about = run.load_json(run.root / ABOUT)
+    left_out = about.get("left_out", {}) if isinstance(about, dict) else {}
+    if campaign_folder.is_campaign(run):
+        design.load(run)
+    for folder in (run, *campaign_folder.block_runs(run)):
+        _check_logs(folder, archive, {str(run.root / name) for name in left_out})
+
+
+def _check_logs(run: Run, archive: Path, left_out: Collection[str]) -> None:
     if run.manifest().get("run") != run.id:
         raise RunError(f"{archive}: its manifest is not that of {run.id}")
     if run.timetable_path.exists():
@@ -237,13 +253,11 @@ def _check(run: Run, archive: Path) -> None:
                 f"{archive}: its hosts, timetable or clocks are not as perfkit writes them "
                 f"({type(exc).__name__}: {untrusted.one_line(str(exc), 200)})"
             ) from exc
-    about = run.load_json(run.root / ABOUT)
-    left_out = about.get("left_out", {}) if isinstance(about, dict) else {}
     sums = run.sums_path.read_text(encoding="utf-8") if run.sums_path.exists() else ""
     for line in sums.splitlines():
         digest, _, name = line.partition("  ")
         path = run.raw_dir / name
-        if f"raw/{name}" in left_out:
+        if str(path) in left_out:
             continue
         if not _is_path(name) or not path.is_file() or sha256_of(path) != digest:
             raise RunError(

@@ -16,12 +16,16 @@ import pytest
 from click.testing import CliRunner
 
 from perfkit import untrusted
+from perfkit.analysis import campaign_cells
 from perfkit.campaign import offline
 from perfkit.campaign.archive import export_run, import_run
 from perfkit.cli import app
 from perfkit.errors import RunError
+from perfkit.runs import campaign_folder
+from perfkit.runs.campaign_folder import block_runs
 from perfkit.runs.folder import Run, sha256_of
 from perfkit.ssh.keys import make_ssh_key
+from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.runs import make_run
 
 KEY = make_ssh_key().private_openssh
@@ -270,3 +274,71 @@ def test_all_that_comes_out_of_an_archive_is_bounded(
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar.xz").write_bytes(b"\x1f\x8b something else")
     refused(tmp_path / "x.tar.xz", tmp_path, "not an archive of perfkit export")
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Run:
+    run = make_campaign(
+        tmp_path / "there" / "big", clients=(1, 2), repetitions=1, void=(), duration_s=4
+    )
+    for place in (run, *block_runs(run)):
+        place.key_path.parent.mkdir(exist_ok=True)
+        place.key_path.write_text(KEY)
+        bundle = place.host_dir("server") / "bundle/openvpn/tls-crypt.key"
+        bundle.parent.mkdir(parents=True)
+        bundle.write_text("secret")
+        place.cache_dir.mkdir(parents=True, exist_ok=True)
+        (place.cache_dir / "x.json").write_text("{}")
+    return run
+
+
+def test_a_campaign_is_packed_with_its_blocks_and_without_their_keys(
+    campaign: Run, tmp_path: Path
+) -> None:
+    archive = export_run(campaign, tmp_path / "c.tar.xz").path
+    names = names_in(archive)
+    assert "big/design.json" in names
+    assert {f"big/blocks/000{n}/raw/SHA256SUMS" for n in (1, 2)} <= set(names)
+    wrong = ("keys/", "bundle/", "cache/", "cells.parquet", "windows-read")
+    assert not [name for name in names if any(part in name for part in wrong)]
+    assert MARKER not in lzma.decompress(archive.read_bytes())
+    opened = import_run(archive, tmp_path / "here")
+    assert campaign_cells.refresh(opened).equals(campaign_cells.refresh(campaign))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("big/cells.parquet", "never packs"),
+        ("big/tables/windows-read.json", "never packs"),
+        ("big/blocks/0001/tables/cache/y.json", "never packs"),
+        ("big/blocks/0001/keys/id_ed25519", "never packs"),
+    ],
+)
+def test_what_would_stand_for_the_logs_of_blocks_is_refused(
+    campaign: Run, tmp_path: Path, name: str, words: str
+) -> None:
+    def add(data: bytes) -> bytes:
+        file = io.BytesIO(data)
+        with tarfile.open(fileobj=file, mode="a") as tar:
+            tar.addfile(member(name, size=1), io.BytesIO(b"x"))
+        return file.getvalue()
+
+    refused(packed(campaign, tmp_path, add), tmp_path, words)
+
+
+def test_a_changed_log_of_a_block_and_a_changed_design_are_refused(
+    campaign: Run, tmp_path: Path
+) -> None:
+    sums = block_runs(campaign)[0].sums_path
+    sums.chmod(0o600)
+    sums.write_text(sums.read_text().replace(sums.read_text()[:8], "00000000", 1))
+    refused(export_run(campaign, tmp_path / "a.tar.xz").path, tmp_path, "is not what was collected")
+    sums.unlink()
+    campaign_folder.design_path(campaign).write_text('{"format": 1}')
+    refused(export_run(campaign, tmp_path / "b.tar.xz").path, tmp_path, "damaged at")
+
+
+def test_a_block_alone_is_not_packed(campaign: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="perfkit export big has it"):
+        export_run(block_runs(campaign)[0], tmp_path / "block.tar.xz")
