@@ -6,12 +6,14 @@ lock is needed, so a copied folder on a laptop will do.
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from perfkit.analysis import campaign_cells, segments, stats
+from perfkit.analysis import campaign_cells, segments, stats, window_rules
 from perfkit.analysis.outcomes import outcomes
 from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
@@ -65,9 +67,32 @@ def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
         return campaign_windows(run, policy)
     logs = read_run(run)
     found = outcomes(logs)
+    segments.current(run, logs, found, policy)
+    window_rules.apply(run)
     chosen = segments.current(run, logs, found, policy)
     tables = standard_tables(logs, stats.summarise(logs, chosen, found))
     return next(table for table in tables if table.name == "windows")
+
+
+def skip_first(run: Run, first_s: float, *, tests: str = "tunnel", who: str = "") -> ReportTable:
+    """Skip the beginning of every test of a kind, in all blocks of a campaign or in a run.
+
+    It is kept as a rule, see `perfkit.analysis.window_rules`; windows that a person drew stay.
+
+    Args:
+        first_s: Seconds after the last client's start; 0 takes the rule back.
+        tests: `tunnel`, `direct`, `all`, or the name of a test.
+        who: Who says so; empty: $JUPYTERHUB_USER, or the user's name.
+
+    Returns:
+        The windows as they are now.
+
+    Raises:
+        SegmentError: no such test, or too little would be left of a window.
+    """
+    said_by = who or os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
+    window_rules.skip_first(run, first_s, tests=tests, who=said_by)
+    return segment(run)
 
 
 def campaign_windows(run: Run, policy: segments.Policy | None) -> ReportTable:
@@ -77,6 +102,7 @@ def campaign_windows(run: Run, policy: segments.Policy | None) -> ReportTable:
         if policy is not None or not block.segments_path.exists():
             logs = read_run(block)
             segments.current(block, logs, outcomes(logs), policy)
+    window_rules.apply(run)
     return answer_tables.windows(campaign_cells.refresh(run))
 
 

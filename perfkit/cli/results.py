@@ -20,11 +20,21 @@ if TYPE_CHECKING:
     type=click.Choice(["events", "saved", "auto"]),
     help="where windows come from [as the run was made with]",
 )
-def segment(run: str, runs_dir: str, policy: Policy | None) -> None:
+@click.option(
+    "--skip-first", type=float, metavar="S", help="skip so many seconds of each test; 0: no more"
+)
+@click.option("--of", default="tunnel", metavar="TESTS", help="of tunnel, direct, all, or one test")
+def segment(
+    run: str, runs_dir: str, policy: Policy | None, skip_first: float | None, of: str
+) -> None:
     """Find the windows that count, from the recorded starts and ends."""
-    from perfkit.campaign import phases
+    from perfkit.campaign import offline
 
-    click.echo(phases.segment(phases.find_run(run, runs_dir=runs_dir), policy=policy).to_text())
+    found = offline.find_run(run, runs_dir=runs_dir)
+    made = offline.segment(found, policy=policy)
+    if skip_first is not None:
+        made = offline.skip_first(found, skip_first, tests=of)
+    click.echo(made.to_text())
 
 
 @click.command()

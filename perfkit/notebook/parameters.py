@@ -31,7 +31,9 @@ from perfkit.widgets.fleet_table import is_interactive
 from perfkit.widgets.form import Form
 
 SAMPLE = "sample"
-_SAMPLE_FOLDER = "00-sample"  # sorts before every run, so that it is never the latest of several
+_BEFORE_ALL = (
+    "00-"  # of a folder: sorts before every run, so that it is never the latest of several
+)
 
 _shown: Form | None = None  # the form that follows the variables
 
@@ -127,22 +129,24 @@ def _assignments(source: str) -> dict[str, str]:
     return {ast.unparse(n.targets[0]): ast.unparse(n.value) for n in pairs}
 
 
-def sample(make: Callable[..., Run], *, runs_dir: str = "", **how: Any) -> Run:
-    """A finished run to explore without any host; made once, found by the name `sample`.
+def sample(make: Callable[..., Run], *, runs_dir: str = "", name: str = SAMPLE, **how: Any) -> Run:
+    """A finished run or campaign to explore without any host; made once, found by its name.
 
     It lies in the runs folder like any other, but is never the latest of several. Remove its
     folder to have it made anew.
 
     Args:
-        make: `perfkit.testing.runs.make_run`; passed in, because the package does not use it.
+        make: `perfkit.testing.runs.make_run` or `perfkit.testing.campaigns.make_campaign`; passed
+            in, because the package does not use them.
+        name: One for each sample.
         how: What it is made like.
     """
     folder = runs_folder(runs_dir)
-    root = folder / _SAMPLE_FOLDER
+    root = folder / f"{_BEFORE_ALL}{name}"
     if not (root / "manifest.json").exists():
-        beside = folder / f".{SAMPLE}-{os.getpid()}"  # whole or not at all
-        run = make(beside / _SAMPLE_FOLDER, **how)
-        run.update_manifest({"name": SAMPLE, "notices": [_IS_SAMPLE]})
+        beside = folder / f".{name}-{os.getpid()}"  # whole or not at all
+        run = make(beside / root.name, **how)
+        run.update_manifest({"name": name, "notices": [_IS_SAMPLE]})
         run.root.chmod(0o700)
         run.root.rename(root)
         beside.rmdir()

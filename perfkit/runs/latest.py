@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from perfkit.errors import PerfkitError, RunError
-from perfkit.runs import folder, progress
+from perfkit.runs import campaign_folder, folder, progress
 from perfkit.runs.folder import Run
 
 LATEST = "latest"
@@ -88,6 +88,9 @@ def find_lack(run: Run, phase: str) -> str:
 
 
 def _lack_of_files(run: Run, phase: str) -> str:
+    if campaign_folder.is_campaign(run):
+        collected = any(block.sums_path.exists() for block in campaign_folder.block_runs(run))
+        return "" if collected else "no block of it was run to its end"
     done = progress.read(run)
     logs = (path for path in run.raw_dir.glob("*/*") if path.parent.name != "controller")
     if next(logs, None) is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from perfkit.analysis import campaign_cells
+from perfkit.analysis import campaign_cells, window_rules
 from perfkit.analysis.answers import cells, growth, pairs, resources, verdicts
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
@@ -108,12 +108,14 @@ class CampaignAnswer:
 def find_answer(run: Run) -> CampaignAnswer:
     """Read a campaign's blocks, as they are now, and find what they say.
 
-    Brings cells.parquet up to date first, see `perfkit.analysis.campaign_cells`.
+    Brings windows and cells.parquet up to date first, see `perfkit.analysis.window_rules` and
+    `perfkit.analysis.campaign_cells`.
 
     Raises:
         RunError: it is no campaign, or a block cannot be read.
     """
     plan = design.load(run)
+    window_rules.apply(run)
     frame = campaign_cells.refresh(run)
     known = counted(frame)
     primary = known[known["test"].isin(primary_tests(frame, plan))]

@@ -11,7 +11,7 @@ import pytest
 from perfkit.analysis import campaign_cells, segments
 from perfkit.analysis.answers.frame import counted
 from perfkit.model import Window
-from perfkit.runs import campaign_folder, design
+from perfkit.runs import campaign_folder, design, latest
 from perfkit.runs.folder import Run
 from perfkit.testing.campaigns import DIRECT, TUNNEL, make_campaign
 
@@ -69,3 +69,13 @@ def test_a_corrected_window_is_in_the_cells(campaign: Run, tmp_path: Path) -> No
     assert after.loc[moved, "chosen_by"].item() == "ada"
     np.testing.assert_array_equal(after.loc[~moved, "window_s"], before.loc[~moved, "window_s"])
     pd.testing.assert_frame_equal(read(run), after)
+
+
+def test_a_campaign_is_the_latest_for_a_report_once_a_block_was_collected(
+    campaign: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(campaign.root, tmp_path / "20261122T122000Z-one-abc123")
+    run = Run(tmp_path / "20261122T122000Z-one-abc123")
+    assert latest.find_lack(run, "report") == ""
+    shutil.rmtree(run.blocks_dir)
+    assert latest.find_lack(run, "report") == "no block of it was run to its end"
