@@ -7,6 +7,8 @@ never changed by a rule. A rule that is taken back gives the recorded windows ba
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +50,11 @@ class WindowRule:
         which = f"every {self.tests} test" if self.tests in PATHS else self.tests
         which = "every test" if self.tests == ALL else which
         return f"{self.who}: skip the first {self.first_s:g} s of {which}"
+
+
+def whoever() -> str:
+    """The name of who chooses windows: $JUPYTERHUB_USER, or the user's."""
+    return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
 
 
 def rules_path(run: Run) -> Path:

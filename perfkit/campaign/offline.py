@@ -6,8 +6,6 @@ lock is needed, so a copied folder on a laptop will do.
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,8 +88,7 @@ def skip_first(run: Run, first_s: float, *, tests: str = "tunnel", who: str = ""
     Raises:
         SegmentError: no such test, or too little would be left of a window.
     """
-    said_by = who or os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
-    window_rules.skip_first(run, first_s, tests=tests, who=said_by)
+    window_rules.skip_first(run, first_s, tests=tests, who=who or window_rules.whoever())
     return segment(run)
 
 

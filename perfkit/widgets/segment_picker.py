@@ -12,8 +12,6 @@ windows or those that the run's policy chooses, and a line of text for each.
 from __future__ import annotations
 
 import base64
-import getpass
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,6 +26,7 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import Policy
 from perfkit.analysis.timeline import timeline
 from perfkit.analysis.window_figures import Readings
+from perfkit.analysis.window_rules import whoever
 from perfkit.logs.reader import read_run
 from perfkit.model import Segment
 from perfkit.runs.folder import Run
@@ -81,7 +80,7 @@ class SegmentPicker:
             WindowFile(run),
             proposals=[*recorded, *propose.propose(self._logs, hashes)],
             log_sha256=hashes,
-            who=who or os.environ.get("JUPYTERHUB_USER") or getpass.getuser(),
+            who=who or whoever(),
             now=now,
         )
 
