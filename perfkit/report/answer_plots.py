@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from perfkit.analysis.answers import pairs
+from perfkit.analysis.answers import pairs, resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.answers.frame import counted
 from perfkit.analysis.answers.growth import Growth
@@ -36,6 +36,7 @@ def answer_plots(found: CampaignAnswer) -> list[Plot]:
             _ratios(found) if found.judged is not None else None,
             _over_clients(found, "goodput_bps"),
             _over_clients(found, "vpn_cpu_s_per_gbit"),
+            _uses(found),
             _residuals(found),
         ]
     return [plot for plot in plots if plot is not None]
@@ -160,6 +161,45 @@ def _said(
     ]
     words = f", {grown.words}" if grown is not None else ""
     return f"{test}, {variant}: {', '.join(means)} {column.unit}{words}"
+
+
+def _uses(found: CampaignAnswer) -> Plot | None:
+    """Use of each resource over the client count, of the first variant and primary test."""
+    test = next(iter(found.primary_tests), "")
+    full = found.full(found.design.variants[0], test)
+    if full is None or full.uses.empty:
+        return None
+    uses = full.uses[full.uses["resource"] != "drops"]
+    called = resources.titles(found.vpn_title)
+    picture = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+    axis = picture.subplots()
+    words = []
+    for place, (name, own) in enumerate(uses.groupby("resource", sort=False)):
+        colour, shape = COLOURS[place % len(COLOURS)], SHAPES[place % len(SHAPES)]
+        error = 100 * np.nan_to_num(np.vstack([own["use"] - own["low"], own["high"] - own["use"]]))
+        is_full = name in full.names
+        axis.errorbar(
+            own["clients"], 100 * own["use"], yerr=error, fmt=f"{shape}-", color=colour, ms=4.5,
+            lw=1.8 if is_full else 1.0, elinewidth=0.8,
+            label=f"{called[str(name)]}{': full' if is_full else ''}",
+        )  # fmt: skip
+        last = own.iloc[-1]
+        words.append(f"{called[str(name)]} {last['use']:.0%} at {last['clients']:.0f} clients")
+    axis.axhline(100 * resources.FULL, color=INK, lw=0.8, ls=":")
+    _size_axis(axis, uses["clients"].unique().tolist())
+    axis.set_ylim(0, max(105.0, 100 * float(uses["use"].max()) * 1.05))
+    axis.set_ylabel("use (%)")
+    axis.set_xlabel("clients (logarithmic)")
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=2,
+        borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
+    )  # fmt: skip
+    return Plot(
+        name="resources",
+        title=f"Use of each resource that was watched in {test}; dotted: full from 90 % on",
+        **drawn(picture),
+        alt=f"Use of resources by clients: {'; '.join(words)}.",
+    )
 
 
 def _ratios(found: CampaignAnswer) -> Plot | None:

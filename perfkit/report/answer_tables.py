@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit import __version__
-from perfkit.analysis.answers import cells, growth
+from perfkit.analysis.answers import cells, growth, resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.segments import MACHINES
 from perfkit.analysis.spent import HALF_WIDTH
@@ -40,7 +40,7 @@ def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
         tables.append(_explored(found))
     if len(found.in_tunnel):
         tables.append(_in_tunnel(found))
-    tables += [*_laws(found), _blocks(found), _cost(found)]
+    tables += [*_laws(found), *_uses(found), _blocks(found), _cost(found)]
     line = provenance(found)
     return [table.with_provenance(line) for table in tables]
 
@@ -223,6 +223,31 @@ def _laws(found: CampaignAnswer) -> list[ReportTable]:
 def _grown(found: CampaignAnswer, one: growth.Growth) -> str:
     variant = f", {one.variant}" if len(found.design.variants) > 1 else ""
     return f"{one.test}{variant}: {phrase(one.figure)}"
+
+
+def _uses(found: CampaignAnswer) -> list[ReportTable]:
+    """Each resource that was watched, by client count."""
+    rows: list[dict[str, Any]] = []
+    for variant in found.design.variants:
+        for test in found.primary_tests:
+            full = found.full(variant, test)
+            for row in full.uses.to_dict("records") if full is not None else []:
+                known = {str(name): value for name, value in row.items()}
+                called = resources.titles(found.vpn_title).get(known["resource"], known["resource"])
+                rows.append({**known, "test": test, "variant": variant, "resource": called})
+    columns = [
+        _TEST, *_variants(found), text("resource", "Resource"), _N,
+        *(Column(end, heading, digits=3) for end, heading in (("use", "Use"), ("low", "Low"), ("high", "High"))),
+        Column("repetitions", "Repetitions"),
+    ]  # fmt: skip
+    if not rows:
+        return []
+    return [
+        ReportTable.from_records(
+            "resources", "Use of each resource", columns, rows,
+            "Shares of all there is of it; queue drops are packets a block.", f"{resources.METHOD}.",
+        )
+    ]  # fmt: skip
 
 
 def _blocks(found: CampaignAnswer) -> ReportTable:

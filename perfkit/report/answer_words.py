@@ -48,8 +48,8 @@ def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
     grown = found.growth(variant, test, "goodput_bps")
     if grown is not None:
         words += f", {grown.words}"
-    full = found.full_words(variant, test)
-    return f"{words}; {full}." if full else f"{words}."
+    full = found.full(variant, test)
+    return f"{words}; {full.words}." if full is not None and full.words else f"{words}."
 
 
 def _rate(mean: Mapping[str, Any]) -> str:

@@ -109,6 +109,7 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
                 client_cv=0.05 if planned.clients > 2 else 0.0,
                 cpu_s_per_gbit=CPU_S_PER_GBIT * float(np.exp(chance.normal(0.0, spread * 0.4))),
                 t0_utc_s=journal.now_s,
+                shared_cpu=False,
                 failed={f"client-{planned.clients:03d}": "killed"} if lost else {},
             )
             block.update_manifest({"name": name, "variant": planned.variant})

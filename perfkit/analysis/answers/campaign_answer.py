@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 
 from perfkit.analysis import campaign_cells, window_rules
-from perfkit.analysis.answers import cells, growth, pairs, resources, verdicts
+from perfkit.analysis.answers import cells, growth, pairs, verdicts
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
+from perfkit.analysis.answers.resources import FullResource, full_resource
 from perfkit.analysis.spent import Spent, spent
 from perfkit.runs import design, journal
 from perfkit.runs.design import Design
@@ -90,14 +91,18 @@ class CampaignAnswer:
         ]
         return {str(k): v for k, v in found.iloc[0].items()} if len(found) else {}
 
-    def full_words(self, variant: str, test: str) -> str:
-        """Which resource is full, in words; empty: there is no block of the test."""
-        own = (self.frame["variant"] == variant) & (self.frame["test"] == test)
-        if not own.any():
-            return ""
-        title = vpn_of(self.run.manifest()).title or "VPN"
-        grown = self.growth(variant, test, "goodput_bps")
-        return resources.full_resource(self.frame[own.to_numpy()], grown, title).words
+    @property
+    def vpn_title(self) -> str:
+        """What the VPN is called."""
+        return vpn_of(self.run.manifest()).title or "VPN"
+
+    def full(self, variant: str, test: str) -> FullResource | None:
+        """Which resource is full, see `perfkit.analysis.answers.resources`; None: no block counts."""
+        known = counted(self.frame)
+        own = known[((known["variant"] == variant) & (known["test"] == test)).to_numpy()]
+        if own.empty:
+            return None
+        return full_resource(own, self.growth(variant, test, "goodput_bps"), self.vpn_title)
 
     def growth(self, variant: str, test: str, figure: str) -> Growth | None:
         """How a figure of a test grows; None: it is not known anywhere."""
@@ -183,6 +188,17 @@ def to_json(found: CampaignAnswer, sentences: list[str]) -> dict[str, Any]:
             for one in found.growths
         ],
         "in_tunnel": _records(found.in_tunnel),
+        "full": [
+            {
+                "variant": variant,
+                "test": test,
+                "names": list(full.names),
+                "uses": _records(full.uses),
+            }
+            for variant in found.design.variants
+            for test in found.primary_tests
+            if (full := found.full(variant, test)) is not None
+        ],
         "verdicts": [] if judged is None else _records(judged),
     }
 

@@ -130,6 +130,12 @@ def full_resource(frame: pd.DataFrame, growth: Growth | None, vpn: str = "VPN") 
     return FullResource(names=tuple(names), words=words, uses=uses)
 
 
+def titles(vpn: str) -> dict[str, str]:
+    """What each resource of `FullResource.uses` is called."""
+    called = {one.name: one.title.format(vpn=vpn, whose="server's") for one in RESOURCES}
+    return called | {"steal": "taken by the hypervisor", "drops": "queue drops"}
+
+
 def use_by_size(rows: pd.DataFrame) -> pd.DataFrame:
     """The use of each resource that was watched at each client count, see `FullResource.uses`."""
     shares = {one.name: one.share(rows) for one in RESOURCES}

@@ -55,7 +55,9 @@ def without_folded(page: str) -> str:
 def test_the_answer_is_a_sentence_with_rate_interval_knee_and_blocks(grown: Answer) -> None:
     first, last = grown.sentences
     found = re.fullmatch(
-        r"The tunnel carries (\d+) Mbit/s ±[\d.]+ % at 40 clients, flat from N = (\d+) .*", first
+        r"The tunnel carries (\d+) Mbit/s ±[\d.]+ % at 40 clients, flat from N = (\d+)\S* "
+        r"\[.*\]; the OpenVPN thread is full \((0\.9\d|1\.0\d) core\)\.",
+        first,
     )
     assert found is not None, first
     assert int(found[1]) == pytest.approx(TUNNEL.most_mbps, rel=0.06)
@@ -73,7 +75,7 @@ def test_the_page_has_sentence_picture_and_five_columns_and_folds_the_rest(grown
     assert shown.count("<table") == 1
     assert len(grown.tables["answer"].columns) == 5
     assert page.count("<table") == len(grown.tables)
-    assert [plot.name for plot in grown.plots] == ["goodput", "cost", "residuals"]
+    assert [plot.name for plot in grown.plots] == ["goodput", "cost", "resources", "residuals"]
     assert "href='methods.html'" in page
 
 
@@ -124,6 +126,7 @@ def test_answer_json_keeps_the_numbers_of_the_page(grown: Answer) -> None:
     law = next(one for one in kept["growth"] if one["figure"] == "goodput_bps")
     assert law["asserted"] == "plateau"
     assert law["knee"][1] <= TUNNEL.knee <= law["knee"][2]
+    assert [full["names"] for full in kept["full"]] == [["thread"]]
 
 
 def test_a_corrected_window_flows_into_the_answer(grown: Answer, tmp_path: Path) -> None:
