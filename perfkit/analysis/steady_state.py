@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 MOST_CUT = 1 / 3  # of the window
 CUT_LEVEL = 0.999  # how sure a warm-up must be
 STALL_SHARE = 0.1  # of the median second
+BEGUN_SHARE = 0.5  # of the median second: traffic has begun
 DRIFT_SHARE = 0.1  # of the mean: between the first third and the last
 DRIFT_LEVEL = 0.95
 SILENT_SHARE = 1 / 3  # of the window at a stretch, and not less than
@@ -58,12 +59,19 @@ def warm_up_s(seconds: Floats) -> int:
     squares = (deviations**2)[::-1].cumsum()[::-1][: most + 1]
     about_own = squares - (totals - left * seconds.mean()) ** 2 / left
     cut = int(np.argmin(about_own / left**2))
-    if cut == 0:
+    if cut == 0 or _stops_again(seconds, cut):
         return 0
     rest = seconds[cut:]
     apart = abs(float(seconds[:cut].mean() - rest.mean()))
     error = float(rest.std(ddof=1)) * np.sqrt(1 / cut + 1 / len(rest))
     return cut if apart > student_t(len(rest) - 1, CUT_LEVEL) * error else 0
+
+
+def _stops_again(seconds: Floats, cut: int) -> bool:
+    """Whether traffic had begun before the cut and stalled: that is an event, and no warm-up."""
+    usual = float(np.median(seconds[cut:]))
+    begun = np.flatnonzero(seconds[:cut] >= BEGUN_SHARE * usual)
+    return bool(len(begun)) and bool((seconds[begun[0] : cut] < STALL_SHARE * usual).any())
 
 
 def most_cut_s(window_s: float) -> int:

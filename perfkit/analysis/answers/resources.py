@@ -3,7 +3,7 @@
 For each client count the use of each resource that was watched, as a share of all there is of it.
 A resource is named when it is at least `FULL` used on each size of the flat part, from the knee of
 the law on, and was less used on the sizes before it: what is full where the total still grows does
-not bend it. Without a knee inside the sizes measured nothing is named. Of two that are full where
+not bend it. Where the knee's interval reaches beyond the sizes measured nothing is named. Of two that are full where
 one explains the other, such as a thread and the core under it, the one that explains is named.
 
 What was not watched may be the full one, so the watched ones are always listed.
@@ -118,7 +118,7 @@ def full_resource(frame: pd.DataFrame, growth: Growth | None, vpn: str = "VPN") 
     shared = bool(rows["shared_cpu"].any())
     called = {"vpn": vpn, "whose": "server's and clients'" if shared else "server's"}
     if not full:
-        why = "" if flat else "no knee in the sizes measured; "
+        why = "" if flat else "no sure knee in the sizes measured; "
         return FullResource(names=(), words=why + _watched(uses, sizes, called), uses=uses)
     names = [one.name for one in full]
     said = [f"the {one.title.format(**called)} is full ({_use(uses, one, flat)})" for one in full]
@@ -164,15 +164,12 @@ def _parts(sizes: Sequence[int], growth: Growth | None) -> tuple[list[int], list
     again, also beyond.
     """
     knee = growth.knee if growth is not None else None
-    if growth is None or knee is None or not math.isfinite(knee.value):
-        return [], []
+    if growth is None or knee is None or not math.isfinite(knee.high):
+        return [], []  # perhaps it bends beyond the sizes measured, or not at all
     fit = growth.curve(sizes)["fit"].to_numpy(dtype=np.float64)
     near_most = (fit >= NEAR_MOST * np.nanmax(fit)) | (np.arange(len(sizes)) >= np.nanargmax(fit))
-    beyond = [n for n, near in zip(sizes, near_most, strict=True) if near and n >= knee.value]
-    return (
-        [n for n in sizes if n < WELL_BEFORE * knee.low],
-        [n for n in beyond if n >= knee.high] or beyond,
-    )
+    flat = [n for n, near in zip(sizes, near_most, strict=True) if near and n >= knee.high]
+    return [n for n in sizes if n < WELL_BEFORE * knee.low], flat
 
 
 def _is_full(uses: pd.DataFrame, name: str, before: Sequence[int], flat: Sequence[int]) -> bool:

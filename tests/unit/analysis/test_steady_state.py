@@ -149,3 +149,16 @@ def test_a_test_that_is_not_steady_is_warned_of_first_and_has_no_interval(tmp_pa
     assert first.level == "warning"
     assert np.isnan(summary.tests["goodput_ci_bps"]).all()
     assert np.isfinite(summary.tests["goodput_bps"]).all()
+
+
+def test_a_stall_after_traffic_had_begun_is_not_cut_as_a_warm_up() -> None:
+    stalled = even()
+    stalled[:, 4:6] = 0.0
+    assert steady_state.warm_up_s(stalled.sum(axis=0)) == 0
+    assert "2 seconds of 30 carried under 10% of the median one, the first at 4 s" in why(stalled)
+
+
+def test_traffic_that_begins_late_is_cut() -> None:
+    late = even()
+    late[:, :3] = 0.0
+    assert steady_state.warm_up_s(late.sum(axis=0)) == 3

@@ -98,7 +98,7 @@ def test_processors_that_are_shared_are_called_so() -> None:
 def test_nothing_is_full_while_the_total_still_grows() -> None:
     full = found(lambda n: {"cpu_busy_pct": 95.0, "vpn_cores": n / 100}, LINEAR)
     assert full.names == ()
-    assert full.words.startswith("no knee in the sizes measured; the full resource is unknown")
+    assert full.words.startswith("no sure knee in the sizes measured; the full resource is unknown")
 
 
 def test_what_is_full_long_before_the_knee_does_not_bend_the_total() -> None:
