@@ -155,9 +155,14 @@ def compare(
     return made
 
 
+def split_names(words: Sequence[str]) -> list[str]:
+    """Names of runs, with blanks or commas between."""
+    return [name.strip() for word in words for name in word.split(",") if name.strip()]
+
+
 def _several(side: str | Run | Sequence[str | Run]) -> Sequence[str | Run]:
     if isinstance(side, str):
-        return [word.strip() for word in side.split(",") if word.strip()]
+        return split_names([side])
     return [side] if isinstance(side, Run) else side
 
 

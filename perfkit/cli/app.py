@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from perfkit import __version__
-from perfkit.cli import fleet, logs, phases, project, results
+from perfkit.cli import baselines, fleet, logs, phases, project, results
 from perfkit.errors import PerfkitError
 
 INTERRUPTED = 130  # as a shell says of a command that Ctrl-C has ended
@@ -37,6 +37,8 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit collect                 bring the logs home, checksummed
   perfkit segment; perfkit report       windows that count; tables and plots
   perfkit compare RUN RUN         runs side by side, with verdicts; commas join repetitions
+  perfkit baseline save CAMPAIGN --as v2.6      keep it; runs that repeat each other do as well
+  perfkit check CAMPAIGN --against v2.6         exit 0 same or better, 3 worse, 4 not enough data
   perfkit export RUN              a run as one file without its keys, to hand on
   perfkit import FILE             such a file into runs/: segment, report, compare work on it
   perfkit status; perfkit reap --yes    what is running; end all of it
@@ -86,6 +88,8 @@ for group in (phases, fleet, results, logs, project):
     for command in vars(group).values():
         if isinstance(command, click.Command):
             main.add_command(command)
+for command in (baselines.baseline, baselines.check):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,11 @@ def _by_cell(side: pd.DataFrame) -> dict[_Key, dict[str, list[float]]]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
+    """Geometric; arithmetic where a value is not above 0, NaN of none."""
+    known = np.array(values)
+    if not len(known):
+        return float("nan")
+    return float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
 
 
 def _said(contrast: Contrast, judgement: Judgement) -> dict[str, Any]:

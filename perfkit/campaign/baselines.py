@@ -1,0 +1,302 @@
+"""Baselines: cells of a campaign that later ones are held against.
+
+::
+
+    runs/baselines/<name>/
+      baseline.json     what it was made of: runs, tests, client counts, conditions
+      cells.parquet     its cells, see `perfkit.analysis.answers.frame`
+
+A baseline is a copy: the campaign may be deleted. It is never changed. Runs by themselves do as well
+as a campaign: each is taken as one repetition.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from perfkit.analysis import background_load, block_figures, campaign_cells
+from perfkit.analysis.answers import baselines, frame
+from perfkit.analysis.conditions import NOT_RECORDED, conditions, differing
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.unlike import HOST_TYPES
+from perfkit.campaign.void_rules import why_void
+from perfkit.errors import CampaignError, RunError, did_you_mean
+from perfkit.logs.reader import read_run
+from perfkit.report.check import CheckReport
+from perfkit.runs import campaign_folder, design
+from perfkit.runs.design import BASE, PRIMARY, VOID_RULES
+from perfkit.runs.folder import Run, write_json
+from perfkit.units import format_some
+
+FOLDER = "baselines"
+FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
+_NAMED = 6  # conditions that differ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a campaign, or runs that repeat each other, have measured.
+
+    Attributes:
+        name: How it is called in sentences.
+        runs: Ids of the campaign or the runs.
+        clients: Client counts, ascending.
+        tests: Path and planned length of each test, by name.
+        conditions: As recorded, the number of clients and the order of tests apart.
+        mixed: Conditions in which its runs differ among themselves.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    runs: tuple[str, ...]
+    clients: tuple[int, ...]
+    tests: Mapping[str, str]
+    conditions: Mapping[str, str]
+    mixed: tuple[str, ...] = ()
+    primary: tuple[str, ...] = PRIMARY
+    margin: float = 0.05
+    saved_utc: str = ""
+    variant: str = field(default=BASE)
+
+
+def measured(runs: Sequence[Run]) -> tuple[Measured, pd.DataFrame]:
+    """Read a campaign, or several runs as its repetitions.
+
+    Of a campaign of several variants, the first is taken. Writes cells.parquet of a campaign, and
+    missing segments.json.
+
+    Returns:
+        What was measured, and its cells, void ones too; the variant is called `base` in them.
+
+    Raises:
+        CampaignError: a campaign among several runs, or a run given twice.
+        RunError, SegmentError: a run cannot be read.
+    """
+    if len(runs) == 1 and campaign_folder.is_campaign(runs[0]):
+        return _campaign(runs[0])
+    among = [run.id for run in runs if campaign_folder.is_campaign(run)]
+    if among:
+        raise CampaignError(f"{among[0]} is a campaign: give it by itself, or runs only")
+    ids = [run.id for run in runs]
+    if len(set(ids)) < len(ids) or not ids:
+        raise CampaignError("give at least one run, and none twice: a run does not repeat itself")
+    cells = frame.cells_frame(
+        row for number, run in enumerate(runs, start=1) for row in _rows(run, number)
+    )
+    figures = ["clients", "test", "goodput_bps"]
+    twins = cells[cells["goodput_bps"].gt(0) & cells.duplicated(figures, keep=False)]
+    if len(twins):
+        names = format_some(sorted(set(twins["folder"])), 2)
+        raise CampaignError(f"{names} have the same goodput to the last digit: one is a copy")
+    return _described(
+        runs[0].id if len(runs) == 1 else format_some(ids, 3), runs, ids, cells
+    ), cells
+
+
+def _campaign(run: Run) -> tuple[Measured, pd.DataFrame]:
+    planned, cells = design.load(run), campaign_cells.refresh(run)
+    variant = planned.variants[0]
+    own = cells[(cells["variant"] == variant).to_numpy()].assign(variant=BASE)
+    folders = own.loc[own["void"] == "", "folder"].drop_duplicates()
+    if folders.empty:
+        raise CampaignError(f"campaign {run.id}: no block counts yet; perfkit status {run.id}")
+    blocks = [Run(run.root / folders.iloc[0])]
+    found = _described(run.id, blocks, [run.id], own)
+    made = Measured(
+        **{
+            **asdict(found),
+            "clients": tuple(sorted(planned.clients)),
+            "primary": planned.primary,
+            "margin": planned.margin,
+            "variant": variant,
+        }
+    )
+    return made, own.reset_index(drop=True)
+
+
+def _described(name: str, runs: Sequence[Run], ids: Sequence[str], cells: pd.DataFrame) -> Measured:
+    every = [_conditions(run) for run in runs]
+    first = every[0]
+    tests = {key.removeprefix("test "): v for key, v in first.items() if key.startswith("test ")}
+    return Measured(
+        name=name,
+        runs=tuple(ids),
+        clients=tuple(sorted({int(n) for n in cells["clients"]})),
+        tests=tests,
+        conditions={k: v for k, v in first.items() if not k.startswith("test ")},
+        mixed=tuple(differing(every)),
+    )
+
+
+def _conditions(run: Run) -> dict[str, str]:
+    """Those that a repetition should share: not how many clients, nor in which order."""
+    logs = read_run(run)
+    found = conditions(run, logs)
+    names = {f"test {slot.name}": f"test {slot.test}" for slot in logs.slots}
+    return {names.get(key, key): value for key, value in found.items() if key != "clients"}
+
+
+def _rows(run: Run, number: int) -> list[dict[str, Any]]:
+    """A run as one repetition; void by the rules for blocks, or where something else ran between."""
+    void = why_void(run, VOID_RULES)
+    logs = read_run(run)
+    load = [found.text for found in background_load.findings(logs, outcomes(logs))]
+    place = {
+        "block": number,
+        "folder": run.id,
+        "repetition": number,
+        "attempt": 1,
+        "clients": len(logs.clients),
+        "variant": BASE,
+        "void": ": ".join(void) if void else "".join(f"other-load: {text}" for text in load[:1]),
+    }
+    return block_figures.block_rows(run, place)
+
+
+def save(runs: Sequence[Run], name: str, runs_dir: Path) -> Path:
+    """Keep what was measured as a baseline; returns its folder, which is new.
+
+    Raises:
+        CampaignError: the name will not do or is taken, or nothing counts.
+        RunError, SegmentError: a run cannot be read, or the folder not be written.
+    """
+    folder = _folder(name, runs_dir)
+    if folder.exists():
+        raise CampaignError(
+            f"baseline {name} is there already ({folder}), and a baseline is never changed; "
+            "save under another name, or delete that folder"
+        )
+    found, cells = measured(runs)
+    if frame.counted(cells).empty:
+        reasons = format_some(sorted(set(cells["void"])), 2, "; ")
+        raise CampaignError(f"{found.name}: none of its blocks counts ({reasons})")
+    record = {"format": FORMAT, **asdict(found), "saved_utc": datetime.now(UTC).isoformat()}
+    frame.save(cells, folder / "cells.parquet")
+    if campaign_folder.is_campaign(runs[0]):
+        shutil.copyfile(campaign_folder.design_path(runs[0]), folder / "design.json")
+    write_json(folder / "baseline.json", record)  # last: a folder with it is complete
+    return folder
+
+
+def saved(runs_dir: Path) -> dict[str, Measured]:
+    """All baselines by name."""
+    parent = runs_dir / FOLDER
+    paths = sorted(parent.glob("*/baseline.json")) if parent.is_dir() else []
+    return {path.parent.name: _load(path) for path in paths}
+
+
+def _load(path: Path) -> Measured:
+    kept = Run(path.parent).load_json(path)
+    form = kept.pop("format", None) if isinstance(kept, dict) else None
+    if form != FORMAT:
+        raise RunError(f"{path}: format {FORMAT} expected, {form} found; save the baseline anew")
+    try:
+        return TypeAdapter(Measured).validate_python(kept)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise RunError(
+            f"{path}: damaged at {'.'.join(map(str, first['loc']))}: {first['msg']}; "
+            "save the baseline anew"
+        ) from exc
+
+
+def _folder(name: str, runs_dir: Path) -> Path:
+    if not _NAME.fullmatch(name):
+        raise CampaignError(
+            f"{name!r} is no name of a baseline: letters, digits, . _ - and at most 61 of them"
+        )
+    return runs_dir / FOLDER / name
+
+
+def check(runs: Sequence[Run], against: str, runs_dir: Path) -> CheckReport:
+    """Hold a campaign, or runs, against a baseline.
+
+    Raises:
+        CampaignError: there is no such baseline, or it is one of other tests or client counts, or of
+            the very runs that are checked.
+        RunError, SegmentError: a run cannot be read.
+    """
+    path = _folder(against, runs_dir) / "baseline.json"
+    if not path.is_file():
+        known = list(saved(runs_dir))
+        hint = did_you_mean(against, known) if known else "none was saved yet"
+        raise CampaignError(
+            f"there is no baseline {against!r} in {path.parent.parent}: {hint} "
+            "(perfkit baseline save CAMPAIGN --as NAME)"
+        )
+    kept, cells = _load(path), frame.load(path.parent / "cells.parquet")
+    now, own = measured(runs)
+    _refuse_other(now, kept, against)
+    found = baselines.check(own, cells, kept.margin, primary=kept.primary)
+    return CheckReport(
+        check=found,
+        checked=now.name,
+        baseline=against,
+        warnings=tuple(_warnings(now, own, kept, cells)),
+    )
+
+
+def _refuse_other(now: Measured, kept: Measured, against: str) -> None:
+    if shared := set(now.runs) & set(kept.runs):
+        raise CampaignError(
+            f"baseline {against} was saved from {sorted(shared)[0]}: held against itself it says "
+            "nothing; check a campaign that was run since"
+        )
+    same_sizes, same_tests = now.clients == kept.clients, dict(now.tests) == dict(kept.tests)
+    if same_sizes and same_tests:
+        return
+    sizes = ",".join(map(str, kept.clients))
+    apart = [] if same_sizes else [f"{sizes} clients against {','.join(map(str, now.clients))}"]
+    apart += [
+        f"{test}: {kept.tests.get(test, 'not run')} against {now.tests.get(test, 'not run')}"
+        for test in dict.fromkeys([*kept.tests, *now.tests])
+        if kept.tests.get(test) != now.tests.get(test)
+    ]
+    raise CampaignError(
+        f"baseline {against} is one of other tests or clients than {now.name} "
+        f"({format_some(apart, _NAMED, '; ')}); run the same (--clients {sizes}, tests as in "
+        f"tests.conf then: {', '.join(kept.tests)}), or save a baseline of these"
+    )
+
+
+def _warnings(now: Measured, own: pd.DataFrame, kept: Measured, cells: pd.DataFrame) -> list[str]:
+    both = [kept.conditions, now.conditions]
+    names = differing(both)
+    hosts = [name for name in names if name in HOST_TYPES]
+    rest = [name for name in names if name not in HOST_TYPES]
+    found = []
+    for label, group in (
+        ("hosts of other types, which may be all that differs", hosts),
+        ("differs", rest),
+    ):
+        if group:
+            values = [
+                f"{name.removeprefix('parameter ')}: {' -> '.join(one.get(name, NOT_RECORDED) for one in both)}"
+                for name in group
+            ]
+            found.append(f"{label}: {format_some(values, _NAMED, '; ')}")
+    for who, one, frame_of in (("the baseline", kept, cells), (now.name, now, own)):
+        if one.mixed:
+            found.append(f"runs of {who} differ in: {format_some(list(one.mixed), _NAMED)}")
+        void = frame_of[(frame_of["void"] != "").to_numpy()].drop_duplicates("block")
+        if len(void):
+            reasons = format_some(sorted(set(void["void"])), 2, "; ")
+            found.append(
+                f"{len(void)} of {frame_of['block'].nunique()} blocks of {who} are void: {reasons}"
+            )
+        unsteady = frame.counted(frame_of)
+        unsteady = unsteady[(unsteady["not_steady"] != "").to_numpy()]
+        if len(unsteady):
+            found.append(f"{len(unsteady)} tests of {who} were not steady, and count as they are")
+    return found

@@ -1,0 +1,62 @@
+"""Baselines, and whether a campaign is worse than one: exit statuses that scripts can read."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from perfkit.cli.options import runs_folder_option
+
+STATUS = {"same or better": 0, "worse": 3, "not enough data": 4}
+
+
+@click.group()
+def baseline() -> None:
+    """Campaigns that later ones are held against, by perfkit check."""
+
+
+@baseline.command()
+@click.argument("runs", nargs=-1, required=True, metavar="CAMPAIGN | RUN...")
+@click.option("--as", "name", required=True, metavar="NAME", help="what it is called, as v2.6")
+@runs_folder_option
+def save(runs: tuple[str, ...], name: str, runs_dir: str) -> None:
+    """Keep a CAMPAIGN, or RUNs that repeat each other, in runs/baselines/NAME."""
+    from perfkit.campaign import baselines, offline
+    from perfkit.settings.project import runs_folder
+
+    found = [offline.find_run(run, runs_dir=runs_dir) for run in offline.split_names(runs)]
+    click.echo(f"{baselines.save(found, name, runs_folder(runs_dir))}")
+    click.echo(f"perfkit check CAMPAIGN --against {name} holds others against it")
+
+
+@baseline.command("list")
+@runs_folder_option
+def list_(runs_dir: str) -> None:
+    """All baselines: what they were saved from, of which clients and tests."""
+    from perfkit.campaign import baselines
+    from perfkit.settings.project import runs_folder
+
+    known = baselines.saved(runs_folder(runs_dir))
+    for name, one in known.items():
+        sizes = ",".join(map(str, one.clients))
+        click.echo(
+            f"{name}: {one.name}, {sizes} clients, {', '.join(one.tests)}, saved {one.saved_utc[:16]}"
+        )
+    if not known:
+        click.echo("no baseline yet; perfkit baseline save CAMPAIGN --as NAME")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="CAMPAIGN | RUN...")
+@click.option("--against", required=True, metavar="NAME", help="the baseline")
+@runs_folder_option
+def check(runs: tuple[str, ...], against: str, runs_dir: str) -> None:
+    """Did it regress? Exit status 0: same or better, 3: worse, 4: not enough data, 1: an error."""
+    from perfkit.campaign import baselines, offline
+    from perfkit.settings.project import runs_folder
+
+    found = [offline.find_run(run, runs_dir=runs_dir) for run in offline.split_names(runs)]
+    report = baselines.check(found, against, runs_folder(runs_dir))
+    click.echo(report.text())
+    sys.exit(STATUS[report.outcome])
