@@ -15,6 +15,7 @@ is killed leaves at most one block that is claimed and has no end: the next one 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -80,6 +81,14 @@ class BlockLog:
     claims: tuple[Claim, ...] = ()
     repetitions: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     stop: str = ""
+
+    def __str__(self) -> str:
+        ends = Counter(claim.end or "under way" for claim in self.claims)
+        counts = ", ".join(
+            f"{ends[end]} {end}" for end in ("done", "void", "failed", "under way") if ends[end]
+        )
+        stop = f" (no more: {self.stop})" if self.stop else ""
+        return f"blocks: {counts or 'none yet'}{stop}"
 
     @property
     def open(self) -> Claim | None:

@@ -19,6 +19,7 @@ from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import PricedProvider, Provider, RenewableProvider
 from perfkit.model import Host, StageResult
 from perfkit.runs import journal
+from perfkit.runs.campaign_folder import require_own_hosts
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import open_run
 from perfkit.settings.project import runs_folder
@@ -60,7 +61,7 @@ def renew(run: str = "latest", *, minutes: float, yes: bool = False, runs_dir: s
             "renew", "minutes", minutes, "no time at all", "perfkit reap --yes ends hosts at once"
         )
     folder = runs_folder(runs_dir)
-    found = open_run(folder, run, phase="release").run
+    found = require_own_hosts(open_run(folder, run, phase="release").run)
     chosen = sessions.settings_of(found)
     provider = sessions.provider_for(chosen)
     if not provider.traits.renewable:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from perfkit.campaign import blocks
 from perfkit.errors import (
     ConfigError,
     HostError,
@@ -38,8 +39,8 @@ from perfkit.fleet.static import trust
 from perfkit.fleet.static.trust import ShownKey
 from perfkit.fleet.unasked import not_released, unasked
 from perfkit.model import HostState
+from perfkit.runs import campaign_folder, design, journal
 from perfkit.runs import folder as runs
-from perfkit.runs import journal
 from perfkit.runs.folder import Run
 from perfkit.settings.project import project_dir, runs_folder
 from perfkit.vpn.base import destroy_secrets
@@ -275,8 +276,11 @@ def _by_their_own_settings(
 def _resolve(run_id: str, there: Sequence[str], folder: Path, not_asked: Iterable[str]) -> str:
     if run_id in there:
         return run_id
+    found: Run | None = None
     with contextlib.suppress(RunError):
-        return runs.open_run(folder, run_id).id
+        found = runs.open_run(folder, run_id)
+    if found is not None:
+        return campaign_folder.require_own_hosts(found).id
     hint = did_you_mean(run_id, there) if there else "nothing is running"
     silent = "".join(f"\n{line}" for line in not_asked)
     raise RunError(f"nothing carries the tag of a run {run_id!r}; {hint}{silent}")
@@ -312,9 +316,21 @@ def _progress(run: Run) -> Iterator[str]:
                 how, why = "interrupted", ""
             after = f"after {event.fields['elapsed_s']:.1f} s"
             yield f"  {event.fields['phase']} {how} {after}{why and f': {why}'}"
+    if campaign_folder.is_campaign(run):
+        yield f"  {blocks.replay(events)} of {_planned_blocks(run)}"
     table = Inventory.from_events(events)
     counts = ", ".join(f"{n} {state}" for state, n in table.counts().items())
     failed = failed_lines(table.records())
     gone = len(failed) - table.counts().get(HostState.FAILED, 0)
     yield f"  hosts: {counts or 'none'}{f', {gone} of them had failed' if gone else ''}"
     yield from (f"  {line}" for line in failed)
+
+
+def _planned_blocks(run: Run) -> str:
+    """How many blocks a campaign may have, in words."""
+    try:
+        plan = design.load(run)
+    except RunError as exc:
+        return f"nobody knows how many: {exc}"
+    total = plan.blocks_each * plan.max_repetitions
+    return f"{'at most ' if plan.repetitions is None else ''}{total}"

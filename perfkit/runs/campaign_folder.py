@@ -63,6 +63,20 @@ def campaign_of(block: Run) -> Run:
     return Run(block.root.parent.parent)
 
 
+def require_own_hosts(run: Run) -> Run:
+    """Refuse a block where hosts are meant; returns any other run.
+
+    Raises:
+        RunError: its hosts are its campaign's, which is named.
+    """
+    if run.block is not None:
+        raise RunError(
+            f"{run.id}: a block has no hosts of its own, they are those of its campaign: name "
+            f"{campaign_of(run).id}"
+        )
+    return run
+
+
 def create_block(
     campaign: Run,
     number: int,

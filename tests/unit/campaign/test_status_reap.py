@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from perfkit.campaign import status_reap
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.inventory import Inventory
 from perfkit.model import HostState, Role
-from perfkit.runs import folder
+from perfkit.runs import campaign_folder, folder
 from perfkit.runs.journal import Journal
+from perfkit.testing.campaigns import make_campaign
 
 
 @pytest.fixture
@@ -190,6 +192,26 @@ def test_status_of_a_run_whose_journal_is_damaged_still_lists_the_fleets(
 
 
 @pytest.mark.usefixtures("provider")
+@pytest.mark.usefixtures("provider")
+def test_status_of_a_campaign_tells_its_blocks(tmp_path: Path) -> None:
+    run = make_campaign(tmp_path / "big", clients=(1, 2), repetitions=2, void=(1, 2), duration_s=3)
+    text = str(status_reap.status("big", runs_dir=str(tmp_path)))
+    assert re.search(r"  blocks: 4 done, [12] void \(no more: repetitions\) of 4", text)
+    lines = run.journal_path.read_bytes().splitlines(keepends=True)
+    begun = [n for n, line in enumerate(lines) if b"block-claimed" in line]
+    run.journal_path.write_bytes(b"".join(lines[: begun[1] + 1]))
+    text = str(status_reap.status("big", runs_dir=str(tmp_path)))
+    assert ", 1 under way of 4" in text
+
+
+@pytest.mark.usefixtures("provider")
+def test_a_block_is_not_reaped_but_its_campaign_is_named(tmp_path: Path) -> None:
+    campaign = folder.create(tmp_path, "big", {"clients": "1,2"})
+    campaign_folder.create_block(campaign, 3, {"clients": 2})
+    with pytest.raises(RunError, match=f"those of its campaign: name {campaign.id}"):
+        status_reap.reap(["big/3"], runs_dir=str(tmp_path))
+
+
 def test_the_notebook_shows_both_with_markup_escaped(
     provider: MemoryProvider, tmp_path: Path
 ) -> None:
