@@ -166,7 +166,7 @@ class CampaignRun:
         Raises:
             StageError: it failed on the server.
         """
-        if self.in_force == variant or len(self.design.variants) == 1:
+        if self.in_force == variant or self.design.variants == (BASE,):
             return
         self.in_force = ""
         hosts = self.session.inventory.hosts(HostState.CONFIGURED)

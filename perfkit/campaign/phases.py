@@ -185,7 +185,7 @@ def configure(session: Session) -> StageResult:
             session, shortfall.as_it_was(session, HostState.CONFIGURED, "configure")
         )
     chosen, tunnel = session.settings, tunnel_gate.tunnel_of(session)
-    of_campaign = variants.load(chosen) if chosen.parameters.is_campaign else ()
+    of_campaign = variants.with_base(chosen) if chosen.parameters.is_campaign else ()
     vpns = vpns_of(chosen, of_campaign)
     slots = [*session.slots]
     for variant in of_campaign:

@@ -16,7 +16,7 @@ import platform
 import pwd
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -256,6 +256,8 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         }
 
     run = folder.create(chosen.runs_dir, chosen.parameters.name, chosen.to_dict(), fill=fill)
+    if chosen.parameters.is_campaign:  # what the user edits meanwhile is for the next one
+        chosen = replace(chosen, config_dir=run.config_dir)
     return Session(run, chosen, provider, remarks)
 
 

@@ -16,7 +16,7 @@ from perfkit.campaign.vpn_choice import vpn_of, vpns_of
 from perfkit.configure.bundles import Bundles
 from perfkit.configure.completion import digest
 from perfkit.errors import ConfigError
-from perfkit.model import BASE_VARIANT, Host, Role, Variant
+from perfkit.model import Host, Role, Variant
 from perfkit.runs import folder
 from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
@@ -41,15 +41,14 @@ def require(settings: Settings, *, programs_are_here: bool) -> None:
     Raises:
         ConfigError: the first that is wrong, with the remedy.
     """
-    chosen = [it for it in variants.load(settings) if it != BASE_VARIANT]
-    if not chosen:
+    chosen = variants.with_base(settings)
+    if len(chosen) == 1:
         return
-    both = [BASE_VARIANT, *chosen]
-    vpns, seen = vpns_of(settings, both), dict[str, Variant]()
+    vpns, seen = vpns_of(settings, chosen), dict[str, Variant]()
     with tempfile.TemporaryDirectory(prefix="perfkit-variants-") as place:
         run = folder.create(Path(place), "variants", {})
         bundles = _bundles(run, settings, vpns)
-        for variant in both:
+        for variant in chosen:
             if programs_are_here and variant.name in vpns:
                 for host, bundle in bundles.items():
                     _try(variant, vpns[variant.name], host, bundle / base.FOLDER)

@@ -49,6 +49,11 @@ def load(settings: Settings) -> tuple[Variant, ...]:
     return tuple(BASE_VARIANT if it == BASE_VARIANT.name else _read(settings, it) for it in names)
 
 
+def with_base(settings: Settings) -> tuple[Variant, ...]:
+    """The same, and `base` before them, which hosts are configured with whether it is named or not."""
+    return (BASE_VARIANT, *(it for it in load(settings) if it != BASE_VARIANT))
+
+
 def applied(settings: Settings, variant: Variant) -> Settings:
     """Settings as a variant has them: its tests, its resources, and itself in `variant`.
 

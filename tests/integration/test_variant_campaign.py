@@ -1,0 +1,94 @@
+"""Campaigns of variants on real hosts: each block has the tunnel, scripts and values of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perfkit.campaign import phases, void_rules
+from perfkit.runs import campaign_folder
+from perfkit.runs.folder import Run
+
+pytestmark = pytest.mark.root
+
+PROJECT = Path(__file__).parents[2]
+CONF = """
+[chacha]
+openvpn.both.data-ciphers = CHACHA20-POLY1305
+
+[tuned]
+resources = tuned
+openvpn.server.sndbuf = 65536
+test.tunnel-tcp.duration = 3
+test.tunnel-tcp.port = 5009
+"""
+
+
+@pytest.fixture
+def config_dir(
+    tmp_path: Path, needs_tools: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    needs_tools("sshd", "iperf", "ip", "openvpn")
+    # Other tests load the machine meanwhile: that makes blocks void, and is not what is tried here.
+    monkeypatch.setattr(void_rules, "IDLE_S", 1.0)
+    monkeypatch.setattr(void_rules, "why_void", lambda _block, _rules: None)
+    place = tmp_path / "config"
+    shutil.copytree(PROJECT / "config", place)
+    (place / "variants.conf").write_text(CONF)
+    script = place / "tuned/tests/tunnel-tcp"
+    script.parent.mkdir(parents=True)
+    usual = (PROJECT / "resources/tests/tunnel-tcp").read_text()
+    script.write_text(f"{usual}\nset -- $? && echo '# tuned' && exit $1\n")
+    script.chmod(0o755)
+    return place
+
+
+def campaign(config_dir: Path, names: str) -> Run:
+    """A whole campaign of one repetition, up to its logs."""
+    session = phases.start(
+        clients=2,
+        tests="tunnel-tcp",
+        duration_s=2,
+        variants=names,
+        repetitions=1,
+        name="variants",
+        runs_dir=str(config_dir.parent / "runs"),
+        config_dir=str(config_dir),
+    )
+    try:
+        phases.launch(session)
+        phases.configure(session)
+        shutil.rmtree(config_dir)  # a run needs no file of the user's any more
+        phases.measure(session)
+        return session.run
+    finally:
+        phases.release(session)
+        session.close()
+
+
+@pytest.mark.parametrize("names", ["chacha,tuned", "tuned"])
+def test_each_block_has_the_tunnel_the_script_and_the_values_of_its_variant(
+    config_dir: Path, names: str
+) -> None:
+    run = campaign(config_dir, names)
+    found = {block.manifest()["variant"]: block for block in campaign_folder.block_runs(run)}
+    assert sorted(found) == names.split(",")
+    for variant, block in found.items():
+        is_tuned = variant == "tuned"
+        log = (block.host_raw_dir("client-001") / "openvpn.log").read_text()
+        assert ("cipher 'CHACHA20-POLY1305'" in log) is not is_tuned
+        assert ("cipher 'AES-256-GCM'" in log) is is_tuned
+        servers = (block.host_raw_dir("server") / "openvpn.log").read_text()
+        assert ("->131072]" in servers) is is_tuned
+        (said,) = block.host_raw_dir("client-001").glob("01-tunnel-tcp*.log")
+        assert ("# tuned" in said.read_text()) is is_tuned
+        assert ("TCP port 5009" in said.read_text()) is is_tuned
+        (slot,) = json.loads((block.root / "timetable.json").read_text())["slots"]
+        assert slot["duration_s"] == (3 if is_tuned else 2)
+    changes = json.loads((run.root / "design.json").read_text())["variant_changes"]
+    assert changes["tuned"]["test.tunnel-tcp.port"] == "5009"
+    assert list(changes["tuned"]["resources"]) == ["tests/tunnel-tcp"]
