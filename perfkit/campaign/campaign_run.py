@@ -37,7 +37,7 @@ from perfkit.errors import StageError
 from perfkit.logs.reader import read_run
 from perfkit.measure.disarming import stop_hosts
 from perfkit.model import HostState
-from perfkit.runs import campaign_folder, design, journal
+from perfkit.runs import campaign_folder, journal
 from perfkit.runs.design import BASE, Design
 
 FRUITLESS = 2 * blocks.MOST_ATTEMPTS  # blocks in a row that do not count: it is no chance any more
@@ -55,14 +55,11 @@ class CampaignRun:
     """
 
     session: Session
+    design: Design
     view: CampaignView
     configure: Callable[[], object]
-    design: Design = field(init=False)
     failures: Counter[str] = field(default_factory=Counter)
     in_force: str = ""
-
-    def __post_init__(self) -> None:
-        self.design = design.load(self.session.run)
 
     @property
     def log(self) -> BlockLog:
@@ -153,6 +150,7 @@ class CampaignRun:
             ),
             hosts=hosts,
         )
+        self.view.begin(self.log)
         if len(hosts) <= planned.clients:
             self._fail(todo.number, f"{len(hosts) - 1} of {planned.clients} clients are left")
             return
@@ -206,7 +204,6 @@ class CampaignRun:
             self.session.journal.append(blocks.VOID, block=claim.block, rule=void[0], why=void[1])
         self.session.journal.append(blocks.DONE, block=claim.block, seconds=_seconds(block, claim))
         self.view.show(
-            self.design,
             self.log,
             campaign_cells.rows_of_block(self.session.run, claim.block, logs),
         )

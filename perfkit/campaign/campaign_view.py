@@ -1,7 +1,8 @@
 """What a person sees of a campaign while its blocks are run, and how it is stopped.
 
-Without a notebook: one line a block. The first interrupt only asks: the block under way ends, and the
-campaign answers with what is known. The second one is an interrupt like any other.
+Without a notebook: one line a block. In one: a grid of cells by repetitions, filled as they come.
+The first interrupt, like the button, only asks: the block under way ends, and the campaign answers
+with what is known. A second interrupt ends it at once.
 """
 
 from __future__ import annotations
@@ -11,37 +12,52 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-import pandas as pd
 
 from perfkit.analysis.answers import frame
 from perfkit.campaign.blocks import BlockLog, Claim
+from perfkit.campaign.campaign_progress import block_line, grid
+from perfkit.campaign.session import Session
+from perfkit.model import NetworkPath
 from perfkit.runs import campaign_folder
 from perfkit.runs.design import Design
-from perfkit.runs.folder import Run
-from perfkit.units import format_duration
+from perfkit.widgets.fleet_table import is_interactive, place_given
+
+if TYPE_CHECKING:
+    from perfkit.widgets.campaign_grid import CampaignGrid
+
+STOPS = "stops when this block is over; a second interrupt ends it at once"
 
 
 class CampaignView:
-    """Lives as long as its block. Interrupts are taken only in the main thread."""
+    """Shows a campaign for as long as its block lasts. Interrupts are taken in the main thread only.
 
-    def __init__(self, cells: pd.DataFrame) -> None:
-        """Nothing is shown yet.
+    Attributes:
+        is_stop_asked: No block is to be begun any more.
+    """
 
-        Args:
-            cells: The cells frame of the blocks that were run before.
-        """
+    def __init__(self, session: Session, design: Design) -> None:
+        path = campaign_folder.cells_path(session.run)
+        before = frame.load(path) if path.exists() else frame.cells_frame([])
         self._rows: list[Mapping[str, Any]] = [
-            {str(name): value for name, value in row.items()} for row in cells.to_dict("records")
+            {str(name): value for name, value in row.items()} for row in before.to_dict("records")
         ]
-        self.is_stop_asked = False
+        tunnel = [t.name for t in session.settings.tests if t.path is NetworkPath.TUNNEL]
+        self._test = (tunnel or list(design.tests))[0]
+        self._design, self._log = design, BlockLog()
+        self._head = f"{session.run.id}: {self._test}, Mbit/s"
+        self.is_stop_asked = self._is_stop_said = False
         self._before: Any = None
         self._is_main = threading.current_thread() is threading.main_thread()
+        self._grid: CampaignGrid | None = None
 
     def __enter__(self) -> CampaignView:
+        if is_interactive() and place_given() is None:
+            from perfkit.widgets.campaign_grid import CampaignGrid  # noqa: PLC0415 -- ipywidgets
+
+            self._grid = CampaignGrid(self.ask_stop)
         if self._is_main:
             self._before = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
@@ -54,68 +70,48 @@ class CampaignView:
     ) -> None:
         if self._is_main:
             signal.signal(signal.SIGINT, self._before)
+        if self._grid is not None:
+            self._grid.close()
+
+    def ask_stop(self) -> None:
+        """Have the campaign end with the block under way; from any thread."""
+        self.is_stop_asked = True
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         if self.is_stop_asked:
             raise KeyboardInterrupt
-        self.is_stop_asked = True
-        self.line("stops when this block is over; a second interrupt ends it at once")
+        self.ask_stop()  # said by `note`: nothing may be printed from here
 
     def note(self, claim: Claim, text: str) -> None:
         """What is going on in the block, about once a second."""
+        if self.is_stop_asked and not self._is_stop_said:
+            self._is_stop_said = True
+            self.line(STOPS)
+        if self._grid is not None:
+            self._draw(f"block {claim.block}, {claim.clients} clients {claim.variant}: {text}")
 
     def line(self, text: str) -> None:
         """Something that happened, now."""
-        clock = datetime.now(UTC).strftime("%H:%M:%S")
-        click.echo(f"{clock} {text}")
+        if self._grid is not None:
+            self._draw(text)
+        else:
+            click.echo(f"{datetime.now(UTC):%H:%M:%S} {text}")
 
-    def show(self, design: Design, log: BlockLog, rows: Sequence[Mapping[str, Any]]) -> None:
+    def begin(self, log: BlockLog) -> None:
+        """A block was claimed."""
+        self._log = log
+
+    def show(self, log: BlockLog, rows: Sequence[Mapping[str, Any]]) -> None:
         """A block is over: what it came to, what its cells are so far, how long the rest takes.
 
         Args:
             rows: Of the cells frame, those of this block.
         """
+        self._log = log
         self._rows += rows
-        self.line(block_line(design, log, frame.cells_frame(self._rows)))
+        self.line(block_line(self._design, log, frame.cells_frame(self._rows)))
 
-
-def cells_so_far(run: Run) -> pd.DataFrame:
-    """The cells frame as it was left, or an empty one."""
-    path = campaign_folder.cells_path(run)
-    return frame.load(path) if path.exists() else frame.cells_frame([])
-
-
-def block_line(design: Design, log: BlockLog, cells: pd.DataFrame) -> str:
-    """`block 12 of 42: 20 clients base, repetition 2: tunnel-tcp 338 Mbit/s, so far 341, 12 min left`."""
-    claim = log.claims[-1]
-    fixed = design.repetitions is not None
-    left = sum(
-        not log.is_over(planned) and planned.clients in log.repetitions.get(r, design.clients)
-        for r, of_one in enumerate(design.order, start=1)
-        for planned in of_one
-    )
-    count = f"{len(log.claims)} of {'' if fixed else 'at most '}{len(log.claims) + left}"
-    what = f"{claim.clients} clients {claim.variant}, repetition {claim.repetition}"
-    done = [c.seconds for c in log.claims if c.end == "done"]
-    rest = f", {format_duration(left * float(np.mean(done)))} left" if done and left else ""
-    if claim.end == "void":
-        return f"block {count}: {what}: VOID, {claim.why}{rest}"
-    figures = ", ".join(_figure(cells, claim, test) for test in design.tests)
-    return f"block {count}: {what}: {figures}{rest}"
-
-
-def _figure(cells: pd.DataFrame, claim: Claim, test: str) -> str:
-    own = cells[(cells["test"] == test).to_numpy()]
-    of_cell = own[
-        (
-            (own["clients"] == claim.clients)
-            & (own["variant"] == claim.variant)
-            & (own["void"] == "")
-        ).to_numpy()
-    ]
-    now = of_cell.loc[(of_cell["block"] == claim.block).to_numpy(), "goodput_bps"]
-    if now.empty or not np.isfinite(now.iloc[0]):
-        return f"{test} without a figure"
-    mean = float(np.exp(np.log(of_cell["goodput_bps"].dropna().to_numpy(dtype=float)).mean()))
-    so_far = f", so far {mean / 1e6:.0f}" if len(of_cell) > 1 else ""
-    return f"{test} {float(now.iloc[0]) / 1e6:.0f} Mbit/s{so_far}"
+    def _draw(self, note: str) -> None:
+        if self._grid is not None:
+            cells = frame.cells_frame(self._rows)
+            self._grid.show(self._head, note, grid(self._design, self._log, cells, self._test))

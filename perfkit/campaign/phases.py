@@ -33,6 +33,7 @@ from typing import Any
 import click
 
 from perfkit.campaign import (
+    design,
     estimate,
     measuring,
     missing_hosts,
@@ -44,7 +45,7 @@ from perfkit.campaign import (
 )
 from perfkit.campaign import session as sessions
 from perfkit.campaign.campaign_run import CampaignRun
-from perfkit.campaign.campaign_view import CampaignView, cells_so_far
+from perfkit.campaign.campaign_view import CampaignView
 from perfkit.campaign.offline import compare, find_run, report, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
@@ -261,8 +262,9 @@ def _measure_blocks(session: Session) -> StageResult:
     """All blocks of a campaign; each is collected right after it was measured."""
     refuse_if_in_use(session.inventory)
     started = monotonic()
-    with CampaignView(cells_so_far(session.run)) as view, session.phase("measure"):
-        CampaignRun(session, view, lambda: configure(session)).run()
+    plan = design.load(session.run)
+    with CampaignView(session, plan) as view, session.phase("measure"):
+        CampaignRun(session, plan, view, lambda: configure(session)).run()
     result = shortfall.as_it_was(session, HostState.CONFIGURED, "measure")
     return replace(result, elapsed_s=monotonic() - started)
 

@@ -41,7 +41,7 @@ class FleetGrid(anywidget.AnyWidget):
         looks = [[look[0], str(state), *look[1:]] for state, look in LOOKS.items()]
         super().__init__(looks=looks, can_stop=on_stop is not None)
         self._on_stop = on_stop
-        _hear_beside_a_cell(self.comm)
+        hear_beside_a_cell(self.comm)
         self.on_msg(lambda _widget, _content, _buffers: self.send({"kind": "yes"}))
         self.observe(self._heard_stop, "stop_asked")
 
@@ -59,7 +59,7 @@ class FleetGrid(anywidget.AnyWidget):
             self.elapsed_s, self.expected_s = now.elapsed_s, now.expected_s or 0.0
 
 
-def _hear_beside_a_cell(comm: Any) -> None:
+def hear_beside_a_cell(comm: Any) -> None:
     """Let the kernel take the widget's messages in the thread that the front end asks for.
 
     JupyterLab from 4.4 on sends them to a thread of their own (a subshell, ipykernel 7), so that

@@ -64,6 +64,11 @@ def shown_at(place: Place) -> Iterator[None]:
         _given.reset(token)
 
 
+def place_given() -> Place | None:
+    """Where this thread's views are shown, if somebody else decided it."""
+    return _given.get()
+
+
 def refuse_if_in_use(inventory: Inventory) -> None:
     """Let only the thread in the background work on hosts it has.
 

@@ -17,7 +17,6 @@ import pytest
 from memory_provider import MemoryProvider
 
 from perfkit.analysis import campaign_cells
-from perfkit.analysis.answers.frame import cells_frame
 from perfkit.campaign import campaign_run, measuring, replacements, void_rules
 from perfkit.campaign import session as sessions
 from perfkit.campaign.block_session import BlockSession
@@ -26,7 +25,7 @@ from perfkit.campaign.campaign_run import CampaignRun
 from perfkit.campaign.campaign_view import CampaignView
 from perfkit.campaign.session import Session
 from perfkit.model import Host, HostState, Role, StageResult
-from perfkit.runs import folder, journal, progress
+from perfkit.runs import design, folder, journal, progress
 from perfkit.settings import parameters as settings
 
 TESTS_CONF = "[direct-tcp]\nduration = 10\n"
@@ -171,7 +170,8 @@ class Lab:
         def configure() -> None:
             raise AssertionError("no host has failed")
 
-        return CampaignRun(session, CampaignView(cells_frame([])), configure)
+        plan = design.load(session.run)
+        return CampaignRun(session, plan, CampaignView(session, plan), configure)
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""How far a campaign is, in words and as a grid of cells by repetitions; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from perfkit.analysis.answers import cells
+from perfkit.analysis.answers.frame import counted
+from perfkit.campaign.blocks import BlockLog, Claim
+from perfkit.runs.design import Design, PlannedBlock
+from perfkit.units import bps_to_mbps, format_duration
+
+FIGURE = "goodput_bps"
+SIGNS = {"void": "void", "failed": "failed", "": "…"}
+
+
+def block_line(design: Design, log: BlockLog, frame: pd.DataFrame) -> str:
+    """What the last block came to, its cells so far, and how long the rest takes.
+
+    `block 12 of 42: 20 clients base, repetition 2: tunnel-tcp 338 Mbit/s (so far 341 ±4 %), 12 min left`
+    """
+    claim = log.claims[-1]
+    at_most = "" if design.repetitions is not None else "at most "
+    count = f"{claim.block} of {at_most}{claim.block + len(_left(design, log))}"
+    what = f"block {count}: {claim.clients} clients {claim.variant}, repetition {claim.repetition}"
+    if claim.end == "void":
+        return f"{what}: VOID, {claim.why}{_rest(design, log)}"
+    figures = ", ".join(_figure(frame, claim, test) for test in design.tests)
+    return f"{what}: {figures}{_rest(design, log)}"
+
+
+def _left(design: Design, log: BlockLog) -> list[PlannedBlock]:
+    """Places that are still to be run, if all repetitions are."""
+    return [
+        planned
+        for repetition, of_one in enumerate(design.order, start=1)
+        for planned in of_one
+        if planned.clients in log.repetitions.get(repetition, design.clients)
+        and not log.is_over(planned)
+    ]
+
+
+def _rest(design: Design, log: BlockLog) -> str:
+    done = [claim.seconds for claim in log.claims if claim.end == "done"]
+    left = len(_left(design, log))
+    return f", {format_duration(left * float(np.mean(done)))} left" if done and left else ""
+
+
+def _figure(frame: pd.DataFrame, claim: Claim, test: str) -> str:
+    own = frame[(frame["block"] == claim.block).to_numpy() & (frame["test"] == test).to_numpy()]
+    now = own[FIGURE].dropna()
+    if now.empty:
+        return f"{test} without a figure"
+    values = _values(frame, claim.clients, claim.variant, test)
+    so_far = f" (so far {_estimate(values)})" if len(values) > 1 else ""
+    return f"{test} {_mbps(float(now.iloc[0]))} Mbit/s{so_far}"
+
+
+def _values(frame: pd.DataFrame, clients: int, variant: str, test: str) -> NDArray[np.float64]:
+    good = counted(frame)
+    own = (good["clients"] == clients) & (good["variant"] == variant) & (good["test"] == test)
+    return good.loc[own.to_numpy(), FIGURE].dropna().to_numpy(dtype=np.float64)
+
+
+def _estimate(values: NDArray[np.float64]) -> str:
+    """`341 ±4 %`, in Mbit/s; of one value no interval."""
+    if not len(values):
+        return ""
+    mean, low, high = cells.interval(values)
+    share = cells.half_width_share(mean, low, high)
+    return _mbps(mean) + (f" ±{100 * share:.0f} %" if np.isfinite(share) else "")
+
+
+def _mbps(value_bps: float) -> str:
+    return f"{bps_to_mbps(value_bps):.3g}" if value_bps < 1e9 else f"{bps_to_mbps(value_bps):.0f}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridRow:
+    """A count and a variant: what each repetition came to, and the estimate so far; texts."""
+
+    clients: int
+    variant: str
+    cells: tuple[str, ...]
+    so_far: str
+
+
+def grid(design: Design, log: BlockLog, frame: pd.DataFrame, test: str) -> list[GridRow]:
+    """Cells by repetitions, as far as any was begun or is to come for certain.
+
+    Args:
+        test: Whose goodput is shown, in Mbit/s.
+    """
+    shown = max(design.repetitions or 0, *log.repetitions, 0)
+    return [
+        GridRow(
+            clients=clients,
+            variant=variant,
+            cells=tuple(
+                _sign(log, frame, test, _place(design.order[r], clients, variant))
+                for r in range(shown)
+            ),
+            so_far=_estimate(_values(frame, clients, variant, test)),
+        )
+        for clients in design.clients
+        for variant in design.variants
+    ]
+
+
+def _place(of_one: Sequence[PlannedBlock], clients: int, variant: str) -> PlannedBlock:
+    (planned,) = (it for it in of_one if (it.clients, it.variant) == (clients, variant))
+    return planned
+
+
+def _sign(log: BlockLog, frame: pd.DataFrame, test: str, planned: PlannedBlock) -> str:
+    tried = log.at(planned)
+    if not tried:
+        visited = log.repetitions.get(planned.repetition)
+        return "–" if visited is not None and planned.clients not in visited else ""
+    last = tried[-1]
+    if last.end != "done":
+        return SIGNS[last.end]
+    own = frame[(frame["block"] == last.block).to_numpy() & (frame["test"] == test).to_numpy()]
+    known = own[FIGURE].dropna()
+    return _mbps(float(known.iloc[0])) if len(known) else "no figure"
