@@ -156,7 +156,9 @@ def _summary(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
 def _within(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     """What the ± beside a total is."""
     if not any(_known(row.get("goodput_ci_bps")) for row in tests):
-        return "No interval: under nine seconds."
+        if any(row.get("not_steady") for row in tests):
+            return "No interval: not steady, see the warnings, or too short."
+        return "No interval: too few seconds for one."
     return (
         "±: 95 % interval over the seconds of this run; what changes from run to run is not in it."
     )
