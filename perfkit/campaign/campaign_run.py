@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.cells import unfinished
@@ -23,6 +23,7 @@ from perfkit.campaign import (
     block_session,
     blocks,
     measuring,
+    renew,
     replacements,
     spot_notices,
     switch,
@@ -113,7 +114,7 @@ class CampaignRun:
         used = spent(self.session.run)
         if why := why_over_budget(self.design, used, worked_s=spent_s, next_s=next_s):
             return "budget", why
-        left_s = (self._expires_utc() - datetime.now(UTC)).total_seconds()
+        left_s = renew.seconds_left(self.session, next_s + CLOSING_S)
         if left_s < next_s + CLOSING_S:
             return "budget", f"the hosts end by themselves in {left_s / 60:.0f} minutes"
         return None
@@ -123,10 +124,6 @@ class CampaignRun:
         done = [claim.seconds for claim in self.log.claims if claim.end == "done"]
         planned_s = max(slot.end_s + slot.grace_s for slot in self.session.slots)
         return max(done[-3:], default=planned_s)
-
-    def _expires_utc(self) -> datetime:
-        created = datetime.fromisoformat(self.session.run.manifest()["created_utc"])
-        return created + timedelta(minutes=self.session.settings.parameters.expires_min)
 
     def _run_block(self, todo: Todo) -> None:
         """Claim a block and run it."""

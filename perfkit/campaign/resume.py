@@ -8,9 +8,10 @@ has stopped by an error is not taken up. Whatever is decided is said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from perfkit.campaign import renew
 from perfkit.campaign import session as sessions
 from perfkit.campaign.session import Session
 from perfkit.errors import JournalError, PerfkitError
@@ -72,10 +73,7 @@ def next_phase(run: Run, done: Progress, now: datetime | None = None) -> str:
 
 def is_past(run: Run, now: datetime | None = None) -> bool:
     """The hosts of the run have ended by themselves."""
-    manifest = run.manifest()
-    created = datetime.fromisoformat(manifest["created_utc"])
-    life = timedelta(minutes=manifest["parameters"]["expires_min"])
-    return (now or datetime.now(UTC)) > created + life
+    return (now or datetime.now(UTC)) > renew.ends_utc(run)
 
 
 def _newest(chosen: Settings) -> Run | None:
