@@ -70,7 +70,7 @@ def test_where_hosts_have_programs_of_their_own_openvpn_is_not_asked_here(projec
         "",
         "control = no",
         "openvpn.server.sndbuf = 4194304",
-        "test.tunnel-tcp.duration = 10",
+        "test.tunnel-tcp.duration = 30",
         "test.direct-tcp.port = 5001",
         "resources = same",
     ],

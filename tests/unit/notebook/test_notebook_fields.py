@@ -51,7 +51,7 @@ def test_each_parameter_has_the_field_its_type_asks_for() -> None:
 
 def test_the_tests_of_tests_conf_and_the_known_providers_are_offered() -> None:
     choices = {field.name: dict(field.choices) for field in fields_for(DEFAULTS, {})}
-    assert choices["tests"]["tunnel-tcp"] == "tunnel-tcp: 10 s, tunnel"
+    assert choices["tests"]["tunnel-tcp"] == "tunnel-tcp: 30 s, tunnel"
     assert "local" in choices["provider"]
     assert list(choices["on_shortfall"]) == ["fail", "quorum", "go"]
 
@@ -68,7 +68,7 @@ def test_what_a_run_takes_is_said_before_it_is_launched() -> None:
     verdict = check({**DEFAULTS, "clients": 3, "tests": "direct-tcp"})
     assert verdict.errors == {}
     assert verdict.summary[0] == (
-        "3 clients and 1 server at local: about 19 s in all, of which the tests take 10.0 s; "
+        "3 clients and 1 server at local: about 39 s in all, of which the tests take 30.0 s; "
         "costs nothing; hosts end by themselves after 2 h 00 min"
     )
 

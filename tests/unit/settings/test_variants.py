@@ -144,7 +144,7 @@ def test_a_variants_settings_have_its_values_and_its_files_and_else_ours(project
     assert settings.variant == BASE_VARIANT
     direct, tunnel = applied.tests
     assert (tunnel.duration_s, tunnel.port, tunnel.needs) == (20, 5009, ("iperf",))
-    assert (direct.duration_s, direct.port) == (10, 5001)
+    assert (direct.duration_s, direct.port) == (30, 5001)
     places = {"tests/tunnel-tcp", "bin/monitor", "openvpn/server.conf"}
     for path in sorted((project / "resources").rglob("*")):
         name = path.relative_to(project / "resources").as_posix()
