@@ -149,8 +149,8 @@ def _conditions(run: Run) -> dict[str, str]:
 
 def _rows(run: Run, number: int) -> list[dict[str, Any]]:
     """A run as one repetition; void by the rules for blocks, or where something else ran between."""
-    void = why_void(run, VOID_RULES)
     logs = read_run(run)
+    void = why_void(run, logs, VOID_RULES)
     load = [found.text for found in background_load.findings(logs, outcomes(logs))]
     place = {
         "block": number,

@@ -73,7 +73,9 @@ def _estimate(values: NDArray[np.float64]) -> str:
         return ""
     mean, low, high = cells.interval(values)
     share = cells.half_width_share(mean, low, high)
-    return _mbps(mean) + (f" ±{100 * share:.0f} %" if np.isfinite(share) else "")
+    if not np.isfinite(share):
+        return _mbps(mean)
+    return f"{_mbps(mean)} ±{100 * share:.0f} %" if share < 1 else f"{_mbps(mean)} ±>100 %"
 
 
 def _mbps(value_bps: float) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
-from perfkit.campaign import missing_hosts, tunnel_gate
+from perfkit.campaign import missing_hosts, renew, tunnel_gate
 from perfkit.campaign.block_session import BlockSession
 from perfkit.campaign.session import Session
 from perfkit.errors import StageError
@@ -99,6 +100,8 @@ def replace_failed(session: Session, configure: Callable[[], object]) -> None:
         configure: Configures hosts that are reachable and are not configured yet.
     """
     again = _again(session)
+    ends = renew.ends_utc(session.run)  # it may have been moved since the others were made
+    session.fleet.plan = replace(session.fleet.plan, expires_utc=ends)
     session.provider.terminate(session.run.id, sorted(again))
     session.gone |= again
     missing_hosts.launch_missing(session)

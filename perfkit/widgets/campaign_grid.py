@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped]
-from IPython.display import DisplayHandle, display
+from IPython.display import DisplayHandle
 
 from perfkit.report.document import fill
 from perfkit.widgets.fleet_grid import hear_beside_a_cell
@@ -28,8 +28,8 @@ class CampaignGrid:
         hear_beside_a_cell(self._button.comm)
         self._on_stop = on_stop
         self._button.on_click(self._clicked)
-        display(self._button)
-        self._place = DisplayHandle()
+        self._stop_place, self._place = DisplayHandle(), DisplayHandle()
+        self._stop_place.display(self._button)
         self._place.display({"text/html": "", "text/plain": ""}, raw=True)
 
     def _clicked(self, button: Any) -> None:
@@ -55,4 +55,5 @@ class CampaignGrid:
 
     def close(self) -> None:
         """Leave the table; there is nothing to stop any more."""
+        self._stop_place.update({"text/html": "", "text/plain": ""}, raw=True)
         self._button.close()
