@@ -108,7 +108,7 @@ class Examination:
         gaps = [(*_columns(f, _MARKS), f.remedy) for f in self.findings if f.state is not State.OK]
         met = [_columns(f, _MARKS) for f in self.findings if f.state is State.OK]
         count = f"{len(met)} need{'s are' if len(met) > 1 else ' is'} met"
-        heads = ("need", "state", "why", "found", "what mends it")
+        heads = ("need", "state", "why", "found", "remedy")
         opened = [ReportTable.of_texts("gaps", heads, gaps)] if gaps else []
         closed = {count: ReportTable.of_texts("met", heads[:4], met)} if met else {}
         return in_cell(opened, self.verdict, closed)
@@ -346,7 +346,7 @@ def _runs_folder(project: Path | None) -> CheckResult:
             why=why,
             found=f"{exc.filename}: {exc.strerror}",
             state=State.MISSING,
-            remedy="mend its permissions, or choose another folder with -p runs_dir",
+            remedy="fix its permissions, or choose another folder with -p runs_dir",
         )
     return _judged(
         "runs/",

@@ -40,7 +40,7 @@ def find_temporary_fault() -> str | None:
     fault = find_fault(base)
     return fault and (
         f"{base}: other users could replace what lies there, keys and configurations included: "
-        f"{fault}; set TMPDIR to a folder that only root or you can change, or mend its owner and mode"
+        f"{fault}; set TMPDIR to a folder that only root or you can change, or fix its owner and mode"
     )
 
 

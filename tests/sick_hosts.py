@@ -112,7 +112,7 @@ FAULTS = (
     Fault("sshd stopped", r"UnreachableError: .*no SSH session.*banner", f"kill -STOP {SSHD_PID}"),
     Fault(
         "tarpit",
-        r"UnreachableError: .*it did not come to the end of its SSH greeting",
+        r"UnreachableError: .*it did not finish its SSH greeting",
         f"kill -KILL {SSHD_PID}; setsid python3 -c '{TARPIT}' >/dev/null 2>&1 </dev/null &",
     ),
     Fault(

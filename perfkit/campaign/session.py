@@ -32,7 +32,7 @@ from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
-from perfkit.fleet.unasked import unasked
+from perfkit.fleet.silent_hosts import unasked
 from perfkit.measure.plan import grace_for, plan
 from perfkit.model import HostState, Slot
 from perfkit.runs import campaign_folder, folder, journal, progress

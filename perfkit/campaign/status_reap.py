@@ -35,9 +35,9 @@ from perfkit.fleet.reap import (
     settling_s,
     survey,
 )
+from perfkit.fleet.silent_hosts import not_released, unasked
 from perfkit.fleet.static import trust
 from perfkit.fleet.static.trust import ShownKey
-from perfkit.fleet.unasked import not_released, unasked
 from perfkit.model import HostState
 from perfkit.runs import campaign_folder, design, journal
 from perfkit.runs import folder as runs

@@ -1,4 +1,4 @@
-"""Stamps on a host: what was done to it, so that it is not done again after a crash.
+"""Stamps on a host: which steps are done, so that none is repeated after a crash.
 
 A stamp is the file `<workdir>/steps/<sha>`. The digest covers the run, the host, the recipe and
 every file it brings, so whoever edits one of them has the recipe done anew. The file holds the

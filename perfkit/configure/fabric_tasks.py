@@ -153,7 +153,7 @@ def load_tasks(fabfile: Path) -> dict[str, Task]:
     except (Exception, SystemExit) as exc:
         problem = f"{_place(exc, fabfile.absolute().parent)}: {type(exc).__name__}: {exc}"
         raise ConfigError(
-            str(fabfile), "fabfile", fabfile.name, problem, "mend it; `fab -r … --list` checks it"
+            str(fabfile), "fabfile", fabfile.name, problem, "fix it; `fab -r … --list` checks it"
         ) from exc
     finally:
         sys.path.remove(str(fabfile.parent))
@@ -195,7 +195,7 @@ def _call(task: Task, connection: GuardedConnection) -> None:
             exc.add_note(place)
             raise
         raise CommandError(
-            host, f"recipe {name} is at fault: {place}: {type(exc).__name__}: {exc}"
+            host, f"recipe {name} failed: {place}: {type(exc).__name__}: {exc}"
         ) from exc
 
 

@@ -1,4 +1,4 @@
-"""Which launches a journal does not know the outcome of.
+"""Launches whose outcome the journal does not know.
 
 ::
 

@@ -33,7 +33,7 @@ from perfkit.fleet.calls import Calls
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import HostRequest, LaunchRequest, Provider, ReleaseReport
 from perfkit.fleet.reap import release_until_quiet
-from perfkit.fleet.unasked import unasked
+from perfkit.fleet.silent_hosts import unasked
 from perfkit.model import Host, HostState
 from perfkit.runs.journal import Journal
 
@@ -257,7 +257,7 @@ class Fleet:
             The reasons by host; under the empty name that of hosts which have none of their own.
         """
         names = [request.name for request in batch]
-        reasons = {"": f"provider {self.provider.name} returned without it and gave no reason"}
+        reasons = {"": f"provider {self.provider.name} did not return this host and gave no reason"}
 
         def record(kind: str, **fields: Any) -> None:
             self._journal.append(kind, token=token, **fields)

@@ -1,4 +1,4 @@
-"""What a provider of hosts must do, what it says about itself, and how one is found by name.
+"""The contract of providers of hosts, what they say about themselves, and how one is found by name.
 
 A provider is any object with the methods of `Provider`. Third parties register a factory under
 the entry-point group ``perfkit.providers``; the built-in ones use the same door.

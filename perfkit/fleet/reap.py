@@ -25,7 +25,7 @@ from perfkit.fleet.provider import (
     RenewableProvider,
     UnaskedHost,
 )
-from perfkit.fleet.unasked import describe, not_released, unasked
+from perfkit.fleet.silent_hosts import describe, not_released, unasked
 from perfkit.model import Host
 from perfkit.runs import folder, journal
 from perfkit.runs.folder import Run
@@ -226,7 +226,7 @@ def release_until_quiet(
     except ReleaseError as exc:
         leaked = [f"{what} ({exc.message})" for what in exc.leaked] or [str(exc)]
     except ProviderError as exc:
-        leaked = [f"not known: {provider.name} could not be asked what is still there ({exc})"]
+        leaked = [f"not known: {provider.name} could not list what is still there ({exc})"]
     return replace(ReleaseReport.joined(reports), leaked=tuple(dict.fromkeys(leaked)))
 
 

@@ -3,7 +3,7 @@
 An entry is found by the SHA-256 of the log's bytes and the format's name. In the schema of its
 parquet is what a `Reading` has besides the frame, and which parsers made it. The hash of the whole
 file is part of its name. Whatever is wrong with an entry, it is ignored and written again: the log
-is the truth, and a cache that fails costs time only.
+is the truth, and a cache that fails only costs time.
 
 It pays from about a megabyte. Measured on one core: 32 MB of iperf 2 take 230 ms to parse and
 50 ms from here, hash included; 100 kB take 2 ms both ways. So smaller logs are not kept, nor are

@@ -1,8 +1,8 @@
-r"""A program's lines as Docker and the journal keep them: each in a JSON object of its own.
+r"""A program's lines as Docker and the journal store them: each line in a JSON object.
 
 Docker's json-file has `{"log": "text\\n", "stream": …, "time": …}`, `journalctl -o json` has
-`MESSAGE` among many fields. Out come the lines themselves, each under its number; a journal's with
-who wrote it in front, as it shows them itself.
+`MESSAGE` among many fields. The result is the lines themselves, with the same numbers; a line of the
+journal has the program's name in front, as journalctl shows it.
 """
 
 from __future__ import annotations

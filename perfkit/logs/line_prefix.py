@@ -1,9 +1,8 @@
-"""What others put in front of a tool's lines: stamps, titles, containers' names, idents of a journal.
+"""Prefixes of log lines: time stamps, titles, containers' names, idents of a journal.
 
 `ts`, `iperf3 -T`, docker compose, syslog and many scripts put a text in front of every line of a
-process, and one file may hold the lines of several processes, one among the other. So the lines are
-sorted by what stands in front of them, its times left out, and each process is read as if it had
-printed to a file of its own.
+process, and one file may hold the interleaved lines of several processes. So the lines are grouped by
+their prefix without its times, and each process is read as if it had a file of its own.
 
 A prefix is learned from lines whose own beginning is known, such as a header, and is then looked for
 on the lines that could begin with anything. Lines without it stay as they are.
@@ -265,15 +264,15 @@ def _notes(
     notes = []
     if samples:
         shown = samples[0][:_SHOWN]
-        notes.append(f"what others put in front of the lines, such as {shown!r}, is not read")
+        notes.append(f"the lines have a prefix, such as {shown!r}, which is left out")
     if any(_TIME.search(p.sample) for p in processes):
-        notes.append("the stamps before the lines are not used")
+        notes.append("the time stamps of the prefix are not used")
     if len(processes) == 1:
         return (*notes, *read[0][1].notes)
     names = ", ".join(p.title for p in processes[:_NAMED])
     more = ", \N{HORIZONTAL ELLIPSIS}" if len(processes) > _NAMED else ""
     notes.append(
-        f"{len(processes)} processes in one file, told apart by what is before: {names}{more}"
+        f"{len(processes)} processes in one file, told apart by their prefix: {names}{more}"
     )
     notes += [f"{p.title}: refused: {exc}" for p, exc in refused]
     by_note: dict[str, list[str]] = {}

@@ -1,7 +1,7 @@
-"""A reader at work on one log: what escapes it, but for `LogError`s, is named as its fault.
+"""Run a reader on one log: any exception but a `LogError` is reported as a bug of the reader.
 
-Readers come from anybody. One that breaks must not hide the other logs of a run, nor end a command
-with a traceback; and whoever reads the message must know that the log may be sound.
+Anybody may write a reader. One that fails must not hide the other logs of a run, nor end a command
+with a traceback; and its message must say that the log may be sound.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def blamed(name: str, function: Callable[..., Any], path: Path) -> Iterator[None
         what = f"{type(exc).__name__}: {exc}".removesuffix(": ")
         raise ReaderError(
             path,
-            f"the reader of {name} ({function.__module__}) failed on it: {what}; that is a fault "
-            "of the reader, whatever the log holds",
+            f"the reader of {name} ({function.__module__}) failed on it: {what}; this is a bug "
+            "in the reader; the log may be sound",
         ) from exc
 
 

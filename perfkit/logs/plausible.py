@@ -27,8 +27,8 @@ _OVERLAP = 0.5  # of the interval
 _REASONS = (
     "",
     "a rate over 100 Tbit/s",
-    "bytes and interval do not give the rate",
-    "the one before of its stream still runs",
+    "bytes, interval and rate do not fit together",
+    "it overlaps the interval before it of the same stream",
 )
 _SHOWN = 120  # characters of a line
 # Not the kind, which is told by the lines that follow: a copy may be cut.
@@ -57,7 +57,7 @@ def leave_impossible(
         count = frame.loc[twice & (frame["stream"] >= 0), "stream"].nunique()
         first = int(frame.loc[twice, "line_no"].iloc[0])
         notes.append(
-            f"{count} connections stand in the file twice, with the same ends, ids and figures, "
+            f"{count} connections are in the file twice, with the same end points, ids and figures, "
             f"from line {first} on; each is counted once"
         )
         frame = frame[~twice].reset_index(drop=True)
@@ -65,7 +65,7 @@ def leave_impossible(
     line_nos = frame["line_no"].to_numpy()
     if odd.any():
         notes.append(
-            f"{int(odd.sum())} lines have bytes that do not give their rate, the first is line "
+            f"in {int(odd.sum())} lines bytes, interval and rate differ; the first is line "
             f"{line_nos[odd][0]}"
         )
     places = np.flatnonzero(reason > 0)
@@ -78,7 +78,7 @@ def leave_impossible(
         text = text_of(int(row["line_no"])).strip().decode("utf-8", "replace") or figures
         unparsed.add(int(row["line_no"]), f"{text[:_SHOWN]} ({_REASONS[reason[place]]})")
     notes.append(
-        f"{len(places)} lines cannot be and are left out, the first is line {line_nos[places[0]]}: "
+        f"{len(places)} lines are impossible and left out; the first is line {line_nos[places[0]]}: "
         f"{_REASONS[reason[places[0]]]}"
     )
     return frame[reason == 0].reset_index(drop=True), notes

@@ -132,5 +132,5 @@ def recognise(data: bytes, path: Path) -> Format:
     known = ", ".join(sorted(formats()))
     first = head.lstrip().split(b"\n", 1)[0][:60].decode("utf-8", "replace")
     raise UnknownFormatError(
-        path, f"begins with {first!r}: no reader knows it; known are: {known}{broken}"
+        path, f"begins with {first!r}: no reader recognises it; known formats: {known}{broken}"
     )

@@ -117,7 +117,7 @@ class RunReader:
     def _clocks(self) -> dict[str, Clock]:
         if not self.run.clocks_path.is_file():
             self.findings.append(
-                Finding("clock", "clock offsets were not measured; all hosts are taken to agree")
+                Finding("clock", "clock offsets were not measured: all clocks are taken as exact")
             )
             return {}
         return clocks_from(self.run.load_json(self.run.clocks_path))
@@ -169,7 +169,7 @@ class RunReader:
         named = slot_traffic.owners(received, sent, clients)
         nobodys = received.loc[(named == "") & (received["stream"] >= 0), "stream"].nunique()
         if nobodys:
-            text = f"{nobodys} streams at the server are from no client of this run"
+            text = f"{nobodys} streams at the server are not from a client of this run"
             self.findings.append(Finding(slot.name, text))
         return slot_traffic.of_server(slot.name, self.server, received, named)
 
@@ -180,8 +180,8 @@ class RunReader:
         if not path.is_file():
             why = "the server's log is missing"
             if not slot.server_script:
-                why = "the test has no script for the server, and so no log of it"
-            text = f"{why}: figures are what the clients' logs say"
+                why = "the test has no server script, so there is no server log"
+            text = f"{why}: figures are from the clients' logs"
             self.findings.append(Finding(slot.name, text))
         return self._read_traffic(path, slot.name)
 
@@ -234,7 +234,7 @@ class RunReader:
                 if reading.kind in found:
                     found[reading.kind].append(self._on_time_line(reading.frame, name))
                 else:
-                    self._lost(path, LogError(path, f"{reading.format}, which is no VPN's"))
+                    self._lost(path, LogError(path, f"{reading.format}, not a log of a VPN"))
         joined = {
             kind.removeprefix("vpn-"): frames.concat(rows, kind)
             for kind, rows in found.items()
@@ -307,7 +307,7 @@ class RunReader:
             for part in sorted(self.run.host_raw_dir(name).glob(".*.part")):
                 log = f"{name}/{part.name[1:].removesuffix('.part')}"
                 size = format_size(part.stat().st_size)
-                text = f"only the first {size} of it came home; they are kept, and used for nothing"
+                text = f"only the first {size} were collected; they are kept but not used"
                 self.findings.append(Finding(log, text))
                 self.logs.append(
                     LogNote(log=log, format="partial", rows=0, unparsed=0, remark=text)

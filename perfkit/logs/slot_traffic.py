@@ -22,7 +22,7 @@ from perfkit.logs.traffic import RECEIVER, SENDER, UNKNOWN
 
 KIND = "traffic"
 SIDE_ASSUMED = (
-    "does not tell who sent: the client is taken to have sent, and the server to have received"
+    "does not say who sent: clients are assumed to have sent, and the server to have received"
 )
 _SWAPPED = {
     "local_address": "peer_address",
@@ -40,7 +40,7 @@ def checked(reading: Reading) -> Reading:
     """
     if reading.kind != KIND:
         raise LogError(
-            reading.path, f"{reading.format}, which has no traffic: the test's script printed it"
+            reading.path, f"{reading.format}, not a traffic log: the test's script printed it"
         )
     return reading
 

@@ -107,12 +107,14 @@ def from_printed(
     """
     parts = _time_parts(texts)
     if parts is None:
-        return None, ("the times cannot be read: changed by a spreadsheet, or a format of its own",)
+        return None, (
+            "the times cannot be read: changed by a spreadsheet, or of an unknown format",
+        )
     words = date.split()
     began = _began(date)
     said = began.year if began else _year_in(words)
     if not (year or said or (parts["year"] > 0).all()):
-        return None, ("times have no year: the head has no date; give it, or monitor with --epoch",)
+        return None, ("times have no year and the head has no date: record with --epoch",)
     notes = []
     unread = int((~parts["sound"]).sum())
     if unread:
@@ -342,7 +344,7 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
 
 
 def _went_back(rows: int) -> tuple[str, ...]:
-    return (f"{rows} rows dropped: the clock went back or stood",) if rows else ()
+    return (f"{rows} rows dropped: the clock went back or stood still",) if rows else ()
 
 
 def _level_jitter(dt: NDArray[np.float64], delay: float) -> None:

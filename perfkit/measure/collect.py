@@ -130,7 +130,7 @@ def _collect_host(
     left = f"left on the host: {', '.join(skipped)}" if skipped else ""
     if lacking:
         parts = _parts(archive.run.host_raw_dir(host.name))
-        where = "missing on the host" if pool else "the host is gone, and with it"
+        where = "missing on the host" if pool else "lost with the host"
         raise CollectError("; ".join(filter(None, [left, parts, where])), lacking)
     if skipped:
         raise CollectError("left on the host", skipped)
@@ -168,7 +168,7 @@ class _Archive:
         ]
         if changed:
             raise CollectError(
-                f"{run.raw_dir}: files are not what they were when they were collected (put them "
+                f"{run.raw_dir}: files have changed since they were collected (put them "
                 "back from a copy, or remove their lines from SHA256SUMS to fetch them anew)",
                 changed,
             )
@@ -207,7 +207,7 @@ class _Archive:
     def raise_troubles(self) -> None:
         if self.troubles:
             count = len(self.troubles)
-            raise RunError(f"the logs of {count} hosts are not all here: {self.troubles[0]}")
+            raise RunError(f"the logs of {count} hosts are incomplete: {self.troubles[0]}")
 
     def add_controller_files(self) -> None:
         """The clocks are measured here, and notices noted, so they are collected here."""

@@ -1,4 +1,4 @@
-"""How a measurement is made beyond what is measured, and what its caller hears of it."""
+"""Options of a measurement, and the callbacks that report its progress."""
 
 from __future__ import annotations
 

@@ -126,13 +126,13 @@ def judge(
             problem = _problem(role, record, late_s)
         if problem:
             said = outcome.said.get(name, "")
-            problems.append(f"{name} {problem}" + (f" (last said: {said})" if said else ""))
+            problems.append(f"{name} {problem}" + (f" (last output: {said})" if said else ""))
     return problems
 
 
 def _problem(role: Role, record: Mapping[str, Any], allowed_late_s: float) -> str | None:
     if record.get("start_utc_s") is None:
-        return "was not started: its time was past"
+        return "was not started: its start time had passed"
     late_s = record["start_utc_s"] - record["planned_start_utc_s"]
     if late_s > allowed_late_s:
         return f"started {late_s:.1f} s late"

@@ -113,7 +113,7 @@ def _removal(host: Host, keep: Sequence[str]) -> str:
 def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched: bool) -> str:
     checks = [f"command -v {tool} >/dev/null || echo '{tool} is not installed'" for tool in _TOOLS]
     checks += [
-        "case $(date +%N) in '' | *[!0-9]*) echo 'date tells no nanoseconds' ;; esac",
+        "case $(date +%N) in '' | *[!0-9]*) echo 'date has no nanoseconds' ;; esac",
         "[ -w logs ] || echo 'its work folder cannot be written'",
     ]
     clean = ""

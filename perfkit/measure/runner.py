@@ -218,7 +218,7 @@ class _Measurement:
 
         def arm_host(host: Host) -> None:
             if self.hooks.now() > confirm_by_s:
-                raise HostError(host.name, "its turn to be armed came too late; give more threads")
+                raise HostError(host.name, "it was not armed in time: use more threads")
             theirs = self._by_clock_of(host, timetable)
             script = self.starter.arm_script(host, theirs)
             host_time_s = self.pool.get(host).run_for_int(script) / NS_PER_S
@@ -226,7 +226,7 @@ class _Measurement:
                 raise HostError(
                     host.name,
                     f"armed {host_time_s - theirs.confirm_by_s:.1f} s too late by its own clock; "
-                    "give fewer hosts or more threads",
+                    "use fewer hosts or more threads",
                 )
 
         ready = self.alive

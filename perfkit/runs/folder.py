@@ -73,7 +73,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     except OSError as exc:
         raise RunError(
             f"{path}: cannot be written ({exc.strerror}); what was there is as it was: make room "
-            "or mend the permissions, then run the same command again"
+            "or fix the permissions, then run the same command again"
         ) from exc
 
 
@@ -272,7 +272,7 @@ def create(
     except OSError as exc:
         raise RunError(
             f"{runs_dir}: no run folder can be made there ({exc.strerror}); "
-            "mend its permissions or set runs_dir"
+            "fix its permissions or set runs_dir"
         ) from exc
     return run
 
@@ -335,7 +335,7 @@ def list_folders(parent: Path) -> list[Run]:
         folders = list(parent.iterdir()) if parent.is_dir() else []
     except OSError as exc:
         raise RunError(
-            f"{parent}: cannot be read ({exc.strerror}); mend its permissions or set runs_dir"
+            f"{parent}: cannot be read ({exc.strerror}); fix its permissions or set runs_dir"
         ) from exc
     return [Run(path) for path in folders if _is_run(path)]
 

@@ -46,9 +46,7 @@ class Found:
     def __str__(self) -> str:
         if not self.passed_over:
             return f"run {self.run.id}"
-        return (
-            f"run {self.run.id} is the latest that will do; passed over: {_named(self.passed_over)}"
-        )
+        return f"run {self.run.id} is the latest usable one; skipped: {_named(self.passed_over)}"
 
 
 def open_run(runs_dir: Path, run: str, *, phase: str = "") -> Found:
@@ -81,7 +79,7 @@ def find_lack(run: Run, phase: str) -> str:
         if phase in ("segment", "report"):
             return _lack_of_files(run, phase)
         if not run.key_path.exists():
-            return "it holds files only"
+            return "it has no keys to its hosts"
         return "" if phase == "launch" else _lack_of_hosts(run, phase)
     except (PerfkitError, KeyError, TypeError, ValueError) as exc:
         return f"it cannot be read ({type(exc).__name__})"

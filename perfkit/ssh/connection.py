@@ -1,9 +1,9 @@
 """An SSH connection that cannot hang, trust a stranger, or mistake a lost line for a result.
 
-The importer of paramiko, whose errors end here, in `translated`. Only one key is offered, the
+paramiko is used here, and `translated` turns its errors into ours. Only one key is offered, the
 run's own or the one named for the host, and only the pinned host key is accepted: no agent, no
-ssh_config, no trust on first use. Every wait has a limit, and a host that falls silent is asked for
-a sign of life. `perfkit.ssh.remote` is what the other rooms use.
+ssh_config, no trust on first use. Every wait has a limit, and a silent host is asked for a sign of
+life. `perfkit.ssh.remote` is what the other rooms use.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _UNREACHABLE: tuple[tuple[type[BaseException], str], ...] = (
     (paramiko.AuthenticationException, "no answer to the login"),
     (ConnectionRefusedError, "connection refused"),
     (TimeoutError, "no answer in time"),
-    (socket.gaierror, "its name is not known"),
+    (socket.gaierror, "its name cannot be resolved"),
     (paramiko.ChannelException, "its jump host could not connect to it"),
     (EOFError, "it closed the connection before the login"),
     (paramiko.SSHException, "no SSH session"),
@@ -58,7 +58,7 @@ def unreachable(
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
     if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended
-        detail = ": it did not come to the end of its SSH greeting"
+        detail = ": it did not finish its SSH greeting"
     return UnreachableError(host.name, f"{cause} ({where}){tries}{detail}")
 
 

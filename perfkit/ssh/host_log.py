@@ -21,7 +21,7 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 class HostLog:
     """Appends to one file, which is made when the first line comes; thread-safe.
 
-    Without a path it swallows everything. The file is opened for each piece: a thousand hosts
+    Without a path nothing is written. The file is opened for each piece: a thousand hosts
     must not hold a thousand files open.
     """
 
@@ -51,7 +51,7 @@ class HostLog:
                     os.close(fd)
         except OSError as exc:
             raise RunError(
-                f"{self.path}: cannot be written here ({exc.strerror}); make room or mend the "
+                f"{self.path}: cannot be written here ({exc.strerror}); make room or fix the "
                 "permissions, then run the same command again"
             ) from exc
 

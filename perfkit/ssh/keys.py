@@ -78,8 +78,8 @@ def wrong_host_key(pinned: str, shown: str = "") -> str:
     """
     shows = f"it shows {shown}, " if shown else ""
     return (
-        f"its host key is not the pinned one: {shows}pinned is {fingerprint(pinned)}; it was set up "
-        "anew, or another machine answers in its place"
+        f"its host key is not the pinned one: {shows}pinned is {fingerprint(pinned)}; it was "
+        "reinstalled, or another machine answers at its address"
     )
 
 
@@ -107,9 +107,9 @@ def key_file_fault(path: Path) -> str:
         about = path.stat()
         head = path.read_bytes()[:_HEAD_BYTES] if path.is_file() else b""
     except FileNotFoundError:
-        return f"the key file {path} is not there: mend the path in config/, or make the key"
+        return f"the key file {path} is not there: fix the path in config/, or make the key"
     except OSError as exc:
-        return f"the key file {path} cannot be read ({exc.strerror}): mend its permissions"
+        return f"the key file {path} cannot be read ({exc.strerror}): fix its permissions"
     if about.st_uid == os.getuid() and about.st_mode & 0o077:
         mode = f"{stat.S_IMODE(about.st_mode):04o}"
         return f"the key file {path} can be read by others (mode {mode}): chmod 600 {path}"

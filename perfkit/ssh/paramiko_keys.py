@@ -75,7 +75,7 @@ def pinned_key(host: Host | Jump, known_hosts_path: Path | None) -> paramiko.hos
         raise UnreachableError(
             host.name,
             f"{where}: no host key is pinned{f' in {known_hosts_path}' if known_hosts_path else ''}; "
-            "hosts are pinned when they are launched, and a stranger is not trusted",
+            "hosts are pinned at launch, and an unknown host is not trusted",
         )
     return entry
 

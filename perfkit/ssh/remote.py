@@ -314,7 +314,7 @@ class RemotePool:
         remote = self.get(host, patience_s=timeout_s)
         said = remote.run(["echo", ADMITTED]).stdout
         if said != f"{ADMITTED}\n":
-            problem = f"its login shell prints more than the commands it runs: {said[:200]!r}"
+            problem = f"its login shell adds output of its own to that of commands: {said[:200]!r}"
             raise HostError(host.name, problem)
         remote.require_files()
 

@@ -163,5 +163,5 @@ def _here(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise RunError(
             f"{path}: cannot be written here ({exc.strerror}); what arrived is kept: make room or "
-            "mend the permissions, then collect again"
+            "fix the permissions, then collect again"
         ) from exc

@@ -116,13 +116,13 @@ class Background(Generic[Result]):
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._over.wait(0.2):  # short, so that an interrupt gets through
             if deadline_s is not None and time.monotonic() > deadline_s:
-                raise TimeoutError(f"{self} after {timeout_s:g} s of waiting; it goes on")
+                raise TimeoutError(f"{self} after {timeout_s:g} s of waiting; it still runs")
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[return-value] # no error: it is what `act` returned
 
     def __repr__(self) -> str:
-        state = "is done" if self.done else "goes on"
+        state = "is done" if self.done else "is running"
         if self._error is not None:
             state = f"ended with {type(self._error).__name__}"
         return f"<{self._name} {state}, {format_duration(time.monotonic() - self._started)}>"

@@ -77,8 +77,8 @@ def refuse_if_in_use(inventory: Inventory) -> None:
     """
     if inventory in in_use and _given.get() is None:
         raise RunError(
-            f"{in_use[inventory]} goes on in the background with these hosts; wait for its "
-            "result() or stop() it"
+            f"{in_use[inventory]} still runs in the background with these hosts: wait for its "
+            "result(), or call its stop()"
         )
 
 

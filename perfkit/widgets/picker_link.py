@@ -1,4 +1,4 @@
-"""The front end's other side: what a page asks for, and what it is told.
+"""The kernel's side of the segment picker: it answers the messages of its front ends.
 
 The front end is segment_picker.js. It asks by small messages (`do`), and is answered by small
 messages (`say`): `state` after each change, `figures` of one window, `picture` with a PNG. They are

@@ -1,8 +1,8 @@
-"""A person at a run's windows: each act is checked, saved at once, and can be undone.
+"""The editor of a run's windows: each change is checked, saved at once, and can be undone.
 
-The editor holds the chosen windows, the machine's proposals beside them, and the file both end up
-in. When somebody else has changed a window in the meantime, his change is taken over and said;
-one's own change to the same window waits until it is asked for again.
+The editor holds the chosen windows, the proposed ones, and the file they are saved in. When somebody
+else has changed a window meanwhile, that change is shown and named, and a change of one's own to the
+same window is made only on request (`insist`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class WindowEditor:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if who in MACHINES:
-            raise SegmentError(f"nobody can be called {who!r}: that is what machines sign with")
+            raise SegmentError(f"{who!r} is reserved for automatic choices: give another name")
         self._line, self._file, self._who, self._now = line, file, who, now
         self._slots = {slot.name: slot for slot in line.slots}
         self._log_sha256 = log_sha256
@@ -125,7 +125,7 @@ class WindowEditor:
             begin_s, end_s = (self._nearest(moment, snap) for moment in (begin_s, end_s))
         free = [slot for slot in self._slots.values() if self._edits.find(slot.name) is None]
         if not free:
-            raise SegmentError("every test has its window; delete the one that is to be drawn anew")
+            raise SegmentError("every test has a window: delete one before you draw another")
         slot = max(free, key=lambda s: min(s.end_s, end_s) - max(s.start_s, begin_s))
         self.choose(slot.name, (begin_s, end_s), (begin_s, end_s))
         return slot.name

@@ -131,13 +131,13 @@ def _window(slot: str, which: str, span: Span) -> Window:
     window = Window(start_s=start_s, end_s=end_s)
     if not (math.isfinite(start_s) and math.isfinite(end_s) and window.length_s > 0):
         raise SegmentError(
-            f"{slot}: {_said(window)} is no {which} window: its end must come after its start; "
-            "to move both, move the far one first"
+            f"{slot}: {_said(window)} is not a valid {which} window: its end must be after its start; "
+            "to move both past each other, move the far one first"
         )
     if not window.is_long_enough:
         raise SegmentError(
-            f"{slot}: {_said(window)} is too short for a window: it has {window.length_s:.3f} s and "
-            f"must have at least {SHORTEST_WINDOW_S:g} s"
+            f"{slot}: {_said(window)} is too short for a window: {window.length_s:.3f} s, "
+            f"at least {SHORTEST_WINDOW_S:g} s"
         )
     return window
 

@@ -1,7 +1,7 @@
-"""segments.json as several writers share it: nobody overwrites what he has not seen.
+"""segments.json shared by several writers: none overwrites a change that it has not read.
 
-Two notebooks on one run, or a notebook and `perfkit segment`, may both write. Each remembers what
-the file was when it read or wrote it last; whoever finds another one has to read it first.
+Two notebooks on one run, or a notebook and `perfkit segment`, may both write. Each remembers the
+file as it was at its last read or write; when the file has changed since, it must be read first.
 """
 
 from __future__ import annotations

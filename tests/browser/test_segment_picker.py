@@ -259,7 +259,7 @@ def test_the_table_is_an_equal_path(bench: Bench) -> None:
     assert saved["steady_s"][0] == 36.5
     enter("99")
     notice = page.locator(".pk-notice")
-    expect(notice).to_contain_text("its end must come after its start")
+    expect(notice).to_contain_text("its end must be after its start")
     assert bench.saved()[TUNNEL] == saved
     figures = page.locator(".pk-readout")
     expect(figures).to_contain_text("Mbit/s")

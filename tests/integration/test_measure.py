@@ -211,7 +211,7 @@ def test_each_client_that_fails_is_named_with_its_reason_and_the_others_go_on(
     reasons = {r.host: r.reason for r in result.failed}
     assert [r.host for r in result.ok] == ["server", "client-001", "client-003"]
     assert (
-        "01-moody ended with exit status 7 (last said: no route to peer)" in reasons["client-002"]
+        "01-moody ended with exit status 7 (last output: no route to peer)" in reasons["client-002"]
     )
     assert reasons["client-009"].startswith("UnreachableError")
     collected = collect(own.run, fleet.hosts[1:4], slots, pool=fleet.pool, threads=4)

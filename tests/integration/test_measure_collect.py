@@ -163,7 +163,7 @@ def test_a_host_that_is_gone_is_not_asked_and_what_it_did_not_deliver_is_named(
     gone = {"client-001"}
     result = collect(own.run, own.hosts[:2], SLOTS, pool=fleet.pool, threads=2, gone=gone)
     (failed,) = result.failed
-    assert "the host is gone, and with it: 01-direct-tcp.log" in failed.reason
+    assert "lost with the host: 01-direct-tcp.log" in failed.reason
     assert "partial, not used: 01-direct-tcp.log (4 B)" in failed.reason
     assert "01-direct-tcp.log" not in own.run.sums_path.read_text().split("server/")[0]
 
@@ -177,7 +177,7 @@ def test_a_full_disk_here_is_no_hosts_fault_and_nothing_is_lost_by_it(
     try:
         ballast = raw / ".ballast"
         ballast.write_bytes(bytes(60 * 1024))
-        with pytest.raises(RunError, match=r"(not all here|cannot be written).*make room"):
+        with pytest.raises(RunError, match=r"(incomplete|cannot be written).*make room"):
             collect(own.run, fleet.hosts[:2], SLOTS, pool=fleet.pool, threads=2)
         ballast.unlink()
         subprocess.run(["mount", "-o", "remount,size=8m", raw], check=True)

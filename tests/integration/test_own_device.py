@@ -52,7 +52,7 @@ def test_the_tunnels_device_is_the_users_in_monitor_manifest_report_and_on_exist
         lab.inside(client, f"ip tuntap add {DEVICE} mode tun")
         refused = perfkit_run(project, "--provider", "static")
         assert refused.returncode != 0
-        assert f"there is a {DEVICE} already" in refused.stdout + refused.stderr
+        assert f"device {DEVICE} exists already" in refused.stdout + refused.stderr
         lab.inside(client, f"ip link del {DEVICE}")
         done = perfkit_run(project, "--provider", "static", "--name", "own")
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -151,7 +151,7 @@ def armed(project: Path) -> bool:
 def test_a_second_run_on_the_same_hosts_is_told_who_has_them(lab: Lab, tmp_path: Path) -> None:
     first, second = LocalRun(tmp_path), LocalRun(tmp_path)
     StaticProvider(lab.config_dir).launch(first.request("server", "client-001", owner="åsa@desk"))
-    held = rf"lab-server.*taken by run {first.run_id} of åsa@desk until .*perfkit clean"
+    held = rf"lab-server.*in use by run {first.run_id} of åsa@desk until .*perfkit clean"
     with pytest.raises(ProviderError, match=held):
         StaticProvider(lab.config_dir).preflight(3)
     with pytest.raises(LaunchError, match=held):
@@ -199,7 +199,7 @@ def test_every_bad_host_is_named_at_once(lab: Lab, tmp_path: Path) -> None:
     problems = str(refused.value).splitlines()[1:]
     expected = {
         "lab-server": "host key is not the pinned one",
-        "lab-client-001": "holds something that is not perfkit's",
+        "lab-client-001": "holds files that are not perfkit's",
         "lab-client-002": "connection refused",
         "lab-client-003": "host key is not known: perfkit trust lab-client-003",
     }
@@ -225,7 +225,7 @@ def test_what_a_host_lacks_is_said_with_the_remedy(lab: Lab) -> None:
         )
     text = str(refused.value)
     assert "modprobe tun there, or set tunnel = no" in text
-    assert "there is a tun0 already" in text
+    assert "device tun0 exists already" in text
     assert "not installed: iperf" in text
     lab.write_conf(tunnel="no")
     StaticProvider(lab.config_dir).preflight(2)
@@ -250,7 +250,7 @@ def test_what_would_make_a_host_another_one_than_it_seems_is_said(lab: Lab) -> N
     assert len(problems) == 3
     for name, words in (
         ("lab-client-001", "its login shell prints 'Welcome, left=1' before every command"),
-        ("lab-client-002", "its login shell is fish, which does not read POSIX shell"),
+        ("lab-client-002", "its login shell is fish, which is not a POSIX shell"),
         ("again", "it is the same machine as lab-client-003: name it once"),
     ):
         assert [line for line in problems if line.startswith(f"  {name}: {words}")], problems

@@ -186,7 +186,7 @@ def test_a_listing_that_is_denied_leaves_unknown_what_is_there_and_that_is_leake
     with attached(run) as session:
         session.fleet.provider = DeniedProvider()
         report = phases.release(session)
-        assert "not known: memory could not be asked" in report.leaked[0]
+        assert "not known: memory could not list" in report.leaked[0]
         assert "UnauthorizedOperation" in report.leaked[0]
         assert session.inventory.names(HostState.RELEASED) == set()
     assert released_events(run)[-1]["leaked"]

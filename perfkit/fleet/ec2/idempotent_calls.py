@@ -1,4 +1,4 @@
-"""A call that costs money, asked until there is an answer, with a journal record on either side."""
+"""Calls that cost money: repeated until answered, with a journal record before and after."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The EC2 provider: hundreds of hosts for an hour, and none for longer.
 
-What it has learned from others' bills is in the modules beside it; here it is put together. Four
-layers see to it that nothing is left running, each of which works alone:
+The modules beside this one hold the parts; here they are put together. Four layers prevent that
+anything is left running, and each of them works alone:
 
 1. `Fleet` and the session release what a run has, also after an error or a signal.
 2. `perfkit reap` finds what carries a run's tag, from any machine with the same account.

@@ -1,8 +1,8 @@
-"""What keepers of several runs must not take twice, held where no other user can get in the way.
+"""Locks and sockets of the keepers of all runs, in a folder that only root can change.
 
-All of it lies in a folder of root's below /run: files that a keeper has locked, and the sockets that
-keepers answer on. A lock goes with its process, however that ends, and a file that nobody has locked
-means nothing. Names in the abstract namespace of sockets would be anybody's to take.
+The folder is below /run. It holds the files that keepers have locked and the sockets that they answer
+on. The kernel drops a lock when its process ends, so a file without a lock means nothing. Sockets in
+the abstract namespace are not used: any user could take their names.
 """
 
 from __future__ import annotations

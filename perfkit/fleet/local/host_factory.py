@@ -36,7 +36,7 @@ from perfkit.model import Role
 IN_THE_MAKING_PER_CPU = 4
 MAKING_STALL_S = 30.0
 LOOK_EVERY_S = 1.0
-ENDED = "it ended on the way"
+ENDED = "it ended while it was being made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _await_reason(pid: int, ready: socket.socket) -> str:
         except TimeoutError:
             continue
         except OSError as exc:
-            return f"it was lost on the way ({exc})"
+            return f"it was lost while it was being made ({exc})"
     return f"it is not ready and has done nothing for {MAKING_STALL_S:.0f} s"
 
 

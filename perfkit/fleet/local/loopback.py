@@ -377,7 +377,7 @@ def _lost_its_sshd(processes: Sequence[Process]) -> bool:
 def _last_words(folder: Path) -> str:
     log = folder / "sshd.log"
     said = log.read_text(errors="replace").strip() if log.exists() else ""
-    return f"its sshd said: {said[-500:]}" if said else "its sshd ended without a word"
+    return f"its sshd said: {said[-500:]}" if said else "its sshd ended and logged nothing"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What hosts see of the machine's files: a white list of folders, and in them what all may read.
+"""The part of the machine's files that hosts see: listed folders, and in them what all may read.
 
 Nothing of the machine is visible unless its folder is named here; homes, /srv, /mnt, the project
 and the runs do not exist in a host. Root in a host is user 0 of the machine, so permissions alone

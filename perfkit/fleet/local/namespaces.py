@@ -204,7 +204,7 @@ def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.sock
         connection = _connect(request.run_id)
         if connection:
             return connection
-        said = "it was ready, and ended before it could be asked"
+        said = "it was ready, but ended before the first request"
     raise LaunchError(f"run {request.run_id}: no keeper of the run's network: {said.strip()}")
 
 
@@ -231,7 +231,7 @@ def _spawn_detached(command: Sequence[str]) -> str:
     if ended:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return said if said.endswith(keeper.EXISTS) else f"{said.strip() or 'no word'} ({how})"
+        return said if said.endswith(keeper.EXISTS) else f"{said.strip() or 'no output'} ({how})"
     return said
 
 

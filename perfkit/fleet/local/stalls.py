@@ -1,8 +1,7 @@
-"""Whether a process gets anywhere: limits in seconds would say more of the machine than of it.
+"""Whether a process makes progress: a limit in seconds would measure the machine's load instead.
 
-On a busy machine a process waits for a processor, and whoever changes a network waits for the
-kernel's one lock on all of them. Neither is a fault of the process, and neither has a bound that
-could be told beforehand.
+On a busy machine a process waits for a processor, and one that changes a network waits for the
+kernel's single lock on all networks. Neither is the process's fault, and neither wait has a bound.
 """
 
 from __future__ import annotations

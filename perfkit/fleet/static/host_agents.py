@@ -96,7 +96,7 @@ class HostAgents:
         if "no_root" in answer:
             raise HostError(machine.name, no_root(answer, machine))
         if done.exit_status != 0:
-            words = (done.stderr.strip() or done.stdout.strip() or "no word why").splitlines()[-1]
+            words = (done.stderr.strip() or done.stdout.strip() or "no reason").splitlines()[-1]
             problem = f"host agent {verb}: exit {done.exit_status}: {one_line(words, 300)}"
             raise HostError(machine.name, problem)
         return answer

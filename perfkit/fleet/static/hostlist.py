@@ -51,7 +51,7 @@ def _address(text: str) -> str:
         return text
     address = ip_address(text)
     if address.is_link_local:
-        raise ValueError("a link-local address, which means another host on every link")
+        raise ValueError("a link-local address, which is valid on one link only")
     return str(address)
 
 
@@ -238,7 +238,7 @@ class _Reader:
         has_file = Path(common.ssh_config).exists()
         if not has_file and "ssh_config" in common.model_fields_set:
             source = f"{FILE} [{COMMON}]"
-            raise ConfigError(source, "ssh_config", common.ssh_config, "not there", "mend the path")
+            raise ConfigError(source, "ssh_config", common.ssh_config, "not found", "fix the path")
         self._ssh_config = common.ssh_config if has_file else "none"
         self._defaults = self._options("none.invalid", "none") if has_file else {}
 
@@ -339,14 +339,14 @@ class _Reader:
                 file.write(b"" if ssh_config == "none" else Path(ssh_config).read_bytes())
             except OSError as exc:
                 problem = exc.strerror or str(exc)
-                raise ConfigError(source, "ssh_config", ssh_config, problem, "mend it") from exc
+                raise ConfigError(source, "ssh_config", ssh_config, problem, "fix it") from exc
             file.write(f"\nMatch all\n  User {_NOT_GIVEN}\n".encode())
             file.flush()
             done = _run(["ssh", "-G", "-F", file.name, "--", alias])
         if done.returncode != 0:
             said = (done.stderr.strip() or "not readable").splitlines()[-1]
             problem = said.replace(file.name, ssh_config)
-            remedy = "mend it, or name another file"
+            remedy = "fix it, or name another file"
             raise ConfigError(source, "ssh_config", ssh_config, problem, remedy)
         options: dict[str, list[str]] = {}
         for line in done.stdout.splitlines():

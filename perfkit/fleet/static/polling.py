@@ -1,4 +1,4 @@
-"""What the machines say now, asked all at once and not more often than it can change."""
+"""The answers of all machines now: asked in parallel, and kept for a moment."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ from perfkit.fleet.provider import (
     UnaskedHost,
     check_request,
 )
+from perfkit.fleet.silent_hosts import describe
 from perfkit.fleet.static import hostlist
 from perfkit.fleet.static.host_agents import HostAgents, login_fault, on_all
 from perfkit.fleet.static.hostlist import Machine
 from perfkit.fleet.static.polling import Poller
 from perfkit.fleet.static.tags import Tag, find_tag, obstacles
-from perfkit.fleet.unasked import describe
 from perfkit.model import Host, Role
 from perfkit.vpn.base import Vpn
 
@@ -98,9 +98,7 @@ class StaticProvider:
         problems = list(self._obstacles(machines))
         if problems:
             lines = "".join(f"\n  {problem}" for problem in problems)
-            raise ProviderError(
-                f"{len(problems)} things are in the way on the hosts of static.conf:{lines}"
-            )
+            raise ProviderError(f"{len(problems)} problems on the hosts of static.conf:{lines}")
 
     def _devices(self) -> tuple[str, ...]:
         """Network devices that the run's VPN makes on hosts."""
@@ -155,7 +153,7 @@ class StaticProvider:
             if host.name in mine and tags[mine[host.name]].token != request.token:
                 reasons[host.name] = f"{mine[host.name]} has that name in this run already"
             elif host.name in ended and host.name not in mine:
-                reasons[host.name] = "it was given free earlier in this run"
+                reasons[host.name] = "it was released earlier in this run"
         for name, reason in reasons.items():
             request.record("launch-shortfall", name=name, reason=reason)
         hosts = [host for host in made.values() if isinstance(host, Host)]
@@ -234,9 +232,7 @@ class StaticProvider:
         held = find_tag(answer)
         if held is None:
             problems = "; ".join(obstacles(answer, self._workdir, tunnel=False))
-            raise ProviderError(
-                f"{machine.name}: {problems or 'its host agent said nothing about it'}"
-            )
+            raise ProviderError(f"{machine.name}: {problems or 'its host agent gave no reason'}")
         if held.run_id != request.run_id:
             raise LaunchError(held.says(machine.name))
         if held.name != wanted.name:

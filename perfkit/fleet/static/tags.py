@@ -1,4 +1,4 @@
-"""What the host agent's answers mean: whose a host is, and what is in the way of using it."""
+"""The host agent's answers: which run holds a host, and what prevents its use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tag:
         name: The host's name in the run.
         members: Machines taken in the same launch, by their names in static.conf.
         devices: Network devices that the run's VPN makes here.
-        ended: Hosts of the run that were given free while this one was kept.
+        ended: Hosts of the run that were released while this one was kept.
     """
 
     run_id: str
@@ -62,8 +62,8 @@ class Tag:
     def says(self, machine: str) -> str:
         """For whoever wanted the machine."""
         return (
-            f"{machine} is taken by run {self.run_id} of {self.owner} until "
-            f"{self.expires_utc:%Y-%m-%d %H:%M:%S} UTC; perfkit clean {self.run_id} --yes gives it free"
+            f"{machine} is in use by run {self.run_id} of {self.owner} until "
+            f"{self.expires_utc:%Y-%m-%d %H:%M:%S} UTC; perfkit clean {self.run_id} --yes frees it"
         )
 
 
@@ -101,21 +101,21 @@ def obstacles(answer: Answer, workdir: str, *, tunnel: bool) -> Iterator[str]:
     if "unsafe" in answer:
         yield (
             f"{workdir}: other users of the host could change what root runs from there: "
-            f"{answer['unsafe'][0]}; mend that, or set workdir to a folder like /var/lib/perfkit"
+            f"{answer['unsafe'][0]}; fix that, or set workdir to a folder like /var/lib/perfkit"
         )
     if "refused" in answer:
-        yield f"it could not be tagged: {answer['refused'][0]}: make room there, or set workdir"
+        yield f"it could not be tagged: {answer['refused'][0]}: free some space there, or set workdir"
     if "foreign" in answer:
-        yield f"{workdir} holds something that is not perfkit's: move it, or set workdir"
+        yield f"{workdir} holds files that are not perfkit's: move them, or set workdir"
     if "no_folder" in answer:
-        yield f"{workdir} cannot be made: {answer['no_folder'][0]} is no folder: set workdir"
+        yield f"{workdir} cannot be made: {answer['no_folder'][0]} is not a folder: set workdir"
     if "lacks" in answer:
         tools = " ".join(answer["lacks"])
         yield f"not installed: {tools} (perfkit installs nothing on hosts that it does not end)"
     if tunnel and "tun" not in answer:
         yield "no /dev/net/tun: modprobe tun there, or set tunnel = no and use direct tests only"
     for device in answer.get("nic", ()) if tunnel else ():
-        yield f"there is a {device} already, another VPN's: end it, or set tunnel = no"
+        yield f"device {device} exists already, made by another VPN: stop that, or set tunnel = no"
     yield from _disk_obstacles(answer, workdir)
 
 
@@ -135,12 +135,12 @@ def _shell_obstacles(answer: Answer) -> Iterator[str]:
     if noise := answer.get("noise", ("",))[0].strip():
         said = "".join(letter if letter.isprintable() else "?" for letter in noise)[:60]
         yield (
-            f"its login shell prints {said!r} before every command: have it say so to terminals "
-            "only, for example by `[ -t 1 ] || return` at the top of .bashrc"
+            f"its login shell prints {said!r} before every command: let it print to terminals "
+            "only, for example with `[ -t 1 ] || return` at the top of .bashrc"
         )
     shell = answer.get("shell", ("",))[0].rpartition("/")[2]
     if shell and shell not in POSIX_SHELLS:
         yield (
-            f"its login shell is {shell}, which does not read POSIX shell: give a user with another "
+            f"its login shell is {shell}, which is not a POSIX shell: set a user with another "
             "one, or change it there with chsh -s /bin/sh"
         )

@@ -46,7 +46,7 @@ class ShownKey:
         elif self.machine.host_key:
             lines += [
                 f"  ANOTHER KEY than the pinned one, {fingerprint(self.machine.host_key)}:",
-                "  either the machine was set up anew, or somebody else answers in its place",
+                "  either the machine was reinstalled, or another one answers at its address",
             ]
         return "\n".join(lines)
 

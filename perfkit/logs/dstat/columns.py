@@ -32,8 +32,8 @@ def note_cells(table: Table, keys: Keys, block: CsvBlock) -> list[str]:
         for group, name in (keys[place] for place in sorted(table.texts))
     ]
     notes += [
-        f"{count} cells of {'/'.join(keys[place])} are no figures (inf, nan, or more than a "
-        "counter can hold), and taken as unknown"
+        f"{count} cells of {'/'.join(keys[place])} are not figures (inf, nan, or more than a "
+        "counter can hold) and are taken as unknown"
         for place, count in sorted(table.unknown.items())
         if keys[place][1] != EPOCH  # a row without one is named as such
     ]

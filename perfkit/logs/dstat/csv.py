@@ -113,12 +113,12 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None, year: int = 0)
         state.notes += notes
     parts = [part for text in texts for part in _read_blocks(text, state)]
     if not parts:
-        raise ParseError(path, 1, _text(data[:200]), "no line names columns")
+        raise ParseError(path, 1, _text(data[:200]), "no line with column names")
     frame = _together(parts, state)
     if frame.empty and state.misfits:
         line_no, line, cells, width = state.misfits[0]
         raise ParseError(
-            path, line_no, line, f"{cells} cells under {width} names: which is which cannot be told"
+            path, line_no, line, f"{cells} cells but {width} column names: they cannot be matched"
         )
     return _reading(path, frame, state, partial=cut)
 
@@ -203,7 +203,7 @@ def _together(parts: list[pd.DataFrame], state: _State) -> pd.DataFrame:
     if state.runs > 1:
         state.notes.append(f"{state.runs} runs of the monitor in one file")
     if len(parts) > state.runs:
-        state.notes.append(f"the columns changed while it ran: {len(parts) - state.runs} times")
+        state.notes.append(f"the columns changed {len(parts) - state.runs} times during a run")
     frame = pd.concat(parts, ignore_index=True)
     return frame.assign(host=frame["host"].astype("str").astype("category"))
 
@@ -217,7 +217,9 @@ def _to_frame(table: Table, block: CsvBlock, number: int, state: _State) -> pd.D
     moments = _moments(table, keys, block, state) if len(table) else None
     gaps, stamps, first = _gaps(table, moments, block, state)
     if not len(stamps):
-        state.notes.append("no data: the monitor wrote no row after the one since boot")
+        state.notes.append(
+            "no data: the monitor wrote only its first row, which averages since boot"
+        )
     state.notes.extend(note_unit(table, keys, block, gaps.dt_s))
     columns = {
         "host": to_categories(np.zeros(len(stamps), dtype=np.int8), [block.host]),
@@ -231,7 +233,7 @@ def _to_frame(table: Table, block: CsvBlock, number: int, state: _State) -> pd.D
     if not gaps.keep.all():
         frame = frame[gaps.keep].reset_index(drop=True)
     for name, count in frames.forget_impossible(frame, "monitor").items():
-        state.notes.append(f"{count} values of {name} cannot be and are taken as unknown")
+        state.notes.append(f"{count} impossible values of {name} are taken as unknown")
     return frame
 
 
@@ -259,7 +261,9 @@ def _moments(
     if moments is not None and not moments.any():
         return None  # the figures are there, if nobody knows of when
     if moments is not None and len(moments) > 2 and (moments == moments[0]).all():
-        state.notes.append("all rows have one stamp: its seconds were lost, in a spreadsheet maybe")
+        state.notes.append(
+            "all rows have the same time: a spreadsheet may have removed the seconds"
+        )
         return None
     return moments
 

@@ -35,11 +35,11 @@ def split_monitors(data: bytes) -> tuple[list[bytes], list[str]]:
         texts.append(b"\n".join(own) + b"\n")
         samples.append(process.sample.strip())
     notes = [
-        f"what others put in front of the lines, such as {_text(sample)!r}, is left out"
+        f"the lines have a prefix, such as {_text(sample)!r}, which is left out"
         for sample in samples[:1]
     ]
     if len(texts) > 1:
-        notes.append(f"{len(texts)} monitors in one file, told apart by what is in front")
+        notes.append(f"{len(texts)} monitors in one file, told apart by their prefix")
     if others:
         notes.append(f"{others} lines without a monitor's prefix, left out")
     return texts, notes

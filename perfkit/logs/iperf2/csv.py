@@ -285,12 +285,12 @@ def _notes(rows: Rows, frame: pd.DataFrame, zone: tzinfo | None) -> list[str]:
         notes.append("the stamps are local time without a zone; they are taken as UTC")
     if unstamped := int(np.isnan(rows.utc_s).sum()):
         notes.append(
-            f"{unstamped} of {len(frame)} rows have no time: stamped 1970, or in an hour that came twice"
+            f"{unstamped} of {len(frame)} rows have no time: stamped 1970, or in the hour that clocks repeat in autumn"
         )
     if rests := int(pc.sum(pc.not_equal(rows.fields.field("rest"), b"")).as_py() or 0):
         notes.append(
             f"{rests} of {len(frame)} rows have text after their last column, which is not read"
         )
     if (frame["side"] == SIDES[UNKNOWN]).any():
-        notes.append("the file does not tell whether the sender or the receiver wrote it")
+        notes.append("the file does not say whether the sender or the receiver wrote it")
     return notes

@@ -177,7 +177,7 @@ def _idents(lines: Sequence[Line]) -> set[str]:
 def _note_stamps(lines: Sequence[Line], found: _Found) -> None:
     ahead = next((line.ahead.strip() for line in lines if line.ahead.strip(" RrWw")), "")
     if ahead:
-        found.notes.append(f"what others put before lines, such as {ahead[:60]!r}, is left out")
+        found.notes.append(f"the lines have a prefix, such as {ahead[:60]!r}, which is left out")
     if not (found.needs_own or found.needs_others):
         found.notes.append("lines have no time: the log was written with --suppress-timestamps")
 

@@ -144,7 +144,7 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     _refuse_unread(found, path)
     found.notes += found.times.notes()
     if any(snapshot.moment is None for snapshot in found.snapshots):
-        found.notes.append("when the status was written cannot be read: it has no time")
+        found.notes.append("the time of the status cannot be read: its rows have no time")
     partial = not found.snapshots[-1].ended
     if partial:
         found.notes.insert(0, "the status has no END: it was read while it was being written")
@@ -247,8 +247,8 @@ def _read_headless(now: _Snapshot, found: _Found) -> None:
                 now.unread.append((line_no, line))
         elif not own:
             found.notes.append(
-                f"the header of the {table.replace('_', ' ').lower()} is not there: its columns are "
-                "taken to be those of the release that has as many"
+                f"the header of the {table.replace('_', ' ').lower()} is missing: its columns are "
+                "taken from the OpenVPN release that has as many"
             )
     now.clients.sort(key=lambda client: int(client["line_no"]))
 
@@ -336,15 +336,15 @@ def _refuse_unread(found: _Found, path: Path) -> None:
         if unread:
             found.notes.append(f"{len(unread)} clients are missing: their rows cannot be read")
     elif unread:
-        raise ParseError(path, *unread[0], "a client, but not in the columns of the header")
+        raise ParseError(path, *unread[0], "a client whose row does not fit the header")
     listless = [s for s in found.snapshots if not (s.clients or s.unread or _has_list(s))]
     if len(listless) == len(found.snapshots):
-        reason = "how many clients there were is not known: the client list is not there"
+        reason = "the number of clients is not known: the client list is missing"
         if not listless[-1].ended:
             raise TruncatedError(path, f"{reason}, the status was cut before it")
         raise ParseError(path, 1, "", reason)
     if listless:
-        found.notes.append("a client list is not there: how many clients there were is not known")
+        found.notes.append("a client list is missing: the number of clients is not known")
 
 
 def _has_list(snapshot: _Snapshot) -> bool:

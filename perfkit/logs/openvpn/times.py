@@ -49,7 +49,7 @@ class PrintedTimes:
             self._compare(printed, unix, text)
         elif text:
             self._disagreements.append(
-                f"printed time {text[:40]!r} cannot be that of time_t {stamp} "
+                f"printed time {text[:40]!r} does not match time_t {stamp} "
                 f"({unix:%Y-%m-%d %H:%M:%S} UTC)"
             )
         return unix
@@ -58,7 +58,7 @@ class PrintedTimes:
         """What must be said, the first disagreement for all."""
         disagreements = list(self._disagreements)
         if self._offsets_s and max(self._offsets_s) - min(self._offsets_s) > _SUMMER_TIME_S:
-            disagreements.append("printed times and their time_t are not in one zone")
+            disagreements.append("printed times and their time_t differ by several offsets")
         if not disagreements:
             return self._notes
         more = f" ({len(disagreements) - 1} more disagree)" if len(disagreements) > 1 else ""
@@ -74,10 +74,10 @@ class PrintedTimes:
             # Of an hour that comes twice the printed time may be the second.
             again = read_moment(text, zone=self._zone, fold=1) or printed
             if min(abs(apart_s), abs((again - unix).total_seconds())) > _WITHIN_S:
-                self._disagreements.append(f"{between} in the zone that was given")
+                self._disagreements.append(f"{between} in the given time zone")
         elif not _WEST_S <= offset_s <= _EAST_S:
-            self._disagreements.append(f"{between}, more than a zone can make")
+            self._disagreements.append(f"{between}, more than the offset of any time zone")
         elif abs(apart_s - offset_s) > _WITHIN_S:
-            self._disagreements.append(f"{between}, which no zone makes")
+            self._disagreements.append(f"{between}, which is no offset of a time zone")
         else:
             self._offsets_s.add(offset_s)

@@ -89,12 +89,12 @@ def test_a_fabfile_may_import_its_neighbours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("{}['no key']", r"at fault: fabfile\.py line 4: KeyError: 'no key'"),
-        ("open('/no/such/file')", r"at fault: fabfile\.py line 4: FileNotFoundError"),
-        ("raise SystemExit('enough')", r"at fault: fabfile\.py line 4: SystemExit: enough"),
+        ("{}['no key']", r"failed: fabfile\.py line 4: KeyError: 'no key'"),
+        ("open('/no/such/file')", r"failed: fabfile\.py line 4: FileNotFoundError"),
+        ("raise SystemExit('enough')", r"failed: fabfile\.py line 4: SystemExit: enough"),
         ("raise invoke.Exit('enough')", r"gave up: enough \(fabfile\.py line 4\)"),
         ("c.sftp().stat('/no/such/file')", r"setup_client at fabfile\.py line 4: .*No such file"),
-        ("__import__('beside_it').fail()", r"at fault: beside_it\.py line 2: ZeroDivisionError"),
+        ("__import__('beside_it').fail()", r"failed: beside_it\.py line 2: ZeroDivisionError"),
     ],
 )
 def test_an_error_in_a_task_names_file_and_line(

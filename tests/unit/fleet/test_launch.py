@@ -159,7 +159,7 @@ def test_the_intent_is_journalled_before_each_call(tmp_path: Path) -> None:
             MemoryProvider(forget="client-2"),
             "",
             "client-2",
-            "provider memory returned without it and gave no reason",
+            "provider memory did not return this host and gave no reason",
         ),
         (
             MemoryProvider(

@@ -97,13 +97,13 @@ def test_a_stream_of_a_stranger_belongs_to_nobody_and_is_reported(run: Run) -> N
     )
     path.write_text(text)
     logs = read_run(run)
-    assert any("from no client of this run" in finding.text for finding in logs.findings)
+    assert any("not from a client of this run" in finding.text for finding in logs.findings)
     assert (logs.traffic.loc[logs.traffic["peer_address"] == "192.0.2.9", "host"] == "").all()
 
 
 @pytest.mark.parametrize(
     ("server_script", "says"),
-    [(True, "the server's log is missing"), (False, "the test has no script for the server")],
+    [(True, "the server's log is missing"), (False, "the test has no server script")],
 )
 def test_a_log_that_was_never_to_be_is_not_called_missing(
     run: Run, says: str, *, server_script: bool
@@ -112,7 +112,7 @@ def test_a_log_that_was_never_to_be_is_not_called_missing(
     timetable["slots"][0]["server_script"] = server_script
     run.timetable_path.write_text(json.dumps(timetable))
     (run.host_raw_dir("server") / "01-direct-tcp.server.log").unlink()
-    (found,) = [f for f in read_run(run).findings if "the clients' logs say" in f.text]
+    (found,) = [f for f in read_run(run).findings if "are from the clients' logs" in f.text]
     assert found.where == "01-direct-tcp"
     assert found.text.startswith(says)
 
@@ -233,7 +233,7 @@ def test_a_log_of_which_only_a_part_came_home_is_named_and_not_read(run: Run) ->
     logs = read_run(run)
     (found,) = [f for f in logs.findings if f.where == "client-001/01-direct-tcp.log"]
     assert found.level == "warning"
-    assert "only the first 700 B of it came home" in found.text
+    assert "only the first 700 B were collected" in found.text
     sent = logs.traffic[(logs.traffic["side"] == "sender") & (logs.traffic["host"] == "client-001")]
     assert set(sent["slot"]) == {"02-tunnel-tcp"}
     assert len(logs.traffic) < len(whole.traffic)

@@ -117,13 +117,13 @@ def test_a_log_without_its_side_is_the_clients_or_the_servers_by_where_it_was(
     assert set(at_server["local_port"]) == {5001}
     assert set(at_server["host"]) == {"client-001", "client-002"}
     notes = [f.text for f in logs.findings if f.where == "04-direct-csv"]
-    assert any("the client is taken to have sent" in text for text in notes)
+    assert any("clients are assumed to have sent" in text for text in notes)
 
 
 def test_a_log_that_no_reader_knows_is_named_with_its_hosts(logs: RunLogs) -> None:
     (found,) = [f for f in logs.findings if f.where == "07-direct-ping.log of 2 hosts"]
     assert found.level == "warning"
-    assert "no reader knows it" in found.text
+    assert "no reader recognises it" in found.text
     assert found.text.endswith("(client-001, client-002)")
 
 
@@ -160,7 +160,7 @@ def test_a_log_of_another_kind_in_a_tests_place_is_a_finding(run: Run) -> None:
     (run.host_raw_dir("client-001") / "01-direct-iperf3.log").chmod(0o600)
     (run.host_raw_dir("client-001") / "01-direct-iperf3.log").write_bytes(monitor)
     found = {f.where: f.text for f in read_run(run, cached=False).findings}
-    assert "dstat, which has no traffic" in found["client-001/01-direct-iperf3.log"]
+    assert "dstat, not a traffic log" in found["client-001/01-direct-iperf3.log"]
 
 
 def test_each_client_of_a_mixed_test_may_use_a_tool_of_its_own(run: Run) -> None:

@@ -87,10 +87,13 @@ def test_a_record_that_cannot_be_used_is_named_with_the_reason_and_is_not_waited
     [
         ({}, None),
         ({"start_utc_s": 999.997}, None),  # the file system's clock ticks
-        ({"start_utc_s": None}, "01-a was not started: its time was past (last said: bye)"),
-        ({"start_utc_s": 1002.04}, "01-a started 2.0 s late (last said: bye)"),
+        (
+            {"start_utc_s": None},
+            "01-a was not started: its start time had passed (last output: bye)",
+        ),
+        ({"start_utc_s": 1002.04}, "01-a started 2.0 s late (last output: bye)"),
         ({"timed_out": True, "exit_status": 124}, None),  # its log decides: the analysis
-        ({"exit_status": 7}, "01-a ended with exit status 7 (last said: bye)"),
+        ({"exit_status": 7}, "01-a ended with exit status 7 (last output: bye)"),
     ],
 )
 def test_each_way_to_fail_is_said_in_words(change: dict[str, Any], problem: str | None) -> None:

@@ -82,7 +82,7 @@ def test_what_was_passed_over_is_named_with_what_it_lacks(tmp_path: Path) -> Non
         (new.id, "it is not configured"),
     ]
     assert str(found).endswith(
-        f"passed over: {gone.id} (its hosts were released), {new.id} (it is not configured)"
+        f"skipped: {gone.id} (its hosts were released), {new.id} (it is not configured)"
     )
     assert open_run(tmp_path, "gone", phase="measure").run == gone  # who is named is taken
 
@@ -94,7 +94,7 @@ def test_a_run_whose_hosts_have_expired_or_that_is_damaged_is_passed_over(tmp_pa
     damaged.journal_path.write_bytes(b"x" + damaged.journal_path.read_bytes())
     assert "cannot be read (JournalError)" in find_lack(damaged, "configure")
     sample = make_run(tmp_path / "99990101T000000Z-sample", clients=1)
-    assert find_lack(sample, "configure") == "it holds files only"
+    assert find_lack(sample, "configure") == "it has no keys to its hosts"
     assert find_lack(sample, "segment") == ""
     assert taken(tmp_path, "configure") == "good"
 
@@ -137,9 +137,7 @@ def test_the_shell_and_the_form_say_which_run_was_taken_and_which_was_not(tmp_pa
     good = make_run(tmp_path / "20200101T000000Z-good", clients=2)
     good.segments_path.unlink(missing_ok=True)
     new = a_run(tmp_path, "new", LAUNCHED)
-    said = (
-        f"run {good.id} is the latest that will do; passed over: {new.id} (no logs were collected)"
-    )
+    said = f"run {good.id} is the latest usable one; skipped: {new.id} (no logs were collected)"
     done = CliRunner().invoke(main, ["segment", "--runs-dir", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert said in done.output

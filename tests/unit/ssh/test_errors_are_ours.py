@@ -161,7 +161,7 @@ def test_an_unexpected_exit_with_a_question_is_a_prompt(remote: Remote) -> None:
             "no answer to the login",
             False,
         ),
-        (socket.gaierror(-2, "Name or service not known"), "name is not known", False),
+        (socket.gaierror(-2, "Name or service not known"), "name cannot be resolved", False),
         (EOFError(), "closed the connection before the login", False),
         (paramiko.SSHException("Error reading SSH protocol banner"), "no SSH session", False),
     ],

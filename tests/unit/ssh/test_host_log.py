@@ -90,5 +90,5 @@ def test_lines_of_many_threads_do_not_mix(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_is_this_machines_fault_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "client-001").touch()  # where a folder should be
-    with pytest.raises(RunError, match=r"configure\.log: cannot be written here .*mend"):
+    with pytest.raises(RunError, match=r"configure\.log: cannot be written here .*fix"):
         HostLog(tmp_path / "client-001" / "configure.log").write("a line")

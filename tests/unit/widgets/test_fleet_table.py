@@ -127,9 +127,9 @@ def test_a_phase_in_the_background_is_stopped_in_its_thread_and_its_hosts_are_re
 
     going = in_background(wait_for_ever, session)
     assert at_work.wait(30)
-    with pytest.raises(RunError, match="goes on in the background"):
+    with pytest.raises(RunError, match="still runs in the background"):
         in_background(launch, session)
-    with pytest.raises(TimeoutError, match="it goes on"):
+    with pytest.raises(TimeoutError, match="it still runs"):
         going.result(timeout_s=0)
     going.stop()
     with pytest.raises(StoppedError, match="stopped by a person"):

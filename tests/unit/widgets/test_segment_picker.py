@@ -136,7 +136,7 @@ def test_unknown_tests_and_machines_names_are_refused(
 ) -> None:
     with pytest.raises(SegmentError, match=f"did you mean '{DIRECT}'"):
         open_picker().choose("01-direct", (5.0, 16.0))
-    with pytest.raises(SegmentError, match="what machines sign with"):
+    with pytest.raises(SegmentError, match="reserved for automatic choices"):
         open_picker(who="events")
 
 
@@ -240,7 +240,7 @@ def test_a_page_is_told_of_what_cannot_be_done(
     page.ask("hello")
     state = page.ask("choose", id="v:1", slot=DIRECT, outer=[9.0, 5.0], steady=None)
     assert (state["id"], state["isError"]) == ("v:1", True)
-    assert "its end must come after its start" in state["message"]
+    assert "its end must be after its start" in state["message"]
     state = page.ask("type", slot=DIRECT, edges=[None, None, None, 5.0])
     assert "give the outer window's start and end" in state["message"]
     for asked in (
@@ -253,7 +253,7 @@ def test_a_page_is_told_of_what_cannot_be_done(
     assert not run.segments_path.exists()
     page.ask("take-all")
     state = page.ask("new", span=[1.0, 4.0], snap="samples")
-    assert "every test has its window" in state["message"]
+    assert "every test has a window" in state["message"]
     assert saved(run)[DIRECT]["chosen_by"] == "me"
 
 

@@ -65,12 +65,12 @@ def test_what_others_changed_is_adopted_and_can_no_longer_be_undone() -> None:
 @pytest.mark.parametrize(
     ("outer", "steady", "says"),
     [
-        ((5, 5), None, "its end must come after its start"),
+        ((5, 5), None, "its end must be after its start"),
         ((9, 5), None, "9 to 5 s"),
-        ((NAN, 5), None, "no outer window"),
-        ((0, float("inf")), None, "no outer window"),
-        ((0, 10), (4, 3), "no steady window"),
-        ((0, 10), (4, 4.001), r"4 to 4.001 s is too short .* 0.001 s and must have at least 1 s"),
+        ((NAN, 5), None, "not a valid outer window"),
+        ((0, float("inf")), None, "not a valid outer window"),
+        ((0, 10), (4, 3), "not a valid steady window"),
+        ((0, 10), (4, 4.001), r"4 to 4.001 s is too short .* 0.001 s, at least 1 s"),
         ((0, 0.5), None, "0 to 0.5 s is too short for a window"),
         ((0, 10), (-1, 5), "must lie in the outer window 0 to 10 s"),
         ((0, 10), (1, 10.5), "must lie in the outer window"),

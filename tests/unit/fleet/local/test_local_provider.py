@@ -74,7 +74,7 @@ def test_a_loopback_fleet_of_which_no_sshd_answers_is_a_launch_error_and_leaves_
     monkeypatch.setattr(tools, "sshd_extra_lines", list)
     run = LocalRun(tmp_path)
     provider = LocalProvider("loopback")
-    with pytest.raises(LaunchError, match="server: its sshd ended without a word"):
+    with pytest.raises(LaunchError, match="server: its sshd ended and logged nothing"):
         provider.launch(run.request("server"))
     provider.release(run.run_id)
     assert list(provider.hosts(run.run_id)) == []

@@ -125,7 +125,7 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         (PAIR + "hunter2\n", "", r"line 8 is no key = value; compare"),
         ("[static]\nworkdir = /\n" + PAIR, "", "workdir = '/'"),
         ("[static]\nworkdir = /var/lib/../../etc\n" + PAIR, "", "workdir"),
-        ("[static]\nssh_config = /nowhere\n" + PAIR, "", "not there"),
+        ("[static]\nssh_config = /nowhere\n" + PAIR, "", "not found"),
         (PAIR, "Host b\n ProxyJump one,two\n", "not one host"),
         (PAIR, "Host b\n ProxyCommand nc %h %p\n", "ProxyJump"),
         (PAIR, "Host b\n ProxyJump x\nHost x\n ProxyJump y\n", "one jump host on the way"),

@@ -182,7 +182,7 @@ def test_an_empty_file_is_truncated() -> None:
 
 
 def test_a_file_without_a_line_of_names_is_damaged() -> None:
-    with pytest.raises(ParseError, match="no line names columns"):
+    with pytest.raises(ParseError, match="no line with column names"):
         parse("1,2,3\n")
 
 

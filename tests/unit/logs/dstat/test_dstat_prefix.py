@@ -54,7 +54,7 @@ def test_what_others_put_in_front_of_every_line_changes_no_row(path: Path, wrap:
     pd.testing.assert_frame_equal(reading.frame, expected.frame)
     assert (reading.unparsed.count, reading.partial) == (0, False)
     assert set(expected.notes) <= set(reading.notes)
-    assert any("put in front of the lines" in note for note in reading.notes)
+    assert any("the lines have a prefix" in note for note in reading.notes)
     head = clean(told.encode())[:SNIFF_BYTES]
     assert [n for n, f in registry.formats().items() if f.sniff(head)] == ["dstat"]
 

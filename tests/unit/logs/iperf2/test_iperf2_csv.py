@@ -63,7 +63,7 @@ def test_one_clients_rows_do_not_tell_who_wrote_them() -> None:
     assert set(reading.frame["side"]) == {"unknown"}
     assert set(reading.frame["local_address"]) == {"127.0.0.2"}
     assert reading.frame["stream"].nunique() == 2
-    assert any("does not tell whether" in note for note in reading.notes)
+    assert any("does not say whether" in note for note in reading.notes)
 
 
 def test_files_of_clients_put_together_are_not_taken_for_a_servers() -> None:
@@ -172,7 +172,7 @@ def test_a_file_put_behind_its_own_copy_counts_each_connection_once() -> None:
     data = (DATA / "2.1.8-tcp.server.csv").read_bytes()
     once, twice = parse(data, PATH), parse(data * 2, PATH)
     pd.testing.assert_frame_equal(once.frame, twice.frame)
-    assert any("stand in the file twice" in note for note in twice.notes)
+    assert any("are in the file twice" in note for note in twice.notes)
 
 
 def test_a_summary_may_end_before_the_last_interval_does() -> None:

@@ -117,7 +117,7 @@ def test_stamps_before_the_lines_are_passed_over_and_said() -> None:
     reading = read("3.12-timestamps.client.txt")
     assert len(reading.frame) == 4
     assert reading.frame["connected_utc"].isna().all()
-    assert any("stamps before the lines are not used" in note for note in reading.notes)
+    assert any("time stamps of the prefix are not used" in note for note in reading.notes)
 
 
 def test_bytes_per_second_are_made_bits() -> None:

@@ -184,10 +184,10 @@ def test_lines_of_other_programs_in_a_journal_are_left_out_and_counted() -> None
 def test_what_stands_in_front_is_named_and_packets_are_not() -> None:
     text = (DATA / "client.log").read_text()
     told = parse(wrapped(text, WRAPS["journal"])).notes
-    assert "what others put before lines, such as 'Jan 05 10:00:00 vpn openvpn@server[812]:', " in (
+    assert "the lines have a prefix, such as 'Jan 05 10:00:00 vpn openvpn@server[812]:', " in (
         told[0].replace("is left out", "")
     )
-    assert not any("put before lines" in note for note in parse(wrapped(text, MARKS["WrWr"])).notes)
+    assert not any("have a prefix" in note for note in parse(wrapped(text, MARKS["WrWr"])).notes)
 
 
 @pytest.mark.parametrize(

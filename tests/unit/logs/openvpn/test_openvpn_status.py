@@ -111,7 +111,7 @@ def test_columns_are_found_by_their_header_and_time_t_is_preferred_to_the_local_
 
 def test_printed_time_and_time_t_that_no_zone_can_reconcile_are_noted() -> None:
     notes = parse(OLD_V2.replace(",1490092754", ",1238702330")).notes
-    assert any("more than a zone can make; time_t is taken" in note for note in notes)
+    assert any("more than the offset of any time zone; time_t is taken" in note for note in notes)
 
 
 def test_a_comma_in_the_user_name_is_told_from_one_in_the_name() -> None:
@@ -121,7 +121,7 @@ def test_a_comma_in_the_user_name_is_told_from_one_in_the_name() -> None:
 
 
 def test_a_status_of_whose_clients_none_can_be_read_is_refused() -> None:
-    with pytest.raises(ParseError, match=r":4: a client, but not in the columns of the header"):
+    with pytest.raises(ParseError, match=r":4: a client whose row does not fit the header"):
         parse(OLD_V2.replace("693438277", "69343x277"))
 
 

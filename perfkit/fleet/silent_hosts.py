@@ -1,4 +1,4 @@
-"""Hosts that nobody could ask: what is not known to be released is leaked.
+"""Hosts that did not answer: what is not known to be released counts as leaked.
 
 Some providers list what their hosts answer (`Traits.asks_hosts`). A host that does not answer is then
 missing from the listing, and may still be taken by a run. Which hosts a run had is in its journal.
