@@ -18,6 +18,7 @@ from perfkit.units import format_duration, format_size, minutes_to_s
 from perfkit.vpn.base import NONE
 
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
+DISK_PER_HOST_AND_BLOCK_BYTES = 100_000  # of a campaign: logs; 45,000 with two tests of 5 s
 
 
 def require_disk(chosen: Settings) -> None:
@@ -40,14 +41,20 @@ def require_disk(chosen: Settings) -> None:
             f"no folder can be made in {existing} ({exc.strerror})",
             "set runs_dir to a folder that you may write",
         ) from exc
-    needed_bytes = (chosen.parameters.most_clients + 1) * DISK_PER_HOST_BYTES
+    parameters = chosen.parameters
+    needed_bytes = (parameters.most_clients + 1) * DISK_PER_HOST_BYTES
+    if parameters.is_campaign:
+        times = parameters.most_repetitions * len(parameters.variants)
+        armed = times * sum(clients + 1 for clients in parameters.clients)
+        needed_bytes += armed * DISK_PER_HOST_AND_BLOCK_BYTES
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes:
         raise ConfigError(
             "parameters",
             "runs_dir",
             str(chosen.runs_dir),
-            f"a run with {chosen.parameters.most_clients} clients needs about "
+            f"a {'campaign' if parameters.is_campaign else 'run'} with {parameters.most_clients} "
+            "clients needs about "
             f"{format_size(needed_bytes)}, {format_size(free_bytes)} are free",
             "make room, ask for fewer clients, or set runs_dir to another disk",
         )

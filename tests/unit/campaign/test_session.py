@@ -238,6 +238,16 @@ def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
 
 
 @pytest.mark.usefixtures("project", "provider")
+def test_a_campaign_needs_room_for_all_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = SimpleNamespace(free=50_000_000)
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _path: free)
+    with opened(clients=9) as session:
+        assert session.run.root.is_dir()
+    with pytest.raises(ConfigError, match=r"a campaign with 9 clients needs about .* are free"):
+        opened(clients="1..9", repetitions=10)
+
+
+@pytest.mark.usefixtures("project", "provider")
 @pytest.mark.parametrize("runs_dir", ["/proc/x", __file__, f"{__file__}/x"])
 def test_a_runs_folder_that_cannot_be_made_is_not_called_too_small(runs_dir: str) -> None:
     with pytest.raises(ConfigError, match=r"no folder can be made in .*; set runs_dir to"):
