@@ -188,6 +188,7 @@ class CampaignRun:
                 with block.phase("collect"):
                     measuring.collect(block)
         except StageError as exc:  # not all of its clients were ready, or the server was not
+            self._take_back(claim)
             self._fail(claim.block, str(exc).splitlines()[0])
         else:
             self._end(block, claim)
@@ -220,16 +221,25 @@ class CampaignRun:
                 if done.armed or "measure" in done.done:
                     self._finish(block, claim)
                     return
+        self._take_back(claim)
+        self._fail(
+            claim.block, "its process died before all hosts had their orders", interrupted=True
+        )
+
+    def _take_back(self, claim: Claim) -> None:
+        """End what a block's hosts were told to do; where that fails, the host is out.
+
+        A host that still had its orders would begin its tests beside those of the next block.
+        """
         names = set(claim.hosts)
-        stop_hosts(
-            [host for host in self.session.inventory.hosts() if host.name in names],
+        stopped = stop_hosts(
+            [h for h in self.session.inventory.hosts(HostState.CONFIGURED) if h.name in names],
             pool=self.session.pool,
             starter=measuring.starter_of(self.session),
             threads=self.session.settings.threads,
         )
-        self._fail(
-            claim.block, "its process died before all hosts had their orders", interrupted=True
-        )
+        for failed in stopped.failed:
+            self.session.inventory.move(failed.host, HostState.FAILED, reason=failed.reason)
 
     def _insist(self) -> None:
         """Go on only while blocks count now and then.
@@ -237,7 +247,7 @@ class CampaignRun:
         Raises:
             StageError: they do not; with why the last one did not.
         """
-        last = self.log.claims[-FRUITLESS:]
+        last = [claim for claim in self.log.claims if not claim.interrupted][-FRUITLESS:]
         if len(last) == FRUITLESS and all(claim.end in ("void", "failed") for claim in last):
             raise StageError(
                 f"measure: the last {FRUITLESS} blocks do not count: {last[-1].why}", ()

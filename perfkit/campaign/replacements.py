@@ -30,7 +30,8 @@ def judge_hosts(session: Session, block: BlockSession, failures: Counter[str]) -
         failures: Of each host in earlier blocks; brought up to date.
     """
     doubted = {record.name: record.reason for record in block.inventory.records() if record.reason}
-    failures.update(doubted.keys())
+    if len(doubted) <= len(block.inventory.records()) / 2:  # else it is not the hosts
+        failures.update(doubted.keys())
     hosts = [host for host in session.inventory.hosts(HostState.CONFIGURED) if host.name in doubted]
     for name, reason in _unwell(session, hosts).items():
         session.inventory.move(name, HostState.FAILED, reason=reason)
