@@ -89,11 +89,15 @@ def test_that_three_repetitions_are_the_default_of_a_list_is_said() -> None:
 def test_larger_fleets_longer_tests_and_a_second_variant_take_longer() -> None:
     one = cost(clients="2,10", repetitions=2).repetition_s
     assert cost(clients="2,100", repetitions=2).repetition_s > one
-    assert cost(clients="2,10", repetitions=2, duration_s=30).repetition_s == one + 2 * 2 * 20
+    assert cost(clients="2,10", repetitions=2, duration_s=30).repetition_s == pytest.approx(
+        one + 2 * 2 * 20
+    )
     assert cost(clients="2,10", repetitions=2, variants="base,new").repetition_s > 2 * one
     assert cost(clients="2,10", repetitions=2, starter="cron").repetition_s > one
     equal = cost(clients=2, repetitions=2, variants="base,new").repetition_s
-    assert cost(clients=2, repetitions=2, variants="base,longer").repetition_s == equal + 30
+    assert cost(clients=2, repetitions=2, variants="base,longer").repetition_s == pytest.approx(
+        equal + 30
+    )
 
 
 def test_a_variant_without_a_section_is_refused_with_the_known_ones() -> None:
