@@ -31,6 +31,7 @@ from perfkit.analysis.unlike import HOST_TYPES
 from perfkit.campaign.void_rules import why_void
 from perfkit.errors import CampaignError, RunError, did_you_mean
 from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import RunLogs
 from perfkit.report.check import CheckReport
 from perfkit.runs import campaign_folder, design
 from perfkit.runs.design import BASE, PRIMARY, VOID_RULES
@@ -126,7 +127,7 @@ def _campaign(run: Run) -> tuple[Measured, pd.DataFrame]:
 
 
 def _described(name: str, runs: Sequence[Run], ids: Sequence[str], cells: pd.DataFrame) -> Measured:
-    every = [_conditions(run) for run in runs]
+    every = [recorded_conditions(run) for run in runs]
     first = every[0]
     tests = {key.removeprefix("test "): v for key, v in first.items() if key.startswith("test ")}
     return Measured(
@@ -139,7 +140,7 @@ def _described(name: str, runs: Sequence[Run], ids: Sequence[str], cells: pd.Dat
     )
 
 
-def _conditions(run: Run) -> dict[str, str]:
+def recorded_conditions(run: Run) -> dict[str, str]:
     """Those that a repetition should share: not how many clients, nor in which order."""
     logs = read_run(run)
     found = conditions(run, logs)
@@ -147,11 +148,20 @@ def _conditions(run: Run) -> dict[str, str]:
     return {names.get(key, key): value for key, value in found.items() if key != "clients"}
 
 
-def _rows(run: Run, number: int) -> list[dict[str, Any]]:
-    """A run as one repetition; void by the rules for blocks, or where something else ran between."""
-    logs = read_run(run)
+def why_void_alone(run: Run, logs: RunLogs) -> tuple[str, str] | None:
+    """Why a run by itself does not count as a repetition; None: it counts.
+
+    By the rules for blocks; and, as no idle control came before it, where something else kept the
+    server busy between its tests.
+    """
     void = why_void(run, logs, VOID_RULES)
-    load = [found.text for found in background_load.findings(logs, outcomes(logs))]
+    load = background_load.findings(logs, outcomes(logs))
+    return void or (("other-load", load[0].text) if load else None)
+
+
+def _rows(run: Run, number: int) -> list[dict[str, Any]]:
+    """A run as one repetition."""
+    logs = read_run(run)
     place = {
         "block": number,
         "folder": run.id,
@@ -159,7 +169,7 @@ def _rows(run: Run, number: int) -> list[dict[str, Any]]:
         "attempt": 1,
         "clients": len(logs.clients),
         "variant": BASE,
-        "void": ": ".join(void) if void else "".join(f"other-load: {text}" for text in load[:1]),
+        "void": ": ".join(why_void_alone(run, logs) or ()),
     }
     return block_figures.block_rows(run, place)
 

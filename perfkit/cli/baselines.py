@@ -1,4 +1,4 @@
-"""Baselines, and whether a campaign is worse than one: exit statuses that scripts can read."""
+"""Baselines, and whether a campaign is worse than one; campaigns made of runs that exist."""
 
 from __future__ import annotations
 
@@ -60,3 +60,19 @@ def check(runs: tuple[str, ...], against: str, runs_dir: str) -> None:
     report = baselines.check(found, against, runs_folder(runs_dir))
     click.echo(report.text())
     sys.exit(STATUS[report.outcome])
+
+
+@click.command()
+@click.argument("name")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@runs_folder_option
+def adopt(name: str, runs: tuple[str, ...], runs_dir: str) -> None:
+    """Make a campaign NAME of RUNs that exist: they become its repetitions, as copies."""
+    from perfkit.campaign import adopt as adopting
+    from perfkit.campaign import offline
+    from perfkit.settings.project import runs_folder
+
+    found = [offline.find_run(run, runs_dir=runs_dir) for run in offline.split_names(runs)]
+    made = adopting.adopt(name, found, runs_folder(runs_dir))
+    click.echo("\n".join([str(made.root), *made.manifest()["notices"]]))
+    click.echo(f"perfkit report, compare, check and baseline work on {made.id}")

@@ -65,6 +65,8 @@ class Design:
         order: The blocks of repetition r are order[r - 1], in the order in which they are run.
         void_rules: Why a block may be void, and for nothing else: never because of its figures.
         variant_changes: For each variant, what differs from `base`.
+        adopted: Ids of the runs that it was made of, where nothing was drawn; empty: it was run.
+        adopted_differ: Names of the conditions in which they differ.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -85,6 +87,8 @@ class Design:
     order: tuple[tuple[PlannedBlock, ...], ...]
     void_rules: tuple[str, ...] = VOID_RULES
     variant_changes: Mapping[str, Any] = field(default_factory=dict)
+    adopted: tuple[str, ...] = ()
+    adopted_differ: tuple[str, ...] = ()
 
     @property
     def blocks_each(self) -> int:

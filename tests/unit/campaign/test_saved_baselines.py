@@ -177,3 +177,14 @@ def test_a_damaged_baseline_says_so(perfkit: Perfkit, runs_dir: Path, tmp_path: 
         path.write_text(text)
         with pytest.raises(RunError, match=r"baseline\.json.*save the baseline anew"):
             baselines.check([Run(runs_dir / "20261101T000000Z-again-0")], "v1", tmp_path)
+
+
+def test_a_run_that_lost_a_client_is_no_repetition(tmp_path: Path) -> None:
+    whole, short = (
+        make_run(tmp_path / name, clients=2, duration_s=5, seed=seed, failed=failed)
+        for name, seed, failed in (("whole", 1, {}), ("short", 2, {"client-002": "killed"}))
+    )
+    _, cells = baselines.measured([whole, short])
+    assert cells["void"].str.startswith("missing-clients").tolist() == [False, False, True, True]
+    with pytest.raises(CampaignError, match="none of its blocks counts"):
+        baselines.save([short], "v0", tmp_path)
