@@ -179,8 +179,7 @@ CONDITIONS: Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
 
 def rows(seed: int, scale: float) -> Iterator[TruthRow]:
     for condition, (changes, names) in CONDITIONS.items():
-        # Drift counts as spread between repetitions, and outliers widen Student's t.
-        most = 1.0 if "drift" in changes or "tail" in changes else 0.97
+        most = 1.0 if "drift" in changes else 0.97  # it counts as spread between repetitions
         least = 0.90 if "stop_at" in changes else 0.93  # as for cells
         for name in names:
             found = tally(name, seed, max(int(CAMPAIGNS * scale), 1), **changes)

@@ -1,10 +1,10 @@
 """How a figure grows with the number of clients: the cells frame in, a law, or points only, out.
 
-All laws of `growth_laws` are fitted by `growth_fit` and all are shown. A law is *tenable* where its
-residuals do not exceed the pure error (F test, 5 %); where none is, the points stand alone. Laws
-whose AICc is within `APART` of the best tenable one are *left*. A law is *asserted* only where the
-data leave no other: it is tenable, each law that is no wider form of it is worse by `APART` or more,
-and no wider form of it that the data leave departs from it by more than `CLOSE` at any size measured.
+All laws of `growth_laws` are fitted by `growth_fit` and all are shown. A law is *tenable* unless its
+residuals exceed the pure error (F test, 1 %); where none is, the points stand alone. Laws whose AICc
+is within `APART` of the best tenable one are *left*. A law is *asserted* only where the data leave no
+other: it fits (5 %), each law that is no wider form of it is worse by `APART` or more, and no wider
+form of it that the data leave departs from it by more than `CLOSE` at any size measured.
 Else the answer names those that are not told apart, and its knee holds the knees of all of them.
 
 Nothing is said beyond the sizes measured: a bend or a fall that would lie there is reported as there.
@@ -33,7 +33,7 @@ Kind = Literal["total", "share", "cost"]
 
 LEAST_SIZES = 5
 LEAST_REPETITIONS = 3
-TENABLE = 0.05
+TENABLE, SURE = 0.01, 0.05  # p of lack of fit: a true law is below them so often
 APART = 7.0
 CLOSE = 0.10
 # What the laws are laws of: the figure itself, it times the clients, or the clients over it.
@@ -47,7 +47,7 @@ KINDS: Mapping[str, Kind] = {
 METHOD = (
     "Laws: linear, constant, plateau, Amdahl and USL (Gunther 2007), fitted to the logarithms of "
     "blocks, repetitions as a random effect; 95 % intervals by profile likelihood. A law is "
-    "asserted where it fits (F test against the pure error of repetitions) and no other comes "
+    "asserted where it fits (F test against the pure error of repetitions, 5 %) and no other comes "
     f"within {APART:g} of its AICc or, as a wider form, departs by more than {CLOSE:.0%}. Knee: "
     "where the law bends from growing to flat, the most it gives over what one client gets. "
     "Nothing is said beyond the sizes measured"
@@ -296,7 +296,8 @@ def _choose(laws: Sequence[LawFit]) -> tuple[tuple[Name, ...], Name | None]:
     asserted = [
         fit.law.name
         for fit in tenable
-        if all(_is_plainer(fit, other) for other in laws if other is not fit)
+        if fit.lack_of_fit_p >= SURE
+        and all(_is_plainer(fit, other) for other in laws if other is not fit)
     ]
     return left, asserted[0] if asserted else None
 

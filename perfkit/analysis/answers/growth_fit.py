@@ -29,6 +29,7 @@ from perfkit.analysis.answers.growth_laws import Bounds, Floats, Law, Shapes
 from perfkit.analysis.confidence import student_t
 
 _POINTS = {0: 1, 1: 801, 2: 101}  # of the grid, along each coordinate
+_FULL = 0.25  # of the grid: it is as close as it need be
 _ENOUGH = 200  # shapes that the data leave; fewer, and the grid closes in
 _CLOSER = 0.02  # of the shapes, the best, are where it closes in
 _ROUNDS = 12
@@ -212,41 +213,38 @@ def fit_law(law: Law, means: SizeMeans) -> LawFit:
 
 
 def _search(law: Law, means: SizeMeans) -> tuple[LeftShapes, float]:
-    """The shapes that the data leave, and the least sum of squares."""
+    """The shapes that the data leave, and the least sum of squares.
+
+    The grid turns with them: two parameters that make up for one another leave a thin strip.
+    """
     ends = float(means.sizes[0]), float(means.sizes[-1])
     whole = np.array(law.axes(*ends)).reshape(law.free, 2)
     widest = student_t(min(means.degrees, means.level_degrees)) ** 2
-    box = whole
+    box, turn, points = whole, np.eye(law.free), _POINTS[law.free]
     for _ in range(_ROUNDS):
-        at = _grid(box, _POINTS[law.free])
+        at = np.clip(_grid(box, points) @ turn.T, whole[:, 0], whole[:, 1])
         shapes = law.shapes(at, *ends)
         scale, squares = _squares_of(shapes, means)
         excess = (squares - squares.min()) / means.variance
         left = excess <= widest
-        if left.sum() < _ENOUGH:
-            left = excess <= max(widest, float(np.quantile(excess, _CLOSER)))
-        step = (box[:, 1] - box[:, 0]) / (_POINTS[law.free] - 1) if law.free else 0.0
-        low = np.maximum(at[left].min(axis=0) - step, whole[:, 0])
-        high = np.minimum(at[left].max(axis=0) + step, whole[:, 1])
-        closer = np.stack([low, high], axis=1)
-        if np.allclose(closer, box, rtol=0, atol=1e-12) or _fills(closer, box):
+        if left.mean() > _FULL:
             break
-        box = closer
-    kept = at[excess <= widest]
-    best = int(np.argmin(excess[excess <= widest]))
-    region = LeftShapes(
-        shapes=law.shapes(kept, *ends),
-        scale=scale[excess <= widest],
-        excess=excess[excess <= widest],
-        best=best,
+        near = left
+        if left.sum() < _ENOUGH:
+            near = excess <= max(widest, float(np.quantile(excess, _CLOSER)))
+        step = float(np.linalg.norm(box[:, 1] - box[:, 0])) / (points - 1)
+        apart = at[near] - at[near].mean(axis=0)
+        turn = np.linalg.eigh(apart.T @ apart)[1]
+        along = at[near] @ turn
+        box = np.stack([along.min(axis=0) - step, along.max(axis=0) + step], axis=1)
+    found = LeftShapes(
+        shapes=law.shapes(at[left], *ends),
+        scale=scale[left],
+        excess=excess[left],
+        best=int(np.argmin(excess[left])),
         means=means,
     )
-    return region, float(squares.min())
-
-
-def _fills(closer: Floats, box: Floats) -> bool:
-    """Whether another round would gain little."""
-    return bool(((closer[:, 1] - closer[:, 0]) > 0.8 * (box[:, 1] - box[:, 0])).all())
+    return found, float(squares.min())
 
 
 def _grid(box: Floats, points: int) -> Floats:

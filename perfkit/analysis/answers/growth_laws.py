@@ -98,7 +98,7 @@ class Law:
         if self.name in ("plateau", "constant"):
             corner = np.exp(at[:, 0]) if self.free else np.full(len(at), smallest)
             return _corners(corner, smallest, largest)
-        lost = at / (1 - at) / largest  # of all of it, as seen at the largest size
+        lost = np.minimum(at / (1 - at) / largest, 1.0)  # the axis ends at 1, but for rounding
         nothing = np.zeros(len(at))
         return _contended(
             lost[:, 0] if self.free > 0 else nothing,

@@ -71,9 +71,7 @@ def test_a_law_without_noise_is_found_exactly(name: str) -> None:
         assert shown["value"][parameter] == pytest.approx(value, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "drift"), [("linear", 0.0), ("plateau", 0.0), ("plateau", 0.2), ("USL", 0.2)]
-)
+@pytest.mark.parametrize(("name", "drift"), [("linear", 0.0), ("plateau", 0.2), ("USL", 0.2)])
 def test_intervals_hold_the_truth_as_often_as_they_say_with_and_without_drift(
     name: str, drift: float
 ) -> None:
@@ -120,6 +118,13 @@ def test_what_is_flat_from_the_smallest_size_on_has_its_knee_at_or_below_it() ->
     assert found.knee.low == 0
 
 
+@pytest.mark.parametrize("sizes", [(892, 2945, 3444, 3865, 4665, 6064, 7105), (1, 2, 3, 4, 5)])
+def test_every_parameter_of_a_law_lies_in_its_interval(sizes: tuple[int, ...]) -> None:
+    shown = grown(lambda _n: 3e8, sizes=sizes).parameters()
+    assert (shown["low"] <= shown["value"]).all()
+    assert (shown["value"] <= shown["high"]).all()
+
+
 def test_where_noise_hides_the_law_none_is_asserted_and_the_knee_holds_those_of_all_left() -> None:
     found = grown(usl(0.003, 0.0), spread=0.15, repetitions=3, seed=3)
     assert found.asserted is None
@@ -161,14 +166,14 @@ def test_a_void_block_does_not_count_and_a_missing_figure_is_told() -> None:
 
 def test_cells_that_the_stop_rule_ended_early_do_not_bias_the_law() -> None:
     hits = 0
-    for seed in range(40):
+    for seed in range(25):
         frame = drawn(plateau, seed=seed, repetitions=8, drift=0.3)
         # The large sizes go on alone, while everything drifts by 30 %.
         frame = frame[(frame["repetition"] <= 3) | (frame["clients"] >= 20)]
         shown = fit_growth(frame, "goodput_bps").parameters()
         knee = shown.query("law == 'plateau' and parameter == 'knee'").iloc[0]
         hits += knee["low"] <= 12 <= knee["high"]
-    assert hits >= 0.85 * 40  # 3 standard errors below 95 %
+    assert hits >= 0.82 * 25  # 3 standard errors below 95 %
 
 
 def test_blocks_that_are_each_a_repetition_of_their_own_share_nothing() -> None:
