@@ -6,8 +6,8 @@ All works on goodput by the second over a steady window: of all clients together
 of the window. Of a series without any warm-up it would cut now and then, too; so a cut is made
 only where the seconds before it differ from the rest by more than chance would explain.
 
-*Steadiness*: a second with next to nothing, a last third that differs from the first, or a client
-that is silent for long. The mean of such a test is one of different states, and so has no interval.
+*Steadiness*: a second with next to nothing, a last third that differs from the first, or clients
+that fall silent. The mean of such a test is one of different states, and so has no interval.
 
 Source: White, An effective truncation heuristic for bias reduction in simulation output,
 Simulation 69 (1997) 323-334.
@@ -31,14 +31,14 @@ STALL_SHARE = 0.1  # of the median second
 BEGUN_SHARE = 0.5  # of the median second: traffic has begun
 DRIFT_SHARE = 0.1  # of the mean: between the first third and the last
 DRIFT_LEVEL = 0.95
-SILENT_SHARE = 1 / 3  # of the window at a stretch, and not less than
+SILENT_SHARE = 1 / 3  # of the window, its end, and not less than
 LEAST_SILENT_S = 5
 LEAST_SECONDS = 6  # of which thirds say anything
 NAMED = 8
 METHOD = (
     "Warm-up: MSER over goodput by the second, at most a third of the window, cut where it differs from "
     "the rest by chance in 1 of 1000. Not steady: a second under 10 % of the median one, a last third "
-    "that differs from the first by more than 10 %, or a client silent for a third of the window"
+    "that differs from the first by more than 10 %, or clients silent for the last third"
 )
 
 
@@ -90,7 +90,7 @@ def why_not_steady(seconds: Floats, by_client: Floats, names: Sequence[str]) -> 
     if len(seconds) < LEAST_SECONDS or not seconds.any():
         return ""
     return "; ".join(
-        text for text in (_stalls(seconds), _drift(seconds), _silence(by_client, names)) if text
+        text for text in (_stalls(seconds), _drift(seconds), _deaths(by_client, names)) if text
     )
 
 
@@ -117,19 +117,24 @@ def _drift(seconds: Floats) -> str:
     return f"the last third carried {change / float(first.mean()):+.0%} against the first"
 
 
-def _silence(by_client: Floats, names: Sequence[str]) -> str:
-    """Clients that moved next to nothing for long, of those that moved something."""
-    count = by_client.shape[1]
-    means = by_client.mean(axis=1, keepdims=True)
-    silent = by_client < STALL_SHARE * means
-    run, longest = np.zeros(len(by_client), dtype=int), np.zeros(len(by_client), dtype=int)
+def _deaths(by_client: Floats, names: Sequence[str]) -> str:
+    """Clients that moved something and then next to nothing to the end.
+
+    Where a full tunnel starves its clients by turns, some are silent when the window ends by
+    chance; as many others must have come back.
+    """
+    silent = by_client < STALL_SHARE * by_client.mean(axis=1, keepdims=True)
+    count = silent.shape[1]
+    run, longest = np.zeros(len(silent), dtype=int), np.zeros(len(silent), dtype=int)
     for second in range(count):
         run = np.where(silent[:, second], run + 1, 0)
         longest = np.maximum(longest, run)
-    dead = np.flatnonzero(longest >= max(LEAST_SILENT_S, SILENT_SHARE * count))
-    if not len(dead):
+    least = max(LEAST_SILENT_S, SILENT_SHARE * count)
+    dead = np.flatnonzero(run >= least)  # the last run reaches to the end
+    came_back = int((longest >= least).sum()) - len(dead)
+    if len(dead) <= came_back:
         return ""
     return (
-        f"{len(dead)} of {format_count(len(names), 'client')} moved next to nothing for up to "
-        f"{longest[dead].max()} s at a stretch ({format_some([names[i] for i in dead.tolist()], NAMED)})"
+        f"{len(dead)} of {format_count(len(names), 'client')} moved next to nothing in the last "
+        f"{run[dead].min()} s or more ({format_some([names[i] for i in dead.tolist()], NAMED)})"
     )
