@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from perfkit.analysis import campaign_cells
@@ -90,7 +90,9 @@ class CampaignRun:
         number = max(self.log.repetitions, default=0) + 1
         counts = list(self.design.clients)
         if self.design.precision is not None:
-            left = unfinished(campaign_cells.refresh(self.session.run), self.design)
+            # Whether there may be another one is another question than whether one is needed.
+            unbounded = replace(self.design, max_repetitions=number)
+            left = unfinished(campaign_cells.refresh(self.session.run), unbounded)
             counts = [n for n in counts if any(clients == n for clients, _, _ in left)]
         if not counts:
             self._answer("precise")
