@@ -23,6 +23,7 @@ from perfkit.testing.runs import make_run
 
 Make = Callable[..., Reduced]
 BOTH = ["direct-tcp", "tunnel-tcp"]
+FEW: dict[str, Any] = {"tests": BOTH, "clients": 5}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def repeated(made: Make, first: int, count: int = 4, **choices: Any) -> list[Red
 
 def test_one_run_against_one_gives_no_verdict_whatever_they_are(made: Make) -> None:
     for rate in (900.0, 90.0):
-        comparison = held([made(seed=1, tests=BOTH)], [made(seed=2, tests=BOTH, rate_mbps=rate)])
+        comparison = held([made(seed=1, **FEW)], [made(seed=2, rate_mbps=rate, **FEW)])
         assert {d.verdict for d in comparison.differences} == {"not judged"}
         for found in comparison.differences:
             assert math.isnan(found.contrast.p)
@@ -88,7 +89,7 @@ def test_a_true_difference_between_repetitions_is_found_with_its_sign(
 
 
 def test_less_processor_time_is_better(made: Make) -> None:
-    a, b = repeated(made, 1, tests=BOTH), repeated(made, 11, tests=BOTH)
+    a, b = repeated(made, 1, 3, **FEW), repeated(made, 11, 3, **FEW)
     cheaper = [
         with_figures(run, "tunnel-tcp", vpn_cpu_s_per_gbit=2.4 + n / 50) for n, run in enumerate(b)
     ]
@@ -103,7 +104,7 @@ def with_figures(run: Reduced, key: str, **figures: float) -> Reduced:
 
 
 def test_the_primary_figures_come_first_and_are_those_of_the_tunnel(made: Make) -> None:
-    found = held(repeated(made, 1, tests=BOTH), repeated(made, 11, tests=BOTH)).differences
+    found = held(repeated(made, 1, 3, **FEW), repeated(made, 11, 3, **FEW)).differences
     first = [(d.where, d.figure.key) for d in found if d.is_primary]
     assert first == [("tunnel-tcp", "goodput_bps"), ("tunnel-tcp", "vpn_cpu_s_per_gbit")]
     assert [d.is_primary for d in found] == sorted((d.is_primary for d in found), reverse=True)
