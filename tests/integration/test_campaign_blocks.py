@@ -46,6 +46,7 @@ def project(
     monkeypatch.setattr(void_rules, "IDLE_S", 1.0)
     monkeypatch.setattr(void_rules, "MOST_BUSY_PCT", 101.0)
     monkeypatch.setenv("PERFKIT_HOME", str(make_project(tmp_path)))
+    (tmp_path / "config" / "ssh.conf").write_text("[ssh]\nconnect_timeout_s = 2\n")
     return tmp_path
 
 
