@@ -151,13 +151,19 @@ def compare(sides: Sequence[Side]) -> Comparison:
         )
     ]
     judged = _judged(sorted(found, key=lambda d: not d.is_primary))
-    runs = [run for side in sides for run in side.runs]
     return Comparison(
         sides=tuple(sides),
         differences=tuple(judged),
-        differing=tuple(differing(run.conditions for run in runs)),
+        differing=tuple(_differing(sides)),
         findings=tuple(_findings(sides, judged)),
     )
+
+
+def _differing(sides: Sequence[Side]) -> list[str]:
+    """Conditions that are not the same in all runs; sizes that all sides have are none."""
+    same_sizes = len({tuple(side.sizes) for side in sides}) == 1
+    found = differing(run.conditions for side in sides for run in side.runs)
+    return [name for name in found if not (same_sizes and name == "clients")]
 
 
 def _judged(found: Sequence[Difference]) -> list[Difference]:

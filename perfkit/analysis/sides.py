@@ -100,7 +100,9 @@ def _reduced(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[Reduced
         )
         reduced = reduce_run(Run(run.root / record.folder))
         # Another load is for the idle control before each block, which has voided those it found.
-        counted = replace(reduced, block=block, conditions=_in_any_order(reduced), other_load="")
+        counted = replace(
+            reduced, block=block, conditions=_of_block(reduced, record.variant), other_load=""
+        )
         variants[record.variant].append(counted)
     empty = [name for name, blocks in variants.items() if not blocks]
     if empty:
@@ -111,10 +113,11 @@ def _reduced(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[Reduced
     return list(variants.values())
 
 
-def _in_any_order(run: Reduced) -> dict[str, str]:
-    """Conditions of a block: the drawn order of its tests is none."""
+def _of_block(run: Reduced, variant: str) -> dict[str, str]:
+    """Conditions of a block: its variant is one, the drawn order of its tests is none."""
     keys = {f"test {test.slot}": f"test {test.key}" for test in run.tests}
-    return {keys.get(name, name): value for name, value in run.conditions.items()}
+    found = {keys.get(name, name): value for name, value in run.conditions.items()}
+    return {"variant": variant, **found}
 
 
 def to_sides(groups: Sequence[Sequence[Reduced]]) -> tuple[Side, ...]:

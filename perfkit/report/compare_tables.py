@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 
 from perfkit import __version__
 from perfkit.analysis import scaling
 from perfkit.analysis.answers import growth
 from perfkit.analysis.compare import Comparison
 from perfkit.analysis.conditions import NOT_RECORDED
+from perfkit.analysis.run_summary import Test
 from perfkit.analysis.sides import Side
 from perfkit.analysis.slot_figures import QUANTILES, QUANTILES_METHOD, quantiles
 from perfkit.report.columns import mbps, text
@@ -92,6 +97,7 @@ def _sizes(comparison: Comparison) -> ReportTable:
         text("where", "Test"),
         Column("clients", "Clients"),
         text("side", "Side"),
+        Column("runs", "Runs"),
         *(
             Column(key, SHOWN[key].heading, SHOWN[key].unit, digits=3, scale=SHOWN[key].scale)
             for key in costs
@@ -100,24 +106,34 @@ def _sizes(comparison: Comparison) -> ReportTable:
     )
     rows = [
         {
-            "where": test.key,
-            "clients": len(test.goodput_bps),
+            "where": key,
+            "clients": len(tests[0].goodput_bps),
             "side": side.label,
-            **{key: test.figure(key) for key in costs},
-            "full": scaling.bottleneck(test, run.vpn, shared_cpu=run.shared_cpu),
+            "runs": len(tests),
+            **{name: mean.figure(name) for name in costs},
+            "full": scaling.bottleneck(mean, run.vpn, shared_cpu=run.shared_cpu),
         }
         for side in comparison.sides
-        for run in side.runs
-        for test in run.tests
+        for size in side.sizes
+        for run in side.of_size(size)[:1]
+        for key in (test.key for test in run.tests)
+        for tests in [side.tests(key, size)]
+        for mean in [_mean(tests)]
     ]
     rows.sort(key=lambda row: (str(row["where"]), int(str(row["clients"]))))
     caption = (
-        "Clients that count, their figures, and what was full at the server in the steady window. "
+        "Means over the runs of a side, and what was full at the server in the steady window. "
         "What a link can carry is not known to perfkit."
     )
     return ReportTable.from_records(
         "compare-sizes", "Where is the bottleneck", columns, rows, caption
     )
+
+
+def _mean(tests: Sequence[Test]) -> Test:
+    """A test whose numbers are the means of several."""
+    frame = pd.DataFrame([test.figures for test in tests])
+    return replace(tests[0], figures={**tests[0].figures, **frame.mean(numeric_only=True)})
 
 
 def _growth(comparison: Comparison) -> ReportTable:

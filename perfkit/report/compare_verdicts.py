@@ -87,7 +87,9 @@ def _change(found: Difference) -> str:
 
 
 def _percent(ratio: float) -> float:
-    return 100.0 * (ratio - 1) + 0.0
+    """The change as it is shown, which is never -0.0."""
+    change = 100.0 * (ratio - 1)
+    return 0.0 if round(change, 1) == 0 else change
 
 
 def verdict_tables(comparison: Comparison) -> list[ReportTable]:
@@ -98,20 +100,19 @@ def verdict_tables(comparison: Comparison) -> list[ReportTable]:
     title = "Verdicts" if judged else "Primary figures, without a verdict"
     made = []
     if primary:
-        caption = _about_sizes(comparison)
-        made.append(_table("compare", title, primary, comparison, caption))
+        made.append(_table("compare", title, primary, comparison, _about_sides(comparison)))
     if rest:
         made.append(_table("compare-explored", "Explored figures", rest, comparison, EXPLORED))
     return made
 
 
-def _about_sizes(comparison: Comparison) -> str:
+def _about_sides(comparison: Comparison) -> str:
     words = [
-        f"{side.label}: {format_count(len(side.runs), 'run')} of "
+        f"{side.label}: {format_count(len(side.runs), 'block' if side.runs[0].block else 'run')} of "
         f"{format_some([str(size) for size in side.sizes], 7)} client{'s' * (side.sizes != [1])}"
         for side in comparison.sides
     ]
-    return f"{'; '.join(words)}. Not adjusted: the 95 % interval from, to; adjusted: p."
+    return f"{'; '.join(words)}."
 
 
 def _table(
@@ -122,6 +123,7 @@ def _table(
     several = len(others) > 1
     rows = [_row(one) for one in found]
     known = any(math.isfinite(row["high_pct"]) for row in rows)
+    more = " from, to: the 95 % interval, not adjusted. p: adjusted." if known else ""
     columns = (
         text("where", "Test"),
         Column("clients", "Clients"),
@@ -136,7 +138,7 @@ def _table(
         text("runs", "Runs"),
     )
     return ReportTable.from_records(
-        name, title, columns, rows, caption, method=f"{compare.METHOD}."
+        name, title, columns, rows, caption + more, method=f"{compare.METHOD}."
     )
 
 

@@ -42,7 +42,7 @@ Kind = Literal["paired", "means", "prediction", "single"]
 EFFECT_VARIANCE = 4.0  # of the effect, in s.d. of a pair: sharp with 5 to 20 pairs
 NO_RATIO = "a value is 0 or less, and has no ratio"
 _MOST_LOG = 700.0  # of a number that a float holds
-ONE_EACH = "one run a side: how far it varies from run to run is not known"
+ONE_EACH = "one run a side"
 NO_SPREAD = "nothing varied from run to run"
 
 

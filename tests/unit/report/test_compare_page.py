@@ -172,6 +172,11 @@ def test_the_variants_of_a_campaign_are_sides_and_its_blocks_are_pairs(
     assert set(goodput["runs"]) == {"3 | 3"}  # the void one was run again, and is in none
     figures = judged.tables["compare-figures"].to_frame()
     assert set(figures["contrast"]) == {"paired"}
+    assert "variant" in set(judged.tables["compare-conditions"].to_frame()["condition"])
+    sizes = judged.tables["compare-sizes"].to_frame()
+    assert (len(sizes), set(sizes["runs"])) == (8, {3})  # a row a cell, not a block
+    growth = judged.tables["compare-growth"].to_frame()
+    assert set(growth["series"]) == {"A", "B"}  # variants are never pooled into one
 
 
 def test_sentence_table_and_notebook_say_the_same_verdict(judged: ComparisonReport) -> None:
