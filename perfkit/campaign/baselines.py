@@ -188,9 +188,17 @@ def save(runs: Sequence[Run], name: str, runs_dir: Path) -> Path:
             "save under another name, or delete that folder"
         )
     found, cells = measured(runs)
-    if frame.counted(cells).empty:
-        reasons = format_some(sorted(set(cells["void"])), 2, "; ")
-        raise CampaignError(f"{found.name}: none of its blocks counts ({reasons})")
+    known = set(frame.counted(cells)[["clients", "test"]].itertuples(index=False, name=None))
+    open_ = [
+        f"{t} at {n} clients" for n in found.clients for t in found.tests if (n, t) not in known
+    ]
+    if open_:
+        void = sorted(set(cells["void"]) - {""})
+        why = f" ({format_some(void, 2, '; ')})" if void else ""
+        raise CampaignError(
+            f"{found.name}: nothing counts of {format_some(open_, 3)}{why}, and what a baseline does "
+            "not have is never checked; measure it first"
+        )
     record = {"format": FORMAT, **asdict(found), "saved_utc": datetime.now(UTC).isoformat()}
     frame.save(cells, folder / "cells.parquet")
     if campaign_folder.is_campaign(runs[0]):

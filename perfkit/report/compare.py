@@ -21,7 +21,7 @@ from perfkit.report.compare_verdicts import sentences
 from perfkit.report.document import fill, plain, standalone
 from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
-from perfkit.units import format_some
+from perfkit.units import format_count, format_some
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
@@ -179,7 +179,10 @@ def to_page(made: ComparisonReport, now: datetime) -> str:
 
 
 def _title(side: Side) -> str:
-    names = dict.fromkeys(run.name or run.run_id for run in side.runs)
-    what = "blocks" if any(run.block for run in side.runs) else "runs"
-    times = f" ({len(side.runs)} {what})" if len(side.runs) > 1 else ""
+    names = dict.fromkeys(
+        f"{run.name}, {run.block.variant}" if run.block else run.name or run.run_id
+        for run in side.runs
+    )
+    what = "block" if side.runs[0].block else "run"
+    times = f" ({format_count(len(side.runs), what)})" if len(side.runs) > 1 else ""
     return f"{', '.join(names)}{times}"

@@ -93,12 +93,12 @@ def grown(
         The word (`open`: none until the end), the repetition, and whether any primary figure was
         called better or worse at any look.
     """
-    rows: list[Record] = []
-    alarmed = False
-    most = planned or MOST_LOOKS
-    for number, more in enumerate(islice(correlated_pairs(rng, change, spread, 0.5), most), 1):
-        rows += more
-        found = verdicts.judge_variants(cells_frame(rows), "base", planned=planned)
+    most, alarmed = planned or MOST_LOOKS, False
+    every = islice(correlated_pairs(rng, change, spread, 0.5), most)
+    frame = cells_frame([row for rows in every for row in rows])
+    for number in range(1, most + 1):
+        seen = frame[(frame["repetition"] <= number).to_numpy()]
+        found = verdicts.judge_variants(seen, "base", planned=planned)
         said = found.loc[found["is_primary"]].set_index("figure")["verdict"]
         alarmed |= bool(ALARMS & set(said))
         if said["goodput_bps"] in {"same", *ALARMS}:
@@ -124,6 +124,7 @@ def rows(seed: int, scale: float) -> Iterator[TruthRow]:
             got=share(hits, tries), ok=hits / tries + 2 * np.sqrt(0.25 / tries) >= least / 100,
             seconds=time.perf_counter() - begun,
         )  # fmt: skip
+    yield paired_power(seed, max(20, tries // 2))
     yield from as_they_grow(seed, max(20, tries // 4))
 
 
@@ -149,6 +150,22 @@ def of_equal_sides(n: int, m: int, truth: Truth, words: str, seed: int, tries: i
     return TruthRow(
         what=f"A/A {n} v {m}, {words}: better or worse", expected="<= 5 %",
         got=share(found, tries), ok=found / tries <= most, seconds=time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def paired_power(seed: int, tries: int) -> TruthRow:
+    """Judged once, at the planned five pairs, half of whose variance is the pair's own."""
+    begun, rng = time.perf_counter(), np.random.default_rng([seed, 11])
+    hits = 0
+    for _ in range(tries):
+        five = islice(correlated_pairs(rng, -0.1, 0.05, 0.5), 5)
+        frame = cells_frame([row for rows in five for row in rows])
+        found = verdicts.judge_variants(frame, "base", planned=5).set_index("figure")
+        hits += found.loc["goodput_bps", "verdict"] == "worse"
+    return TruthRow(
+        what="power of 5 pairs, spread 5 %, half shared, -10%", expected=">= 55 %",
+        got=share(hits, tries), ok=hits / tries + 2 * np.sqrt(0.25 / tries) >= 0.55,
+        seconds=time.perf_counter() - begun,
     )  # fmt: skip
 
 
