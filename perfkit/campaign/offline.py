@@ -13,11 +13,13 @@ import click
 
 from perfkit.analysis import campaign_cells, segments, stats, window_rules
 from perfkit.analysis.outcomes import outcomes
+from perfkit.campaign import baselines
 from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
 from perfkit.report import answer, answer_tables, page
 from perfkit.report import compare as compare_report
 from perfkit.report.answer import Answer
+from perfkit.report.check import CheckReport
 from perfkit.report.compare import ComparisonReport
 from perfkit.report.page import Report
 from perfkit.report.standard import standard_tables
@@ -152,6 +154,38 @@ def compare(
     made = compare_report.render(groups, folder, phases=times)
     if echo or (echo is None and not is_interactive()):
         click.echo(f"{made.text()}\n\ncomparison: {made.page}")
+    return made
+
+
+def save_baseline(*runs: str | Run, name: str, runs_dir: str = "") -> Path:
+    """Keep a campaign, or runs that repeat each other, for later ones to be held against.
+
+    Returns:
+        The baseline's folder, `runs/baselines/<name>`.
+
+    Raises:
+        CampaignError: the name will not do or is taken, or a cell has nothing that counts.
+    """
+    found = [_find(run, runs_dir) for run in runs]
+    return baselines.save(found, name, runs_folder(runs_dir))
+
+
+def check(
+    *runs: str | Run, against: str, runs_dir: str = "", echo: bool | None = None
+) -> CheckReport:
+    """Did it regress? Hold a campaign, or runs that repeat each other, against a baseline.
+
+    Args:
+        against: The baseline's name.
+        echo: Also print the answer; None: where no person sees the returned object.
+
+    Raises:
+        CampaignError: there is no such baseline, or it is one of other tests or client counts.
+    """
+    found = [_find(run, runs_dir) for run in runs]
+    made = baselines.check(found, against, runs_folder(runs_dir))
+    if echo or (echo is None and not is_interactive()):
+        click.echo(made.text())
     return made
 
 

@@ -46,7 +46,7 @@ from perfkit.campaign import (
 from perfkit.campaign import session as sessions
 from perfkit.campaign.campaign_run import CampaignRun
 from perfkit.campaign.campaign_view import CampaignView
-from perfkit.campaign.offline import compare, find_run, report, segment
+from perfkit.campaign.offline import check, compare, find_run, report, save_baseline, segment
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
 from perfkit.campaign.vpn_choice import vpns_of
@@ -66,6 +66,7 @@ from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_
 
 __all__ = [
     "attach",
+    "check",
     "collect",
     "compare",
     "conclude",
@@ -77,6 +78,7 @@ __all__ = [
     "release",
     "report",
     "run_all",
+    "save_baseline",
     "segment",
     "start",
 ]

@@ -22,11 +22,10 @@ def baseline() -> None:
 @runs_folder_option
 def save(runs: tuple[str, ...], name: str, runs_dir: str) -> None:
     """Keep a CAMPAIGN, or RUNs that repeat each other, in runs/baselines/NAME."""
-    from perfkit.campaign import baselines, offline
-    from perfkit.settings.project import runs_folder
+    from perfkit.campaign import offline
 
-    found = [offline.find_run(run, runs_dir=runs_dir) for run in offline.split_names(runs)]
-    click.echo(f"{baselines.save(found, name, runs_folder(runs_dir))}")
+    names = offline.split_names(runs)
+    click.echo(offline.save_baseline(*names, name=name, runs_dir=runs_dir))
     click.echo(f"perfkit check CAMPAIGN --against {name} holds others against it")
 
 
@@ -53,13 +52,11 @@ def list_(runs_dir: str) -> None:
 @runs_folder_option
 def check(runs: tuple[str, ...], against: str, runs_dir: str) -> None:
     """Did it regress? Exit status 0: same or better, 3: worse, 4: not enough data, 1: an error."""
-    from perfkit.campaign import baselines, offline
-    from perfkit.settings.project import runs_folder
+    from perfkit.campaign import offline
 
-    found = [offline.find_run(run, runs_dir=runs_dir) for run in offline.split_names(runs)]
-    report = baselines.check(found, against, runs_folder(runs_dir))
-    click.echo(report.text())
-    sys.exit(STATUS[report.outcome])
+    names = offline.split_names(runs)
+    made = offline.check(*names, against=against, runs_dir=runs_dir, echo=True)
+    sys.exit(STATUS[made.outcome])
 
 
 @click.command()
