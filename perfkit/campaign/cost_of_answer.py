@@ -64,7 +64,7 @@ class BlockSpread:
 
     def __str__(self) -> str:
         known = f"as in {self.source}" if self.source else "assumed, no earlier campaign tells"
-        return f"if blocks of a cell spread by {100 * self.share:.1f} % ({known})"
+        return f"If blocks of a cell spread by {100 * self.share:.1f} % ({known})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,6 +83,7 @@ def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None
     clients.press("Tab")
     expect(summary).to_contain_text("3 repetitions (the default of a list), 6 blocks")
     expect_value(form_page, "clients", "'25,50'")
+    form_page.screenshot("form-campaign", FORM)
     clients.press("End")
     for _ in ",50":
         clients.press("Backspace")
@@ -128,7 +129,7 @@ def test_the_form_works_with_keys_alone_and_keeps_them_from_the_notebook(
         "tests-1",
         "vpn",
     ]
-    box = page.get_by_label("tunnel-tcp: 10 s, tunnel")
+    box = page.get_by_label("tunnel-tcp: 30 s, tunnel")
     box.focus()
     for key in ("b", "a", "d", "d", "x", "Space"):
         page.keyboard.press(key)
