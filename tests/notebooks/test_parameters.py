@@ -88,13 +88,16 @@ def test_launch_declares_what_the_campaign_does_but_what_becomes_of_the_hosts() 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("0*.ipynb")), ids=lambda path: path.stem)
 def test_a_parameter_means_the_same_in_every_notebook(path: Path) -> None:
     campaign = declared()
+    own = {"against", "baseline", "save_as"} if path.stem == "07_compare" else set()
     for name, (annotation, default, comment) in declared(path.stem).items():
+        if name in own:
+            continue
         assert annotation == campaign[name][0], name
         if name != "run":  # in a phase after the first: which one
             assert (default, comment) == campaign[name][1:], name
 
 
-@pytest.mark.parametrize("number", range(2, 7))
+@pytest.mark.parametrize("number", range(2, 8))
 def test_each_phase_after_the_first_takes_the_latest_run_unless_told(number: int) -> None:
     (path,) = NOTEBOOKS.glob(f"{number:02d}_*.ipynb")
     annotation, default, comment = declared(path.stem)["run"]

@@ -16,6 +16,7 @@ from perfkit.fleet.local.provider import LocalProvider
 from perfkit.notebook import parameters as notebook
 from perfkit.runs import folder, journal
 from perfkit.runs.folder import Run
+from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.runs import make_run, read_truth
 
 ONE_MEGABYTE = 1_000_000
@@ -46,7 +47,7 @@ def test_the_sample_is_explored_from_the_first_notebook_to_the_report(
     packed = archive.export_run(run, tmp_path / "sample.tar.xz")
     shutil.rmtree(run.root)
     assert archive.import_run(packed.path, project / "runs") == run
-    run_notebook(project, "05_segments")  # the latest run: there is no other
+    run_notebook(project, "05_segments", run="sample")
     (run.report_dir / "index.html").unlink(missing_ok=True)
     said = run_notebook(project, "06_report", run="sample")
     assert "1 of 20 clients failed: client-007" in said
@@ -55,6 +56,26 @@ def test_the_sample_is_explored_from_the_first_notebook_to_the_report(
     for window in windows:
         truth = read_truth(run)["slots"][window["slot"]]["steady_s"]
         assert window["steady_s"] == pytest.approx(truth, abs=0.05)
+
+
+def test_a_campaign_is_explored_as_a_run_is_and_held_against_a_baseline(project: Path) -> None:
+    """Windows of all blocks, the answer, a baseline that is kept and checked against."""
+    runs = project / "runs"
+    made = {"clients": (2, 5), "repetitions": 3, "void": (), "duration_s": 9}
+    for name, seed in (("before", 1), ("after", 2)):
+        stamp = f"2026112{seed}T122000Z-{name}-abc123"
+        make_campaign(runs / stamp, name=name, seed=seed, **made)
+    said = run_notebook(project, "05_segments", run="before")
+    assert "block 1: " in said
+    assert "image/png" in said
+    assert "2 clients" in run_notebook(project, "05_segments", run="before/0002")
+    said = run_notebook(project, "06_report", run="before")
+    assert "The tunnel carries 1" in said
+    assert (folder.open_run(runs, "before").report_dir / "index.html").is_file()
+    said = run_notebook(project, "07_compare", run="before", save_as="v1")
+    assert "Not asked: set `against`" in said
+    said = run_notebook(project, "07_compare", run="after", against="before", baseline="v1")
+    assert "after against v1" in said or "-after-abc123 against v1" in said
 
 
 @pytest.mark.root

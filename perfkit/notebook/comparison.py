@@ -1,0 +1,67 @@
+"""What 07_compare asks: runs and campaigns side by side, baselines kept and checked against.
+
+Each function says in words what it was not asked, so that the notebook runs to its end with nothing
+but a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfkit.campaign import baselines, offline
+from perfkit.report.check import CheckReport
+from perfkit.report.compare import ComparisonReport
+from perfkit.runs.folder import Run
+from perfkit.settings.project import runs_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence where there is nothing else to show."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+
+def compared(run: str, against: str, *, runs_dir: str = "") -> ComparisonReport | Said:
+    """Hold a run or campaign against another one, the baseline; several runs with commas between.
+
+    Raises:
+        CampaignError, RunError: see `perfkit.campaign.offline.compare`.
+    """
+    if not against:
+        return Said("Not asked: set `against` to the run or campaign that came before.")
+    return offline.compare(against, run, runs_dir=runs_dir)
+
+
+def kept(run: str, save_as: str, *, runs_dir: str = "") -> Said:
+    """Keep a campaign, or runs that repeat each other, as a baseline.
+
+    Raises:
+        CampaignError, RunError: see `perfkit.campaign.baselines.save`.
+    """
+    if not save_as:
+        return Said("Not asked: set `save_as` to the name under which it is kept.")
+    folder: Path = baselines.save(_found(run, runs_dir), save_as, runs_folder(runs_dir))
+    return Said(f"kept in {folder}")
+
+
+def checked(run: str, baseline: str, *, runs_dir: str = "") -> CheckReport | Said:
+    """Hold a campaign, or runs that repeat each other, against a baseline.
+
+    Raises:
+        CampaignError, RunError: see `perfkit.campaign.baselines.check`.
+    """
+    known = ", ".join(baselines.saved(runs_folder(runs_dir))) or "none yet"
+    if not baseline:
+        return Said(f"Not asked: set `baseline` to the name of one; there are: {known}.")
+    return baselines.check(_found(run, runs_dir), baseline, runs_folder(runs_dir))
+
+
+def _found(run: str, runs_dir: str) -> list[Run]:
+    return [offline.find_run(one, runs_dir=runs_dir) for one in offline.split_names([run])]
