@@ -6,6 +6,7 @@ lock is needed, so a copied folder on a laptop will do.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,7 +112,8 @@ def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
     Of a campaign: its answer, from its blocks as they are now.
 
     Args:
-        echo: Also print the tables; None: where no person sees the returned object.
+        echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
+            runs shows the object, so only the page's place is printed there.
     """
     made: Report | Answer
     if campaign_folder.is_campaign(run):
@@ -121,9 +123,18 @@ def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
         made = page.render(
             run, phases=list(found.done.items()), unfinished=progress.unfinished(found)
         )
-    if echo or (echo is None and not is_interactive()):
-        click.echo(f"{made.text()}\n\nreport: {made.page}")
+    _echo(made.text(), f"report: {made.page}", echo=echo)
     return made
+
+
+def _echo(text: str, place: str, *, echo: bool | None) -> None:
+    """Print a report and where its page is; in a kernel the report is shown already."""
+    shell = sys.modules.get("IPython.core.getipython")
+    in_kernel = shell is not None and shell.get_ipython() is not None
+    if echo or (echo is None and not in_kernel):
+        click.echo(f"{text}\n\n{place}")
+    elif echo is None and not is_interactive():
+        click.echo(place)
 
 
 def compare(
@@ -141,7 +152,8 @@ def compare(
             with commas between. One each: runs made under the same recorded conditions are
             taken as repetitions of each other.
         out: The folder; empty: `report/compare-<other>` of the newest run.
-        echo: Also print the tables; None: where no person sees the returned object.
+        echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
+            runs shows the object, so only the page's place is printed there.
 
     Raises:
         CampaignError: nothing to compare, or a run given twice.
@@ -152,8 +164,7 @@ def compare(
     folder = Path(out).resolve() if out else compare_report.folder_for(groups)
     times = {run.id: _phase_times(run) for group in groups for run in group}
     made = compare_report.render(groups, folder, phases=times)
-    if echo or (echo is None and not is_interactive()):
-        click.echo(f"{made.text()}\n\ncomparison: {made.page}")
+    _echo(made.text(), f"comparison: {made.page}", echo=echo)
     return made
 
 
