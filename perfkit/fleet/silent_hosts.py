@@ -52,9 +52,9 @@ def describe(hosts: Sequence[UnaskedHost], run_id: str) -> list[str]:
     for host in hosts:
         by_reason.setdefault(host.reason, []).append(host.machine)
     how = (
-        f"once that is mended, run={run_id} brings home what is missing and cleans; perfkit release "
-        f"{run_id} or perfkit clean {run_id} --yes only cleans; when the run expires, they clean "
-        "themselves"
+        f"when that is fixed, run={run_id} collects what is missing and cleans; perfkit release "
+        f"{run_id} or perfkit clean {run_id} --yes only cleans; hosts clean themselves when the run "
+        "expires"
     )
     return [
         f"not reached, so not cleaned: {', '.join(machines)}: {reason}; {how}"

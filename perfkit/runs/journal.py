@@ -100,7 +100,7 @@ class Journal:
 
     def _write(self, data: bytes, *, sync: bool) -> None:
         if self._fd < 0:
-            raise JournalError(f"{self.path}: closed; open the run again to go on")
+            raise JournalError(f"{self.path}: closed; open the run again to continue")
         size = os.fstat(self._fd).st_size
         try:
             _write_whole(self._fd, data)

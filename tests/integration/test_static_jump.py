@@ -100,7 +100,7 @@ def test_a_jump_host_that_dies_in_a_test_costs_nothing_once_it_is_back(
         assert result.host in {"client-001", "client-002"}
         assert "its jump host gate" in result.reason
     assert len(measured.failed) == len(collected.failed) == 2
-    assert f"run={session.run.id} brings home what is missing" in left[0]
+    assert f"run={session.run.id} collects what is missing" in left[0]
 
     lab.inside(gate, START_SSHD)
     with phases.start(**command) as again:

@@ -75,7 +75,7 @@ def test_hosts_none_of_which_answers_are_leaked_and_asked_again_by_each_further_
         done = CliRunner().invoke(main, ["release", run.id])
         assert done.exit_code == 1
         assert "STILL THERE: not reached, so not cleaned: lab-server, lab-client-001" in done.output
-        assert f"{REASON}; once that is mended" in done.output
+        assert f"{REASON}; when that is fixed" in done.output
         events = released_events(run)
         assert len(events) == times
         assert all(event["leaked"] and event["count"] == 0 for event in events)

@@ -178,7 +178,7 @@ def _connect(run_id: str) -> socket.socket | None:
         connection.close()
         raise LaunchError(
             f"run {run_id}: {path}: {exc.strerror}: its keeper is for root and for the user who "
-            "launched first; go on as one of them"
+            "launched first; continue as one of them"
         ) from exc
     if keeper.peer(connection)[1] != 0:
         connection.close()

@@ -64,7 +64,7 @@ def _place(text: str) -> str:
     except ValueError as exc:
         if "link-local" in str(exc):
             raise
-        raise ValueError("no name, no address; a port has a key of its own") from exc
+        raise ValueError("neither a name nor an address; the port has its own key") from exc
 
 
 PlaceText = Annotated[str, AfterValidator(_place)]

@@ -59,7 +59,7 @@ def note_unit(table: Table, keys: Keys, block: CsvBlock, dt_s: NDArray[np.float6
         counted = figures[figures < 2.0**50] * step_s / BITS_PER_BYTE
         if (np.abs(counted - np.rint(counted)) > _PRINTED_TO * step_s).any():
             return [
-                f"{group}/{name} is taken as bits, but holds figures that are no whole bytes: if "
+                f"{group}/{name} is taken as bits, but holds figures that are not whole bytes: if "
                 "DOOL_OPTS asked for --bytes, rates are 8 times as high"
             ]
     return []

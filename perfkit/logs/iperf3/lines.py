@@ -116,7 +116,7 @@ def leave_out(lines: Lines, found: PrintedTests) -> list[str]:
     _mend_losses(lines)
     contradicting = lines.leave(_contradict(lines, kinds(lines, found)))
     said = {
-        "zeros for the other end, whose figures did not come over, are left out": zeros,
+        "zeros for the other end, whose figures were not transferred, are left out": zeros,
         f"{omitted} omitted intervals (-O) are left out; times count from their end": omitted,
         "the server's own output gives the receiver's intervals of the same streams": extra,
         f"{repeats} lines repeat the one before of their stream and are left out": repeats,

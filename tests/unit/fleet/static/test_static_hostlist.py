@@ -132,7 +132,7 @@ def test_a_known_hosts_file_pins_only_when_it_is_named(tmp_path: Path) -> None:
         (PAIR, "Host b\n ProxyJump x\nHost x\n ProxyJump y\nHost y\n ProxyJump x\n", "one jump"),
         (PAIR + "jump = g\n[g]\nrole = jump\njump = h\n[h]\nrole = jump\njump = g\n", "", "'h,g'"),
         (PAIR + "jump = b\n", "", "no other section"),
-        (PAIR + "address = 192.0.2.2:2222\n", "", "a port has a key of its own"),
+        (PAIR + "address = 192.0.2.2:2222\n", "", "the port has its own key"),
         (PAIR.replace("192.0.2.1", "fe80::1"), "", "address = 'fe80::1'.*link-local"),
         (PAIR + "traffic_address = fe80::1%eth0\n", "", "traffic_address.*link-local"),
         (PAIR, "Host b\n Wrong yes\n", "ssh_config"),
