@@ -79,7 +79,7 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
         RunError: the folder cannot be written.
     """
     chosen = _settings_of(campaign, todo.planned)
-    manifest = campaign.run.manifest()
+    manifest, named = campaign.run.manifest(), list(hosts)
 
     def fill(run: Run) -> dict[str, Any]:
         for source in sorted(campaign.run.config_dir.glob("*.conf")):
@@ -92,12 +92,14 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
             "attempt": todo.attempt,
             "variant": todo.planned.variant,
             "variant_changes": changes,
+            "idle_hosts": len(campaign.inventory.hosts(HostState.CONFIGURED)) - len(named),
+            "idle_tunnels": "up" if campaign.vpn else "none",
         }
 
     run = campaign_folder.create_block(campaign.run, todo.number, chosen.to_dict(), fill=fill)
     write_atomic(run.journal_path, b"")
     block = BlockSession(campaign, run, chosen)
-    for name in hosts:
+    for name in named:
         block.inventory.enter(campaign.inventory.get_record(name))
     block.write_hosts()
     return block

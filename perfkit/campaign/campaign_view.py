@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from time import monotonic
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from perfkit.campaign.session import Session
 from perfkit.model import NetworkPath
 from perfkit.runs import campaign_folder
 from perfkit.runs.design import Design
+from perfkit.widgets.fleet_snapshot import Shown
 from perfkit.widgets.fleet_table import is_interactive, place_given
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class CampaignView:
         ]
         tunnel = [t.name for t in session.settings.tests if t.path is NetworkPath.TUNNEL]
         self._test = (tunnel or list(design.tests))[0]
-        self._design, self._log = design, BlockLog()
+        self._session, self._design, self._log = session, design, BlockLog()
+        self._started = monotonic()
         self._head = f"{session.run.id}: {self._test}, Mbit/s"
         self.is_stop_asked = self._is_stop_said = False
         self._before: Any = None
@@ -68,8 +71,8 @@ class CampaignView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._is_main:
-            signal.signal(signal.SIGINT, self._before)
+        if self._is_main:  # None: one that Python did not set
+            signal.signal(signal.SIGINT, signal.SIG_DFL if self._before is None else self._before)
         if self._grid is not None:
             self._grid.close()
 
@@ -92,8 +95,13 @@ class CampaignView:
 
     def line(self, text: str) -> None:
         """Something that happened, now."""
+        place = place_given()
         if self._grid is not None:
             self._draw(text)
+        elif place is not None and place.screen is not None:  # in the background
+            hosts = self._session.inventory.records()
+            elapsed_s = monotonic() - self._started
+            place.screen.show(Shown(stage="measure", note=text, records=hosts, elapsed_s=elapsed_s))
         else:
             click.echo(f"{datetime.now(UTC):%H:%M:%S} {text}")
 

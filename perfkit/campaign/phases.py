@@ -18,6 +18,10 @@ parameter `on_shortfall`.
 A phase returns when it is done. An interrupt ends it at once; the hosts go on, and the same call
 again takes up where it was. The stop button of the live view ends it and releases the hosts.
 
+A campaign goes through the same phases: its fleet is launched and configured once, `measure` runs
+its blocks and collects each (`perfkit.campaign.campaign_run`), `report` is its answer. There the
+first interrupt, and the stop button, let the block under way end.
+
     going = phases.in_background(phases.configure, session)
     going.result()               the same beside other cells: see `perfkit.widgets.background`
 """
@@ -239,6 +243,9 @@ def measure(session: Session) -> StageResult:
     returns what it was. When the process died after all hosts had their orders, they went on
     alone: then nothing is started, and each host's own records prove what it did. When it died
     before, the tests are started anew, on all hosts.
+
+    Of a campaign: runs the blocks that are missing, until its design, its budget or a person ends
+    it. Each is collected at once, in a run folder of its own.
 
     Raises:
         RunError: the hosts were released before.

@@ -125,8 +125,8 @@ def _refuse_missing(answer: Answer) -> None:
     missing = answer.found.missing_cells
     if missing and answer.found.stop not in ("stopped", "budget"):  # asked for by a person
         raise StageError(
-            f"no block counts at {format_some(missing, 8)}; why stands in {answer.page}; give the same "
-            "command again to run what is missing",
+            f"no block counts at {format_some(missing, 8)}; why stands in {answer.page}; the "
+            "same command begins another campaign",
             (),
         )
 

@@ -167,6 +167,7 @@ def test_a_block_is_a_run_with_its_own_hosts_and_settings(lab: Lab) -> None:
         assert manifest["campaign"] == run.id
         assert manifest["parameters"]["clients"] == len(hosts) - 1
         assert manifest["parameters"]["on_shortfall"] == "fail"
+        assert manifest["idle_hosts"] == 3 - len(hosts)
     with sessions.attach(run.root.parent, run.id) as session:
         states = session.inventory.names(HostState.CONFIGURED)
     assert states == {"server", "client-001", "client-002"}
