@@ -14,7 +14,8 @@ import pandas as pd
 from campaign_truth import Record, Truth
 from truth_row import TruthRow, share
 
-from perfkit.analysis.answers import baselines, verdicts
+from perfkit.analysis.answers import baselines, pairs, verdicts
+from perfkit.analysis.answers.contrasts import of_sides
 from perfkit.analysis.answers.frame import cells_frame
 
 CAMPAIGNS = 1000
@@ -124,6 +125,7 @@ def rows(seed: int, scale: float) -> Iterator[TruthRow]:
             got=share(hits, tries), ok=hits / tries + 2 * np.sqrt(0.25 / tries) >= least / 100,
             seconds=time.perf_counter() - begun,
         )  # fmt: skip
+    yield in_tunnel(seed, tries)
     yield paired_power(seed, max(20, tries // 2))
     yield from as_they_grow(seed, max(20, tries // 4))
 
@@ -150,6 +152,25 @@ def of_equal_sides(n: int, m: int, truth: Truth, words: str, seed: int, tries: i
     return TruthRow(
         what=f"A/A {n} v {m}, {words}: better or worse", expected="<= 5 %",
         got=share(found, tries), ok=found / tries <= most, seconds=time.perf_counter() - begun,
+    )  # fmt: skip
+
+
+def in_tunnel(seed: int, tries: int) -> TruthRow:
+    """In-tunnel over out-of-tunnel in the block, three quarters of whose variance both share."""
+    begun, rng = time.perf_counter(), np.random.default_rng([seed, 12])
+    both = replace(ONE, shared=0.75, tests={"direct-tcp": 3.0, "tunnel-tcp": 1.0})
+    inside, widths = 0, []
+    for frame in planted(both, 5, 0.0, tries, rng):
+        row = pairs.in_tunnel(frame).iloc[0]
+        inside += row["low"] <= 1 / 3 <= row["high"]
+        goodput = frame.groupby("test")["goodput_bps"].apply(list)
+        low, high = of_sides(goodput["direct-tcp"], goodput["tunnel-tcp"]).ratios(0.95)
+        widths.append((row["high"] - row["low"]) / (high - low))
+    return TruthRow(
+        what="in / out of tunnel, 5 blocks, 3/4 shared: interval", expected="covers 93 to 97 %",
+        got=f"{share(inside, tries)}; {np.median(widths):.2f} as wide",
+        ok=abs(inside / tries - 0.95) <= 0.02 + 2 * np.sqrt(0.05 * 0.95 / tries),
+        seconds=time.perf_counter() - begun,
     )  # fmt: skip
 
 

@@ -207,9 +207,9 @@ def judge_variants(
         CampaignError: the base is no variant of the campaign.
     """
     known = counted(frame)
-    if base not in set(known["variant"]):
+    if base not in set(frame["variant"]):
         raise CampaignError(
-            f"no block of variant {base!r} counts; {did_you_mean(base, set(known['variant']))}"
+            f"no block of variant {base!r} was run; {did_you_mean(base, set(frame['variant']))}"
         )
     has_tunnel = bool((known["path"] == "tunnel").any())
     places: list[dict[str, Any]] = []

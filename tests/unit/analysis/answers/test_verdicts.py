@@ -156,6 +156,12 @@ def test_a_campaign_of_one_variant_has_nothing_to_judge_and_the_same_columns() -
     assert {"ratio", "verdict", "more"} <= set(found.columns)
 
 
+def test_a_base_of_which_no_block_counts_leaves_nothing_to_judge() -> None:
+    frame = cells_frame(campaign_truth.records(AB, np.random.default_rng(3)))
+    frame.loc[frame["variant"] == "base", "void"] = "clock: it stepped"
+    assert judge_variants(frame, "base").empty
+
+
 def frame_of(
     values: dict[tuple[int, str], float], void: tuple[int, str] | None = None
 ) -> pd.DataFrame:
