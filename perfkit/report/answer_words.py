@@ -148,7 +148,21 @@ def _more(rows: list[dict[Any, Any]]) -> float:
 
 def warnings(found: CampaignAnswer) -> list[str]:
     """What may change the answer, one line each: tests that were not steady, cells not precise."""
-    return [*_not_steady(found), *_not_precise(found), *_failed(found), *_without(found)]
+    said = [*_not_steady(found), *_not_precise(found), *_failed(found), *_without(found)]
+    return [*_adopted(found), *said]
+
+
+def _adopted(found: CampaignAnswer) -> list[str]:
+    runs, differ = found.design.adopted, found.design.adopted_differ
+    if not runs:
+        return []
+    apart = (
+        f"they differ in {format_some(differ, _NAMED)}" if differ else "nothing recorded differs"
+    )
+    return [
+        f"adopted from {format_count(len(runs), 'run')}, whose order was not drawn: what changed "
+        f"from run to run is in the differences; {apart}"
+    ]
 
 
 def _not_steady(found: CampaignAnswer) -> list[str]:

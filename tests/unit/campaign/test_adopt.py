@@ -67,6 +67,8 @@ def test_keys_stay_behind_and_the_runs_as_they_are(campaign: Run, runs: list[Run
 def test_report_and_status_work_on_it(campaign: Run) -> None:
     made = offline.report(campaign, echo=False)
     assert made.page.is_file()
+    assert made.warnings[0].startswith("adopted from 4 runs, whose order was not drawn")
+    assert made.warnings[0].endswith("they differ in controller kernel")
     assert "adopted" in str(status_reap.status(campaign.id, runs_dir=str(campaign.root.parent)))
 
 
