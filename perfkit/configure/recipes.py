@@ -25,15 +25,14 @@ from perfkit.vpn.plan import TunnelPlan
 
 RECIPES: Mapping[Role, str] = {Role.SERVER: "setup_server", Role.CLIENT: "setup_client"}
 
-# One of `checks`: a line for each variant whose files the host's VPN would not take.
+# One of `checks`: a line for each variant whose files the host's VPN would not take. Facts are asked
+# for without patterns (`set -f`), so folders are listed.
 TRY_VARIANTS = f"""
-for variant in {FOLDER}/{VARIANTS}/*/; do
-    [ -d "$variant" ] || continue
-    variant=${{variant%/}} variant=${{variant#{FOLDER}/}}
-    check=./{CHECK}
-    [ ! -f "{FOLDER}/$variant/{CHECK}" ] || check=$variant/{CHECK}
-    said=$(cd {FOLDER} && "$check" "$variant" 2>&1) && continue
-    printf '%s: %s' "${{variant#{VARIANTS}/}}" "$(printf '%s' "$said" | tr '\\n' ' ')"
+for variant in $(ls {FOLDER}/{VARIANTS} 2>/dev/null); do
+    check={VARIANTS}/$variant/{CHECK}
+    [ -f "{FOLDER}/$check" ] || check={CHECK}
+    said=$(cd {FOLDER} && "./$check" "{VARIANTS}/$variant" 2>&1) && continue
+    printf '%s: %s' "$variant" "$(printf '%s' "$said" | tr '\\n' ' ')"
     echo
 done
 """

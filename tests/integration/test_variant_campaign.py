@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from existing_hosts import existing_hosts
 
 from perfkit.campaign import phases, void_rules
+from perfkit.errors import StageError
 from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
 
@@ -92,3 +94,24 @@ def test_each_block_has_the_tunnel_the_script_and_the_values_of_its_variant(
     changes = json.loads((run.root / "design.json").read_text())["variant_changes"]
     assert changes["tuned"]["test.tunnel-tcp.port"] == "5009"
     assert list(changes["tuned"]["resources"]) == ["tests/tunnel-tcp"]
+
+
+def test_hosts_with_programs_of_their_own_name_a_wrong_option_when_they_are_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("sshd", "iperf", "ip", "openvpn")
+    shutil.copytree(PROJECT / "resources", tmp_path / "resources")
+    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
+    with existing_hosts(tmp_path, n_clients=1):
+        conf = "[wrong]\nopenvpn.server.sndbuff = 1\n"
+        (tmp_path / "config/variants.conf").write_text(conf)
+        session = phases.start(
+            clients=1, provider="static", tests="tunnel-tcp", duration_s=2, variants="base,wrong"
+        )
+        try:
+            phases.launch(session)
+            with pytest.raises(StageError, match=r"server: .*not ready: wrong: .*sndbuff"):
+                phases.configure(session)
+        finally:
+            phases.release(session)
+            session.close()
