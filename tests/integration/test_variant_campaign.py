@@ -37,7 +37,7 @@ def config_dir(
     needs_tools("sshd", "iperf", "ip", "openvpn")
     # Other tests load the machine meanwhile: that makes blocks void, and is not what is tried here.
     monkeypatch.setattr(void_rules, "IDLE_S", 1.0)
-    monkeypatch.setattr(void_rules, "why_void", lambda _block, _rules: None)
+    monkeypatch.setattr(void_rules, "why_void", lambda *_: None)
     place = tmp_path / "config"
     shutil.copytree(PROJECT / "config", place)
     (place / "variants.conf").write_text(CONF)
@@ -49,10 +49,10 @@ def config_dir(
     return place
 
 
-def campaign(config_dir: Path, names: str) -> Run:
+def campaign(config_dir: Path, names: str, clients: str) -> Run:
     """A whole campaign of one repetition, up to its logs."""
     session = phases.start(
-        clients=2,
+        clients=clients,
         tests="tunnel-tcp",
         duration_s=2,
         variants=names,
@@ -72,21 +72,25 @@ def campaign(config_dir: Path, names: str) -> Run:
         session.close()
 
 
-@pytest.mark.parametrize("names", ["chacha,tuned", "tuned"])
+@pytest.mark.parametrize(("names", "clients"), [("chacha,tuned", "2"), ("tuned", "1,2")])
 def test_each_block_has_the_tunnel_the_script_and_the_values_of_its_variant(
-    config_dir: Path, names: str
+    config_dir: Path, names: str, clients: str
 ) -> None:
-    run = campaign(config_dir, names)
-    found = {block.manifest()["variant"]: block for block in campaign_folder.block_runs(run)}
-    assert sorted(found) == names.split(",")
-    for variant, block in found.items():
-        is_tuned = variant == "tuned"
-        log = (block.host_raw_dir("client-001") / "openvpn.log").read_text()
+    run = campaign(config_dir, names, clients)
+    found = campaign_folder.block_runs(run)
+    assert {block.manifest()["variant"] for block in found} == {*names.split(",")}
+    assert len(found) == 2
+    for block in found:
+        manifest = block.manifest()
+        is_tuned = manifest["variant"] == "tuned"
+        assert manifest["idle_hosts"] == 2 - int(manifest["parameters"]["clients"])
+        client = next(block.root.glob("raw/client-*"))
+        log = (client / "openvpn.log").read_text()
         assert ("cipher 'CHACHA20-POLY1305'" in log) is not is_tuned
         assert ("cipher 'AES-256-GCM'" in log) is is_tuned
         servers = (block.host_raw_dir("server") / "openvpn.log").read_text()
         assert ("->131072]" in servers) is is_tuned
-        (said,) = block.host_raw_dir("client-001").glob("01-tunnel-tcp*.log")
+        (said,) = client.glob("01-tunnel-tcp*.log")
         assert ("# tuned" in said.read_text()) is is_tuned
         assert ("TCP port 5009" in said.read_text()) is is_tuned
         (slot,) = json.loads((block.root / "timetable.json").read_text())["slots"]
