@@ -63,6 +63,11 @@ def bytes_to_bits(value: float) -> float:
     return value * BITS_PER_BYTE
 
 
+def mbps_to_bps(value: float) -> float:
+    """Mbit/s, SI, to bit/s."""
+    return value * SI_PREFIXES["M"]
+
+
 def bps_to_mbps(value: float) -> float:
     """bit/s to Mbit/s, SI."""
     return value / SI_PREFIXES["M"]

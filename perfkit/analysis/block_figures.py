@@ -18,12 +18,13 @@ from perfkit.analysis import counters, segments, steady_state
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import test_keys
-from perfkit.analysis.server_load import busiest_core
+from perfkit.analysis.server_load import busiest_core, outside_nic
 from perfkit.analysis.stats import summarise
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import Segment, Window
 from perfkit.runs.folder import Run
+from perfkit.units import mbps_to_bps
 
 Row = dict[str, Any]
 
@@ -99,16 +100,22 @@ def _cut(segment: Segment, warm_up_s: float | None) -> Segment:
 def _watched(
     logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[str], *, shared_cpu: bool
 ) -> Row:
-    """Use of what a report of one run does not show: softirq, the clients' processors, the link."""
+    """What a report of one run does not show: the link's capacity, the clients' processors."""
     watched: Row = {}
     if slot.server is None:
-        server = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
-        ticks = counters.in_window(server, window)
-        watched["cpu_softirq_pct"] = counters.mean_and_sd(ticks, "cpu_softirq_pct")[0]
-        watched["link_bps"] = logs.facts.get(logs.server, {}).get("link_bps", np.nan)
+        watched["link_bps"] = _link_bps(logs)
     if not shared_cpu:
         watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)
     return watched
+
+
+def _link_bps(logs: RunLogs) -> float:
+    """What the server's watched interface can carry in one direction; NaN: its card does not say."""
+    monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
+    nic = outside_nic(monitor, logs.vpn_record.device)
+    said = str(logs.facts.get(logs.server, {}).get("link_speeds_mbps", ""))
+    speeds = dict(word.partition("=")[::2] for word in said.split())
+    return mbps_to_bps(float(speeds[nic])) if speeds.get(nic, "").isdecimal() else float("nan")
 
 
 def _clients_cpu(monitor: pd.DataFrame, window: Window, clients: Sequence[str]) -> float:

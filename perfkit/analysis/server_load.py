@@ -15,7 +15,7 @@ from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Window
 from perfkit.units import bits_to_gbit, bytes_to_bits
 
-CPU_CLASSES = ("user", "system", "wait", "steal", "busy")
+CPU_CLASSES = ("user", "system", "softirq", "wait", "steal", "busy")
 OUTSIDE_NIC = "eth0"  # of logs with several
 _CORE = re.compile(r"cpu([0-9]+)_idle_pct")
 

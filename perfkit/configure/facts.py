@@ -28,11 +28,21 @@ version() {
         shift
     done
 }
+set +f
+links=
+for device in /sys/class/net/*/device; do # a real card; what a virtual one says is no limit
+    device=${device%/device}
+    name=${device##*/} mbps=
+    case $name in *[!a-zA-Z0-9._-]*) continue ;; esac
+    read -r mbps 2>/dev/null <"$device/speed"
+    case $mbps in '' | 0 | *[!0-9]*) ;; *) links="$links${links:+ }$name=$mbps" ;; esac
+done
+set -f
 facts=$(printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
     "$kernel" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$PRETTY_NAME"
 printf '"vpn_version": "%s", "iperf_version": "%s", "iperf3_version": "%s", ' \
     "$(VPN_VERSION)" "$(version iperf -v)" "$(version iperf3 -v)"
-printf '"python_version": "%s"}' "$(version python3 -V)")
+printf '"python_version": "%s", "link_speeds_mbps": "%s"}' "$(version python3 -V)" "$links")
 echo "$facts" >facts.json && echo "$facts"
 """
 
@@ -49,7 +59,8 @@ def collect_facts(
 
     Returns:
         `kernel`, `ncpu`, `memory_bytes`, `os`, `vpn_version`, `iperf_version`,
-        `iperf3_version`, `python_version`; a version is empty where the tool is not installed.
+        `iperf3_version`, `python_version`; a version is empty where the tool is not installed;
+        `link_speeds_mbps`: of each network card that says it, `eth0=1000 eth1=10000`.
 
     Raises:
         CommandError: the host's answer makes no sense.

@@ -136,6 +136,7 @@ SERVER = (
     Column("tunnel_ratio", "Tunnel / goodput", digits=3),
     pct("cpu_user_pct", "CPU usr"),
     pct("cpu_system_pct", "CPU sys"),
+    pct("cpu_softirq_pct", "CPU softirq"),
     pct("cpu_wait_pct", "CPU wait"),
     pct("cpu_busy_pct", "CPU total"),
     pct("cpu_busy_sd_pct", "± s.d."),

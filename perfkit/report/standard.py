@@ -204,9 +204,10 @@ def _there(value: object) -> bool:
 
 
 def _server(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
-    """Without the busiest core where the monitor did not look at cores."""
-    seen = any(_known(row.get("busiest_core_pct")) for row in tests)
-    return [c for c in columns.SERVER if seen or not c.key.startswith("busiest_core")]
+    """Without the busiest core, and softirq, where the monitor did not look at them."""
+    watched = ("busiest_core_pct", "busiest_core_tick_pct", "cpu_softirq_pct")
+    absent = {key for key in watched if not any(_known(row.get(key)) for row in tests)}
+    return [column for column in columns.SERVER if column.key not in absent]
 
 
 def _transport(tests: Sequence[Mapping[Hashable, Any]]) -> list[ReportTable]:

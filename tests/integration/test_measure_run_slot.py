@@ -373,6 +373,7 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
     assert monitor.wait(timeout=20) != 0
     wait_until(lambda: child_named(monitor.pid, "dool") == 0)
     assert '"net/lo"' in csv.read_text()
+    assert '"total cpu usage:siq"' in csv.read_text()
     header, *rows = stat.read_text().splitlines()
     assert header == "epoch,pid,cpu_s,rss_bytes"
     epoch_s, pid, cpu_s, rss_bytes = (float(cell) for cell in rows[0].split(","))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,12 @@ def test_all_blocks_of_a_cell_have_the_median_warm_up_cut(tmp_path: Path) -> Non
     before = campaign_folder.cells_path(run).stat().st_mtime_ns
     campaign_cells.refresh(run)
     assert campaign_folder.cells_path(run).stat().st_mtime_ns == before
+
+
+def test_the_links_capacity_is_known_where_its_card_says_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=2, tests=["direct-tcp"])
+    assert np.isnan(block_rows(run, PLACE)[0].get("link_bps", np.nan))
+    path = run.host_raw_dir("server") / "facts.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "link_speeds_mbps": "eth1=100 eth0=1000"}))
+    assert block_rows(run, PLACE)[0]["link_bps"] == 1e9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,7 +150,9 @@ def test_a_host_that_lacks_interpreters_fails_to_configure_and_names_every_scrip
 ) -> None:
     good = [script_at(tmp_path / "s" / "good", b"#!/usr/bin/env sh\n")]
     remote = HereRemote(tmp_path / "work")
-    assert facts_of(remote, good)["ncpu"] == os.cpu_count()
+    facts = facts_of(remote, good)
+    assert facts["ncpu"] == os.cpu_count()
+    assert all(re.fullmatch(r"[\w.-]+=[0-9]+", w) for w in str(facts["link_speeds_mbps"]).split())
     assert (tmp_path / "work" / "done").exists()
     (tmp_path / "work" / "done").unlink()
     bad = [
