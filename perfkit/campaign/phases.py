@@ -289,6 +289,11 @@ def collect(session: Session) -> StageResult:
             are not released when this process ends.
     """
     if session.is_campaign:
+        if "measure" not in session.progress().done:
+            raise RunError(
+                f"campaign {session.run.id}: not all of its blocks were run, and each is collected "
+                "when it was: perfkit measure, or phases.measure, goes on with them"
+            )
         with session.phase("collect"):  # block by block, when each was over
             return shortfall.as_it_was(session, HostState.CONFIGURED, "collect")
     with _watched(session, "collect"):

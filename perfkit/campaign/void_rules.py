@@ -15,7 +15,7 @@ from perfkit.analysis import background_load
 from perfkit.analysis.counters import spans
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
-from perfkit.logs.run_logs import RunLogs
+from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.measure.plan import SERVER_LEAD_S
 from perfkit.runs.folder import Run
 from perfkit.units import format_some
@@ -37,11 +37,27 @@ def why_void(block: Run, logs: RunLogs, rules: tuple[str, ...]) -> tuple[str, st
     return None
 
 
-def _missing_clients(_block: Run, _logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+def _missing_clients(block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    lacking = [
+        f"{host} in {slot.name}: {name} did not come home"
+        for slot in logs.slots
+        for host, name in _needed(logs, slot)
+        if not (block.host_raw_dir(host) / name).exists()
+    ]
+    if lacking:
+        yield format_some(lacking, _NAMED)
     failed = found[~(found["ok"] | found["unread"]).to_numpy()]
     reasons = [f"{row['host']} in {row['slot']}: {row['reason']}" for row in _rows(failed)]
     if reasons:
         yield format_some(reasons, _NAMED)
+
+
+def _needed(logs: RunLogs, slot: SlotPlan) -> Iterator[tuple[str, str]]:
+    """Each host that has something to run in a slot, the server too, and the file that tells of it."""
+    for host in logs.clients:
+        yield host, f"{slot.name}.events.json"
+    if slot.server is None and slot.server_script and logs.server:
+        yield logs.server, f"{slot.name}.server.log"
 
 
 def _spot_notice(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:

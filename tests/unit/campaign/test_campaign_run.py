@@ -13,14 +13,14 @@ from campaign_lab import Lab
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.frame import cells_frame
-from perfkit.campaign import blocks, campaign_run, void_rules
+from perfkit.campaign import blocks, campaign_run, phases, void_rules
 from perfkit.campaign import session as sessions
 from perfkit.campaign.block_session import BlockSession, draw_hosts
 from perfkit.campaign.blocks import BlockLog
 from perfkit.campaign.campaign_view import CampaignView
-from perfkit.errors import StageError
+from perfkit.errors import RunError, StageError
 from perfkit.model import HostState
-from perfkit.runs import campaign_folder, design, journal
+from perfkit.runs import campaign_folder, design, journal, progress
 from perfkit.runs.folder import Run
 
 
@@ -171,3 +171,13 @@ def test_a_block_is_a_run_with_its_own_hosts_and_settings(lab: Lab) -> None:
     with sessions.attach(run.root.parent, run.id) as session:
         states = session.inventory.names(HostState.CONFIGURED)
     assert states == {"server", "client-001", "client-002"}
+
+
+def test_a_campaign_is_not_collected_before_its_blocks_were_run(lab: Lab) -> None:
+    run = lab.launch()
+    with (
+        sessions.attach(run.root.parent, run.id) as session,
+        pytest.raises(RunError, match="not all of its blocks were run"),
+    ):
+        phases.collect(session)
+    assert "collect" not in progress.read(run).done

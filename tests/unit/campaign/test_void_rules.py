@@ -49,6 +49,16 @@ def test_a_block_that_lost_a_client_is_void_and_names_it(tmp_path: Path, how: st
     assert "client-002 in " in why
 
 
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("client-001", "02-tunnel-tcp.events.json"), ("server", "02-tunnel-tcp.server.log")],
+)
+def test_a_block_whose_logs_did_not_all_come_home_is_void(block: Run, host: str, name: str) -> None:
+    (block.host_raw_dir(host) / name).unlink()
+    found = why_void(block, read_run(block), VOID_RULES)
+    assert found == ("missing-clients", f"{host} in 02-tunnel-tcp: {name} did not come home")
+
+
 def test_other_load_before_the_tests_makes_a_block_void_and_says_how_much(block: Run) -> None:
     logs = busy_before(read_run(block), 60.0)
     rule, why = why_void(block, logs, VOID_RULES) or ("", "")
