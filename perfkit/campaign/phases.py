@@ -36,6 +36,7 @@ from typing import Any
 
 import click
 
+from perfkit.analysis.campaign_cells import finished_blocks
 from perfkit.campaign import (
     design,
     estimate,
@@ -54,7 +55,7 @@ from perfkit.campaign.offline import check, compare, find_run, report, save_base
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
 from perfkit.campaign.vpn_choice import vpns_of
-from perfkit.errors import RunError
+from perfkit.errors import RunError, StageError
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure.provision import scripts_for
 from perfkit.model import Host, HostResult, HostState, Role, StageResult
@@ -317,18 +318,24 @@ def run_all(session: Session) -> Report | Answer:
     """All phases of a run; the hosts are released also when one of them fails.
 
     Unless it fails because this machine cannot store the logs: then the hosts keep them until they
-    expire, and the same command again, once there is room, brings them home.
+    expire, and the same command again, once there is room, brings them home. A campaign that cannot
+    go on answers with the blocks that it has, and fails all the same.
 
     Raises:
         StageError: by `on_shortfall`, too few clients came through a phase or, when the report is
             written, did their tests.
         ReleaseError: the report is written, but something could not be released.
     """
+    broken: StageError | None = None
     try:
         launch(session)
         configure(session)
         measure(session)
         collect(session)
+    except StageError as exc:
+        if not (session.is_campaign and finished_blocks(session.run)):
+            raise
+        broken = exc
     finally:
         if session.spared:
             click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
@@ -336,5 +343,7 @@ def run_all(session: Session) -> Report | Answer:
             click.echo(released)
     segment(session.run)
     made = report(session.run)
+    if broken is not None:
+        raise broken
     conclude(session, made)
     return made

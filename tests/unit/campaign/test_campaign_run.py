@@ -181,3 +181,20 @@ def test_a_campaign_is_not_collected_before_its_blocks_were_run(lab: Lab) -> Non
     ):
         phases.collect(session)
     assert "collect" not in progress.read(run).done
+
+
+def test_a_campaign_that_cannot_go_on_answers_with_what_it_has_and_fails(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for name in ("segment", "report"):
+        monkeypatch.setattr(phases, name, lambda _run, name=name: said.append(name))
+    lab.hosts.lost = lambda block: "" if block.run.root.name == "0001" else "no server"
+    run = lab.launch()
+    with sessions.attach(run.root.parent, run.id) as session:
+        for phase in ("launch", "configure"):
+            session.journal.append("phase-done", phase=phase, elapsed_s=1.0)
+        with pytest.raises(StageError, match="blocks do not count"):
+            phases.run_all(session)
+    assert said == ["segment", "report"]
+    assert lab.provider.hosts(run.id) == []
