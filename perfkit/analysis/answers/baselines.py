@@ -68,7 +68,8 @@ class Check:
         open_ = rows[~rows["verdict"].isin(_FINE)]
         if not len(rows):
             return "Not enough data: no primary figure is on both sides."
-        return f"Not enough data: {_named(open_, with_verdict=True)} ({count})."
+        fine = f"; {len(rows) - len(open_)} of {count} are same or better" if len(rows) > 1 else ""
+        return f"Not enough data: {_named(open_, with_verdict=True)}{fine}."
 
 
 def _named(rows: pd.DataFrame, *, with_verdict: bool) -> str:
@@ -140,8 +141,7 @@ def check(
         for place, case, judgement in zip(places, cases, judged, strict=True)
     ]
     made = pd.DataFrame(rows, columns=[*_COLUMNS])
-    ordered = made.sort_values("is_primary", ascending=False, kind="stable", ignore_index=True)
-    return Check(rows=ordered, margin=margin)
+    return Check(rows=verdicts.primary_first(made), margin=margin)
 
 
 _COLUMNS = (

@@ -231,7 +231,17 @@ def judge_variants(
         for place, case, judgement in zip(places, cases, judge(cases, margin), strict=True)
     ]
     made = pd.DataFrame(rows, columns=[*_PLACE, *_shown(of_pairs([])), *_said(_NOTHING)])
-    return made.sort_values("is_primary", ascending=False, kind="stable", ignore_index=True)
+    return primary_first(made)
+
+
+def primary_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """The primary figures first, and fewer clients before more."""
+    return rows.sort_values(
+        ["is_primary", "clients", "test"],
+        ascending=[False, True, True],
+        kind="stable",
+        ignore_index=True,
+    )
 
 
 _PLACE = ("clients", "variant", "test", "path", "figure", "is_primary")

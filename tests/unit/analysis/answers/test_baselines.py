@@ -63,6 +63,14 @@ def test_a_cell_that_was_not_measured_is_not_passed_over() -> None:
     assert check(frame.iloc[:0], frame.iloc[:0]).outcome == "not enough data"
 
 
+def test_rows_are_by_number_of_clients_whatever_the_drawn_order() -> None:
+    several = replace(ONE, sizes=(100, 1, 10))
+    rows = check(campaign(1, 3, truth=several), campaign(2, 3, truth=several)).rows
+    primary = rows[rows["is_primary"].to_numpy(dtype=bool)]
+    assert primary["clients"].tolist() == [1, 1, 10, 10, 100, 100]
+    assert rows["is_primary"].tolist() == sorted(rows["is_primary"], reverse=True)
+
+
 def test_explored_figures_decide_nothing() -> None:
     frame, kept = campaign(1, 8), campaign(2, 8)
     frame["jain"] *= np.linspace(0.4, 0.5, 8)
