@@ -119,6 +119,7 @@ class Lab:
         (scripts / "direct-tcp").chmod(0o755)
 
     def _imagine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # private: every write passes here, and a killed process makes no other
         whole, beside = journal._write_whole, folder._write_beside
 
         def write_line(fd: int, data: bytes) -> None:
@@ -128,8 +129,8 @@ class Lab:
         def write_file(path: Path, data: bytes, mode: int) -> None:
             self.writes.pass_by(lambda: beside(path, data, mode), lambda: None)
 
-        monkeypatch.setattr(journal, "_write_whole", write_line)
-        monkeypatch.setattr(folder, "_write_beside", write_file)
+        monkeypatch.setattr(journal, "_write_whole", write_line)  # private: as above
+        monkeypatch.setattr(folder, "_write_beside", write_file)  # private: as above
         monkeypatch.setattr(os, "fdatasync", lambda _fd: None)
         monkeypatch.setattr(os, "fsync", lambda _fd: None)
         monkeypatch.setattr(measuring, "measure", self._measure)
@@ -137,6 +138,7 @@ class Lab:
         monkeypatch.setattr(sessions, "await_greeting", lambda _host, _timeout_s: None)
         monkeypatch.setattr(campaign_run, "stop_hosts", self._stop)
         monkeypatch.setattr(void_rules, "why_void", void_at_first)
+        # private: imagined blocks have no tests whose end could be known
         monkeypatch.setattr(campaign_run, "_seconds", lambda _block, _claim: 1.0)
         monkeypatch.setattr(campaign_run, "read_run", lambda _block: None)
         monkeypatch.setattr(campaign_cells, "rows_of_block", lambda *_: [])

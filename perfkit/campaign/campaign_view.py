@@ -58,7 +58,7 @@ class CampaignView:
 
     def __enter__(self) -> CampaignView:
         if is_interactive() and place_given() is None:
-            from perfkit.widgets.campaign_grid import CampaignGrid  # noqa: PLC0415 -- ipywidgets
+            from perfkit.widgets.campaign_grid import CampaignGrid  # noqa: PLC0415 -- loads ipywidgets
 
             self._grid = CampaignGrid(self.ask_stop)
         if self._is_main:

@@ -8,7 +8,7 @@ import pytest
 
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import SERVER_LEAD_S, Addresses
-from perfkit.measure.runner import _Measurement
+from perfkit.measure.runner import _Measurement  # private: T0 alone, without a host
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, HostResult, Role
 from perfkit.runs.folder import Run
@@ -32,7 +32,7 @@ def first_instant_s(tmp_path: Path, idle_s: float) -> float:
         hooks=Hooks(now=lambda: NOW_S),
         results={host.name: HostResult(host=host.name, ok=True, elapsed_s=TOOK_S)},
     )
-    return work._choose_t0() - NOW_S
+    return work._choose_t0() - NOW_S  # private: as above
 
 
 @pytest.mark.parametrize("idle_s", [1.0, 5.0, 30.0])
