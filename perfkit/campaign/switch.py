@@ -6,7 +6,8 @@ through the server that is about to end.
 
 A host says itself which variant is in force, in a file that it writes when its tunnel has carried a
 ping, and removes before its tunnel is stopped. So whoever was killed in the middle asks again, and only
-hosts that are not there yet are switched.
+hosts that are not there yet are switched. What a killed process had ordered may still go on there: it
+is waited for, and no tunnel is started with files that it has put in place meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from perfkit.ssh.workers import run_on_hosts
 from perfkit.vpn import base, health
 from perfkit.vpn.plan import TUNNEL_NETWORK
 
-_IN_FORCE = ".variant"  # in the VPN's folder on a host: the variant whose tunnel has carried a ping
+# In the VPN's folder on a host.
+_IN_FORCE = ".variant"  # which variant's tunnel has carried a ping
+_IN_PLACE = ".in-place"  # which variant's files are there
+_LOCK = ".switching"
 _SLOWEST_STEP_S = 60.0
 
 
@@ -57,12 +61,14 @@ def switch_to(
             stage="switch", results=[HostResult(host=h.name, ok=True) for h in wanted]
         )
     change = {host.name: _change(session.run, host, variant) for host in wanted}
-    change |= {host.name: f"rm -f {_IN_FORCE}\n./{base.STOP}\n" for host in unwanted}
+    change |= {host.name: f"rm -f {_IN_FORCE}\n./{base.STOP}" for host in unwanted}
     results = _on_all(session, "stop", [*wanted, *unwanted], lambda host: change[host.name])
     up = _still(wanted, results)
     for role in (Role.SERVER, Role.CLIENT):  # who finds no server asks again a second later
         of_role = [host for host in up if host.role is role]
-        results |= _on_all(session, "start", of_role, lambda _: f"./{base.START}\n")
+        results |= _on_all(
+            session, "start", of_role, lambda host: _start(session.run, host, variant)
+        )
         up = _still(up, results)
     results |= _gate(session, session.vpn, variant, up, timeout_s)
     idle_ones = {host.name for host in unwanted}
@@ -80,6 +86,11 @@ def mark(run: Run, variant: str) -> Callable[[Host], str]:
     return text
 
 
+def _mark_if_in_place(run: Run, host: Host, variant: str) -> str:
+    place = quote(f"{host.workdir}/{base.FOLDER}/{_IN_PLACE}")
+    return f"! {_says(place, _word(run, host, variant))} || {mark(run, variant)(host)}"
+
+
 def _word(run: Run, host: Host, variant: str) -> str:
     """A variant as the host's bundle has it: when a file is edited, it is another one."""
     return f"{variant}-{digest([run.id], [_files_of(run, host)])[:32]}"
@@ -93,14 +104,28 @@ def _change(run: Run, host: Host, variant: str) -> str:
     """Shell text, run in the VPN's folder as root: stop it, and put the variant's files in place."""
     own = _files_of(run, host) / base.VARIANTS / variant
     names = " ".join(quote(path.name) for path in sorted(own.iterdir()))
+    word = _word(run, host, variant)
     return f"""
-[ "$(cat {_IN_FORCE} 2>/dev/null)" != {_word(run, host, variant)} ] || exit 0
-rm -f {_IN_FORCE}
-./{base.STOP} || exit
-for file in {names}; do # each is there whole, or as it was
-    cp -p {base.VARIANTS}/{quote(variant)}/"$file" .new && mv -f .new "$file" || exit
-done
-"""
+if ! {_says(_IN_FORCE, word)}; then
+    rm -f {_IN_FORCE} {_IN_PLACE}
+    ./{base.STOP} || exit
+    for file in {names}; do # each is there whole, or as it was
+        cp -p {base.VARIANTS}/{quote(variant)}/"$file" .new && mv -f .new "$file" || exit
+    done
+fi
+echo {word} >{_IN_PLACE}"""
+
+
+def _start(run: Run, host: Host, variant: str) -> str:
+    """Shell text, run in the VPN's folder as root: start it, if the files are still the variant's."""
+    return f"""
+{_says(_IN_PLACE, _word(run, host, variant))} ||
+    {{ echo 'another process has switched it meanwhile' >&2; exit 1; }}
+exec ./{base.START} 9>&-"""
+
+
+def _says(file: str, word: str) -> str:
+    return f'[ "$(cat {file} 2>/dev/null)" = {word} ]'
 
 
 def _on_all(
@@ -109,7 +134,10 @@ def _on_all(
     """Run shell text on each host, as root, in the folder of its VPN."""
 
     def work(host: Host) -> None:
-        text = quote(f"cd {quote(f'{host.workdir}/{base.FOLDER}')} || exit\n{script(host)}")
+        text = quote(
+            f"cd {quote(f'{host.workdir}/{base.FOLDER}')} && exec 9>{_LOCK} && flock 9 || exit\n"
+            f"{script(host)}"
+        )
         as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {text}; else sudo -n sh -c {text}; fi'
         session.pool.get(host).run_script(as_root, timeout_s=_SLOWEST_STEP_S)
 
@@ -150,7 +178,7 @@ def _gate(
         peer=TUNNEL_NETWORK[1],
         timeout_s=timeout_s,
         threads=max(session.settings.threads, len(hosts)),
-        then=mark(session.run, variant),
+        then=lambda host: _mark_if_in_place(session.run, host, variant),
     )
     results = {}
     for host in hosts:

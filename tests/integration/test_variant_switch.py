@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shlex import quote
 
 import pytest
+from local_runs import wait_until
 
 from perfkit.campaign import phases
 from perfkit.campaign.session import Session
 from perfkit.campaign.switch import switch_to
 from perfkit.configure.recipes import TRY_VARIANTS
 from perfkit.model import Host, HostState
+from perfkit.ssh.remote import Remote
 
 pytestmark = pytest.mark.root
 
@@ -233,6 +237,42 @@ def test_a_server_that_does_not_come_up_is_told_for_every_client(session: Sessio
         assert [len(pids(session, name)) for name in NAMES] == [0, 0, 0]
     finally:
         sh(session, "server", f"mv kept {path}")
+
+
+def test_files_that_a_killed_process_puts_in_place_late_are_not_started(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, get = itertools.count(1), session.pool.get
+
+    def get_and_interfere(host: Host) -> Remote:
+        remote = get(host)
+        if next(asked) == 4:  # all are stopped, the server is to be started
+            script = "cp -p variants/sndbuf64k/server.conf . && echo sndbuf64k >.in-place"
+            remote.run_script(f"cd {quote(host.workdir)}/vpn && {script}")
+        return remote
+
+    monkeypatch.setattr(session.pool, "get", get_and_interfere)
+    failed = switched(session, "chacha")
+    assert "another process has switched it meanwhile" in failed["server"]
+    assert sorted(failed) == sorted(NAMES)
+    assert switched(session, "chacha") == {}
+    assert send_buffer(session) != "tb131072"
+
+
+def test_what_a_killed_process_still_does_on_a_host_is_waited_for(session: Session) -> None:
+    hold = "cd vpn && exec 9>.switching && flock 9 && echo held && until [ -e ../go ]; do sleep 0.1; done"
+    (host,) = hosts_of(session, "client-001")
+    script = f"cd {quote(host.workdir)} && rm -f go && {{ {hold}; }}"
+    session.pool.get(host).start_detached(["sh", "-c", script], log="/tmp/held")
+    wait_until(lambda: sh(session, "client-001", "cat /tmp/held") == "held", 60)
+    with ThreadPoolExecutor() as pool:
+        going = pool.submit(switched, session, "chacha")
+        wait_until(lambda: in_force(session, "client-002") == "", 60)
+        assert in_force(session, "client-001") == "base"
+        assert not going.done()
+        sh(session, "client-001", "touch go")
+        assert going.result(timeout=120) == {}
+    assert in_force(session, "client-001") == "chacha"
 
 
 @pytest.mark.parametrize("at", [2, 4, 6, 8])
