@@ -281,10 +281,23 @@ def _findings(sides: Sequence[Side], differences: Sequence[Difference]) -> Itera
         place = f"{where} at {format_count(clients, 'client')}, {sides[0].label} and {label}"
         yield Finding(place, f"not comparable: {refusal}")
     for side in sides:
-        for run in side.runs:
-            for finding in run.warnings:
-                place = f"side {side.label}, {run.run_id}, {finding.where}"
-                yield Finding(place, finding.text, finding.level)
+        yield from _own_warnings(side)
+
+
+def _own_warnings(side: Side) -> Iterator[Finding]:
+    """Those of its runs; of the many blocks of a campaign, how many have any, and the first."""
+    for run in side.runs:
+        for finding in run.warnings if run.block is None else ():
+            place = f"side {side.label}, {run.run_id}, {finding.where}"
+            yield Finding(place, finding.text, finding.level)
+    warned = [run for run in side.runs if run.block and run.warnings]
+    if warned:
+        first = warned[0]
+        yield Finding(
+            f"side {side.label}",
+            f"{len(warned)} of {format_count(len(side.runs), 'block')} have warnings of their own, as "
+            f"{first.run_id}, {first.warnings[0].where}: {first.warnings[0].text}",
+        )
 
 
 def _other_sizes(sides: Sequence[Side]) -> Iterator[Finding]:

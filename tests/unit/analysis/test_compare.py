@@ -19,6 +19,7 @@ from perfkit.analysis.run_summary import BlockOf, Reduced, reduce_run
 from perfkit.analysis.sides import group_alike, to_sides
 from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import Finding
 from perfkit.testing.runs import make_run
 
 Make = Callable[..., Reduced]
@@ -163,6 +164,17 @@ def test_blocks_of_one_campaign_are_pairs_and_those_of_two_are_not(made: Make) -
     assert not contrast("one", 4).sequential
     assert contrast("one", None).sequential  # it may have been looked at until it said something
     assert contrast("one", 5).sequential
+
+
+def test_warnings_of_many_blocks_are_counted_and_one_is_shown(made: Make) -> None:
+    warned = [
+        replace(run, warnings=(Finding("server", f"busy {n} %"),))
+        for n, run in enumerate(repeated(made, 1), start=1)
+    ]
+    said = [f.text for f in held(blocks(warned, "one"), repeated(made, 11)).findings]
+    assert [text for text in said if "busy" in text] == [
+        "4 of 4 blocks have warnings of their own, as one/base-1, server: busy 1 %"
+    ]
 
 
 def test_sides_of_several_sizes_are_compared_cell_by_cell(made: Make) -> None:
