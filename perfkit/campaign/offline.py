@@ -150,7 +150,8 @@ def compare(
     Args:
         sides: Each a run (id, name, path or `Run`), or several runs of one side: a list, or names
             with commas between. One each: runs made under the same recorded conditions are
-            taken as repetitions of each other.
+            taken as repetitions of each other. A campaign is a side for each of its variants, and
+            its blocks are the repetitions.
         out: The folder; empty: `report/compare-<other>` of the newest run.
         echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
             runs shows the object, so only the page's place is printed there.

@@ -51,7 +51,11 @@ def report(run: str, runs_dir: str) -> None:
 @click.option("--out", default="", metavar="DIR", help="where compare.html goes [the newest run]")
 @runs_folder_option
 def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
-    """Runs side by side: differences with intervals, verdicts; RUN,RUN are repetitions."""
+    """Runs or campaigns side by side, with verdicts; RUN,RUN are repetitions.
+
+    One run against one gets no verdict. The blocks of a campaign are its repetitions, and each of
+    its variants is a side.
+    """
     from perfkit.campaign import phases
 
     phases.compare(*runs, out=out, runs_dir=runs_dir, echo=True)
