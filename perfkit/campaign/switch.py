@@ -19,10 +19,13 @@ from shlex import quote
 from time import monotonic
 
 from perfkit.campaign.open_run import OpenRun
+from perfkit.campaign.vpn_choice import vpns_of
 from perfkit.configure.completion import digest
+from perfkit.configure.facts import collect_facts
 from perfkit.fleet.inventory import Inventory
 from perfkit.model import Host, HostResult, Role, StageResult
 from perfkit.runs.folder import Run
+from perfkit.settings import variants
 from perfkit.ssh.workers import run_on_hosts
 from perfkit.vpn import base, health
 from perfkit.vpn.plan import TUNNEL_NETWORK
@@ -71,6 +74,7 @@ def switch_to(
         )
         up = _still(up, results)
     results |= _gate(session, session.vpn, variant, up, timeout_s)
+    results |= _tell_version(session, variant, _still(up, results))
     idle_ones = {host.name for host in unwanted}
     kept = [it for it in results.values() if not it.ok or it.host not in idle_ones]
     return StageResult(stage="switch", results=kept, elapsed_s=monotonic() - started)
@@ -189,6 +193,29 @@ def _gate(
         log = session.pool.log_path(host)
         results[host.name] = HostResult(host=host.name, ok=it.ok, reason=reason, log=log)
     return results
+
+
+def _tell_version(session: OpenRun, variant: str, hosts: Sequence[Host]) -> dict[str, HostResult]:
+    """Have hosts note the version that they run now, where variants run different programs."""
+    chosen = session.settings
+    vpns = vpns_of(chosen, variants.with_base(chosen))
+    if len({vpn.traits.version_command for vpn in vpns.values()}) == 1:
+        return {}
+    asked = vpns[variant].traits.version_command
+
+    def work(host: Host) -> None:
+        collect_facts(session.pool.get(host), vpn_version=asked)
+
+    done = run_on_hosts(
+        "facts",
+        hosts,
+        work,
+        threads=chosen.threads,
+        deadline_s=_SLOWEST_STEP_S,
+        on_expired=session.pool.drop,
+        log_path=session.pool.log_path,
+    )
+    return {result.host: result for result in done.results}
 
 
 def _keep_address(inventory: Inventory, host: Host, address: str) -> None:

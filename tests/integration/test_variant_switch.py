@@ -61,14 +61,20 @@ switch_to(session, variant, session.inventory.hosts(HostState.CONFIGURED))
 
 @pytest.fixture(scope="module")
 def binary() -> Iterator[Path]:
-    """OpenVPN under another path and name, where hosts can see it."""
+    """OpenVPN of another path, name and version, where hosts can see it."""
     usual = shutil.which("openvpn", path="/usr/sbin:/sbin:/usr/local/sbin")
     assert usual is not None
     folder = Path("/opt") / f"perfkit-test-{uuid.uuid4().hex[:8]}"
     folder.mkdir(mode=0o755)
     try:
-        shutil.copy(usual, folder / "ovpn27")
-        yield folder / "ovpn27"
+        shutil.copy(usual, folder / "ovpn27-real")
+        wrapper = folder / "ovpn27"
+        wrapper.write_text(
+            f"#!/bin/sh\n[ $1 = --version ] && echo OpenVPN 2.7.99 && exit\n"
+            f'exec {folder}/ovpn27-real "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        yield wrapper
     finally:
         shutil.rmtree(folder)
 
@@ -173,12 +179,18 @@ def test_a_cipher_is_that_of_the_variant_and_of_no_other(session: Session) -> No
     assert sh(session, "client-001", look).endswith("'AES-256-GCM")
 
 
-def test_another_binary_runs_and_is_stopped_again(session: Session, binary: Path) -> None:
+def test_another_binary_runs_says_its_version_and_is_stopped_again(
+    session: Session, binary: Path
+) -> None:
     look = "readlink /proc/$(cat vpn/openvpn.pid)/exe"
+    versions = "grep -o '.vpn_version.: .[0-9.]*' logs/facts.json"
+    usual = sh(session, "client-001", versions)
     assert switched(session, "other") == {}
-    assert {sh(session, name, look) for name in NAMES} == {str(binary)}
+    assert {sh(session, name, look) for name in NAMES} == {f"{binary}-real"}
+    assert all(sh(session, name, versions).endswith("2.7.99") for name in NAMES)
     assert switched(session, "base") == {}
     assert all(sh(session, name, look).endswith("bin/openvpn") for name in NAMES)
+    assert {sh(session, name, versions) for name in NAMES} == {usual}
     assert [len(pids(session, name)) for name in NAMES] == [1, 1, 1]
 
 
