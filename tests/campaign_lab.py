@@ -104,6 +104,7 @@ class Lab:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.provider = root, MemoryProvider()
         self.writes, self.hosts = Writes(), Hosts()
+        self.judge_hosts = replacements.judge_hosts  # as it is; the lab's own hosts are all well
         monkeypatch.setenv("PERFKIT_HOME", str(root))
         monkeypatch.setattr(sessions, "get_provider", lambda *_, **__: self.provider)
         self._make_project()

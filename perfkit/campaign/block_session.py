@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ from perfkit.campaign.blocks import Claim, Todo
 from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.session import Session
 from perfkit.errors import RunError
-from perfkit.fleet.inventory import Inventory
+from perfkit.fleet.inventory import EVENT_KIND, Inventory
 from perfkit.model import HostState, Role
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.design import Design, PlannedBlock
@@ -37,6 +38,7 @@ class BlockSession(OpenRun):
         self.provider, self.pool, self.vpn = campaign.provider, campaign.pool, campaign.vpn
         self.gone = set(campaign.gone)
         self._fleet_id = campaign.run.id
+        self.made_utc = _made_utc(campaign)
         events = journal.read(run.journal_path).events if run.journal_path.exists() else ()
         self.journal = journal.Journal(run.journal_path)
         self.inventory = Inventory.from_events(events, self.journal)
@@ -51,6 +53,13 @@ class BlockSession(OpenRun):
     def fleet_id(self) -> str:
         """The campaign's id: its hosts bear it."""
         return self._fleet_id
+
+
+def _made_utc(campaign: Session) -> dict[str, datetime]:
+    """When each host was asked for last."""
+    events = journal.read(campaign.run.journal_path).events
+    requested = [e for e in events if e.kind == EVENT_KIND and e.fields["state"] == "requested"]
+    return {str(event.fields["name"]): event.t_utc for event in requested}
 
 
 def draw_hosts(campaign: Session, design: Design, planned: PlannedBlock) -> list[str]:

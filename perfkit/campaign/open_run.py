@@ -7,8 +7,10 @@ campaign that it belongs to.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from time import monotonic
+from types import MappingProxyType
 
 from perfkit.errors import RunError
 from perfkit.fleet.inventory import Inventory
@@ -29,6 +31,7 @@ class OpenRun:
     Attributes:
         gone: Hosts that the provider does not list any more.
         spared: Why the hosts must outlive this process: they hold what is not here.
+        made_utc: When a host was asked for that has the name of an earlier one.
     """
 
     run: Run
@@ -41,6 +44,7 @@ class OpenRun:
     pool: RemotePool
     gone: set[str]
     spared: str = ""
+    made_utc: Mapping[str, datetime] = MappingProxyType({})
 
     @property
     def fleet_id(self) -> str:

@@ -29,6 +29,8 @@ def judge_hosts(session: Session, block: BlockSession, failures: Counter[str]) -
     Args:
         failures: Of each host in earlier blocks; brought up to date.
     """
+    for name, reason in _taken_back(block).items():
+        session.inventory.move(name, HostState.FAILED, reason=reason)
     doubted = {record.name: record.reason for record in block.inventory.records() if record.reason}
     if len(doubted) <= len(block.inventory.records()) / 2:  # else it is not the hosts
         failures.update(doubted.keys())
@@ -39,6 +41,13 @@ def judge_hosts(session: Session, block: BlockSession, failures: Counter[str]) -
         if failures[host.name] >= MOST_FAILURES:
             session.inventory.move(host.name, HostState.FAILED, reason=doubted[host.name])
     session.write_hosts()
+
+
+def _taken_back(block: BlockSession) -> dict[str, str]:
+    """Hosts whose provider has said that it takes them back: what they measure is void."""
+    path = block.run.interruptions_path
+    rows = block.run.load_json(path) if path.is_file() else []
+    return {str(row["host"]): f"taken back: {row['reason']}" for row in rows}
 
 
 def _unwell(session: Session, hosts: list[Host]) -> dict[str, str]:

@@ -56,7 +56,7 @@ def _look(session: OpenRun, found: dict[str, Interruption]) -> None:
     except PerfkitError as exc:
         session.journal.append("interruptions-unknown", reason=str(exc))
         return
-    new = [notice for notice in notices if notice.host not in found]
+    new = [it for it in notices if it.host not in found and _is_about(session, it)]
     for notice in new:
         found[notice.host] = notice
         session.journal.append(
@@ -75,6 +75,13 @@ def _look(session: OpenRun, found: dict[str, Interruption]) -> None:
             for notice in found.values()
         ]
         write_json(session.run.interruptions_path, rows)
+
+
+def _is_about(session: OpenRun, notice: Interruption) -> bool:
+    """It is about a host of this run or block, and not about one that this one has replaced."""
+    made_utc = session.made_utc.get(notice.host)
+    is_here = any(record.name == notice.host for record in session.inventory.records())
+    return is_here and (made_utc is None or notice.noticed_utc >= made_utc)
 
 
 def _text(moment: datetime) -> str:

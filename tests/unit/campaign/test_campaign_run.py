@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.frame import cells_frame
 from perfkit.campaign import blocks, campaign_run, phases, void_rules
 from perfkit.campaign import session as sessions
-from perfkit.campaign.block_session import BlockSession, draw_hosts
-from perfkit.campaign.blocks import BlockLog
+from perfkit.campaign.block_session import BlockSession, draw_hosts, open_new
+from perfkit.campaign.blocks import BlockLog, Todo
 from perfkit.campaign.campaign_view import CampaignView
 from perfkit.errors import RunError, StageError
 from perfkit.model import HostState
-from perfkit.runs import campaign_folder, design, journal, progress
+from perfkit.runs import campaign_folder, design, folder, journal, progress
 from perfkit.runs.folder import Run
 
 
@@ -198,3 +199,19 @@ def test_a_campaign_that_cannot_go_on_answers_with_what_it_has_and_fails(
             phases.run_all(session)
     assert said == ["segment", "report"]
     assert lab.provider.hosts(run.id) == []
+
+
+def test_a_host_that_is_being_taken_back_is_in_no_later_block(
+    lab: Lab,
+) -> None:
+    run = lab.launch(clients="1", repetitions=2)
+    with sessions.attach(run.root.parent, run.id) as session:
+        plan = design.load(run)
+        todo = Todo(planned=plan.order[0][0], number=1, attempt=1)
+        block = open_new(session, todo, ["server", "client-002"], {})
+        row = {"host": "client-002", "noticed_utc_s": 1.8e9, "reason": "spot"}
+        folder.write_json(block.run.interruptions_path, [row])
+        with block:
+            lab.judge_hosts(session, block, Counter())
+        assert session.inventory.get_record("client-002").reason == "taken back: spot"
+        assert draw_hosts(session, plan, plan.order[0][0]) == ["server", "client-001"]

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +17,9 @@ from memory_provider import MemoryProvider
 from perfkit.campaign.session import Session
 from perfkit.campaign.spot_notices import watched
 from perfkit.errors import ProviderError
+from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import Interruption
+from perfkit.model import Role
 from perfkit.runs import journal
 from perfkit.runs.folder import Run
 
@@ -43,9 +45,16 @@ class SpotMarket(MemoryProvider):
 
 def session_of(folder: Path, provider: MemoryProvider) -> Session:
     """As much of a session as is looked at."""
-    run = Run(folder)
+    run, inventory = Run(folder), Inventory()
+    for name in ("client-001", "client-002"):
+        inventory.add(name, Role.CLIENT)
     made: Any = SimpleNamespace(
-        fleet_id="spots", run=run, provider=provider, journal=journal.Journal(run.journal_path)
+        fleet_id="spots",
+        run=run,
+        provider=provider,
+        journal=journal.Journal(run.journal_path),
+        inventory=inventory,
+        made_utc={},
     )
     return cast(Session, made)
 
@@ -95,3 +104,25 @@ def test_a_provider_that_takes_nothing_back_is_not_asked(tmp_path: Path) -> None
     with watched(session_of(tmp_path, market), every_s=0.001):
         pass
     assert not market.asked.is_set()
+
+
+def test_a_notice_about_a_host_that_is_not_in_the_block_is_none_of_its(tmp_path: Path) -> None:
+    market = SpotMarket()
+    market.marked = ["client-003"]
+    session = session_of(tmp_path, market)
+    with watched(session, every_s=1000):
+        pass
+    assert not session.run.interruptions_path.exists()
+
+
+@pytest.mark.parametrize(("made_after_s", "counts"), [(1.0, False), (-1.0, True)])
+def test_a_notice_about_the_host_that_this_one_has_replaced_is_passed_over(
+    tmp_path: Path, made_after_s: float, *, counts: bool
+) -> None:
+    market = SpotMarket()
+    market.marked = ["client-001"]
+    session = session_of(tmp_path, market)
+    session.made_utc = {"client-001": AT + timedelta(seconds=made_after_s)}
+    with watched(session, every_s=1000):
+        pass
+    assert session.run.interruptions_path.exists() == counts
