@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -31,3 +33,26 @@ def make_environment(folder: Path, wheel: Path) -> Path:
     (libraries,) = folder.glob("lib/python3*/site-packages")
     (libraries / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return python
+
+
+def install_example(source: Path, folder: Path) -> Path:
+    """Build an example package and install it with pip into a folder of its own; returns that."""
+    shutil.copytree(source, folder / "source")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", folder / "site"]
+    subprocess.run([*command, folder / "source"], check=True, capture_output=True)
+    return folder
+
+
+def run_beside(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run this environment's Python with an installed example on its path."""
+    path = os.pathsep.join([str(installed / "site"), *sys.path])
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=installed,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from wheels import install_example, run_beside
 
 pytest.register_assert_rewrite("perfkit.testing.vpn_contract")
 
@@ -95,25 +93,7 @@ class TestString(SUITE):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example, built and installed by pip into a folder of its own."""
-    folder = tmp_path_factory.mktemp("third-party")
-    shutil.copytree(EXAMPLE, folder / "source")
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", folder / "site"]
-    subprocess.run([*command, folder / "source"], check=True, capture_output=True)
-    return folder
-
-
-def run_there(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(installed / "site"), *sys.path])
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=installed,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
+    return install_example(EXAMPLE, tmp_path_factory.mktemp("third-party"))
 
 
 @pytest.mark.parametrize(
@@ -125,12 +105,12 @@ def run_there(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
 )
 def test_somebody_elses_vpn_keeps_the_contract(installed: Path, suite: str, promises: int) -> None:
     (installed / f"test_{suite}.py").write_text(THIRD_PARTY.replace("SUITE", suite))
-    done = run_there(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_{suite}.py")
+    done = run_beside(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_{suite}.py")
     assert done.returncode == 0, done.stdout[-3000:]
     assert f"{promises} passed" in done.stdout
 
 
 def test_a_wrong_name_lists_somebody_elses_vpn_too(installed: Path) -> None:
     code = "from pathlib import Path; from perfkit.vpn.base import *; get_vpn('strin', Path())"
-    done = run_there(installed, "-c", code)
+    done = run_beside(installed, "-c", code)
     assert "did you mean 'string'?" in done.stderr
