@@ -99,7 +99,9 @@ def _try(variant: Variant, vpn: base.Vpn, host: Host, place: Path) -> None:
         key,
         options.get(word, variant.binary),
         f"{vpn.traits.title} on a {host.role} would not start: {one_line(said, 500)}",
-        f"see the options of `{vpn.traits.version_command[0]}`",
+        "give the path of a program that every host has"
+        if key == binary
+        else f"write the option as in the manual of {vpn.traits.title}",
     )
 
 
