@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from perfkit.analysis.answers import pairs, resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
@@ -273,6 +273,7 @@ def _residuals(found: CampaignAnswer) -> Plot | None:
             alpha=0.8, mew=0, label=label,
         )  # fmt: skip
     axis.axhline(0, color=INK, lw=1)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("block, in the order run")
     axis.set_ylabel("goodput off the law (%)" if grown[0].best else "goodput off the mean (%)")
     axis.set_ylim(-1.15 * largest or -1, 1.15 * largest or 1)
@@ -280,7 +281,8 @@ def _residuals(found: CampaignAnswer) -> Plot | None:
         axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8.5)
     return Plot(
         name="residuals",
-        title="What the law leaves, in the order in which the blocks were run: a drift would be a slope",
+        title=f"What {'the law leaves' if grown[0].best else 'the mean of each size leaves'}, in the "
+        "order in which the blocks were run: a drift would be a slope",
         **drawn(picture),
         alt=f"Residuals of goodput by block, at most {largest:.1f} % off.",
     )

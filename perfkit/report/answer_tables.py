@@ -18,6 +18,8 @@ from perfkit.report.columns import FIGURES, mbps, pct, text
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import format_count, format_some
 
+# Beside the goodput, the first that are known; five columns are read at once.
+_BESIDE = ("vpn_cpu_s_per_gbit", "vs_direct", "client_median_bps", "cpu_busy_pct")
 _TEST, _N, _VARIANT = text("test", "Test"), Column("clients", "Clients"), text("variant", "Variant")
 _HALF = pct("half_width_pct", "±")
 VERDICT_METHOD = (
@@ -70,20 +72,23 @@ def _carried(found: CampaignAnswer) -> ReportTable:
     for test in found.primary_tests:
         for clients in sorted(found.design.clients):
             goodput = found.mean(clients, variant, test, "goodput_bps")
-            cost = found.mean(clients, variant, test, "vpn_cpu_s_per_gbit")
             rows.append(
                 {
                     "test": test,
                     "clients": clients,
                     "goodput_bps": goodput.get("mean"),
                     "half_width_pct": _pct(goodput.get("half_width_share")),
-                    "vpn_cpu_s_per_gbit": cost.get("mean"),
-                    "vs_direct": found.mean(clients, variant, test, "vs_direct").get("mean"),
+                    **{
+                        name: found.mean(clients, variant, test, name).get("mean")
+                        for name in _BESIDE
+                    },
                 }
             )
-    columns = [_N, mbps("goodput_bps", "Goodput", 1), _HALF]
-    more = [FIGURES["vs_direct"], FIGURES["vpn_cpu_s_per_gbit"]]
-    columns = [_TEST, *columns, *more[1:]] if len(found.primary_tests) > 1 else [*columns, *more]
+    known = [name for name in _BESIDE if any(row[name] is not None for row in rows)]
+    several = len(found.primary_tests) > 1
+    columns = [_TEST] if several else []
+    columns += [_N, mbps("goodput_bps", "Goodput", 1), _HALF]
+    columns += [FIGURES[name] for name in known[: 5 - len(columns)]]
     return ReportTable.from_records(
         "answer", "What is carried", columns, rows,
         "Mean of the repetitions; ±: half of its 95 % interval.", f"{cells.METHOD}.",

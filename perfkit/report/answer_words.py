@@ -28,7 +28,9 @@ def phrase(figure: str) -> str:
 def sentences(found: CampaignAnswer) -> list[str]:
     """The answer, a sentence a test or a variant; the last one is what it stands on."""
     tests = found.primary_tests
-    if found.judged is not None:
+    if counted(found.frame).empty:
+        said, more = ["No block counts yet."], list[str]()
+    elif found.judged is not None:
         said, more = verdict_sentences(found), []
     else:
         said = [_carried(found, test, several=len(tests) > 1) for test in tests]
@@ -63,7 +65,9 @@ def _rate(mean: Mapping[str, Any]) -> str:
 
 
 def share(half: float) -> str:
-    """A half-width as a percentage: two digits below ten per cent."""
+    """A half-width as a percentage: two digits below ten per cent, no digits where it says nothing."""
+    if half > 1:
+        return " more than 100 %"
     return f"{100 * half:.1f} %" if half < 0.0995 else f"{100 * half:.0f} %"
 
 
@@ -74,7 +78,7 @@ def _beside(found: CampaignAnswer) -> list[str]:
     ratios = ratios[(ratios["clients"] == most) & (ratios["variant"] == variant)]
     several = len(ratios) > 1
     return [
-        f"{row['test'] if several else 'That'} is {row['ratio']:.2f}{ends(row)} of the goodput beside "
+        f"{row['test'] if several else 'That'} is {_ratio(row['ratio'])}{ends(row)} of the goodput beside "
         "the tunnel in the same blocks."
         for row in ratios.to_dict("records")
     ]
@@ -84,7 +88,12 @@ def ends(row: Mapping[Any, Any]) -> str:
     """The interval of a ratio in brackets; empty where there is none."""
     low, high = float(row["low"]), float(row["high"])
     known = math.isfinite(low) and math.isfinite(high)
-    return f" [{low:.2f}, {high:.2f}]" if known else ""
+    return f" [{_ratio(low)}, {_ratio(high)}]" if known else ""
+
+
+def _ratio(value: float) -> str:
+    """Two decimals, or three of a small one."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def _stands_on(found: CampaignAnswer) -> str:

@@ -197,3 +197,35 @@ def test_a_campaign_that_is_under_way_says_so(grown: Answer, tmp_path: Path) -> 
     answer = compose(run)
     assert answer.sentences[-1].endswith("not finished.")
     assert "(no interval: 1 repetition)" in answer.sentences[0]
+
+
+def test_without_a_tunnel_the_columns_are_those_that_are_known(tmp_path: Path) -> None:
+    run = make_campaign(
+        tmp_path / "direct",
+        clients=(2,),
+        repetitions=2,
+        tests=("direct-tcp",),
+        void=(),
+        duration_s=9,
+    )
+    answer = compose(run)
+    assert answer.sentences[0].startswith("direct-tcp carries 1")
+    table = answer.tables["answer"]
+    assert [column.key for column in table.columns][3:] == ["client_median_bps", "cpu_busy_pct"]
+    assert all(value is not None for row in table.rows for value in row)
+    assert "in-tunnel" not in answer.tables
+
+
+def test_a_campaign_of_which_nothing_counts_yet_says_so(grown: Answer, tmp_path: Path) -> None:
+    root = tmp_path / "none"
+    root.mkdir()
+    run = Run(root)
+    for path in (grown.run.manifest_path, campaign_folder.design_path(grown.run)):
+        (root / path.name).write_bytes(path.read_bytes())
+    lines = grown.run.journal_path.read_text().splitlines()[:5]
+    run.journal_path.write_text("\n".join(lines) + "\n")
+    answer = compose(run)
+    assert answer.sentences[0] == "No block counts yet."
+    assert answer.sentences[1].startswith("0 blocks, ")
+    assert answer.sentences[1].endswith(", not finished.")
+    assert answer.tables["answer"].rows == ()
