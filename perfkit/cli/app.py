@@ -39,6 +39,7 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit compare RUN RUN         runs side by side, with verdicts; commas join repetitions
   perfkit baseline save CAMPAIGN --as v2.6      keep it; runs that repeat each other do as well
   perfkit check CAMPAIGN --against v2.6         exit 0 same or better, 3 worse, 4 not enough data
+  perfkit history CAMPAIGN              when the figures of campaigns like it changed
   perfkit adopt NAME RUN RUN...   runs that exist become the repetitions of a campaign
   perfkit export RUN              a run as one file without its keys, to hand on
   perfkit import FILE             such a file into runs/: segment, report, compare work on it

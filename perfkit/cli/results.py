@@ -63,6 +63,18 @@ def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
 
 @click.command()
 @run_argument
+def history(run: str, runs_dir: str) -> None:
+    """When did the figures of campaigns like this one change?"""
+    from perfkit.campaign import offline
+    from perfkit.report.history import compose
+    from perfkit.settings.project import runs_folder
+
+    found = offline.find_run(run, runs_dir=runs_dir)
+    click.echo(compose(found, runs_folder(runs_dir)).text())
+
+
+@click.command()
+@run_argument
 @click.option("-o", "--out", default="", metavar="FILE", help="the archive [<run>.tar.xz here]")
 def export(*, run: str, runs_dir: str, out: str) -> None:
     """Pack a run into one file to hand on, without keys; what was left out is listed."""

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfkit.campaign import baselines, offline
+from perfkit.report import history
 from perfkit.report.check import CheckReport
 from perfkit.report.compare import ComparisonReport
+from perfkit.report.history import HistoryReport
+from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
 from perfkit.settings.project import runs_folder
 
@@ -65,3 +68,15 @@ def checked(run: str, baseline: str, *, runs_dir: str = "") -> CheckReport | Sai
 
 def _found(run: str, runs_dir: str) -> list[Run]:
     return [offline.find_run(one, runs_dir=runs_dir) for one in offline.split_names([run])]
+
+
+def developed(run: str, *, runs_dir: str = "") -> HistoryReport | Said:
+    """How the figures of a campaign developed over all campaigns like it.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    found = offline.find_run(run, runs_dir=runs_dir)
+    if not campaign_folder.is_campaign(found):
+        return Said(f"{found.id} is a single run; the course of figures is that of campaigns.")
+    return history.compose(found, runs_folder(runs_dir))

@@ -1,0 +1,213 @@
+"""How the figures of one campaign developed over all campaigns like it, and when they changed.
+
+Campaigns are alike when they have the same client counts, tests and provider; of each, its
+cells.parquet is read as it was when its answer was last made. Changes are found by
+`perfkit.analysis.answers.history`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from perfkit.analysis.answers import cells
+from perfkit.analysis.answers import frame as frames
+from perfkit.analysis.answers.campaign_answer import primary_tests
+from perfkit.analysis.answers.history import LEAST_PART, LEAST_SIZE, ChangePoint, change_points
+from perfkit.errors import PerfkitError
+from perfkit.report.answer_words import phrase
+from perfkit.report.columns import FIGURES, text
+from perfkit.report.document import fill, plain
+from perfkit.report.plots import BLUE, RED, STYLE, Plot, drawn
+from perfkit.report.tables import Column, ReportTable, in_terminal
+from perfkit.runs import campaign_folder, design, folder
+from perfkit.runs.design import Design
+from perfkit.runs.folder import Run
+from perfkit.units import format_count
+
+LEAST = 2 * LEAST_PART  # campaigns before a change can be found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """One figure of one cell over the campaigns.
+
+    Attributes:
+        times_s: When each campaign was made, seconds since 1970, ascending.
+        values: Mean over its repetitions that count, in the figure's unit.
+    """
+
+    clients: int
+    test: str
+    figure: str
+    runs: tuple[str, ...]
+    times_s: tuple[float, ...]
+    values: tuple[float, ...]
+    changes: tuple[ChangePoint, ...]
+
+    @property
+    def name(self) -> str:
+        """The figure in words."""
+        return f"{phrase(self.figure)} of {self.test} at {format_count(self.clients, 'client')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryReport:
+    """The course of the primary figures, made but not written."""
+
+    courses: tuple[Course, ...]
+    campaigns: int
+    left_out: tuple[str, ...]
+    table: ReportTable
+    plots: tuple[Plot, ...]
+
+    @property
+    def sentences(self) -> list[str]:
+        """Each change, or that there is none."""
+        if self.campaigns < LEAST:
+            return [
+                f"{format_count(self.campaigns, 'campaign')} alike: changes are looked for from "
+                f"{LEAST} on."
+            ]
+        found = [
+            f"{one.name} changed by {change.size_pct:+.1f} % with {one.runs[change.index]} "
+            f"(p {change.p:.3f})."
+            for one in self.courses
+            for change in one.changes
+        ]
+        nothing = f"No change of {LEAST_SIZE:.0%} or more in {self.campaigns} campaigns."
+        return [plain(line) for line in found] or [nothing]
+
+    def text(self, width: int = 110) -> str:
+        """For a terminal."""
+        return in_terminal(self.sentences, self.left_out, [self.table], width)
+
+    def __repr__(self) -> str:
+        return f"<HistoryReport {self.sentences[0]}>"
+
+    def _repr_html_(self) -> str:
+        return fill(
+            "cell",
+            sentences=self.sentences,
+            warnings=self.left_out,
+            tables=[self.table],
+            plots=self.plots,
+        )
+
+
+def compose(run: Run, runs_dir: Path) -> HistoryReport:
+    """Find the campaigns like this one in a runs folder, and the changes between them.
+
+    Raises:
+        RunError: it is no campaign.
+    """
+    alike, left_out = _alike(run, design.load(run), runs_dir)
+    courses = tuple(_courses(alike))
+    columns = (
+        text("what", "Figure"), Column("campaigns", "Campaigns"), text("since", "Changed with"),
+        Column("size_pct", "Change", "%", digits=1), Column("p", "p", digits=3),
+    )  # fmt: skip
+    rows = [
+        {
+            "what": one.name, "campaigns": len(one.values), "size_pct": change and change.size_pct,
+            "since": one.runs[change.index] if change else "no change", "p": change and change.p,
+        }
+        for one in courses
+        for change in (one.changes or (None,))
+    ]  # fmt: skip
+    table = ReportTable.from_records(
+        "history", "Changes over campaigns", columns, rows,
+        f"Looked for from {LEAST} campaigns on; changes under {LEAST_SIZE:.0%} are left out.",
+        "E-divisive with a permutation test (Matteson and James 2014)",
+    )  # fmt: skip
+    with mpl.rc_context(STYLE):
+        plots = tuple(
+            _drawn(figure, courses) for figure in dict.fromkeys(c.figure for c in courses)
+        )
+    return HistoryReport(
+        courses=courses, campaigns=len(alike), left_out=tuple(left_out), table=table, plots=plots
+    )
+
+
+_Campaign = tuple[Run, Design, float, Any]  # its moment, its means
+
+
+def _alike(run: Run, plan: Design, runs_dir: Path) -> tuple[list[_Campaign], list[str]]:
+    """The campaigns of the same sizes, tests and provider, oldest first; and which cannot be read."""
+    provider = _provider(run)
+    found: dict[str, _Campaign] = {}
+    left_out = []
+    for one in [*folder.list_runs(runs_dir), run]:
+        try:
+            if not campaign_folder.is_campaign(one) or _provider(one) != provider:
+                continue
+            own = design.load(one)
+            if (own.clients, set(own.tests)) != (plan.clients, set(plan.tests)):
+                continue
+            if not campaign_folder.cells_path(one).exists():
+                continue
+            frame = frames.load(campaign_folder.cells_path(one))
+            frame = frame[(frame["variant"] == own.variants[0]).to_numpy()]
+            moment = datetime.fromisoformat(own.created_utc).timestamp()
+            keep = frame["test"].isin(primary_tests(frame, own))
+            found[one.id] = (one, own, moment, cells.intervals(frame[keep], own.primary))
+        except PerfkitError as exc:
+            left_out.append(f"{one.id} is left out: {exc}")
+    return sorted(found.values(), key=lambda kept: kept[2]), left_out
+
+
+def _provider(run: Run) -> str:
+    parameters: Mapping[str, Any] = run.manifest().get("parameters", {})
+    return str(parameters.get("provider", ""))
+
+
+def _courses(alike: Sequence[_Campaign]) -> list[Course]:
+    points: dict[tuple[int, str, str], list[tuple[str, float, float]]] = {}
+    for run, _, moment, means in alike:
+        for row in means.to_dict("records"):
+            key = (int(row["clients"]), str(row["test"]), str(row["figure"]))
+            points.setdefault(key, []).append((run.id, moment, float(row["mean"])))
+    courses = []
+    for (clients, test, figure), own in sorted(points.items()):
+        runs, times_s, values = zip(*own, strict=True)
+        changes = change_points(times_s, values)
+        courses.append(
+            Course(
+                clients=clients, test=test, figure=figure, runs=runs, times_s=times_s,
+                values=values, changes=changes,
+            )
+        )  # fmt: skip
+    return courses
+
+
+def _drawn(figure: str, courses: Sequence[Course]) -> Plot:
+    """A panel a cell, under one another; lines are the means between changes."""
+    own = [one for one in courses if one.figure == figure]
+    column = FIGURES[figure]
+    picture = Figure(figsize=(6.6, 0.8 + 1.3 * len(own)), layout="constrained")
+    axes = picture.subplots(len(own), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, one in zip(axes, own, strict=True):
+        moments = [datetime.fromtimestamp(t, UTC) for t in one.times_s]
+        values = np.array(one.values) / column.scale
+        axis.plot(moments, values, "o", color=BLUE, ms=4.5, mew=0)
+        ends = [0, *(change.index for change in one.changes), len(values)]
+        for begin, end in pairwise(ends):
+            level = float(np.exp(np.log(values[begin:end]).mean()))
+            span = [moments[begin], moments[end - 1]]
+            axis.plot(span, [level] * 2, color=RED, lw=1.4)
+        axis.set_ylim(0, 1.15 * float(values.max()))
+        axis.set_ylabel(f"N = {one.clients}\n({column.unit})", fontsize=8.5)
+    return Plot(
+        name=f"history-{figure.replace('_', '-')}",
+        title=f"{column.heading} over campaigns; lines: the mean between changes",
+        **drawn(picture),
+        alt="; ".join(f"{one.name}: {len(one.values)} campaigns" for one in own),
+    )
