@@ -21,7 +21,7 @@ def init(folder: Path) -> None:
 
 @click.command()
 def doctor() -> None:
-    """Is this machine ready? Each need, whether it was found, and what mends it."""
+    """Is this machine ready? Each need, whether it was found, and how to fix it."""
     from perfkit import doctor as examiner
 
     examination = examiner.examine()
