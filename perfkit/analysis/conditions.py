@@ -21,7 +21,7 @@ from perfkit.units import format_size, format_some
 
 NOT_RECORDED = "not recorded"
 _OUTWARD = {"name", "run", "runs_dir", "config_dir", "keep_fleet", "expires_min", "threads"}
-_CAMPAIGNS = {"variants", "repetitions", "precision", "max_repetitions", "budget", "seed"}
+_CAMPAIGNS = {"repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS
 _FACTS = ("kernel", "os", "ncpu", "vpn_version", "iperf_version", "iperf3_version")
 _SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)

@@ -115,10 +115,8 @@ def from_printed(
     said = began.year if began else _year_in(words)
     if not (year or said or (parts["year"] > 0).all()):
         return None, ("times have no year and the head has no date: record with --epoch",)
-    notes = []
     unread = int((~parts["sound"]).sum())
-    if unread:
-        notes.append(f"{unread} rows have no readable time")
+    notes = [f"{unread} rows have no readable time"] if unread else []
     clock = clock or PrintedClock()
     naive = _naive_ns(parts, _years(parts, year or said, None if year else began, clock))
     word = words[-1] if words else ""

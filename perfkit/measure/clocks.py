@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfkit.errors import HostError, UntrustedError
-from perfkit.ssh.remote import Answer, Remote
+from perfkit.ssh.remote import Remote, TimedReply
 from perfkit.units import NS_PER_S
 from perfkit.untrusted import one_line, parse_int
 
@@ -70,7 +70,7 @@ def measure_clock(remote: Remote) -> ClockSample:
     return choose_best(remote.host.name, remote.converse(_ANSWER_WITH_TIME, ["time"] * QUESTIONS))
 
 
-def choose_best(host: str, answers: Sequence[Answer]) -> ClockSample:
+def choose_best(host: str, answers: Sequence[TimedReply]) -> ClockSample:
     """The sample of the shortest round trip; `answers` is not empty.
 
     Source: RFC 5905 sections 8 and 10 (offset, delay, and the clock filter: least delay wins);
@@ -82,7 +82,7 @@ def choose_best(host: str, answers: Sequence[Answer]) -> ClockSample:
     return min((_sample(host, answer) for answer in answers), key=lambda sample: sample.bound_s)
 
 
-def _sample(host: str, answer: Answer) -> ClockSample:
+def _sample(host: str, answer: TimedReply) -> ClockSample:
     try:
         time_ns = parse_int(answer.line, least=0)
     except UntrustedError as exc:

@@ -37,11 +37,11 @@ from perfkit.ssh.known_hosts import pin_hosts
 LONGEST_ANSWER_BYTES = 4096  # of one line of a conversation
 ADMITTED = "perfkit is in"
 
-__all__ = ["Access", "Answer", "CommandResult", "Remote", "RemotePool"]
+__all__ = ["Access", "CommandResult", "Remote", "RemotePool", "TimedReply"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class TimedReply:
     """One line of a conversation; both moments in epoch seconds by the controller's clock."""
 
     sent_utc_s: float
@@ -163,7 +163,7 @@ class Remote:
 
     def converse(
         self, script: str, questions: Sequence[str], *, timeout_s: float = 10.0
-    ) -> list[Answer]:
+    ) -> list[TimedReply]:
         """Start a script, send it a line at a time, and note when each answer came.
 
         For measuring clocks: one channel, no process started between question and answer.
@@ -182,7 +182,7 @@ class Remote:
                     line = _ask(channel, lines, question)
                     received = time.time()
                     text = line.decode(errors="replace").rstrip("\n")
-                    answers.append(Answer(sent_utc_s=sent, received_utc_s=received, line=text))
+                    answers.append(TimedReply(sent_utc_s=sent, received_utc_s=received, line=text))
         return answers
 
     def put(self, source: bytes | Path, path: str, *, mode: int = 0o644) -> None:

@@ -92,12 +92,7 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
         number += 1
         lost = number in void and planned.clients > 1
         with journal.block(number, planned, attempt, lost=lost):
-            shared = float(chance.normal(0.0, spread * 0.8))
-            direct, tunnel = (
-                law.goodput_mbps(planned.clients)
-                * float(np.exp(shared + chance.normal(0.0, spread * 0.6)))
-                for law in (DIRECT, TUNNEL)
-            )
+            direct, tunnel = _drawn_mbps(planned.clients, spread, chance)
             block = make_run(
                 campaign_folder.block_run(run, number).root,
                 clients=planned.clients,
@@ -119,6 +114,16 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
     journal.end()
     campaign_cells.refresh(run)
     return run
+
+
+def _drawn_mbps(clients: int, spread: float, chance: np.random.Generator) -> tuple[float, float]:
+    """Goodput beside the tunnel and through it: their noise is shared in part."""
+    shared = float(chance.normal(0.0, spread * 0.8))
+    direct, tunnel = (
+        law.goodput_mbps(clients) * float(np.exp(shared + chance.normal(0.0, spread * 0.6)))
+        for law in (DIRECT, TUNNEL)
+    )
+    return direct, tunnel
 
 
 def _planned(

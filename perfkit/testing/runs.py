@@ -75,27 +75,16 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
     run, chance = Run(folder), np.random.default_rng(seed)
     names = [f"client-{number:03d}" for number in range(1, clients + 1)]
     failed, offsets = dict(failed or {}), dict(clock_offset_s or {})
-    slots = [
-        SimulatedSlot(
-            name=f"{place:02d}-{test}",
-            test=test,
-            path="tunnel" if test.startswith("tunnel") else "direct",
-            start_s=5.0 + (place - 1) * (duration_s + GAP_S),
-            duration_s=float(duration_s),
-            cpu_s_per_gbit=cpu_s_per_gbit,
-        )
-        for place, test in enumerate(tests, start=1)
-    ]
+    slots = _slots(tests, duration_s, cpu_s_per_gbit)
+    shares = {"direct": rate_mbps / max(clients, 1)}
+    shares["tunnel"] = shares["direct"] * tunnel_share
     for slot in slots:
-        share_mbps = rate_mbps / max(clients, 1) * (tunnel_share if slot.path == "tunnel" else 1.0)
         for number, host in enumerate(names):
             how = failed.get(host, "")
             if how in ("refused", "absent", "quiet"):
                 continue
-            killed = how == "killed" and slot is slots[-1]
-            slot.streams.append(
-                _stream(host, number, slot, (share_mbps, client_cv), chance, killed=killed)
-            )
+            killed, rate = how == "killed" and slot is slots[-1], (shares[slot.path], client_cv)
+            slot.streams.append(_stream(host, number, slot, rate, chance, killed=killed))
     _write_plan(run, names, slots, failed, (seed, t0_utc_s), shared_cpu=shared_cpu)
     # The logs' own clocks count from one T0: another one is a clock that is ahead by the difference.
     stamped = {h: offsets.get(h, 0.0) + t0_utc_s - T0_UTC_S for h in ("server", *names)}
@@ -106,6 +95,20 @@ def make_run(  # noqa: PLR0913 - one keyword a property of the run
     write_json(folder / "truth.json", _truth(slots, names, failed))
     _write_sums(run)
     return run
+
+
+def _slots(tests: Sequence[str], duration_s: int, cpu_s_per_gbit: float) -> list[SimulatedSlot]:
+    return [
+        SimulatedSlot(
+            name=f"{place:02d}-{test}",
+            test=test,
+            path="tunnel" if test.startswith("tunnel") else "direct",
+            start_s=5.0 + (place - 1) * (duration_s + GAP_S),
+            duration_s=float(duration_s),
+            cpu_s_per_gbit=cpu_s_per_gbit,
+        )
+        for place, test in enumerate(tests, start=1)
+    ]
 
 
 def read_truth(run: Run) -> dict[str, Any]:

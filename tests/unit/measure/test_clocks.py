@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from perfkit.errors import HostError
 from perfkit.measure.clocks import certain_error_s, choose_best
-from perfkit.ssh.remote import Answer
+from perfkit.ssh.remote import TimedReply
 
 NOW_S = 1_795_000_000.0
 
 
-def answer(offset_s: float, out_s: float, back_s: float, sent_utc_s: float = NOW_S) -> Answer:
+def answer(offset_s: float, out_s: float, back_s: float, sent_utc_s: float = NOW_S) -> TimedReply:
     """What a host says whose clock is `offset_s` ahead, with these delays there and back."""
     line = str(round((sent_utc_s + out_s + offset_s) * 1e9))
-    return Answer(sent_utc_s=sent_utc_s, received_utc_s=sent_utc_s + out_s + back_s, line=line)
+    return TimedReply(sent_utc_s=sent_utc_s, received_utc_s=sent_utc_s + out_s + back_s, line=line)
 
 
 def test_the_shortest_round_trip_wins() -> None:
@@ -47,7 +47,7 @@ def test_a_right_clock_is_left_as_it_is(out_s: float, back_s: float) -> None:
 @pytest.mark.parametrize("line", ["", "1795000000N", "-5", "date: illegal", "١٢"])
 def test_an_answer_that_is_no_time_names_the_host_and_the_remedy(line: str) -> None:
     with pytest.raises(HostError, match=r"client-007: .*GNU coreutils"):
-        choose_best("client-007", [Answer(sent_utc_s=1, received_utc_s=2, line=line)])
+        choose_best("client-007", [TimedReply(sent_utc_s=1, received_utc_s=2, line=line)])
 
 
 def test_a_sample_is_written_with_host_and_when() -> None:

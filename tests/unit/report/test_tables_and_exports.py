@@ -308,7 +308,7 @@ def test_every_table_of_a_campaign_is_read_back_by_another_program(
     needs_tools("pandoc")
     for made in campaign_tables:
         body = cells(through_pandoc(export.export(made, format_name), source))
-        read = sorted(cell for row in body for cell in row if cell)
+        read = sorted(cell.replace("’", "'") for row in body for cell in row if cell)
         assert read == shown_cells(made), made.name
 
 
