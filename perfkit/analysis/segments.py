@@ -241,17 +241,21 @@ def _from_dict(record: Mapping[str, Any]) -> Segment:
             f"window has at least {SHORTEST_WINDOW_S:g} s; choose it anew",
         )
         steady = None
+    outer = _window(record["outer_s"])
+    cut_s = parse_number(record.get("warm_up_s", 0.0), whole=False)
+    if steady is None or not 0 <= cut_s <= steady.start_s - outer.start_s + 1e-6:
+        cut_s = 0.0  # nothing can have been cut that was not in the test
     return Segment(
         slot=str(record["slot"]),
         test=str(record["test"]),
-        outer=_window(record["outer_s"]),
+        outer=outer,
         steady=steady,
         chosen_by=str(record["chosen_by"]),
         confidence=float(record.get("confidence", 1.0)),
         log_sha256=str(record.get("log_sha256", "")),
         chosen_utc=datetime.fromisoformat(chosen) if chosen else None,
         notes=notes,
-        warm_up_s=max(parse_number(record.get("warm_up_s", 0.0), whole=False), 0.0),
+        warm_up_s=cut_s,
     )
 
 

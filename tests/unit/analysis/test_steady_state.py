@@ -172,3 +172,14 @@ def test_traffic_that_begins_late_is_cut() -> None:
     late = even()
     late[:, :3] = 0.0
     assert steady_state.warm_up_s(late.sum(axis=0)) == 3
+
+
+@pytest.mark.parametrize("said", [-3.0, 1e9])
+def test_a_cut_that_cannot_have_been_made_is_none(tmp_path: Path, said: float) -> None:
+    run = make_run(tmp_path / "run", clients=2, tests=["direct-tcp"])
+    logs = read_run(run)
+    (own,) = segments.from_events(logs, outcomes(logs))
+    segments.save(run, [replace(own, warm_up_s=said)])
+    assert segments.read(run)[0].warm_up_s == 0.0
+    segments.save(run, [segments.cut(own, 2.0)])
+    assert segments.read(run)[0].warm_up_s == 2.0
