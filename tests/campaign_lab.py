@@ -103,7 +103,8 @@ class Lab:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.provider = root, MemoryProvider()
-        self.writes, self.hosts = Writes(), Hosts()
+        self.writes, self.hosts, self.ticks = Writes(), Hosts(), 5
+        self.said: list[str] = []
         self.judge_hosts = replacements.judge_hosts  # as it is; the lab's own hosts are all well
         monkeypatch.setenv("PERFKIT_HOME", str(root))
         monkeypatch.setattr(sessions, "get_provider", lambda *_, **__: self.provider)
@@ -139,12 +140,13 @@ class Lab:
         monkeypatch.setattr(sessions, "await_greeting", lambda _host, _timeout_s: None)
         monkeypatch.setattr(campaign_run, "stop_hosts", self._stop)
         monkeypatch.setattr(void_rules, "why_void", void_at_first)
+        monkeypatch.setattr(void_rules, "idle_busy_pct", lambda _logs: (1.5, self.ticks))
         # private: imagined blocks have no tests whose end could be known
         monkeypatch.setattr(campaign_run, "_seconds", lambda _block, _claim: 1.0)
         monkeypatch.setattr(campaign_run, "read_run", lambda _block: None)
         monkeypatch.setattr(campaign_cells, "rows_of_block", lambda *_: [])
         monkeypatch.setattr(replacements, "judge_hosts", lambda *_: None)
-        monkeypatch.setattr(CampaignView, "line", lambda _view, _text: None)
+        monkeypatch.setattr(CampaignView, "line", lambda _view, text: self.said.append(text))
 
     def _measure(self, block: BlockSession, **more: Any) -> StageResult:
         return self.hosts.measure(block, **more)

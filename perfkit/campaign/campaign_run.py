@@ -199,6 +199,11 @@ class CampaignRun:
     def _end(self, block: BlockSession, claim: Claim) -> None:
         """Say whether a collected block counts, and what it came to."""
         logs = read_run(block.run)
+        busy_pct, ticks = void_rules.idle_busy_pct(logs)
+        known = ticks >= void_rules.LEAST_TICKS
+        block.journal.append("idle-control", busy_pct=busy_pct if known else None, ticks=ticks)
+        if not known:
+            self.view.line(f"block {claim.block}: nobody saw if other load was there before it")
         void = void_rules.why_void(block.run, logs, self.design.void_rules)
         if void is not None:
             self.session.journal.append(blocks.VOID, block=claim.block, rule=void[0], why=void[1])

@@ -215,3 +215,17 @@ def test_a_host_that_is_being_taken_back_is_in_no_later_block(
             lab.judge_hosts(session, block, Counter())
         assert session.inventory.get_record("client-002").reason == "taken back: spot"
         assert draw_hosts(session, plan, plan.order[0][0]) == ["server", "client-001"]
+
+
+@pytest.mark.parametrize(("ticks", "busy_pct"), [(5, 1.5), (1, None)])
+def test_each_block_records_how_busy_the_server_was_before_it_or_that_nobody_saw(
+    lab: Lab, ticks: int, busy_pct: float | None
+) -> None:
+    lab.ticks = ticks
+    run = lab.launch(clients="1", repetitions=2)
+    lab.go_on(run)
+    for block in campaign_folder.block_runs(run):
+        events = journal.read(block.journal_path).events
+        (control,) = (event for event in events if event.kind == "idle-control")
+        assert control.fields == {"busy_pct": busy_pct, "ticks": ticks}
+    assert any("nobody saw" in line for line in lab.said) == (busy_pct is None)
