@@ -110,8 +110,11 @@ def replace_failed(session: Session, configure: Callable[[], object]) -> None:
         configure: Configures hosts that are reachable and are not configured yet.
     """
     again = _again(session)
-    ends = renew.ends_utc(session.run)  # it may have been moved since the others were made
-    session.fleet.plan = replace(session.fleet.plan, expires_utc=ends)
+    session.fleet.plan = replace(
+        session.fleet.plan,
+        expires_utc=renew.ends_utc(session.run),  # moved since the others were made, perhaps
+        tokens=frozenset(session.progress().batches),  # else the same host twice is one request
+    )
     session.provider.terminate(session.run.id, sorted(again))
     session.gone |= again
     missing_hosts.launch_missing(session)
