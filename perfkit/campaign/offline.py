@@ -120,9 +120,9 @@ def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
         made = answer.render(run)
     else:
         found = progress.read(run)
-        made = page.render(
-            run, phases=list(found.done.items()), unfinished=progress.unfinished(found)
-        )
+        needed = progress.NEED_HOSTS if run.block is None else progress.OF_A_BLOCK
+        left = progress.unfinished(found, needed)
+        made = page.render(run, phases=list(found.done.items()), unfinished=left)
     _echo(made.text(), f"report: {made.page}", echo=echo)
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perfkit.runs import journal
@@ -10,6 +10,7 @@ from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
 
 NEED_HOSTS = ("launch", "configure", "measure", "collect")  # phases, in their order
+OF_A_BLOCK = ("measure", "collect")  # its hosts are its campaign's
 ARMED = "armed"  # journalled between the last host's orders and T0: from here the hosts go alone
 DISARMED = "disarmed"  # and before the orders are taken back
 
@@ -68,12 +69,15 @@ def follow(events: Iterable[Event]) -> Progress:
     )
 
 
-def unfinished(found: Progress) -> str:
+def unfinished(found: Progress, needed: Sequence[str] = NEED_HOSTS) -> str:
     """Which phase leaves a run without all its logs, and why, in words.
 
     Empty when none does, and when nothing is known: a copied folder may have no journal.
+
+    Args:
+        needed: The phases that it has: `OF_A_BLOCK` for a block of a campaign.
     """
-    phase = next((name for name in NEED_HOSTS if name not in found.done), "")
+    phase = next((name for name in needed if name not in found.done), "")
     if not phase or found == Progress():
         return ""
     failed, _, reason = found.failed.partition(": ")

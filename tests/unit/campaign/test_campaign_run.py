@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,15 @@ def test_each_block_records_how_busy_the_server_was_before_it_or_that_nobody_saw
         (control,) = (event for event in events if event.kind == "idle-control")
         assert control.fields == {"busy_pct": busy_pct, "ticks": ticks}
     assert any("nobody saw" in line for line in lab.said) == (busy_pct is None)
+
+
+def test_a_block_that_was_collected_lacks_no_phase_and_one_that_was_not_says_which(
+    lab: Lab,
+) -> None:
+    run = lab.launch()
+    lab.go_on(run)
+    for block in campaign_folder.block_runs(run):
+        found = progress.read(block)
+        assert progress.unfinished(found, progress.OF_A_BLOCK) == ""
+        without = replace(found, done={"measure": 1.0})
+        assert progress.unfinished(without, progress.OF_A_BLOCK) == "collect was not done"
