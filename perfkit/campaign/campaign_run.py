@@ -103,6 +103,9 @@ class CampaignRun:
 
     def _answer(self, stop: str, why: str = "") -> None:
         self.session.journal.append(blocks.ANSWER, stop=stop, why=why)
+        for lost in blocks.given_up(self.design, self.log):
+            place = f"{lost.clients} clients {lost.variant}, repetition {lost.repetition}"
+            self.view.line(f"GIVEN UP after {blocks.MOST_ATTEMPTS} attempts: {place}: {lost.why}")
         self.view.line(f"no more blocks: {why or stop}")
 
     def _why_stop(self) -> tuple[str, str] | None:

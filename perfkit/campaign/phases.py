@@ -271,6 +271,11 @@ def measure(session: Session) -> StageResult:
 def _measure_blocks(session: Session) -> StageResult:
     """All blocks of a campaign; each is collected right after it was measured."""
     refuse_if_in_use(session.inventory)
+    if not session.inventory.hosts(HostState.CONFIGURED):
+        raise RunError(
+            f"campaign {session.run.id}: no host is configured yet: perfkit configure, or "
+            "phases.configure, comes first"
+        )
     started = monotonic()
     plan = design.load(session.run)
     with CampaignView(session, plan) as view, session.phase("measure"):

@@ -21,9 +21,10 @@ from perfkit.campaign.block_session import BlockSession, draw_hosts, open_new
 from perfkit.campaign.blocks import BlockLog, Todo
 from perfkit.campaign.campaign_view import CampaignView
 from perfkit.errors import RunError, StageError
-from perfkit.model import HostState
+from perfkit.model import HostState, Role
 from perfkit.runs import campaign_folder, design, folder, journal, progress
 from perfkit.runs.folder import Run
+from perfkit.settings import parameters as settings
 
 
 @pytest.fixture
@@ -120,6 +121,9 @@ def test_a_place_where_clients_are_missing_is_tried_again_and_then_given_up(lab:
     assert [claim.end for claim in failed] == ["failed"] * blocks.MOST_ATTEMPTS
     (given_up,) = blocks.given_up(design.load(run), log)
     assert "client-002 has no clock" in given_up.why
+    (said,) = (line for line in lab.said if line.startswith("GIVEN UP"))
+    assert "2 clients base, repetition 1" in said
+    assert "client-002 has no clock" in said
     assert log.stop == "repetitions"
 
 
@@ -242,3 +246,15 @@ def test_a_block_that_was_collected_lacks_no_phase_and_one_that_was_not_says_whi
         assert progress.unfinished(found, progress.OF_A_BLOCK) == ""
         without = replace(found, done={"measure": 1.0})
         assert progress.unfinished(without, progress.OF_A_BLOCK) == "collect was not done"
+
+
+def test_blocks_of_a_fleet_that_is_not_configured_are_refused_and_none_is_claimed(
+    lab: Lab,
+) -> None:
+    with sessions.open_new(settings.load({"clients": "1,2", "name": "bare"})) as session:
+        session.inventory.add("server", Role.SERVER)
+        session.inventory.add("client-001", Role.CLIENT)
+        with pytest.raises(RunError, match="no host is configured yet"):
+            phases.measure(session)
+        assert log_of(session.run).claims == ()
+    assert lab.hosts.begun == {}
