@@ -9,7 +9,7 @@ Everything left of the seam costs money or root and talks to machines. Everythin
 works on a copied run folder, on a laptop with no network. Only files cross the seam.
 
 ======================  ========================================================================
-`perfkit.campaign`      `phases`: one function a phase, start reading there; the open run
+`perfkit.campaign`      `phases`: one function a phase, start reading there; the open run, blocks
                         (`session`), resume, estimates, status and reap, the gate before traffic
 `perfkit.cli.app`           the same functions as shell commands
 `perfkit.notebook.parameters`      the parameters of a notebook, their form, `perfkit lab`
