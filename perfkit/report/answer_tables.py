@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,11 +27,11 @@ VERDICT_METHOD = (
     "Variant over base, paired: blocks of one repetition and client count, run one after the other in "
     "balanced order. Holm's procedure over the primary figures; worse or better where the adjusted "
     "interval excludes no change and the estimate is beyond the margin; same where the 90 % interval "
-    "is inside the margin (two one-sided tests, Schuirmann 1987)"
+    "is inside the margin (two one-sided tests, Schuirmann 1987)."
 )
 PAIRED_METHOD = (
     "In-tunnel over out-of-tunnel goodput of the same block, mean of the logarithms, Student's t over "
-    "repetitions: what changes from block to block falls out of the ratio"
+    "repetitions: what changes from block to block falls out of the ratio."
 )
 
 
@@ -199,20 +200,19 @@ def _in_tunnel(found: CampaignAnswer) -> ReportTable:
 
 def _laws(found: CampaignAnswer) -> list[ReportTable]:
     """Every law of every figure that grows; none where one size was measured."""
-    rows: list[dict[str, Any]] = [
-        {
-            **{str(name): value for name, value in row.items()},
-            "what": _grown(found, one),
-        }
+    rows = [
+        {**_parameter(row, one.figure), "what": _grown(found, one)}
         for one in found.growths
         for row in one.parameters().to_dict("records")
     ]
-    rows = [{**row, "law": f"{row['law']}: {row['formula']}"} for row in rows]
     why = [f"{_grown(found, one)}: {one.words}." for one in found.growths]
+    formulas = dict.fromkeys(
+        f"{fit.law.name}: {fit.law.formula}" for g in found.growths for fit in g.laws
+    )
     columns = [
         text("what", "Figure"), text("law", "Law"), text("standing", "Standing"),
         Column("aicc_above_best", "AICc above best", digits=1),
-        Column("lack_of_fit_p", "Lack of fit, p", digits=3), text("parameter", "Parameter"),
+        Column("lack_of_fit_p", "Lack of fit, p", digits=3), text("parameter", "Parameter"), text("unit", "Unit"),
         Column("value", "Value", digits=3), Column("low", "Low", digits=3),
         Column("high", "High", digits=3),
     ]  # fmt: skip
@@ -220,9 +220,29 @@ def _laws(found: CampaignAnswer) -> list[ReportTable]:
         return []
     return [
         ReportTable.from_records(
-            "laws", "Laws of growth", columns, rows, format_some(why, 2, " "), f"{growth.METHOD}."
+            "laws",
+            "Laws of growth",
+            columns,
+            rows,
+            format_some(why, 2, " "),
+            f"{growth.METHOD}. {'; '.join(formulas)}.",
         )
     ]
+
+
+_PARAMETER_UNITS = {"knee": "clients", "peak": "clients", "sigma": "", "kappa": ""}
+
+
+def _parameter(row: Mapping[Any, Any], figure: str) -> dict[str, Any]:
+    """A parameter in the unit of its figure; an end beyond the sizes measured is not known."""
+    column, name = FIGURES[figure], str(row["parameter"])
+    scale = 1.0 if name in _PARAMETER_UNITS else column.scale
+    ends = {end: float(row[end]) / scale for end in ("value", "low", "high")}
+    return {
+        **{str(key): value for key, value in row.items()},
+        **{end: value if math.isfinite(value) else None for end, value in ends.items()},
+        "unit": _PARAMETER_UNITS.get(name, column.unit),
+    }
 
 
 def _grown(found: CampaignAnswer, one: growth.Growth) -> str:

@@ -229,3 +229,14 @@ def test_a_campaign_of_which_nothing_counts_yet_says_so(grown: Answer, tmp_path:
     assert answer.sentences[1].startswith("0 blocks, ")
     assert answer.sentences[1].endswith(", not finished.")
     assert answer.tables["answer"].rows == ()
+
+
+def test_a_laws_parameters_are_shown_in_the_unit_of_their_figure(grown: Answer) -> None:
+    rows = grown.tables["laws"].to_frame()
+    plateau = rows[(rows["law"] == "plateau") & (rows["what"] == "tunnel-tcp: goodput")]
+    shown = plateau.set_index("parameter")
+    assert shown.loc["lambda", "value"] == pytest.approx(TUNNEL.per_client_mbps, rel=0.06)
+    assert shown.loc["most", "value"] == pytest.approx(TUNNEL.most_mbps, rel=0.06)
+    assert shown["unit"].to_dict() == {"lambda": "Mbit/s", "most": "Mbit/s", "knee": "clients"}
+    assert "plateau: min(lambda N, C)" in grown.tables["laws"].method
+    assert "inf" not in grown.tables["laws"].to_text(300)
