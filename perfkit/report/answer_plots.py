@@ -170,7 +170,6 @@ def _uses(found: CampaignAnswer) -> Plot | None:
     if full is None or full.uses.empty:
         return None
     uses = full.uses[full.uses["resource"] != "drops"]
-    called = resources.titles(found.vpn_title)
     picture = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     axis = picture.subplots()
     words = []
@@ -181,10 +180,10 @@ def _uses(found: CampaignAnswer) -> Plot | None:
         axis.errorbar(
             own["clients"], 100 * own["use"], yerr=error, fmt=f"{shape}-", color=colour, ms=4.5,
             lw=1.8 if is_full else 1.0, elinewidth=0.8,
-            label=f"{called[str(name)]}{': full' if is_full else ''}",
+            label=f"{full.titles[str(name)]}{': full' if is_full else ''}",
         )  # fmt: skip
         last = own.iloc[-1]
-        words.append(f"{called[str(name)]} {last['use']:.0%} at {last['clients']:.0f} clients")
+        words.append(f"{full.titles[str(name)]} {last['use']:.0%} at {last['clients']:.0f} clients")
     axis.axhline(100 * resources.FULL, color=INK, lw=0.8, ls=":")
     _size_axis(axis, uses["clients"].unique().tolist())
     axis.set_ylim(0, max(105.0, 100 * float(uses["use"].max()) * 1.05))

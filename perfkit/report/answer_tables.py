@@ -256,9 +256,11 @@ def _uses(found: CampaignAnswer) -> list[ReportTable]:
     for variant in found.design.variants:
         for test in found.primary_tests:
             full = found.full(variant, test)
-            for row in full.uses.to_dict("records") if full is not None else []:
+            if full is None:
+                continue
+            for row in full.uses.to_dict("records"):
                 known = {str(name): value for name, value in row.items()}
-                called = resources.titles(found.vpn_title).get(known["resource"], known["resource"])
+                called = full.titles.get(known["resource"], known["resource"])
                 rows.append({**known, "test": test, "variant": variant, "resource": called})
     columns = [
         _TEST, *_variants(found), text("resource", "Resource"), _N,

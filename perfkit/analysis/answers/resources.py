@@ -69,8 +69,8 @@ RESOURCES = (
     Resource("link", lambda rows: rows["nic_bps"] / rows["link_bps"], "server's link"),
     Resource("thread", _thread, "{vpn} thread", ("core",)),
     Resource("processors", _percent("cpu_busy_pct"), "{whose} processors", ("core",)),
-    Resource("softirq", _percent("cpu_softirq_pct"), "server's softirq", ("processors", "core")),
-    Resource("core", _server_cores, "busiest core of the server"),
+    Resource("softirq", _percent("cpu_softirq_pct"), "{whose} softirq", ("processors", "core")),
+    Resource("core", _server_cores, "busiest core of {machine}"),
     Resource("clients", _percent("clients_cpu_pct"), "clients' processors"),
 )
 
@@ -85,10 +85,12 @@ class FullResource:
         uses: A row a (resource, clients) that was watched: `use` (share), `low` and `high` (95 %
             interval; NaN with one block), `repetitions`. Besides those that can be full it has
             `steal` (share of the processors) and `drops` (packets a block).
+        titles: What each of those resources is called here.
     """
 
     names: tuple[str, ...]
     words: str
+    titles: Mapping[str, str] = field(repr=False, compare=False)
     uses: pd.DataFrame = field(repr=False, compare=False)
 
 
@@ -115,24 +117,28 @@ def full_resource(frame: pd.DataFrame, growth: Growth | None, vpn: str = "VPN") 
     full = [one for one in RESOURCES if _is_full(uses, one.name, before, flat)]
     explained = {name for one in full for name in one.explains}
     full = [one for one in full if one.name not in explained]
-    shared = bool(rows["shared_cpu"].any())
-    called = {"vpn": vpn, "whose": "server's and clients'" if shared else "server's"}
+    called = _titles(vpn, shared=bool(rows["shared_cpu"].any()))
     if not full:
         why = "" if flat else "no sure knee in the sizes measured; "
-        return FullResource(names=(), words=why + _watched(uses, sizes, called), uses=uses)
+        words = why + _watched(uses, sizes, called)
+        return FullResource(names=(), words=words, titles=called, uses=uses)
     names = [one.name for one in full]
-    said = [f"the {one.title.format(**called)} is full ({_use(uses, one, flat)})" for one in full]
+    said = [f"the {called[one.name]} is full ({_use(uses, one, flat)})" for one in full]
     taken = _mean(uses, "steal", flat)
     if taken >= TAKEN and {"core", "processors"} & set(names):
         names.append("steal")
         said.append(f"the hypervisor took {100 * taken:.0f} % of the processors")
     words = " and ".join(said).replace("processors is", "processors are")
-    return FullResource(names=tuple(names), words=words, uses=uses)
+    return FullResource(names=tuple(names), words=words, titles=called, uses=uses)
 
 
-def titles(vpn: str) -> dict[str, str]:
-    """What each resource of `FullResource.uses` is called."""
-    called = {one.name: one.title.format(vpn=vpn, whose="server's") for one in RESOURCES}
+def _titles(vpn: str, *, shared: bool) -> dict[str, str]:
+    """What each resource is called; the processors that server and clients share are not the server's."""
+    whose = "server's and clients'" if shared else "server's"
+    machine = "server and clients" if shared else "the server"
+    called = {
+        one.name: one.title.format(vpn=vpn, whose=whose, machine=machine) for one in RESOURCES
+    }
     return called | {"steal": "taken by the hypervisor", "drops": "queue drops"}
 
 
@@ -198,7 +204,7 @@ def _watched(uses: pd.DataFrame, sizes: Sequence[int], called: Mapping[str, str]
     """What is said where nothing is named: the use of all that was watched at the largest size."""
     most = sizes[-1:]
     seen = [
-        f"{one.title.format(**called)} {_use(uses, one, most)}"
+        f"{called[one.name]} {_use(uses, one, most)}"
         for one in RESOURCES
         if math.isfinite(_mean(uses, one.name, most))
     ]
