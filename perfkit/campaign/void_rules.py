@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-import numpy as np
 import pandas as pd
 
 from perfkit.analysis import background_load
-from perfkit.analysis.counters import spans
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -21,7 +19,7 @@ from perfkit.runs.folder import Run
 from perfkit.units import format_some
 
 IDLE_S = 5.0  # before each block in which nothing is started
-LEAST_TICKS = 3  # of the monitor in that time; fewer say nothing
+LEAST_TICKS = background_load.LEAST_TICKS  # of the monitor in that time; fewer say nothing
 MOST_BUSY_PCT = background_load.NOTABLE_PCT  # of the server, in that time
 CLOCK_S = 0.1  # a clock that moved by more during the tests certainly
 _NAMED = 3
@@ -96,18 +94,12 @@ def idle_busy_pct(logs: RunLogs) -> tuple[float, int]:
     """How busy the server's processors were in the idle control before the block.
 
     Returns:
-        Median over the monitor's ticks that lie wholly inside, and their number; NaN and 0 where
-        there are none.
+        As `perfkit.analysis.background_load.median_busy_pct`.
     """
-    monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
-    if "cpu_busy_pct" not in monitor:
-        return float("nan"), 0
-    begin, end = spans(monitor)
-    busy = monitor["cpu_busy_pct"].to_numpy(dtype=np.float64)
     over_s = min(slot.start_s for slot in logs.slots) - SERVER_LEAD_S
-    inside = np.isfinite(busy) & (begin >= over_s - IDLE_S) & (end <= over_s)
-    count = int(inside.sum())
-    return (float(np.median(busy[inside])) if count else float("nan")), count
+    return background_load.median_busy_pct(
+        logs, lambda begin, end: (begin >= over_s - IDLE_S) & (end <= over_s)
+    )
 
 
 def _impossible_figures(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from memory_provider import MemoryProvider
 from scipy import stats
+from small_project import make_small_project
 
 from perfkit.analysis.spent import Spent
 from perfkit.campaign import cost_of_answer, design, estimate
@@ -44,19 +45,9 @@ class Paid(MemoryProvider):
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "config").mkdir()
-    conf = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10\npath = tunnel\n"
-    (tmp_path / "config" / "tests.conf").write_text(conf)
-    (tmp_path / "resources" / "tests").mkdir(parents=True)
-    (tmp_path / "resources" / "fabfile.py").touch()
-    for name in ("direct-tcp", "tunnel-tcp"):
-        script = tmp_path / "resources" / "tests" / name
-        script.write_text("#!/bin/sh\n")
-        script.chmod(0o755)
-    (tmp_path / "config" / "variants.conf").write_text(
+    (make_small_project(tmp_path, monkeypatch) / "config" / "variants.conf").write_text(
         "[new]\ncontrol = yes\n[longer]\ntest.tunnel-tcp.duration = 40\n"
     )
-    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 
 

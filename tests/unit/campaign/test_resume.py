@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from memory_provider import MemoryProvider
+from small_project import DIRECT, make_small_project
 
 from perfkit.campaign import missing_hosts, phases, resume, shortfall
 from perfkit.campaign import session as sessions
@@ -29,15 +30,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "tests.conf").write_text("[direct-tcp]\nduration = 10\n")
-    (tmp_path / "resources" / "tests").mkdir(parents=True)
-    (tmp_path / "resources" / "fabfile.py").touch()
-    script = tmp_path / "resources" / "tests" / "direct-tcp"
-    script.write_text("#!/bin/sh\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
-    return tmp_path
+    return make_small_project(tmp_path, monkeypatch, conf=DIRECT)
 
 
 def begin(**parameters: object) -> Session:

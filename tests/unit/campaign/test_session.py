@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from memory_provider import MemoryProvider
+from small_project import make_small_project
 
 from perfkit.campaign import limits, missing_hosts, phases
 from perfkit.campaign import session as sessions
@@ -32,16 +33,8 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> MemoryProvider:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "tests.conf").write_text(TESTS_CONF)
-    (tmp_path / "resources" / "tests").mkdir(parents=True)
-    (tmp_path / "resources" / "fabfile.py").touch()
+    make_small_project(tmp_path, monkeypatch, conf=TESTS_CONF)
     shutil.copytree(TEMPLATES, tmp_path / "resources" / "openvpn")
-    for name in ("direct-tcp", "tunnel-tcp"):
-        script = tmp_path / "resources" / "tests" / name
-        script.write_text("#!/bin/sh\n")
-        script.chmod(0o755)
-    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 
 

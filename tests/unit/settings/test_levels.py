@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_project import make_small_project
 
 from perfkit.errors import ConfigError
 from perfkit.runs.design import PlannedBlock
@@ -21,17 +22,7 @@ counts_lists = st.lists(st.integers(1, 1000), min_size=1, max_size=8, unique=Tru
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "config").mkdir()
-    (tmp_path / "resources/tests").mkdir(parents=True)
-    (tmp_path / "resources/fabfile.py").touch()
-    for name in ("direct-tcp", "tunnel-tcp"):
-        script = tmp_path / "resources/tests" / name
-        script.write_text("#!/bin/sh\n")
-        script.chmod(0o755)
-    conf = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10\npath = tunnel\n"
-    (tmp_path / "config/tests.conf").write_text(conf)
-    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
-    return tmp_path
+    return make_small_project(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_project import make_small_project
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import NetworkPath
@@ -16,17 +17,8 @@ PROJECT = Path(__file__).parents[3]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder whose config and scripts a test may spoil."""
-    (tmp_path / "config").mkdir()
-    (tmp_path / "resources/tests").mkdir(parents=True)
-    (tmp_path / "resources/fabfile.py").touch()
-    for name in ("direct-tcp", "tunnel-tcp"):
-        script = tmp_path / "resources/tests" / name
-        script.write_text("#!/bin/sh\n")
-        script.chmod(0o755)
     conf = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10 # s\npath = tunnel\ntime = 1.5\n"
-    (tmp_path / "config/tests.conf.sample").write_text(conf)
-    monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
-    return tmp_path
+    return make_small_project(tmp_path, monkeypatch, conf=conf, file="tests.conf.sample")
 
 
 def refused(parameters: dict[str, object] | None = None) -> ConfigError:
