@@ -32,6 +32,8 @@ said=$(python3 -c 'import ast; ast.parse(open("string.py").read()); open("string
     exit 1
 }
 setsid python3 string.py >>../logs/string.log 2>&1 </dev/null &
+# Before it is the program itself, `stop` would take it for somebody else's process.
+until grep -qs string.py "/proc/$!/cmdline" || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
 echo $! >string.pid
 """
 _STOP = """#!/bin/sh
