@@ -35,6 +35,25 @@ class HostState(StrEnum):
     FAILED = "failed"
 
 
+class TestKind(StrEnum):
+    """What a test measures, which decides what its figures are."""
+
+    __test__ = False  # not a pytest class, whatever its name says
+
+    TCP = "tcp"
+    UDP = "udp"
+    PPS = "pps"  # small packets
+    LATENCY = "latency"  # round-trip time, without and with load
+    REQUESTS = "requests"  # short TCP connections
+    CONNECT_STORM = "connect-storm"  # all clients connect at once
+    IDLE = "idle"  # connected clients that do nothing
+
+    @property
+    def has_goodput(self) -> bool:
+        """Its traffic fills the window; of the others a goodput would say nothing."""
+        return self in (TestKind.TCP, TestKind.UDP, TestKind.PPS)
+
+
 class NetworkPath(StrEnum):
     """Which way a test's traffic goes to the server."""
 
@@ -105,6 +124,8 @@ class TestSpec:
         port: Where the server listens; the scripts' `$PERFKIT_PORT`.
         needs: Programs that the scripts run.
         path: Which address carries the traffic; `tunnel` tests need hosts that can tunnel.
+        kind: What it measures.
+        rate_bps: What each client is to offer, the scripts' `$PERFKIT_RATE_BPS`; None: no limit.
     """
 
     __test__ = False  # not a pytest class, whatever its name says
@@ -118,6 +139,8 @@ class TestSpec:
     port: int = 5001
     needs: tuple[str, ...] = ()
     path: NetworkPath = NetworkPath.DIRECT
+    kind: TestKind = TestKind.TCP
+    rate_bps: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,11 @@ A client whose provider said, before the test was over, that it takes the host b
 whatever it measured.
 
 A client whose script ended with exit status 0 in a test of which no reader understands any log,
-such as a ping, did the test and has not failed, but it has no figures, so it does not count; such
-clients are marked `unread`.
+did the test and has not failed, but it has no figures, so it does not count; such clients are
+marked `unread`.
+
+In a test whose clients print samples (`RunLogs.samples`), not traffic, a client counts that has at
+least one sample with a value. A test in which all clients connect at once may be over early.
 
 When no host left a record of a test, the records were lost, not the test: then a client counts
 whose streams were whole at the receiver, from their own stamps.
@@ -30,11 +33,13 @@ import pandas as pd
 from perfkit.analysis import durations
 from perfkit.analysis.durations import TrafficTime
 from perfkit.logs.run_logs import RunLogs, SlotPlan
+from perfkit.model import TestKind
 from perfkit.units import format_count
 
 _Row = dict[str, Any]
 _NO_TRAFFIC = "exit status 0, but the receiver saw no traffic"
 _NOT_KNOWN = "exit status 0, but whether the receiver saw its traffic is not known"
+_NO_SAMPLE = "exit status 0, but its log holds no sample with a value"
 _UNREAD = "exit status 0, but no log of the test is understood, so there are no figures"
 
 _COLUMNS = [
@@ -49,6 +54,7 @@ _COLUMNS = [
     "traffic_most_s",
     "exit_status",
     "streams",
+    "samples",
     "cut_off",
     "unread",
 ]
@@ -61,7 +67,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         `slot`, `host`, `ok`, `reason` (empty when ok), `start_s` and `end_s` (from T0, the
         controller's clock; NaN when not recorded), `late_s` (actual minus planned start;
         negative = early), `traffic_s` and `traffic_most_s` (its traffic lasted so long at least
-        and at most by the tool's own log; NaN when no log says it), `exit_status`, `streams` (seen at the receiver), `cut_off` (ended
+        and at most by the tool's own log; NaN when no log says it), `exit_status`, `streams` (seen at the receiver), `samples` (with a value), `cut_off` (ended
         with data on its way) and `unread` (did a test that has no figures), see the module's
         docstring.
     """
@@ -74,10 +80,13 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         seen, sent_until_s = _streams_seen(logs, slot), _sent_until(logs, slot)
         traffic = durations.traffic_times(logs, slot)
         nobodys = _nobodys_streams(logs, slot)
+        valued = _samples_seen(logs, slot)
+        traffic = traffic if valued is None else {}
         records: list[_Row] = []
         for name in logs.clients:
             event = events.get((slot.name, name))
             row: _Row = {"slot": slot.name, "host": name, "streams": seen.get(name, 0)}
+            row["samples"] = 0 if valued is None else valued.get(name, 0)
             row["cut_off"] = row["unread"] = False
             known = traffic.get(name, TrafficTime())
             row |= {"traffic_s": known.longest_s, "traffic_most_s": known.total_s}
@@ -88,13 +97,18 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
             else:
                 sent_s = sent_until_s.get(name, 0.0)
                 whole = sent_s >= slot.duration_s - durations.SLACK_S
-                row |= _recorded(logs, slot, event, row["streams"], sent_whole_time=whole)
+                known_by = row["streams"] if valued is None else row["samples"]
+                row |= _recorded(
+                    logs, slot, event, known_by, valued is not None, sent_whole_time=whole
+                )
                 row["reason"] = _hedged(str(row["reason"]), nobodys)
             row |= _interrupted(logs, name, slot)
             records.append(row)
-        _fail_short_ones(records, traffic, slot.duration_s)
+        if slot.kind is not TestKind.CONNECT_STORM:
+            _fail_short_ones(records, traffic, slot.duration_s)
         rows += records
     types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
+    types["samples"] = "int64"
     types["cut_off"] = types["unread"] = "bool"
     floats = dict.fromkeys(
         ("start_s", "end_s", "late_s", "traffic_s", "traffic_most_s", "exit_status"), "float64"
@@ -117,6 +131,15 @@ def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
     )
     void = dict.fromkeys(("ok", "cut_off", "unread"), False)
     return {**void, "reason": f"taken back, noticed {when}: {notice.reason}"}
+
+
+def _samples_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int] | None:
+    """Samples with a value per host; None where the test's clients print traffic."""
+    own = logs.samples[(logs.samples["slot"] == slot.name).to_numpy()]
+    if own.empty and slot.kind.has_goodput:
+        return None
+    per_host = own[own["value"].notna()].groupby("host", observed=True).size()
+    return {str(host): int(count) for host, count in per_host.items()}
 
 
 def _streams_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int]:
@@ -184,20 +207,26 @@ def _recorded(
     logs: RunLogs,
     slot: SlotPlan,
     event: Mapping[Hashable, Any],
-    streams: int,
+    seen: int,
+    is_sampled: bool,  # noqa: FBT001 -- it says what `seen` counts
     *,
     sent_whole_time: bool,
 ) -> _Row:
-    """What the starter's record says, on the run's time line."""
+    """What the starter's record says, on the run's time line.
+
+    Args:
+        seen: Streams at the receiver; of a test of samples, those with a value.
+    """
     start, end = float(event["start_utc_s"]), float(event["end_utc_s"])
     name = str(event["host"])
     clock = logs.clocks.get(name)
     offset = clock.offset_s(start) if clock and np.isfinite(start) else 0.0
     said = logs.messages.get((slot.name, name), "")
     start_s = round(start - offset - logs.t0_utc_s, 6)
-    cut_off = bool(event["timed_out"]) and sent_whole_time and streams > 0
-    reason = "" if cut_off else _reason(event, start, end, streams)
-    unread = reason == _NO_TRAFFIC and not logs.is_understood(str(event["slot"]))
+    cut_off = bool(event["timed_out"]) and sent_whole_time and seen > 0
+    nothing = _NO_SAMPLE if is_sampled else _NO_TRAFFIC
+    reason = "" if cut_off else _reason(event, start, end, "" if seen else nothing)
+    unread = reason == nothing and not logs.is_understood(str(event["slot"]))
     reason = _UNREAD if unread else reason
     return {
         "ok": not reason,
@@ -212,7 +241,7 @@ def _recorded(
     }
 
 
-def _reason(event: Mapping[Hashable, Any], start: float, end: float, streams: int) -> str:
+def _reason(event: Mapping[Hashable, Any], start: float, end: float, nothing: str) -> str:
     """Why the client does not count; empty when it does."""
     status = float(event["exit_status"])
     if not np.isfinite(start):
@@ -223,7 +252,7 @@ def _reason(event: Mapping[Hashable, Any], start: float, end: float, streams: in
         return "no end was recorded: it was killed or lost"
     if status != 0:
         return f"exit status {status:.0f}"
-    return "" if streams else _NO_TRAFFIC
+    return nothing
 
 
 def _fail_short_ones(

@@ -36,6 +36,7 @@ class Prepared:
         placed: All its lines.
         arrived: The lines that say what arrived; `side` says whose they are.
         intervals: `arrived` as intervals that hold every byte.
+        is_sampled: Its clients print samples, which are its figures.
         resolution_s: How finely they are placed in time, see `rates.resolution_s`.
         impossible: See `perfkit.analysis.impossible.why_impossible`.
     """
@@ -48,12 +49,18 @@ class Prepared:
     side: str
     intervals: pd.DataFrame
     resolution_s: float
+    is_sampled: bool = False
     impossible: tuple[tuple[str, float], ...] = ()
 
     @property
     def is_void(self) -> bool:
         """Its logs say what cannot have happened: there is no goodput, and nothing made of it."""
         return impossible.is_void(self.impossible)
+
+    @property
+    def has_goodput(self) -> bool:
+        """Whether its traffic makes a goodput: none where samples are the figures."""
+        return self.slot.kind.has_goodput and not self.is_sampled
 
     @property
     def is_fine(self) -> bool:
@@ -72,7 +79,7 @@ class Prepared:
         alike, and nobody has seen that.
         """
         seconds = rates.per_second_bps(self.intervals.iloc[:0], window)
-        if self.is_void or not self.is_fine:
+        if self.is_void or not self.has_goodput or not self.is_fine:
             return np.zeros((len(self.counted), 0))
         own = dict(tuple(self.intervals.groupby("host", observed=True)))
         rows = [
@@ -83,7 +90,7 @@ class Prepared:
 
     def figures(self, window: Window) -> dict[str, float]:
         """Goodput, its distribution over clients, and the server's load over a window."""
-        if self.is_void:
+        if self.is_void or not self.has_goodput:
             return serverload.server_load(
                 self.logs, self.slot, window, self.intervals.iloc[:0], self._ways
             )
@@ -119,6 +126,7 @@ def prepare(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> Prepared:
         side=side,
         intervals=intervals,
         resolution_s=rates.resolution_s(intervals),
+        is_sampled=bool((logs.samples["slot"] == slot.name).any()),
         impossible=tuple(impossible.why_impossible(logs, slot, arrived, intervals, side)),
     )
 

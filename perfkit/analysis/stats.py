@@ -105,7 +105,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
             prepared = prepare(logs, slot, own)
             contradictions += impossible_findings(slot.name, prepared)
             row |= _figures(prepared, segment)
-            if not prepared.is_void:
+            if not prepared.is_void and prepared.has_goodput:
                 moved.append(sensitivity(prepared, segment.steady))
                 row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
             clients = _clients(prepared, segment, own)
@@ -145,7 +145,7 @@ def _outline(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> dict[str,
         "test": slot.test,
         "path": str(slot.path),
         "clients_expected": len(outcomes),
-        "clients_seen": int((outcomes["streams"] > 0).sum()),
+        "clients_seen": int(((outcomes["streams"] > 0) | (outcomes["samples"] > 0)).sum()),
         "clients_counted": len(counted),
         "clients_failed": int((~(outcomes["ok"] | outcomes["unread"])).sum()),
         "clients_unread": int(outcomes["unread"].sum()),
@@ -166,6 +166,8 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
             | {"void": "; ".join(text for text, _ in prepared.impossible)}
             | prepared.figures(window)
         )
+    if not prepared.has_goodput:
+        return outline | prepared.figures(window)
     arrived, intervals = prepared.arrived, prepared.intervals
     counted = list(prepared.counted)
     ours = arrived["host"].isin(counted)
@@ -235,7 +237,7 @@ def _about_window(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "void": "",
         "not_steady": "",
         "warm_up_s": segment.warm_up_s,
-        "side": prepared.side,
+        "side": prepared.side if prepared.has_goodput else "",
         "protocol": "+".join(sorted(prepared.arrived["protocol"].astype("str").unique())),
         "ways": "+".join(serverload.directions(prepared.arrived)),
         "chosen_by": segment.chosen_by,

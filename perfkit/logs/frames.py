@@ -8,6 +8,7 @@ place that declares them; readers build to it and `check` holds them to it.
 `run-traffic`  the same, each row given its client and its place on the run's time line
 `monitor`      one host's counters, one row a tick; a row covers [t - dt, t)
 `process`      CPU seconds used by one process since its start, one row a second
+`samples`      what a test observed that is not bytes, one row an observation
 `events`       when a test really started and ended on a host, one row a (slot, host)
 `vpn-clients`  OpenVPN's clients as its server's status lists them, one row a client
 `vpn-counters` counters of an OpenVPN client process, one row a status
@@ -143,6 +144,17 @@ _PROCESS = (
     Spec("t_s", "float", "s", "from T0", required=False),
 )
 
+_SAMPLES = (
+    Spec("t_utc", "time", "", "moment of the observation; NaT = not printed"),
+    Spec("quantity", "text", "", "what was observed, its unit at the end: rtt_s, request_s"),
+    Spec("value", "float", "", "in the quantity's unit; NaN = it did not come", _at_least_0),
+    Spec("note", "text", "", "the phase it belongs to, or why it did not come"),
+    Spec("line_no", "int", "", "line in the log, from 1", _above_0),
+    Spec("slot", "text", "", "the test in the timetable; in a run only", required=False),
+    Spec("host", "text", "", "the host whose log this is; in a run only", required=False),
+    Spec("t_s", "float", "s", "from T0; in a run only", required=False),
+)
+
 _EVENTS = (
     Spec("slot", "text", "", "the test in the timetable"),
     Spec("host", "text", "", "where it ran"),
@@ -214,6 +226,7 @@ COLUMNS: dict[str, tuple[Spec, ...]] = {
     "run-traffic": (*_TRAFFIC, *_ON_THE_TIME_LINE),
     "monitor": _MONITOR,
     "process": _PROCESS,
+    "samples": _SAMPLES,
     "events": _EVENTS,
     "vpn-clients": _VPN_CLIENTS,
     "vpn-counters": _VPN_COUNTERS,

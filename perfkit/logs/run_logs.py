@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.logs import frames
-from perfkit.model import NetworkPath
+from perfkit.model import NetworkPath, TestKind
 from perfkit.runs.vpn_record import VpnRecord, vpn_of
 from perfkit.units import format_some
 
@@ -60,6 +60,8 @@ class SlotPlan:
     Attributes:
         server: Address of a server that is not ours, so it left no log; None = the run's own.
         server_script: The test runs something on the server, which leaves a log.
+        kind: What the test measures.
+        rate_bps: What each client was to offer; None = no limit.
     """
 
     name: str
@@ -69,6 +71,8 @@ class SlotPlan:
     path: NetworkPath
     server: str | None = None
     server_script: bool = True
+    kind: TestKind = TestKind.TCP
+    rate_bps: float | None = None
 
     @property
     def end_s(self) -> float:
@@ -136,8 +140,8 @@ class LogNote:
 VPN_KINDS = ("vpn-clients", "vpn-counters", "vpn-events")
 
 
-def _empty(kind: str) -> Callable[[], pd.DataFrame]:
-    return lambda: frames.empty(kind).assign(host="", t_s=np.nan)
+def _empty(kind: str, **more: str) -> Callable[[], pd.DataFrame]:
+    return lambda: frames.empty(kind).assign(host="", t_s=np.nan, **more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +169,7 @@ class RunLogs:
         facts: What each host said about itself, by host.
         events, traffic, monitor, process: Frames `events`, `run-traffic`, `monitor`, `process`.
         vpn: What the VPN said.
+        samples: Frame `samples`, each row with its `slot`, `host` and `t_s`.
         messages: What a tool said went wrong, by (slot, host).
         logs: One entry a log.
         interrupted: Of each host that its provider took back: when it said so, and how.
@@ -182,6 +187,7 @@ class RunLogs:
     monitor: pd.DataFrame
     process: pd.DataFrame
     vpn: VpnLogs = field(default_factory=VpnLogs)
+    samples: pd.DataFrame = field(default_factory=_empty("samples", slot=""))
     messages: Mapping[tuple[str, str], str] = field(default_factory=dict)
     logs: tuple[LogNote, ...] = ()
     findings: tuple[Finding, ...] = ()

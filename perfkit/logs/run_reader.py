@@ -32,7 +32,7 @@ from perfkit.logs.run_logs import (
     clocks_from,
     grouped,
 )
-from perfkit.model import NetworkPath
+from perfkit.model import NetworkPath, TestKind
 from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import current_facts, vpn_of
 from perfkit.units import format_size
@@ -60,6 +60,7 @@ class RunReader:
         self.findings: list[Finding] = []
         self.logs: list[LogNote] = []
         self.messages: dict[tuple[str, str], str] = {}
+        self._samples: list[pd.DataFrame] = []
         timetable = run.load_json(run.timetable_path)
         self.t0_utc_s = float(timetable["t0_utc_s"])
         self.slots = tuple(_slot(record) for record in timetable["slots"])
@@ -94,6 +95,7 @@ class RunReader:
             monitor=self._counters("monitor.csv", "monitor"),
             process=self._counters("procstat.csv", "process"),
             vpn=self._vpn(),
+            samples=self._sampled(),
             messages={place: untrusted.one_line(text) for place, text in self.messages.items()},
             logs=tuple(replace(it, remark=untrusted.one_line(it.remark)) for it in self.logs),
             findings=tuple(grouped([_for_eyes(finding) for finding in self.findings])),
@@ -141,21 +143,26 @@ class RunReader:
         return frames.concat([self._slot_traffic(slot) for slot in self.slots], "run-traffic")
 
     def _slot_traffic(self, slot: SlotPlan) -> pd.DataFrame:
-        """All traffic logs of a slot: each client's, and the server's about all of them."""
+        """The traffic in a slot's logs: each client's, and the server's about all of them.
+
+        Logs of samples are kept aside.
+        """
         names, found, assumed = [], [], 0
         for name in self.names:
             path = self.run.host_raw_dir(name) / f"{slot.name}.log"
-            reading = self._read_traffic(path, slot.name) if name != self.server else None
+            reading = self._read_test_log(path, slot.name) if name != self.server else None
             if reading is None:
                 continue
             if reading.messages:
                 self.messages[slot.name, name] = reading.messages[-1]
+            if self._keep_samples(reading, slot, name):
+                continue
             assumed += slot_traffic.lacks_side(reading.frame)
             names.append(name)
             found.append(slot_traffic.with_sides(reading, of_server=False))
         sent = slot_traffic.of_clients(slot.name, names, found)
         reading = self._server_log(slot)
-        if reading is not None:
+        if reading is not None and not self._keep_samples(reading, slot, self.server):
             assumed += slot_traffic.lacks_side(reading.frame)
             received = slot_traffic.with_sides(reading, of_server=True)
             sent = frames.concat([sent, self._received(slot, received, sent)], "run-traffic")
@@ -177,16 +184,28 @@ class RunReader:
         if slot.server is not None or not self.server:
             return None
         path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
+        silent = not slot.server_script or (path.is_file() and not path.stat().st_size)
+        if silent and not slot.kind.has_goodput:  # its figures are what the clients observed
+            self._found.pop(path, None)
+            return None
         if not path.is_file():
             why = "the server's log is missing"
             if not slot.server_script:
                 why = "the test has no server script, so there is no server log"
             text = f"{why}: figures are from the clients' logs"
             self.findings.append(Finding(slot.name, text))
-        return self._read_traffic(path, slot.name)
+        return self._read_test_log(path, slot.name)
 
-    def _read_traffic(self, path: Path, slot: str) -> Reading | None:
-        """A traffic log of whatever format; of one that is none, its last line is the message."""
+    def _keep_samples(self, reading: Reading, slot: SlotPlan, name: str) -> bool:
+        """Whether a log of a test holds samples; they are put on the time line and kept."""
+        if reading.kind != slot_traffic.SAMPLES:
+            return False
+        slots = to_categories(np.zeros(len(reading.frame), dtype=np.int8), [slot.name])
+        self._samples.append(self._on_time_line(reading.frame, name).assign(slot=slots))
+        return True
+
+    def _read_test_log(self, path: Path, slot: str) -> Reading | None:
+        """A test's log of whatever format; of one that is none, its last line is the message."""
         unknown = isinstance(self._found.get(path), UnknownFormatError)
         if unknown and (own := _OWN_WORDS.fullmatch(load(path))):
             del self._found[path]
@@ -203,6 +222,10 @@ class RunReader:
             last = load(path).rstrip().rsplit(b"\n", 1)[-1][:_LONGEST_MESSAGE]
             self.messages[slot, path.parent.name] = last.decode("utf-8", "replace").strip()
         return None
+
+    def _sampled(self) -> pd.DataFrame:
+        joined = frames.concat(self._samples, slot_traffic.SAMPLES)
+        return joined if "slot" in joined else joined.assign(slot="", host="", t_s=np.nan)
 
     def _counters(self, file: str, kind: str) -> pd.DataFrame:
         found = []
@@ -335,4 +358,6 @@ def _slot(record: dict[str, Any]) -> SlotPlan:
         path=NetworkPath(record.get("path", "direct")),
         server=record.get("server"),
         server_script=bool(record.get("server_script", True)),  # earlier versions did not say
+        kind=TestKind(record.get("kind", "tcp")),  # they knew no other
+        rate_bps=record.get("rate_bps"),
     )

@@ -1,4 +1,4 @@
-"""The traffic logs of one test in a run: whose rows they are, and who counted them.
+"""The logs of one test in a run: whose rows they are, and who counted them.
 
 A log alone may not tell which end wrote it; where it was collected does. The logs of a run may be
 of any format that has traffic, each of another.
@@ -20,7 +20,7 @@ from perfkit.logs.format import Reading
 from perfkit.logs.frames import SIDES
 from perfkit.logs.traffic import RECEIVER, SENDER, UNKNOWN
 
-KIND = "traffic"
+KIND, SAMPLES = "traffic", "samples"
 SIDE_ASSUMED = (
     "does not say who sent: clients are assumed to have sent, and the server to have received"
 )
@@ -33,14 +33,15 @@ _SWAPPED = {
 
 
 def checked(reading: Reading) -> Reading:
-    """A reading, if it is of traffic.
+    """A reading, if it is of traffic or of samples.
 
     Raises:
         LogError: it is of something else.
     """
-    if reading.kind != KIND:
+    if reading.kind not in (KIND, SAMPLES):
         raise LogError(
-            reading.path, f"{reading.format}, not a traffic log: the test's script printed it"
+            reading.path,
+            f"{reading.format}, neither traffic nor samples: the test's script printed it",
         )
     return reading
 

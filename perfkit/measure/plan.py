@@ -150,6 +150,8 @@ def timetable_dict(
                 "start_s": slot.start_s,
                 "duration_s": slot.duration_s,
                 "path": slot.test.path.value,
+                "kind": slot.test.kind.value,
+                "rate_bps": slot.test.rate_bps,
                 "server": slot.test.server,
                 "server_script": slot.test.server_script is not None,
                 "remote_address": remote,
@@ -205,6 +207,8 @@ def order(
         "remote": remote,
         "peer": peer,
     }
+    if slot.test.rate_bps is not None:
+        lines["rate_bps"] = f"{slot.test.rate_bps:.0f}"
     for key, value in lines.items():
         if not _PLAIN.fullmatch(value):
             raise ScheduleError(

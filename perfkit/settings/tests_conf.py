@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestSpec
+from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestKind, TestSpec
 from perfkit.runs.folder import NAME_PATTERN
 from perfkit.settings import ini, shebang
 
@@ -26,6 +26,7 @@ class TestConf(BaseModel):
     port: int = Field(5001, ge=1, le=65_535)
     needs: str = Field("", pattern=r"^[A-Za-z0-9_.+ -]*$")
     path: NetworkPath = NetworkPath.DIRECT
+    kind: TestKind = TestKind.TCP
 
 
 def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
@@ -73,6 +74,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         port=checked.port,
         needs=tuple(checked.needs.split()),
         path=checked.path,
+        kind=checked.kind,
     )
 
 

@@ -160,7 +160,7 @@ def test_a_log_of_another_kind_in_a_tests_place_is_a_finding(run: Run) -> None:
     (run.host_raw_dir("client-001") / "01-direct-iperf3.log").chmod(0o600)
     (run.host_raw_dir("client-001") / "01-direct-iperf3.log").write_bytes(monitor)
     found = {f.where: f.text for f in read_run(run, cached=False).findings}
-    assert "dstat, not a traffic log" in found["client-001/01-direct-iperf3.log"]
+    assert "dstat, neither traffic nor samples" in found["client-001/01-direct-iperf3.log"]
 
 
 def test_each_client_of_a_mixed_test_may_use_a_tool_of_its_own(run: Run) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from perfkit.measure.plan import (
     runs_on,
     timetable_dict,
 )
-from perfkit.model import Host, NetworkPath, Role, Slot, TestSpec
+from perfkit.model import Host, NetworkPath, Role, Slot, TestKind, TestSpec
 
 CLIENT = Host(name="client-001", role=Role.CLIENT, address="10.0.0.2", host_key="k")
 SERVER = Host(name="server", role=Role.SERVER, address="10.0.0.1", host_key="k")
@@ -82,6 +83,22 @@ def test_a_slot_keeps_its_port_for_the_grace_and_the_server_outlasts_the_clients
     assert int(client["limit_ns"]) == (100 + 10 + 9) * 10**9
     assert int(server["limit_ns"]) - int(client["limit_ns"]) == SERVER_OUTLASTS_S * 10**9
     assert int(next_server["start_ns"]) > int(server["limit_ns"])
+
+
+def test_a_rate_for_each_client_is_in_the_orders_and_kind_and_rate_in_the_timetable() -> None:
+    limited = replace(spec("a"), kind=TestKind.UDP, rate_bps=2e5)
+    first, second = plan([limited, spec("b")])
+    given, free = (
+        order(slot, CLIENT, t0_utc_s=100.0, starter="epoch", addresses=ADDRESSES)
+        for slot in (first, second)
+    )
+    assert given["rate_bps"] == "200000"
+    assert "rate_bps" not in free
+    table = timetable_dict([first, second], t0_utc_s=1.0, starter="epoch", addresses=ADDRESSES)
+    assert [(row["kind"], row["rate_bps"]) for row in table["slots"]] == [
+        ("udp", 2e5),
+        ("tcp", None),
+    ]
 
 
 def test_more_clients_get_more_time_to_end_but_never_over_a_minute() -> None:

@@ -1,0 +1,104 @@
+"""Observations that a test's own script prints, one a line: bytes in, `samples` frame out.
+
+The head is `epoch,quantity,value,note`; a script of yours that prints it, and such lines, has figures
+without a reader of its own::
+
+    epoch,quantity,value,note
+    1795350000.125,rtt_s,0.0312,unloaded
+    1795350000.175,rtt_s,,loaded
+    # server: 3 connections refused
+
+`epoch` is in seconds since 1970; an empty value says that what was waited for did not come. `note` is a
+word or a sentence, and ends with the line. A line that begins with `#` says what went wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from perfkit.errors import ParseError
+from perfkit.logs.arrow_text import to_categories
+from perfkit.logs.format import Format, OtherLines, Reading
+from perfkit.logs.timestamps import LATEST_EPOCH_S, from_epoch
+
+_HEAD = b"epoch,quantity,value,note"
+_NUMBER = rb"[0-9]{1,20}(?:\.[0-9]{0,12})?(?:[eE][-+]?[0-9]{1,3})?"
+_ROW = re.compile(
+    rb"(?P<epoch>%b),(?P<quantity>[a-z][a-z0-9_]{0,63}),(?P<value>%b|nan|),(?P<note>[^\n]{0,200})"
+    % (_NUMBER, _NUMBER)
+)
+_SAID = re.compile(rb"#")
+
+
+def sniff(head: bytes) -> bool:
+    """Whether the first line is the head."""
+    return head.split(b"\n", 1)[0].strip() == _HEAD
+
+
+def parse(data: bytes, path: Path) -> Reading:
+    """Read one log.
+
+    Raises:
+        ParseError: the first line is not the head.
+    """
+    lines = data.split(b"\n")
+    if lines[0].strip() != _HEAD:
+        first = lines[0][:200].decode("utf-8", "replace")
+        raise ParseError(path, 1, first, f"{_HEAD.decode()} expected")
+    other, rows = OtherLines(), list[tuple[float, str, float, str, int]]()
+    cut = lines.pop() if len(lines) > 1 else b""  # what follows the last line feed
+    for line_no, line in enumerate(lines[1:], start=2):
+        row = _row(line)
+        if row:
+            rows.append((*row, line_no))
+        elif line.strip():
+            other.add(line_no, line, _SAID)
+    if cut.strip():  # its last figure may lack digits
+        other.unparsed.add(len(lines) + 1, cut)
+    return Reading(
+        path=path,
+        format="samples",
+        kind="samples",
+        frame=to_frame(rows),
+        unparsed=other.unparsed.result(),
+        messages=tuple(text.lstrip("# ") for text in other.messages),
+        partial=not data.endswith(b"\n"),
+    )
+
+
+def to_frame(rows: list[tuple[float, str, float, str, int]]) -> pd.DataFrame:
+    """Rows of epoch, quantity, value, note and line number as a frame `samples`."""
+    epoch, quantity, value, note, line_no = zip(*rows, strict=True) if rows else ((),) * 5
+    moments, _ = from_epoch(np.array(epoch, dtype=np.float64))
+    return pd.DataFrame(
+        {
+            "t_utc": pd.DatetimeIndex(moments, tz="UTC").as_unit("ns"),
+            "quantity": _to_category(quantity),
+            "value": np.array(value, dtype=np.float64),
+            "note": _to_category(note),
+            "line_no": np.array(line_no, dtype=np.int64),
+        }
+    )
+
+
+FORMAT = Format(name="samples", kind="samples", sniff=sniff, parse=parse)
+
+
+def _row(line: bytes) -> tuple[float, str, float, str] | None:
+    found = _ROW.fullmatch(line)
+    if found is None:
+        return None
+    epoch, value = float(found["epoch"]), float(found["value"] or "nan")
+    if not 0 < epoch < LATEST_EPOCH_S or math.isinf(value):
+        return None
+    return epoch, found["quantity"].decode(), value, found["note"].decode("utf-8", "replace")
+
+
+def _to_category(texts: tuple[str, ...]) -> pd.Categorical[str]:
+    codes, names = pd.factorize(np.array(texts, dtype=object))
+    return to_categories(codes, list(names))
