@@ -260,7 +260,9 @@ class CampaignRun:
         last = [claim for claim in self.log.claims if not claim.interrupted][-FRUITLESS:]
         if len(last) == FRUITLESS and all(claim.end in ("void", "failed") for claim in last):
             raise StageError(
-                f"measure: the last {FRUITLESS} blocks do not count: {last[-1].why}", ()
+                f"measure: the last {FRUITLESS} blocks do not count: {last[-1].why}; mend that and "
+                "give the same command again: it goes on with what is missing",
+                (),
             )
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ASSUMED_SPREAD = 0.05  # of the blocks of a cell, where no earlier campaign tells
 MARGIN, LEVEL, POWER = 0.05, 0.05, 0.8
 RUNS_TRIED = 20
+LEAST_FREEDOM = 4  # of a spread: fewer blocks beyond the first of a cell say little
 
 # All phases around the timetable took 8.2 s with 3 clients, 11 s with 20, 17 s with 60 and 31 s
 # with 100, on a machine with two processors (`perfkit run`, two tests).
@@ -47,7 +48,10 @@ CRON_WAIT_S = CRON_LEAD_S + 30.0  # T0 is a whole minute then: half of one on av
 # took 10 s with 1 to 5 clients, 11 s with 20, 13 s with 50 and 17 s with 100 on two processors.
 BLOCK_FIXED_S = 10.0
 BLOCK_PER_CLIENT_S = 0.07
-SWITCH_S = 5.0  # to stop, start and try all tunnels of another variant
+# To stop, start and try all tunnels of another variant: 0.5 s with 2 clients, 1 s with 20, 3 s with
+# 100 on two processors.
+SWITCH_S = 0.5
+SWITCH_PER_CLIENT_S = 0.025
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,7 +275,9 @@ def _block_s(chosen: Settings, clients: int) -> float:
     parameters = chosen.parameters
     slots = plan(chosen.tests, grace_s=grace_for(clients))
     waiting_s = CRON_WAIT_S if parameters.starter == "cron" else 0.0
-    switching_s = SWITCH_S if len(parameters.variants) > 1 else 0.0
+    switching_s = 0.0
+    if len(parameters.variants) > 1:
+        switching_s = SWITCH_S + SWITCH_PER_CLIENT_S * parameters.most_clients
     if not parameters.is_campaign:  # what is around a single run is around_s
         return slots[-1].end_s + waiting_s
     return BLOCK_FIXED_S + BLOCK_PER_CLIENT_S * clients + slots[-1].end_s + waiting_s + switching_s
@@ -342,7 +348,7 @@ def why_over_budget(plan: Design, used: Spent, *, worked_s: float, next_s: float
 
 
 def _earlier_spread(chosen: Settings) -> BlockSpread:
-    """That of the newest campaign of the same provider whose cells have two blocks or more."""
+    """That of the newest campaign of this provider and these tests with enough blocks."""
     try:
         runs = folder.list_runs(chosen.runs_dir)[-RUNS_TRIED:]
     except PerfkitError:
@@ -351,7 +357,8 @@ def _earlier_spread(chosen: Settings) -> BlockSpread:
         cells = campaign_folder.cells_path(run)
         try:
             kept = run.manifest()["parameters"] if cells.exists() else {}
-            share = _spread_in(cells) if kept.get("provider") == chosen.parameters.provider else 0.0
+            is_like = kept.get("provider") == chosen.parameters.provider
+            share = _spread_in(cells, {it.name for it in chosen.tests}) if is_like else 0.0
         except (PerfkitError, KeyError, ValueError, OSError):
             continue
         if share > 0:
@@ -359,13 +366,17 @@ def _earlier_spread(chosen: Settings) -> BlockSpread:
     return BlockSpread()
 
 
-def _spread_in(path: Path) -> float:
-    """s.d. of log goodput inside the cells, pooled; 0 where none has two blocks."""
+def _spread_in(path: Path, tests: set[str]) -> float:
+    """s.d. of log goodput inside the cells, pooled; 0 of other tests, or where too few blocks tell."""
     import numpy as np  # noqa: PLC0415 -- a run that is no campaign needs no pandas
     import pandas as pd  # noqa: PLC0415 -- as above
 
     frame = pd.read_parquet(path)
     frame = frame[(frame["void"] == "") & (frame["goodput_bps"] > 0)]
+    if set(frame["test"]) != tests:
+        return 0.0
     logs = np.log(frame["goodput_bps"]).groupby([frame[k] for k in ("clients", "variant", "test")])
     freedom = int((logs.count() - 1).sum())
-    return math.sqrt(float((logs.var() * (logs.count() - 1)).sum()) / freedom) if freedom else 0.0
+    if freedom < LEAST_FREEDOM:
+        return 0.0
+    return math.sqrt(float((logs.var() * (logs.count() - 1)).sum()) / freedom)

@@ -86,7 +86,8 @@ def _other_load(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[st
     if ticks >= LEAST_TICKS and busy_pct > MOST_BUSY_PCT:
         yield (
             f"the server's processors were {busy_pct:.0f} % busy before the tests, while nothing "
-            f"was started (median of {ticks} s; {MOST_BUSY_PCT:g} % is the most)"
+            f"was started (median of {ticks} s; {MOST_BUSY_PCT:g} % is the most): end what else runs "
+            "there"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from memory_provider import MemoryProvider
 from scipy import stats
@@ -23,7 +24,7 @@ from perfkit.campaign.cost_of_answer import (
 )
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import CostEstimate
-from perfkit.runs import folder
+from perfkit.runs import campaign_folder, folder
 from perfkit.runs.folder import Run
 from perfkit.settings import parameters as settings
 from perfkit.testing.campaigns import make_campaign
@@ -136,6 +137,18 @@ def test_the_spread_is_that_of_an_earlier_campaign_of_the_same_provider(project:
     assert found.spread.source == run.id
     assert 0.1 < found.spread.share < 0.3
     assert "as in earlier" in found.outlook
+    assert not cost(**kept, tests="direct-tcp").spread.source  # it had others
+
+
+def test_a_spread_of_too_few_blocks_is_not_taken(project: Path) -> None:
+    run = make_campaign(
+        project / "runs" / "short", clients=(1,), repetitions=3, spread=0.2, void=()
+    )
+    run.update_manifest({"parameters": {**run.manifest()["parameters"], "provider": "local"}})
+    assert cost(clients="1,5").spread.source == run.id
+    frame = campaign_folder.cells_path(run)
+    pd.read_parquet(frame).query("repetition < 3").to_parquet(frame)
+    assert not cost(clients="1,5").spread.source
 
 
 @pytest.mark.parametrize(
