@@ -22,7 +22,7 @@ from perfkit.analysis.answers.growth import Growth
 from perfkit.report.columns import FIGURES
 from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn
 from perfkit.report.tables import Column
-from perfkit.units import format_some
+from perfkit.units import format_count, format_some
 
 COLOURS, SHAPES = (BLUE, ORANGE, GREEN, RED), "osD^v<>P"
 _CURVE_POINTS = 121
@@ -31,12 +31,13 @@ _WIDTH, _HEIGHT = 6.6, 3.5  # inches
 
 def answer_plots(found: CampaignAnswer) -> list[Plot]:
     """The picture of the answer first; every plot there is data for."""
+    draw = _over_clients if len(found.design.clients) > 1 else _in_order
     with mpl.rc_context(STYLE):
         plots = [
             _ratios(found) if found.judged is not None else None,
-            _over_clients(found, "goodput_bps"),
-            _over_clients(found, "vpn_cpu_s_per_gbit"),
-            _uses(found),
+            draw(found, "goodput_bps"),
+            draw(found, "vpn_cpu_s_per_gbit"),
+            _uses(found) if len(found.design.clients) > 1 else None,
             _residuals(found),
         ]
     return [plot for plot in plots if plot is not None]
@@ -78,6 +79,45 @@ def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
         + ("" if figure == "goodput_bps" else _cost_words(found)),
         **drawn(picture),
         alt=f"{column.heading} against clients. {'; '.join(words)}.",
+    )
+
+
+def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:
+    """A figure of each primary test by block, where there is one client count: a drift is a slope."""
+    own = found.frame[found.frame["test"].isin(found.primary_tests).to_numpy()]
+    own = own[own[figure].notna().to_numpy()]
+    if own.empty:
+        return None
+    column, clients = FIGURES[figure], format_count(found.design.clients[0], "client")
+    picture = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+    axis = picture.subplots()
+    several, words = len(found.primary_tests) > 1, []
+    known = own[(own["void"] == "").to_numpy()]
+    keys = [(test, variant) for test in found.primary_tests for variant in found.design.variants]
+    for place, (test, variant) in enumerate(keys):
+        rows = known[((known["test"] == test) & (known["variant"] == variant)).to_numpy()]
+        label = f"{test}, {variant}" if several else variant
+        values, shape = rows[figure] / column.scale, SHAPES[place % len(SHAPES)]
+        colour = COLOURS[place % len(COLOURS)]
+        axis.plot(rows["block"], values, shape, color=colour, ms=4.5, alpha=0.8, mew=0, label=label)
+        axis.axhline(values.mean(), color=colour, lw=1, ls=":")
+        words.append(_said(found, test, variant, column, None))
+    void = own[(own["void"] != "").to_numpy()]
+    if len(void):
+        axis.plot(void["block"], void[figure] / column.scale, "x", color=INK, ms=5, label="void")
+    axis.set_ylim(0, 1.06 * float(own[figure].max()) / column.scale or 1)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("block, in the order run")
+    axis.set_ylabel(f"{column.heading} ({column.unit})")
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=6,
+        borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
+    )  # fmt: skip
+    return Plot(
+        name="goodput" if figure == "goodput_bps" else "cost",
+        title=f"{column.heading} of {clients}, each block in the order run; dotted: mean",
+        **drawn(picture),
+        alt=f"{column.heading} by block. {'; '.join(words)}.",
     )
 
 

@@ -123,8 +123,17 @@ def verdict_sentences(found: CampaignAnswer) -> list[str]:
             parts.append(
                 f"{name}{f' of {test}' if several else ''} {_verdicts(own.to_dict('records'))}"
             )
-        said.append(f"{variant} against {base}: {'; '.join(parts)}.")
+        said.append(f"{variant} against {base}{_base_carries(found)}: {'; '.join(parts)}.")
     return said or [f"{base}: no other variant has a block that counts."]
+
+
+def _base_carries(found: CampaignAnswer) -> str:
+    """What the ratios are of, in brackets, where that is one figure."""
+    if len(found.primary_tests) > 1 or len(found.design.clients) > 1:
+        return ""
+    place = (found.design.clients[0], found.design.variants[0], found.primary_tests[0])
+    mean = found.mean(*place, "goodput_bps")
+    return f" ({_rate(mean)})" if mean else ""
 
 
 def _verdicts(rows: list[dict[Any, Any]]) -> str:
