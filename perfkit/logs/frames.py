@@ -141,6 +141,9 @@ _PROCESS = (
     Spec("pid", "int", "", "process id; another one after a restart", _above_0),
     Spec("cpu_s", "float", "s", "CPU time since the process's start", _at_least_0),
     Spec("rss_bytes", "float", "byte", "memory it holds", _at_least_0),
+    Spec(
+        "pss_bytes", "float", "byte", "the same, shared pages in part", _at_least_0, required=False
+    ),
     Spec("t_s", "float", "s", "from T0", required=False),
 )
 

@@ -1,4 +1,7 @@
-"""procstat.csv, one process's CPU time and memory once a second: bytes in, `process` frame out."""
+"""procstat.csv, one process's CPU time and memory once a second: bytes in, `process` frame out.
+
+Earlier versions wrote no `pss_bytes`.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.timestamps import from_epoch
 
-_HEAD = b"epoch,pid,cpu_s,rss_bytes"
+_EARLIER_HEAD = b"epoch,pid,cpu_s,rss_bytes"
+_HEAD = _EARLIER_HEAD + b",pss_bytes"
+_HEADS = (_EARLIER_HEAD, _HEAD)
 _LARGEST = 2**53  # integers a float holds exactly
 
 
 def sniff(head: bytes) -> bool:
     """Whether the first line is the head perfkit's own sampler writes."""
-    return head.split(b"\n", 1)[0].strip() == _HEAD
+    return head.split(b"\n", 1)[0].strip() in _HEADS
 
 
 def parse(data: bytes, path: Path) -> Reading:
@@ -29,18 +34,19 @@ def parse(data: bytes, path: Path) -> Reading:
         ParseError: the first line is not the head.
     """
     lines = data.split(b"\n")
-    if lines[0].strip() != _HEAD:
+    head = lines[0].strip()
+    if head not in _HEADS:
         raise ParseError(
             path, 1, lines[0][:200].decode("utf-8", "replace"), f"{_HEAD.decode()} expected"
         )
     unparsed, rows = UnparsedLines(), list[tuple[float, ...]]()
     for line_no, line in enumerate(lines[1:], start=2):
-        row = _row(line)
+        row = _row(line, head == _HEAD)
         if row:
             rows.append(row)
         elif line.strip():
             unparsed.add(line_no, line)
-    table = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     moments, notes = from_epoch(table[:, 0])
     frame = pd.DataFrame(
         {
@@ -49,6 +55,7 @@ def parse(data: bytes, path: Path) -> Reading:
             "pid": table[:, 1].astype(np.int64),
             "cpu_s": table[:, 2],
             "rss_bytes": table[:, 3],
+            "pss_bytes": table[:, 4],
         }
     )
     return Reading(
@@ -65,11 +72,14 @@ def parse(data: bytes, path: Path) -> Reading:
 FORMAT = Format(name="procstat", kind="process", sniff=sniff, parse=parse)
 
 
-def _row(line: bytes) -> tuple[float, ...] | None:
-    """The four figures of a line; None when they are not figures a process can have."""
+def _row(line: bytes, has_pss: bool) -> tuple[float, ...] | None:  # noqa: FBT001 -- by the head
+    """The five figures of a line; None when they are not figures a process can have."""
+    fields = line.split(b",") if has_pss else [*line.split(b","), b""]
     try:
-        epoch, pid, cpu_s, rss = map(float, line.split(b","))
+        epoch, pid, cpu_s, rss = map(float, fields[:4])
+        (pss,) = (float(field) if field.strip() else math.nan for field in fields[4:])
     except ValueError:
         return None
     sound = 0 < pid < _LARGEST and 0 <= cpu_s < _LARGEST and 0 <= rss < _LARGEST
-    return (epoch, pid, cpu_s, rss) if sound and math.isfinite(epoch) else None
+    sound = sound and (0 <= pss < _LARGEST or not fields[4].strip())
+    return (epoch, pid, cpu_s, rss, pss) if sound and math.isfinite(epoch) else None

@@ -180,13 +180,15 @@ def order(
     """What `run-slot` on one host must know about one slot: the lines of its .order file.
 
     Times are integer nanoseconds since the epoch, because a POSIX shell has no fractions. The
-    server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_OUTLASTS_S` after clients.
+    server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_OUTLASTS_S` after clients;
+    `t0_ns` is the slot's own start on both, which scripts find as `$PERFKIT_T0`.
 
     Raises:
         ScheduleError: a value is not the plain word it must be to go into a file of key=value.
     """
     remote, peer = addresses.of(slot)
-    start_s, end_s = t0_utc_s + slot.start_s, t0_utc_s + slot.end_s
+    t0_s, end_s = t0_utc_s + slot.start_s, t0_utc_s + slot.end_s
+    start_s = t0_s
     limit_s = end_s + slot.grace_s
     if host.role is Role.SERVER:
         start_s -= SERVER_LEAD_S
@@ -200,6 +202,7 @@ def order(
         "start_ns": str(_ns(start_s)),
         "end_ns": str(_ns(end_s)),
         "limit_ns": str(_ns(limit_s)),
+        "t0_ns": str(_ns(t0_s)),
         "late_ns": str(_ns(pacing.late_of(host.role))),
         "spread_ns": str(_ns(pacing.spread_s)),
         "duration_s": f"{slot.duration_s:g}",

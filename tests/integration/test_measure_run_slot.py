@@ -119,6 +119,22 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
         time.sleep(0.02)
 
 
+def test_a_test_is_told_when_its_slot_starts_and_where_the_vpn_is(workdir: Workdir) -> None:
+    workdir.script("told", 'echo "$PERFKIT_T0 $PERFKIT_VPN_DIR"')
+    t0_ns = 1_795_000_000_250_000_000
+    order, _ = workdir.order("01-told", "told", in_s=0.1, t0_ns=str(t0_ns))
+    workdir.run("run-slot", order)
+    assert workdir.log("01-told") == "1795000000.250000000 \n"  # there is no VPN
+    start = workdir.root / "vpn" / "start"
+    start.parent.mkdir()
+    start.write_text("#!/bin/sh\n")
+    start.chmod(0o755)
+    order, start_ns = workdir.order("02-told", "told", in_s=0.1)
+    workdir.run("run-slot", order)
+    moment = f"{start_ns // NS}.{start_ns % NS:09d}"
+    assert workdir.log("02-told") == f"{moment} {start.parent}\n"
+
+
 def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workdir) -> None:
     workdir.script(
         "hello", 'echo "$1 $2 $PERFKIT_DURATION_S"; date +%s.%N >began; sleep 0.3; exit 3'
@@ -375,12 +391,13 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
     assert '"net/lo"' in csv.read_text()
     assert '"total cpu usage:siq"' in csv.read_text()
     header, *rows = stat.read_text().splitlines()
-    assert header == "epoch,pid,cpu_s,rss_bytes"
-    epoch_s, pid, cpu_s, rss_bytes = (float(cell) for cell in rows[0].split(","))
+    assert header == "epoch,pid,cpu_s,rss_bytes,pss_bytes"
+    epoch_s, pid, cpu_s, rss_bytes, pss_bytes = (float(cell) for cell in rows[0].split(","))
     assert 0 < time.time() - epoch_s < 600
     assert pid == os.getpid()
     assert cpu_s > 0
     assert rss_bytes > 1e6
+    assert 0 < pss_bytes <= rss_bytes
 
 
 def data_rows(path: Path) -> list[str]:

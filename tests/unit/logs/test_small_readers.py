@@ -70,6 +70,26 @@ def test_procstat_keeps_pid_and_names_what_it_does_not_understand() -> None:
     assert reading.unparsed.line_nos == (3, 4, 5)
 
 
+def test_procstat_has_proportional_memory_where_the_kernel_tells_it() -> None:
+    text = (
+        b"epoch,pid,cpu_s,rss_bytes,pss_bytes\n100.5,7,1.25,4096,2048\n101.5,7,1.5,4096,\n"
+        b"102.5,7,1.5,4096,x\n103.5,7,1.5,4096,nan\n104.5,7,1.5,4096\n105.5,7,1.5,4096,1,2\n"
+    )
+    reading = procstat.parse(text, Path("procstat.csv"))
+    frames.check(reading.frame, "process")
+    assert reading.frame["pss_bytes"].iloc[0] == 2048
+    assert np.isnan(reading.frame["pss_bytes"].iloc[1])
+    assert reading.unparsed.line_nos == (4, 5, 6, 7)
+
+
+def test_procstat_of_earlier_versions_has_no_proportional_memory() -> None:
+    text = b"epoch,pid,cpu_s,rss_bytes\n100.5,7,1.25,4096\n101.5,7,1.5,4096,1\n"
+    reading = procstat.parse(text, Path("procstat.csv"))
+    assert reading.frame["rss_bytes"].tolist() == [4096]
+    assert np.isnan(reading.frame["pss_bytes"].iloc[0])
+    assert reading.unparsed.line_nos == (3,)
+
+
 def test_procstat_needs_its_head() -> None:
     with pytest.raises(ParseError, match="epoch,pid"):
         procstat.parse(b"1,2,3,4\n", Path("procstat.csv"))

@@ -199,6 +199,7 @@ def test_the_server_is_ordered_around_the_clients() -> None:
     assert to_client["limit_ns"] == "1795000043250000000"
     assert to_server["start_ns"] == "1795000028250000000"
     assert to_server["limit_ns"] == "1795000043750000000"
+    assert to_client["t0_ns"] == to_server["t0_ns"] == to_client["start_ns"]
     assert (to_client["remote"], to_client["peer"]) == ("10.0.0.1", "10.8.0.1")
 
 
