@@ -112,6 +112,23 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostLink:
+    """What lies between a host and the others of its run, the same in both directions.
+
+    Attributes:
+        rate_bps: Most that it carries, bit/s of Ethernet frames without their checksum; None: no bound.
+        loss_ratio: Share of the packets that it loses, each by chance and by itself.
+        delay_s: What it adds to each packet's way, so twice as much to a round trip.
+        jitter_s: By how much that varies.
+    """
+
+    rate_bps: float | None = None
+    loss_ratio: float = 0.0
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TestSpec:
     """One section of tests.conf: a script, when it starts, and how long it runs.
 
@@ -153,6 +170,8 @@ class Variant:
         resources: Folder of files that replace those of the same path in resources/.
         test_parameters: `<test>.<key>` of tests.conf -> the value there.
         control: It may equal another variant, to show what differs by chance alone.
+        rate_bps: What each client is to offer; None: as the parameters say.
+        links: By role or name of a host: the link that it has in place of that of the parameters.
     """
 
     name: str
@@ -161,6 +180,8 @@ class Variant:
     resources: Path | None = None
     test_parameters: Mapping[str, str] = field(default_factory=dict)
     control: bool = False
+    rate_bps: float | None = None
+    links: Mapping[str, HostLink] = field(default_factory=dict)
 
 
 BASE_VARIANT = Variant(name="base")

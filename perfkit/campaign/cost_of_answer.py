@@ -258,7 +258,7 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
         repetition_s=repetition_s,
         life_s=life_s,
         spread=_earlier_spread(chosen) if parameters.is_campaign else BlockSpread(),
-        is_paired=len(parameters.variants) > 1,
+        is_paired=len(parameters.crossed) > 1,
         primary=2 if any(test.path == "tunnel" for test in chosen.tests) else 1,
         usd_per_h=usd_per_h,
         worst_usd=_price(provider, hosts, life_s).worst_usd if priced else 0.0,
@@ -276,7 +276,7 @@ def _block_s(chosen: Settings, clients: int) -> float:
     slots = plan(chosen.tests, grace_s=grace_for(clients))
     waiting_s = CRON_WAIT_S if parameters.starter == "cron" else 0.0
     switching_s = 0.0
-    if len(parameters.variants) > 1:
+    if len(parameters.crossed) > 1:
         switching_s = SWITCH_S + SWITCH_PER_CLIENT_S * parameters.most_clients
     if not parameters.is_campaign:  # what is around a single run is around_s
         return slots[-1].end_s + waiting_s

@@ -42,7 +42,7 @@ def plan_design(chosen: Settings, variant_changes: Mapping[str, Any] | None = No
         created_utc=datetime.now(UTC).isoformat(),
         seed=seed,
         clients=parameters.clients,
-        variants=parameters.variants,
+        variants=parameters.variant_names,
         tests=tests,
         repetitions=parameters.fixed_repetitions,
         precision=parameters.precision,
@@ -53,7 +53,7 @@ def plan_design(chosen: Settings, variant_changes: Mapping[str, Any] | None = No
         order=draw(
             seed,
             clients=parameters.clients,
-            variants=parameters.variants,
+            variants=parameters.variant_names,
             tests=tests,
             repetitions=parameters.most_repetitions,
         ),

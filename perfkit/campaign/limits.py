@@ -44,7 +44,7 @@ def require_disk(chosen: Settings) -> None:
     parameters = chosen.parameters
     needed_bytes = (parameters.most_clients + 1) * DISK_PER_HOST_BYTES
     if parameters.is_campaign:
-        times = parameters.most_repetitions * len(parameters.variants)
+        times = parameters.most_repetitions * len(parameters.crossed)
         armed = times * sum(clients + 1 for clients in parameters.clients)
         needed_bytes += armed * DISK_PER_HOST_AND_BLOCK_BYTES
     free_bytes = shutil.disk_usage(existing).free

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from perfkit.campaign import shortfall
+from perfkit.campaign import links, shortfall
 from perfkit.campaign.open_run import OpenRun
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
@@ -44,22 +44,23 @@ def measure(
     def record(kind: str, **fields: Any) -> None:
         session.journal.append(kind, **fields)
 
-    return (runner.resume if armed else runner.measure)(
-        session.run,
-        session.inventory.hosts(*states),
-        session.slots,
-        pool=session.pool,
-        starter=starter_of(session),
-        addresses=_addresses(session),
-        options=_options(session, **more),
-        hooks=Hooks(
-            on_progress=lambda moment: note(str(moment)),
-            on_result=on_result,
-            check=lambda result: shortfall.judge(session, result),
-            on_armed=lambda t0_utc_s: record(progress.ARMED, t0_utc_s=t0_utc_s),
-            on_disarmed=lambda: record(progress.DISARMED),
-        ),
-    )
+    with links.in_force(session, are_there=armed):
+        return (runner.resume if armed else runner.measure)(
+            session.run,
+            session.inventory.hosts(*states),
+            session.slots,
+            pool=session.pool,
+            starter=starter_of(session),
+            addresses=_addresses(session),
+            options=_options(session, **more),
+            hooks=Hooks(
+                on_progress=lambda moment: note(str(moment)),
+                on_result=on_result,
+                check=lambda result: shortfall.judge(session, result),
+                on_armed=lambda t0_utc_s: record(progress.ARMED, t0_utc_s=t0_utc_s),
+                on_disarmed=lambda: record(progress.DISARMED),
+            ),
+        )
 
 
 def collect(session: OpenRun) -> StageResult:

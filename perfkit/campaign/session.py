@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import click
 
-from perfkit.campaign import cost_of_answer, design, limits, variant_checks
+from perfkit.campaign import cost_of_answer, design, limits, links, variant_checks
 from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.vpn_choice import vpn_of
@@ -230,6 +230,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
         shebang.require_here(scripts, search_path=chosen.cron.path)
     variant_checks.require(chosen, programs_are_here=provider.traits.shared_cpu)
     provider.preflight(chosen.parameters.most_clients + 1)
+    links.require(chosen, provider)
     cost = cost_of_answer.reckon(chosen, provider)
     notices += cost.lines if chosen.parameters.is_campaign else ()
     notices += _priced(chosen, provider, cost)

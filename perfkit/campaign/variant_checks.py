@@ -108,7 +108,11 @@ def _try(variant: Variant, vpn: base.Vpn, host: Host, place: Path) -> None:
 def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) -> str:
     """Equal for variants whose runs would be the same."""
     applied = variants.applied(settings, variant)
-    words = [repr((it.name, it.duration_s, it.port, it.server, it.needs)) for it in applied.tests]
+    words = [
+        repr((it.name, it.duration_s, it.port, it.server, it.needs, it.rate_bps))
+        for it in applied.tests
+    ]
+    words.append(repr(sorted((side, repr(link)) for side, link in applied.links.items())))
     scripts = [script for it in applied.tests for script in (it.script, it.server_script) if script]
     scripts += sorted((applied.resources_dir / "bin").iterdir())
     words += [f"{path.name} {folder.sha256_of(path)}" for path in scripts if path.is_file()]

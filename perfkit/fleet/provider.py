@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
 
 from perfkit.errors import ConfigError, LaunchError, did_you_mean
-from perfkit.model import Host, Role
+from perfkit.model import Host, HostLink, Role
 from perfkit.units import format_count, format_some
 
 ENTRY_POINT_GROUP = "perfkit.providers"
@@ -40,6 +40,7 @@ class Traits:
         interruptible: It may take a host back: it has the method of `SpotProvider`.
         asks_hosts: Its listing is what each host answers, so a host that does not answer is not in
             it and may still be there: it has the method of `AskingProvider`.
+        can_link: Its hosts can have links: it has the methods of `LinkingProvider`.
         settle_s: Longest time that something asked for may take to show up in a listing.
         ready_s: Longest time from launched to reachable.
         batches_at_once: Launch calls that may be under way at the same time.
@@ -53,6 +54,7 @@ class Traits:
     renewable: bool = False
     interruptible: bool = False
     asks_hosts: bool = False
+    can_link: bool = False
     settle_s: float = 0.0
     ready_s: float = 60.0
     batches_at_once: int = 1
@@ -300,6 +302,34 @@ class AskingProvider(Provider, Protocol):
 
         Args:
             known: Hosts of the run, as whoever launched them knows them.
+        """
+
+
+class LinkingProvider(Provider, Protocol):
+    """What a provider with `Traits.can_link` does besides."""
+
+    def check_links(self, links: Iterable[HostLink]) -> str:
+        """Why hosts could not have one of these, `; ` and the remedy; empty: they could."""
+
+    def set_links(self, run_id: str, links: Mapping[str, HostLink]) -> None:
+        """Give hosts links by name, and all others of the run none; counters begin at 0.
+
+        A link is that of the host, in both directions, and ends with it. What a host and the
+        controller say to each other passes beside it.
+
+        Raises:
+            ProviderError: a host is not there, or what makes links refuses.
+        """
+
+    def link_counters(self, run_id: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        """What was counted by host and direction (`from_host`, `to_host`).
+
+        Returns:
+            `carried_bytes`, `carried_packets` and `queue_drops` of a rate; `lost_packets` and
+            `passed_packets` of a loss.
+
+        Raises:
+            ProviderError: it cannot be read.
         """
 
 

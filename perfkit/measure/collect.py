@@ -210,8 +210,8 @@ class _Archive:
             raise RunError(f"the logs of {count} hosts are incomplete: {self.troubles[0]}")
 
     def add_controller_files(self) -> None:
-        """The clocks are measured here, and notices noted, so they are collected here."""
-        for path in (self.run.clocks_path, self.run.interruptions_path):
+        """The clocks are measured here, links and notices noted, so they are collected here."""
+        for path in (self.run.clocks_path, self.run.links_path, self.run.interruptions_path):
             if path.is_file() and not self.has(path.parent.name, path.name):
                 self.keep(_artifact(path.parent.name, path))
 

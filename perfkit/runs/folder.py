@@ -18,6 +18,7 @@
       raw/<host>/openvpn.log      and openvpn-status.log
       raw/<host>/facts.json       kernel, ncpu, memory, tool versions
       raw/controller/clocks.json  clock offsets and bounds, before and after the tests
+      raw/controller/links.json   links of hosts, as they were to be and as they counted
       raw/controller/interruptions.json   hosts that the provider took back, and when it said so
       raw/SHA256SUMS              of all the above; read-only once collected
       tables/*.parquet            tidy frames
@@ -152,6 +153,7 @@ class Run:
     raw_dir = Below("raw")  # collected logs, never rewritten
     sums_path = Below("raw/SHA256SUMS")  # checksums of the collected logs
     clocks_path = Below("raw/controller/clocks.json")  # clock offsets, measured by the controller
+    links_path = Below("raw/controller/links.json")  # links of hosts, and what they counted
     interruptions_path = Below(
         "raw/controller/interruptions.json"
     )  # hosts that the provider took back during the tests; not there when there were none

@@ -25,10 +25,10 @@ from pydantic import (
 )
 
 from perfkit.errors import ConfigError
-from perfkit.model import BASE_VARIANT, SHORTEST_WINDOW_S, TestSpec, Variant
+from perfkit.model import BASE_VARIANT, SHORTEST_WINDOW_S, HostLink, TestSpec, Variant
 from perfkit.runs import folder
 from perfkit.runs.design import BASE, PlannedBlock
-from perfkit.settings import ini, levels, shebang
+from perfkit.settings import crossing, ini, levels, links, shebang
 from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir, runs_folder
 from perfkit.settings.tests_conf import load_tests, refuse_times, select_tests
@@ -51,6 +51,16 @@ Counts = Annotated[
 ]
 Names = Annotated[
     tuple[str, ...], BeforeValidator(levels.parse_names), PlainSerializer(levels.format_names)
+]
+Rates = Annotated[
+    tuple[str, ...],
+    BeforeValidator(links.parse_rate_levels),
+    PlainSerializer(links.format_levels(",")),
+]
+Links = Annotated[
+    tuple[str, ...],
+    BeforeValidator(links.parse_link_levels),
+    PlainSerializer(links.format_levels("; ")),
 ]
 Precision = Annotated[
     float | None, BeforeValidator(levels.parse_precision), PlainSerializer(levels.format_precision)
@@ -86,6 +96,16 @@ class Parameters(BaseModel):
         BASE,
         validate_default=True,
         description="variants of variants.conf, comma-separated; or base",
+    )
+    rate: Rates = Field(
+        "",
+        validate_default=True,
+        description="what each client offers, 200kbit; several: 200kbit,1mbit; empty: all it can",
+    )
+    link: Links = Field(
+        "",
+        validate_default=True,
+        description="link, server 100mbit, loss 1%; several: 10mbit; 1mbit; empty: none",
     )
     repetitions: int = Field(
         0,
@@ -153,11 +173,21 @@ class Parameters(BaseModel):
         return max(self.clients)
 
     @property
+    def crossed(self) -> tuple[crossing.Crossed, ...]:
+        """The variants of the run: those named, each with each level of rate and link."""
+        return crossing.cross(self.variants, self.rate, self.link)
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(it.name for it in self.crossed)
+
+    @property
     def fixed_repetitions(self) -> int | None:
         """How often each cell is measured; None: as often as the precision needs."""
         if self.precision is not None:
             return None
-        several = len(self.clients) > 1 or len(self.variants) > 1
+        several = len(self.clients) > 1 or len(self.crossed) > 1
         return self.repetitions or (REPETITIONS_OF_A_LIST if several else 1)
 
     @property
@@ -170,7 +200,7 @@ class Parameters(BaseModel):
     def is_campaign(self) -> bool:
         """More is asked for than one block of what stands in resources, which is a single run."""
         several = len(self.clients) > 1 or self.fixed_repetitions != 1
-        return several or self.variants != (BASE,)
+        return several or self.variant_names != (BASE,)
 
     @property
     def clients_needed(self) -> int:
@@ -229,14 +259,26 @@ class Settings:
         """Configurer threads: the parameter, else ssh.conf's."""
         return self.parameters.threads or self.ssh.threads
 
+    @property
+    def links(self) -> Mapping[str, HostLink]:
+        """The link of each role and host that has one: the variant's, else the parameter's.
+
+        Several levels of the parameter are several variants, which have them.
+        """
+        level = self.parameters.link
+        return {**(links.parse_links(level[0]) if len(level) == 1 else {}), **self.variant.links}
+
     def for_block(self, planned: PlannedBlock) -> Settings:
         """The settings of one block of a campaign: a single run's, with its tests as drawn.
 
         Its variant is kept: what that changes is applied by whoever runs the block.
         """
+        (cell,) = (it for it in self.parameters.crossed if it.name == planned.variant)
         own = {
             "clients": (planned.clients,),
-            "variants": (planned.variant,),
+            "variants": (cell.variant,),
+            "rate": (cell.rate,) if cell.rate else (),
+            "link": (cell.link,) if cell.link else (),
             "repetitions": 1,
             "precision": None,
             "max_repetitions": _default("max_repetitions"),
@@ -279,6 +321,9 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     ssh, cron = ini.load(config_dir, "ssh", SshConf), ini.load(config_dir, "cron", CronConf)
     known = load_tests(config_dir, resources_dir)
     tests = select_tests(known, chosen.tests, chosen.duration_s)
+    if len(chosen.rate) == 1:
+        rate_bps = links.parse_rate(chosen.rate[0])
+        tests = tuple(replace(test, rate_bps=rate_bps) for test in tests)
     if chosen.is_campaign:
         refuse_times(tests)
     return Settings(
@@ -322,14 +367,15 @@ def _check_together(chosen: Parameters) -> None:
             "bounds what a precision takes, and none is given",
             "give precision (5%), or repetitions in place of max_repetitions",
         )
-    cells = len(chosen.clients) * len(chosen.variants)
+    crossing.check_names(chosen.crossed)
+    cells = len(chosen.clients) * len(chosen.crossed)
     if cells * chosen.most_repetitions > MAX_BLOCKS:
         raise ConfigError(
             "parameters",
             "clients",
             levels.format_counts(chosen.clients),
             f"{cells} cells, {chosen.most_repetitions} times, are more than {MAX_BLOCKS} blocks",
-            "give fewer counts, variants or repetitions",
+            "give fewer counts, variants, levels or repetitions",
         )
 
 

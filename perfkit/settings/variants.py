@@ -7,6 +7,8 @@ A section is a variant; `base`, which needs none, is what stands in resources/ a
     <vpn>.binary = /opt/new/vpn   another program, there on every host
     resources = tuned             a folder beside this file, laid out like resources/
     test.tunnel-tcp.duration = 20 a value of tests.conf
+    rate = 200kbit                what each client offers
+    link.server = 100mbit         a link, see `perfkit.settings.links`; or client, both, client-001
     control = yes                 it may equal another variant
 
 What can be seen in files is refused here. What only the VPN knows is `perfkit.campaign.variant_checks`'.
@@ -25,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import BASE_VARIANT, Role, TestSpec, Variant
+from perfkit.model import BASE_VARIANT, HostLink, Role, TestSpec, Variant
 from perfkit.runs import folder
-from perfkit.settings import ini, shebang
+from perfkit.settings import ini, links, shebang
+from perfkit.settings.crossing import Crossed
 from perfkit.settings.parameters import Settings
 from perfkit.settings.secrets import refuse_secrets
 from perfkit.settings.tests_conf import TestConf
@@ -36,7 +39,8 @@ NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
 _OF_TESTS = ("duration", "port", "server", "needs")
 _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
-_PLAIN = ("control", "resources")
+_PLAIN = ("control", "resources", "rate")
+_ELSEWHERE = ("test", "link")  # first words of keys that are no options of a VPN
 
 
 def load(settings: Settings) -> tuple[Variant, ...]:
@@ -45,13 +49,41 @@ def load(settings: Settings) -> tuple[Variant, ...]:
     Raises:
         ConfigError: one has no section, or something in it is wrong; with the remedy.
     """
-    names = settings.parameters.variants
-    return tuple(BASE_VARIANT if it == BASE_VARIANT.name else _read(settings, it) for it in names)
+    return tuple(_crossed(settings, it) for it in settings.parameters.crossed)
+
+
+def _crossed(settings: Settings, cell: Crossed) -> Variant:
+    """A variant with its levels of the factors that the parameters name.
+
+    Raises:
+        ConfigError: it has a value of its own of such a factor.
+    """
+    variant = _named(settings, cell.variant)
+    rates, levels = settings.parameters.rate, settings.parameters.link
+    for key, is_factor, own in (
+        ("rate", len(rates) > 1, variant.rate_bps is not None),
+        ("link", len(levels) > 1, bool(variant.links)),
+    ):
+        if is_factor and own:
+            problem = f"the parameter {key} has several levels, and each variant gets each of them"
+            remedy = f"remove {key} from the section, or give the parameter one level"
+            raise ConfigError(
+                section(variant), key, cell.rate if key == "rate" else cell.link, problem, remedy
+            )
+    if len(rates) > 1:
+        variant = replace(variant, rate_bps=links.parse_rate(cell.rate))
+    if len(levels) > 1:
+        variant = replace(variant, links=links.parse_links(cell.link))
+    return replace(variant, name=cell.name)
+
+
+def _named(settings: Settings, name: str) -> Variant:
+    return BASE_VARIANT if name == BASE_VARIANT.name else _read(settings, name)
 
 
 def with_base(settings: Settings) -> tuple[Variant, ...]:
     """The same, and `base` before them, which hosts are configured with whether it is named or not."""
-    return (BASE_VARIANT, *(it for it in load(settings) if it != BASE_VARIANT))
+    return (BASE_VARIANT, *(it for it in load(settings) if it.name != BASE_VARIANT.name))
 
 
 def applied(settings: Settings, variant: Variant) -> Settings:
@@ -90,14 +122,15 @@ def changes(settings: Settings) -> dict[str, dict[str, Any]]:
 def keep(settings: Settings, config_dir: Path) -> None:
     """Copy variants to a run's config/, with the files that they replace: the run needs no others."""
     kept = configparser.ConfigParser(interpolation=None)
-    for variant in load(settings):
-        if variant.name == BASE_VARIANT.name:
+    for name in settings.parameters.variants:
+        if name == BASE_VARIANT.name:
             continue
+        variant = _read(settings, name)
         values = _changes(settings.parameters.vpn, variant)
         if variant.resources:
             values["resources"] = f"{NAME}/{variant.name}"
-            for name, path in _files(variant.resources):
-                target = config_dir / NAME / variant.name / name
+            for inside, path in _files(variant.resources):
+                target = config_dir / NAME / variant.name / inside
                 target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 shutil.copy(path, target)
         kept[variant.name] = values
@@ -119,6 +152,12 @@ def _changes(vpn: str, variant: Variant) -> dict[str, Any]:
             name: folder.sha256_of(path) for name, path in _files(variant.resources)
         }
     found |= {f"test.{key}": value for key, value in variant.test_parameters.items()}
+    if variant.rate_bps is not None:
+        found["rate"] = links.format_rate(variant.rate_bps)
+    found |= {
+        f"link.{side}": links.format_link(link) or links.NONE
+        for side, link in variant.links.items()
+    }
     return found | ({"control": "yes"} if variant.control else {})
 
 
@@ -146,6 +185,8 @@ def _read(settings: Settings, name: str) -> Variant:
             if key.startswith("test.")
         },
         control=_control(keys, where),
+        rate_bps=_rate(keys, where),
+        links=_links(keys, where),
     )
     _check_tests(settings, variant, where)
     return variant
@@ -156,7 +197,7 @@ def _options(vpn: str, keys: Mapping[str, str], where: str) -> dict[str, dict[st
     found: dict[str, dict[str, str]] = {}
     for key, value in keys.items():
         first, _, rest = key.partition(".")
-        if key in _PLAIN or first == "test" or key == f"{vpn}.binary":
+        if key in _PLAIN or first in _ELSEWHERE or key == f"{vpn}.binary":
             continue
         side, _, option = rest.partition(".")
         if first != vpn or side not in _SIDES or not option:
@@ -174,7 +215,9 @@ def _remedy(vpn: str, key: str) -> str:
     """How a key that nobody knows should be written."""
     first = key.partition(".")[0]
     known = [*_PLAIN, f"{vpn}.binary", f"test.<name>.{'|'.join(_OF_TESTS)}"]
-    known += [f"{vpn}.{side}.<option>" for side in _SIDES]
+    known += [f"{vpn}.{side}.<option>" for side in _SIDES] + [
+        f"link.{side}" for side in links.SIDES
+    ]
     if vpn == "none":
         known = [it for it in known if not it.startswith("none.")]
     if "." in key and first != vpn:
@@ -198,6 +241,39 @@ def _control(keys: Mapping[str, str], where: str) -> bool:
         remedy = "write yes or no, or remove the line"
         raise ConfigError(where, "control", value, "neither yes nor no", remedy)
     return words[value]
+
+
+def _rate(keys: Mapping[str, str], where: str) -> float | None:
+    try:
+        return links.parse_rate(keys["rate"]) if "rate" in keys else None
+    except ValueError as exc:
+        raise _refused(where, "rate", keys["rate"], exc) from exc
+
+
+def _links(keys: Mapping[str, str], where: str) -> dict[str, HostLink]:
+    """Links by role or host; `none` is one that bounds nothing."""
+    found: dict[str, HostLink] = {}
+    for key, value in keys.items():
+        first, _, side = key.partition(".")
+        if first != "link":
+            continue
+        try:
+            sides = links.sides_of(side)
+            link = HostLink() if value == links.NONE else links.parse_link(value)
+        except ValueError as exc:
+            raise _refused(where, key, value, exc) from exc
+        for one in sides:
+            if one in found:
+                problem = f"given for the {one} by another key too"
+                raise ConfigError(where, key, value, problem, "remove one of them")
+            found[one] = link
+    return found
+
+
+def _refused(where: str, key: str, value: str, exc: ValueError) -> ConfigError:
+    """What is wrong with a value, and what follows a semicolon there as the remedy."""
+    problem, _, remedy = str(exc).removeprefix(f"{value}: ").partition("; ")
+    return ConfigError(where, key, value, problem, remedy or "compare it with the sample file")
 
 
 def _resources(settings: Settings, keys: Mapping[str, str], where: str) -> Path | None:
@@ -258,6 +334,8 @@ def _with_parameters(test: TestSpec, variant: Variant, where: str = NAME) -> Tes
         for key, value in variant.test_parameters.items()
         if key.startswith(f"{test.name}.")
     }
+    if variant.rate_bps is not None:
+        test = replace(test, rate_bps=variant.rate_bps)
     if not own:
         return test
     source = f"{where}: test.{test.name}"

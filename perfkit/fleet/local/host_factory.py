@@ -21,6 +21,7 @@ from perfkit.fleet.local import (
     cleanup,
     confinement,
     hosts,
+    links,
     linux,
     machine_view,
     network,
@@ -57,7 +58,11 @@ class _Making:
 
 
 class HostFactory:
-    """The run's switch, its view of the machine, and what came of which token."""
+    """The run's switch, its view of the machine, and what came of which token.
+
+    Attributes:
+        links: Those of its hosts.
+    """
 
     def __init__(self, run_id: str, hidden: Iterable[Path]) -> None:
         self._run_id = run_id
@@ -65,6 +70,7 @@ class HostFactory:
         cleanup.end_hosts(run_id)
         self._tools = tools.find_host_tools()
         self._switch = network.Switch(run_id)
+        self.links = links.HostLinks(run_id, self._switch)
         self._view = _set_stage(hidden)
         self._failed: dict[str, dict[str, str]] = {}  # token -> host -> why it was not made
         self._next_index = 0

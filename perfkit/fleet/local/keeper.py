@@ -5,10 +5,11 @@
     python -m perfkit.fleet.local.keeper keep "perfkit-keeper run=… expires=… uid=…" [hidden path …]
     python -m perfkit.fleet.local.keeper end RUN [host …]
     python -m perfkit.fleet.local.keeper probe
+    python -m perfkit.fleet.local.keeper probe-links NEED …
 
 Started as root, directly or by `sudo -n`. `keep` serves launch requests until the run expires, is
 ended, or the process is killed; the run's network lives exactly as long as it does. `end` ends
-hosts, or the whole run, by tag. `probe` tries once what a host needs. Keys come in over the socket
+hosts, or the whole run, by tag. `probe` tries once what a host needs, `probe-links` what links need. Keys come in over the socket
 and go to the hosts' own tmpfs; nothing is written to the machine's disk.
 
 Wire format: one JSON line in, one JSON line out, on a unix socket in a folder of root's (`claims`);
@@ -33,6 +34,7 @@ from typing import Any
 from perfkit.errors import PerfkitError
 from perfkit.fleet.local import claims, cleanup, linux, tags
 from perfkit.fleet.provider import RUN_ID_PATTERN
+from perfkit.model import HostLink
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
@@ -52,7 +54,7 @@ def peer(connection: socket.socket) -> tuple[int, int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one of the three commands of the module's docstring."""
+    """Run one of the commands of the module's docstring."""
     match list(arguments):
         case ["keep", tag, *hidden]:
             return _keep(tag, [Path(path) for path in hidden])
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         case ["probe"]:
             return _probe()
+        case ["probe-links", *needs]:
+            return _probe_links(needs)
     print(__doc__, file=sys.stderr)
     return 2
 
@@ -137,17 +141,28 @@ class Keeper:
     def _answer(self, connection: socket.socket) -> None:
         if peer(connection)[1] not in (0, self._uid):
             return
+        answer: dict[str, Any]
         try:
             with connection.makefile("rb") as lines:
                 request = json.loads(lines.readline(MAX_REQUEST_BYTES))
-            self._expires_s = max(self._expires_s, float(request["expires"]))
-            answer: dict[str, Any] = self._host_factory.launch(request)
+            answer = self._answer_to(request)
         except (PerfkitError, OSError, ValueError, KeyError, TypeError) as exc:
             answer = {"error": f"{type(exc).__name__}: {exc}"}
         try:
             connection.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:
             return  # whoever asked is gone; the hosts are found by their tags
+
+    def _answer_to(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Make hosts; or give hosts links; or tell what links have counted."""
+        if "links" in request:
+            wanted = {name: HostLink(**link) for name, link in request["links"].items()}
+            self._host_factory.links.set(wanted)
+            return {}
+        if "counted" in request:
+            return {"counted": self._host_factory.links.counted()}
+        self._expires_s = max(self._expires_s, float(request["expires"]))
+        return self._host_factory.launch(request)
 
 
 def _probe() -> int:
@@ -156,6 +171,18 @@ def _probe() -> int:
 
     try:
         probe()
+    except (PerfkitError, OSError) as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _probe_links(needs: Sequence[str]) -> int:
+    """Try once what links of hosts take; print what fails."""
+    from perfkit.fleet.local.links import probe  # noqa: PLC0415  slow; `end` does without
+
+    try:
+        probe(list(needs))
     except (PerfkitError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 1

@@ -14,7 +14,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from perfkit.errors import LaunchError, LaunchUnknownError, ProviderError, Relea
 from perfkit.fleet.local import claims, cleanup, keeper, linux, tags, userns
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
-from perfkit.model import Host, Role
+from perfkit.model import Host, HostLink, Role
 
 # Under sudo it is sudo that is watched, which waits all the while: so this bounds the whole of it.
 STALL_S = 90.0
@@ -75,6 +76,42 @@ def probe() -> None:
             f"{done.stderr.strip() or 'the probe failed'}; "
             "inside a container give it --privileged, or set isolation=loopback"
         )
+
+
+def probe_links(needs: Sequence[str]) -> str:
+    """Why hosts here cannot have links that need these; empty: they can."""
+    done = _run(["probe-links", *needs])
+    return done.stderr.strip() or "the probe failed" if done.returncode else ""
+
+
+def set_links(run_id: str, links: Mapping[str, HostLink]) -> None:
+    """Have the run's keeper give hosts links, and all others none.
+
+    Raises:
+        LaunchError: it has none, or refuses.
+    """
+    _ask_keeper(run_id, {"links": {name: asdict(link) for name, link in links.items()}})
+
+
+def link_counters(run_id: str) -> dict[str, dict[str, dict[str, int]]]:
+    """What the run's links have counted, see `perfkit.fleet.local.links.HostLinks.counted`.
+
+    Raises:
+        LaunchError: it has no keeper, or that refuses.
+    """
+    found: dict[str, dict[str, dict[str, int]]] = _ask_keeper(run_id, {"counted": True})["counted"]
+    return found
+
+
+def _ask_keeper(run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    connection = _connect(run_id)
+    if connection is None:
+        raise LaunchError(f"run {run_id}: it has no keeper any more, so its hosts are gone")
+    with connection:
+        answer = _exchange(connection, run_id, message)
+    if "error" in answer:
+        raise LaunchError(f"run {run_id}: {answer['error']}")
+    return answer
 
 
 def launch(request: LaunchRequest, hidden: Sequence[Path], *, can_tunnel: bool) -> list[Host]:
@@ -268,13 +305,18 @@ def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
             for host in request.hosts
         ],
     }
+    return _exchange(connection, request.run_id, message)
+
+
+def _exchange(connection: socket.socket, run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """The keeper's answer to a message."""
     try:
         connection.settimeout(STALL_S)
         connection.sendall(json.dumps(message).encode() + b"\n")
         answer: dict[str, Any] = json.loads(_read_line(connection))
     except (OSError, ValueError) as exc:
         raise LaunchUnknownError(
-            f"run {request.run_id}: the keeper did not answer ({exc}), so what was made is not "
+            f"run {run_id}: the keeper did not answer ({exc}), so what it did is not "
             "known; `perfkit status` lists what is there"
         ) from exc
     return answer

@@ -12,13 +12,14 @@ so that they do not meet the addresses of somebody's office or VPN.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,10 @@ class Switch:
             )
         return str(self.subnet[index + 2])
 
+    def port(self, address: str) -> str:
+        """The interface of the bridge that a host with this address is joined to."""
+        return _port(int(ipaddress.IPv4Address(address)) - int(self.subnet[2]))
+
     def connect(self, pid: int, index: int) -> None:
         """Give the network namespace of process `pid` an `eth0` on the bridge, still down.
 
@@ -156,7 +161,7 @@ class Switch:
         try:
             self._netlink.link(
                 "add",
-                ifname=f"host{index}",
+                ifname=_port(index),
                 kind="veth",
                 master=self._bridge,
                 state="up",
@@ -183,9 +188,19 @@ class Switch:
         Raises:
             OSError: the kernel refuses, or the host has just ended (ESRCH).
         """
+        with self.inside(pidfd):
+            _introduce_here(addresses)
+
+    @contextlib.contextmanager
+    def inside(self, pidfd: int) -> Iterator[None]:
+        """Meanwhile, have this process in the network namespace of a host.
+
+        Raises:
+            OSError: the host has just ended (ESRCH).
+        """
         linux.enter(pidfd, linux.CLONE_NEWNET)
         try:
-            _introduce_here(addresses)
+            yield
         finally:
             linux.enter(self._namespace, linux.CLONE_NEWNET)
 
@@ -207,6 +222,10 @@ def configure_host(address: str, neighbours: Iterable[str]) -> None:
             fcntl.ioctl(control, request, struct.pack("16s16s", b"eth0", sockaddr))
         _bring_up(control, "eth0")
     _introduce_here([neighbour for neighbour in neighbours if neighbour != address])
+
+
+def _port(index: int) -> str:
+    return f"host{index}"
 
 
 def _bring_up(control: socket.socket, interface: str) -> None:

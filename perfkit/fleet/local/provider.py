@@ -12,7 +12,7 @@ import math
 import os
 import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from perfkit.fleet.provider import (
     check_request,
     check_size,
 )
-from perfkit.model import Host, Role
+from perfkit.model import Host, HostLink, Role
 
 ISOLATIONS = ("auto", tags.NAMESPACES, tags.LOOPBACK)
 MAX_HOSTS = 1010  # ports of one bridge: perfkit.fleet.local.network
@@ -83,6 +83,7 @@ class LocalProvider:
             shared_cpu=True,
             can_tunnel=in_namespaces and Path("/dev/net/tun").exists(),
             max_hosts=MAX_HOSTS,
+            can_link=in_namespaces,
         )
 
     def preflight(self, n_hosts: int) -> None:
@@ -123,6 +124,29 @@ class LocalProvider:
         if self.isolation == tags.NAMESPACES:
             return namespaces.launch(request, self._hidden, can_tunnel=self.traits.can_tunnel)
         return loopback.launch(request)
+
+    def check_links(self, links: Iterable[HostLink]) -> str:
+        """Why hosts could not have one of these links; see `perfkit.fleet.provider.LinkingProvider`."""
+        from perfkit.fleet.local.links import needs_of  # noqa: PLC0415 -- loads the netlink library
+
+        needs = list(dict.fromkeys(need for link in links for need in needs_of(link)))
+        return namespaces.probe_links(needs) if needs else ""
+
+    def set_links(self, run_id: str, links: Mapping[str, HostLink]) -> None:
+        """Give hosts links, and all others of the run none.
+
+        Raises:
+            LaunchError: a host is not there, or the kernel refuses.
+        """
+        namespaces.set_links(run_id, links)
+
+    def link_counters(self, run_id: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        """What the links of a run have counted, by host and direction.
+
+        Raises:
+            LaunchError: it cannot be read.
+        """
+        return namespaces.link_counters(run_id)
 
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         """List the hosts of one run, or of all, of either isolation, from the process table."""

@@ -66,7 +66,7 @@ def test_a_section_is_a_variant_and_base_needs_none(project: Path) -> None:
 
 
 def test_every_variant_of_the_sample_is_one(project: Path) -> None:
-    names = ["chacha", "sndbuf64k", "tcp", "again"]
+    names = ["chacha", "sndbuf64k", "tcp", "slow", "again"]
     settings = parameters.load({"variants": names})
     text = (project / "config/variants.conf.sample").read_text()
     assert [line[1:-1] for line in text.splitlines() if line.startswith("[")] == names

@@ -1,0 +1,116 @@
+"""Links of a run's hosts: refused before launch where they cannot be had, and in force while it measures.
+
+They are put in force right before the tests of a run or a block and lifted right after them, so that
+hosts are configured, switched and read through the network as it is. What the links have counted is
+then in raw/controller/links.json, beside what they were to be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import cast
+
+from perfkit.campaign.open_run import OpenRun
+from perfkit.errors import ConfigError, ProviderError, StageError
+from perfkit.fleet.provider import LinkingProvider, Provider
+from perfkit.model import Host, HostLink, HostState, Role
+from perfkit.runs import folder
+from perfkit.settings import variants
+from perfkit.settings.links import format_link, format_links
+from perfkit.settings.parameters import Settings
+
+_MEASURED = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)
+
+
+def require(settings: Settings, provider: Provider) -> None:
+    """Refuse links that the hosts of this run cannot have.
+
+    Args:
+        settings: Fitted to the provider, of no variant.
+
+    Raises:
+        ConfigError: with what to write, or to install, in their place.
+    """
+    for variant in variants.load(settings):
+        links = variants.applied(settings, variant).links
+        is_own = bool(variant.links) and len(settings.parameters.link) < 2
+        _require_one(
+            settings, provider, links, variants.section(variant) if is_own else "parameters"
+        )
+
+
+def _require_one(
+    settings: Settings, provider: Provider, links: Mapping[str, HostLink], where: str
+) -> None:
+    if not any(link != HostLink() for link in links.values()):
+        return
+    clients = {f"client-{n:03d}" for n in range(1, settings.parameters.most_clients + 1)}
+    for side in links:
+        if side not in (*Role, *clients):
+            remedy = f"name one of its {len(clients)} clients, server, client or both"
+            raise ConfigError(where, "link", format_links(links), f"no host {side}", remedy)
+    if not provider.traits.can_link:
+        raise ConfigError(
+            where,
+            "link",
+            format_links(links),
+            f"hosts of provider {provider.name} cannot be given a link here",
+            "use local hosts in namespaces (provider=local, as root), or leave it out",
+        )
+    if why := cast(LinkingProvider, provider).check_links(links.values()):
+        problem, _, remedy = why.partition("; ")
+        raise ConfigError(where, "link", format_links(links), problem, remedy)
+
+
+def links_of(links: Mapping[str, HostLink], hosts: Iterable[Host]) -> dict[str, HostLink]:
+    """The link of each host that has one: that of its name, else that of its role."""
+    found = {host.name: links.get(host.name, links.get(host.role)) for host in hosts}
+    return {name: link for name, link in found.items() if link is not None and link != HostLink()}
+
+
+@contextlib.contextmanager
+def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[None]:
+    """Meanwhile, have the hosts of a run the links of its settings, and then say what they counted.
+
+    Args:
+        are_there: They were put in force by a process that died; what they count goes on.
+
+    Raises:
+        StageError: they cannot be put in force.
+    """
+    if not session.provider.traits.can_link:
+        yield
+        return
+    provider = cast(LinkingProvider, session.provider)
+    wanted = links_of(session.settings.links, session.inventory.hosts(*_MEASURED))
+    try:
+        if not are_there:
+            provider.set_links(session.fleet_id, wanted)
+    except ProviderError as exc:
+        raise StageError(f"measure: links: {exc}", ()) from exc
+    try:
+        yield
+        _keep(session, provider, wanted)
+    finally:
+        with contextlib.suppress(ProviderError):  # the hosts are gone, and their links with them
+            provider.set_links(session.fleet_id, {})
+
+
+def _keep(session: OpenRun, provider: LinkingProvider, wanted: Mapping[str, HostLink]) -> None:
+    """Write what the links were to be, and what they have counted."""
+    if not wanted:
+        return
+    why, counted = "", dict[str, Mapping[str, Mapping[str, int]]]()
+    try:
+        counted = dict(provider.link_counters(session.fleet_id))
+    except ProviderError as exc:
+        why = str(exc)
+    hosts = {
+        name: {"link": format_link(link), **asdict(link), **counted.get(name, {})}
+        for name, link in wanted.items()
+    }
+    path = session.run.links_path
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.write_json(path, {"hosts": hosts, "not_read": why})

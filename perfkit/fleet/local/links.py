@@ -1,0 +1,306 @@
+"""Links of hosts: a rate, loss and delay between a host and the others of its run; in the keeper.
+
+A host is joined to the run's bridge by a veth, whose ends are `eth0` in the host and its *port* in the
+keeper's network namespace. What leaves an end waits in its queue, what arrives at it may be lost there::
+
+    host -> [eth0: rate, delay] -> [port: loss] -> bridge -> [port: rate, delay] -> [eth0: loss] -> host
+
+A packet that were dropped where it is sent would be known to its sender at once, so loss is at the end
+that receives. The rate is an htb class, with a queue of `QUEUE_S` at that rate, the delay a netem below
+it, the loss a rule of nftables. Both ends send single packets while a host has a link, never batches
+that are one packet to a queue and to a rule of loss. What a host and the controller say to each other
+passes beside it.
+
+All of it is in the namespaces of the host and of the keeper, and ends with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+from perfkit.errors import LaunchError
+from perfkit.fleet.local import linux, network, tags, tools
+from perfkit.model import HostLink
+
+QUEUE_S = 0.05
+LEAST_QUEUE_BYTES = 10 * 1514
+BURST_S = 0.001
+LEAST_BURST_BYTES = 2 * 1514
+UNBOUNDED_BPS = 10e9  # for a delay without a rate
+LOSS_UNIT = 1_000_000  # chances of a packet to be lost are counted in these
+_MOST_SEGMENTS = 65_535  # of a batch, where none is asked for
+_TABLE = "netdev perfkit_link"
+_LEAF = "1:10"
+RATE, LOSS, DELAY = "rate", "loss", "delay"
+_REMEDIES = {
+    RATE: "modprobe sch_htb cls_u32",
+    LOSS: "install nftables; modprobe nft_numgen",
+    DELAY: "modprobe sch_netem (Debian and Ubuntu: in linux-modules-extra), or leave delay and jitter out",
+}
+
+
+def needs_of(link: HostLink) -> list[str]:
+    """What the kernel must be able to do for a link."""
+    found = [(RATE, link.rate_bps or link.delay_s), (LOSS, link.loss_ratio), (DELAY, link.delay_s)]
+    return [name for name, is_asked in found if is_asked]
+
+
+def queue_lines(device: str, link: HostLink, beside: str) -> list[str]:
+    """What `tc -batch` is to be told; nothing where the link bounds and delays nothing.
+
+    Args:
+        beside: `src ADDRESS` or `dst ADDRESS`: packets that pass beside the link.
+    """
+    if link.rate_bps is None and not link.delay_s:
+        return []
+    bps = link.rate_bps or UNBOUNDED_BPS
+    burst_bytes = max(LEAST_BURST_BYTES, round(bps * BURST_S / 8))
+    queue_bytes = max(LEAST_QUEUE_BYTES, round(bps * QUEUE_S / 8))
+    leaf = f"bfifo limit {queue_bytes}"
+    if link.delay_s:
+        waiting = round((bps * (link.delay_s + link.jitter_s) / 8 + queue_bytes) / 1514)
+        jitter = f" {link.jitter_s * 1e6:.0f}us" if link.jitter_s else ""
+        leaf = f"netem limit {max(1000, waiting)} delay {link.delay_s * 1e6:.0f}us{jitter}"
+    return [
+        f"qdisc add dev {device} root handle 1: htb default 10",
+        f"class add dev {device} parent 1: classid {_LEAF} htb rate {bps:.0f}bit "
+        f"burst {burst_bytes} cburst {burst_bytes} quantum 1514",
+        f"qdisc add dev {device} parent {_LEAF} handle 10: {leaf}",
+        f"filter add dev {device} parent 1: protocol ip prio 1 u32 match ip {beside}/32 flowid 1:0",
+    ]
+
+
+def loss_lines(device: str, link: HostLink, beside: str) -> list[str]:
+    """What `nft -f` is to be told about packets that arrive at a device; nothing where none is lost.
+
+    Args:
+        beside: `saddr ADDRESS` or `daddr ADDRESS`: packets that pass beside the link.
+    """
+    if not link.loss_ratio:
+        return []
+    chain = f"add rule {_TABLE} {device}"
+    return [
+        f"add table {_TABLE}",
+        f"add chain {_TABLE} {device} {{ type filter hook ingress device {device} priority 0; }}",
+        f"{chain} ip {beside} accept",
+        f"{chain} meta protocol ip numgen random mod {LOSS_UNIT} < {round(link.loss_ratio * LOSS_UNIT)} "
+        "counter drop",
+        f"{chain} meta protocol ip counter",
+    ]
+
+
+def single_packets(device: str, *, only: bool) -> str:
+    """What `ip -batch` is to be told so that a device sends no batches, or does again."""
+    return f"link set dev {device} gso_max_segs {1 if only else _MOST_SEGMENTS}"
+
+
+def counters(queues: str, rules: str) -> dict[str, dict[str, Any]]:
+    """By device what its queue and its rule of loss have counted.
+
+    Args:
+        queues: What `tc -s -j qdisc show` prints.
+        rules: What `nft -j list table` prints; empty: there is none.
+
+    Returns:
+        `carried_bytes`, `carried_packets` and `queue_drops` of a queue; `lost_packets` and
+        `passed_packets` of a rule.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for queue in json.loads(queues or "[]"):
+        if queue.get("parent") == _LEAF:
+            found[queue["dev"]] = {
+                "carried_bytes": queue["bytes"],
+                "carried_packets": queue["packets"],
+                "queue_drops": queue["drops"],
+            }
+    for item in json.loads(rules or "{}").get("nftables", []):
+        rule = item.get("rule", {})
+        counter = [it["counter"] for it in rule.get("expr", []) if "counter" in it]
+        if counter:
+            name = "lost_packets" if "drop" in rule["expr"][-1] else "passed_packets"
+            found.setdefault(rule["chain"], {})[name] = counter[0]["packets"]
+    return found
+
+
+class HostLinks:
+    """The links that hosts of a run have now."""
+
+    def __init__(self, run_id: str, switch: network.Switch) -> None:
+        self._run_id, self._switch = run_id, switch
+        self._there: dict[str, HostLink] = {}
+
+    def set(self, wanted: Mapping[str, HostLink]) -> None:
+        """Give these hosts these links and every other host none; counters begin at 0.
+
+        Raises:
+            LaunchError: a host is not there, or the kernel or a program refuses.
+        """
+        hosts = self._hosts() if wanted or self._there else {}
+        if missing := sorted(wanted.keys() - hosts.keys()):
+            raise LaunchError(f"links of {self._run_id}: no such host: {', '.join(missing)}")
+        with _children_told():
+            self._lift(hosts)
+            self._there = dict(wanted)
+            for name, link in wanted.items():
+                with tags.pinned(hosts[name]) as pidfd, self._switch.inside(pidfd):
+                    _apply(
+                        "eth0",
+                        link,
+                        f"dst {self._switch.controller}",
+                        f"saddr {self._switch.controller}",
+                    )
+                port = self._switch.port(hosts[name].fields["address"])
+                _apply(
+                    port, link, f"src {self._switch.controller}", f"daddr {self._switch.controller}"
+                )
+
+    def _lift(self, hosts: Mapping[str, tags.Tagged]) -> None:
+        """Take off what hosts have; one that has ended has nothing any more."""
+        ports = [
+            self._switch.port(hosts[name].fields["address"])
+            for name in self._there
+            if name in hosts
+        ]
+        for name in self._there:
+            with (
+                contextlib.suppress(KeyError, ProcessLookupError),
+                tags.pinned(hosts[name]) as pidfd,
+                self._switch.inside(pidfd),
+            ):
+                _clear(["eth0"])
+        _clear(ports)
+
+    def counted(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """What the links have counted by host and direction, `from_host` and `to_host`.
+
+        Raises:
+            LaunchError: a program refuses. ProcessLookupError: a host with a link has ended.
+        """
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        if not self._there:
+            return found
+        hosts = self._hosts()
+        with _children_told():
+            at_ports = counters(*_read())
+            for name in self._there:
+                if name not in hosts:
+                    continue
+                with tags.pinned(hosts[name]) as pidfd, self._switch.inside(pidfd):
+                    inside = counters(*_read()).get("eth0", {})
+                outside = at_ports.get(self._switch.port(hosts[name].fields["address"]), {})
+                found[name] = {
+                    "from_host": {**_of_queue(inside), **_of_loss(outside)},
+                    "to_host": {**_of_queue(outside), **_of_loss(inside)},
+                }
+        return found
+
+    def _hosts(self) -> dict[str, tags.Tagged]:
+        there = (it for it in tags.scan(self._run_id) if it.kind == tags.HOST)
+        return {it.fields["name"]: it for it in there}
+
+
+_LOSSES = ("lost_packets", "passed_packets")
+
+
+def _of_loss(counted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in counted.items() if name in _LOSSES}
+
+
+def _of_queue(counted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in counted.items() if name not in _LOSSES}
+
+
+def _apply(device: str, link: HostLink, sent: str, received: str) -> None:
+    """Put one end of a link in force, in the network namespace that this process is in."""
+    _run("ip", "-batch", "-", lines=[single_packets(device, only=True)])
+    if queue := queue_lines(device, link, sent):
+        _run("tc", "-batch", "-", lines=queue)
+    if loss := loss_lines(device, link, received):
+        _run("nft", "-f", "-", lines=loss)
+
+
+def _clear(devices: list[str]) -> None:
+    """Take off what `_apply` has put there; what somebody has taken off is not there."""
+    if not devices:
+        return
+    _run(
+        "tc",
+        "-force",
+        "-batch",
+        "-",
+        lines=[f"qdisc del dev {it} root" for it in devices],
+        may_fail=True,
+    )
+    if tools.missing(("nft",)) == []:
+        _run("nft", "delete", "table", *_TABLE.split(), may_fail=True)
+    _run("ip", "-batch", "-", lines=[single_packets(it, only=False) for it in devices])
+
+
+def _read() -> tuple[str, str]:
+    """What `counters` takes, of the network namespace that this process is in."""
+    rules = ""
+    if tools.missing(("nft",)) == []:
+        rules = _run("nft", "-j", "list", "table", *_TABLE.split(), may_fail=True)
+    return _run("tc", "-s", "-j", "qdisc", "show"), rules
+
+
+def _run(
+    program: str, *arguments: str, lines: list[str] | None = None, may_fail: bool = False
+) -> str:
+    """What a program prints, told these lines.
+
+    Raises:
+        LaunchError: it is not installed, or it refuses.
+    """
+    done = subprocess.run(
+        [tools.find(program), *arguments],
+        input="".join(f"{line}\n" for line in lines or ()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and not may_fail:
+        raise LaunchError(f"{program}: {done.stderr.strip() or f'exit status {done.returncode}'}")
+    return "" if done.returncode else done.stdout
+
+
+@contextlib.contextmanager
+def _children_told() -> Iterator[None]:
+    """Meanwhile, learn how children end, which the keeper else lets the kernel reap."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        with contextlib.suppress(ChildProcessError):  # hosts that ended meanwhile
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def probe(needs: list[str]) -> None:
+    """Try once what links take, in a network namespace of this process, which ends soon.
+
+    Raises:
+        LaunchError: what does not work, why, and the remedy.
+    """
+    linux.unshare(linux.CLONE_NEWNET)
+    _run("ip", "-batch", "-", lines=["link add port0 type veth peer name eth0"])
+    nobody = str(IPv4Address("192.0.2.1"))
+    parts = {
+        RATE: HostLink(rate_bps=1e6),
+        LOSS: HostLink(loss_ratio=0.01),
+        DELAY: HostLink(rate_bps=1e6, delay_s=0.01),
+    }
+    for need in needs:
+        try:
+            _apply("eth0", parts[need], f"dst {nobody}", f"saddr {nobody}")
+            _clear(["eth0"])
+        except LaunchError as exc:
+            raise LaunchError(f"{need}: {str(exc).splitlines()[0]}; {_REMEDIES[need]}") from exc
