@@ -150,14 +150,14 @@ class HostLinks:
             self._there = dict(wanted)
             for name, link in wanted.items():
                 with tags.pinned(hosts[name]) as pidfd, self._switch.inside(pidfd):
-                    _apply(
+                    put_on(
                         "eth0",
                         link,
                         f"dst {self._switch.controller}",
                         f"saddr {self._switch.controller}",
                     )
                 port = self._switch.port(hosts[name].fields["address"])
-                _apply(
+                put_on(
                     port, link, f"src {self._switch.controller}", f"daddr {self._switch.controller}"
                 )
 
@@ -174,8 +174,8 @@ class HostLinks:
                 tags.pinned(hosts[name]) as pidfd,
                 self._switch.inside(pidfd),
             ):
-                _clear(["eth0"])
-        _clear(ports)
+                take_off(["eth0"])
+        take_off(ports)
 
     def counted(self) -> dict[str, dict[str, dict[str, Any]]]:
         """What the links have counted by host and direction, `from_host` and `to_host`.
@@ -188,12 +188,12 @@ class HostLinks:
             return found
         hosts = self._hosts()
         with _children_told():
-            at_ports = counters(*_read())
+            at_ports = counters(*read_counters())
             for name in self._there:
                 if name not in hosts:
                     continue
                 with tags.pinned(hosts[name]) as pidfd, self._switch.inside(pidfd):
-                    inside = counters(*_read()).get("eth0", {})
+                    inside = counters(*read_counters()).get("eth0", {})
                 outside = at_ports.get(self._switch.port(hosts[name].fields["address"]), {})
                 found[name] = {
                     "from_host": {**_of_queue(inside), **_of_loss(outside)},
@@ -217,7 +217,7 @@ def _of_queue(counted: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in counted.items() if name not in _LOSSES}
 
 
-def _apply(device: str, link: HostLink, sent: str, received: str) -> None:
+def put_on(device: str, link: HostLink, sent: str, received: str) -> None:
     """Put one end of a link in force, in the network namespace that this process is in."""
     _run("ip", "-batch", "-", lines=[single_packets(device, only=True)])
     if queue := queue_lines(device, link, sent):
@@ -226,8 +226,8 @@ def _apply(device: str, link: HostLink, sent: str, received: str) -> None:
         _run("nft", "-f", "-", lines=loss)
 
 
-def _clear(devices: list[str]) -> None:
-    """Take off what `_apply` has put there; what somebody has taken off is not there."""
+def take_off(devices: list[str]) -> None:
+    """Take off what `put_on` has put there; what somebody has taken off is not there."""
     if not devices:
         return
     _run(
@@ -243,7 +243,7 @@ def _clear(devices: list[str]) -> None:
     _run("ip", "-batch", "-", lines=[single_packets(it, only=False) for it in devices])
 
 
-def _read() -> tuple[str, str]:
+def read_counters() -> tuple[str, str]:
     """What `counters` takes, of the network namespace that this process is in."""
     rules = ""
     if tools.missing(("nft",)) == []:
@@ -300,7 +300,7 @@ def probe(needs: list[str]) -> None:
     }
     for need in needs:
         try:
-            _apply("eth0", parts[need], f"dst {nobody}", f"saddr {nobody}")
-            _clear(["eth0"])
+            put_on("eth0", parts[need], f"dst {nobody}", f"saddr {nobody}")
+            take_off(["eth0"])
         except LaunchError as exc:
             raise LaunchError(f"{need}: {str(exc).splitlines()[0]}; {_REMEDIES[need]}") from exc

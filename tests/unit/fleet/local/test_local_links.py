@@ -109,14 +109,14 @@ def send(address: str, packets: int, size_bytes: int = 100) -> None:
 
 def lossy() -> dict[str, dict[str, int]]:
     two_ends()
-    # private: how the keeper does it, in the namespace that it is in
-    links._apply("port0", HostLink(loss_ratio=0.2), f"src {CONTROLLER}", f"daddr {CONTROLLER}")
+    # As the keeper does it, in the namespace that it is in.
+    links.put_on("port0", HostLink(loss_ratio=0.2), f"src {CONTROLLER}", f"daddr {CONTROLLER}")
     send(FAR, 5000)
     send(CONTROLLER, 300)
-    found = links.counters(*links._read())
-    links._clear(["port0"])
+    found = links.counters(*links.read_counters())
+    links.take_off(["port0"])
     send(FAR, 10)
-    return {**found, "after": links.counters(*links._read())}
+    return {**found, "after": links.counters(*links.read_counters())}
 
 
 @pytest.mark.root
@@ -134,11 +134,11 @@ def test_so_many_packets_are_lost_as_were_asked_for_and_none_of_the_controllers(
 
 def slow() -> dict[str, dict[str, int]]:
     two_ends()
-    # private: as above; 8 kbit/s let not one of these packets leave while they are sent
-    links._apply("eth0", HostLink(rate_bps=8e3), f"dst {CONTROLLER}", f"saddr {CONTROLLER}")
+    # 8 kbit/s let not one of these packets leave while they are sent
+    links.put_on("eth0", HostLink(rate_bps=8e3), f"dst {CONTROLLER}", f"saddr {CONTROLLER}")
     send(FAR, 100, 1000)
     send(CONTROLLER, 50, 1000)
-    found = links.counters(*links._read())
+    found = links.counters(*links.read_counters())
     shown = subprocess.check_output(["tc", "-s", "qdisc", "show", "dev", "eth0"], text=True)
     sizes = subprocess.check_output(["ip", "-d", "link", "show", "eth0"], text=True)
     return {**found, "direct": {shown: 0, sizes: 0}}
