@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import confidence, impossible, propose, rates, steady_state, transport
+from perfkit.analysis import (
+    confidence,
+    impossible,
+    kind_figures,
+    propose,
+    rates,
+    steady_state,
+    transport,
+)
 from perfkit.analysis import server_load as serverload
 from perfkit.analysis.checks import (
     LEAST_IDLE_S,
@@ -93,7 +101,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     """
     windows = {segment.slot: segment for segment in segments}
     proposed = _proposals(logs, windows)
-    rows, per_client, moved, contradictions = [], [], [], []
+    rows, per_client, moved, contradictions, of_kinds = [], [], [], [], list[Finding]()
     for slot in logs.slots:
         own = outcomes[outcomes["slot"] == slot.name]
         segment = windows.get(slot.name)
@@ -109,12 +117,14 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
                 moved.append(sensitivity(prepared, segment.steady))
                 row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
             clients = _clients(prepared, segment, own)
+        row |= kind_figures.figures(logs, slot, list(own.loc[own["ok"], "host"]))
+        of_kinds += kind_figures.findings(logs, slot)
         rows.append(row)
         per_client.append(clients)
     tests = with_ratio_to_direct(pd.DataFrame(rows))
     clients = pd.concat(per_client, ignore_index=True) if per_client else outcomes.copy()
     moves = pd.concat(moved, ignore_index=True) if moved else pd.DataFrame()
-    findings = [*contradictions, *unsteady_findings(tests)]
+    findings = [*contradictions, *of_kinds, *unsteady_findings(tests)]
     findings += [*logs.findings, *findings_of(logs, segments, outcomes, tests)]
     vpn = summarise_vpn(logs)
     findings += vpn.findings if vpn else ()

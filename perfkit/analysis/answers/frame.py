@@ -96,6 +96,25 @@ COLUMNS: Mapping[str, CellColumn] = {
     ),
     "vs_direct": _figure("", "goodput over that of the block's out-of-tunnel test"),
     "retransmits_per_gb": _figure("1/GB", "TCP retransmits per GB of goodput"),
+    **{
+        f"{name}_{key}": _figure(unit, f"{what} {when}")
+        for name, when in (
+            ("connect", "when all clients connect at once"),
+            ("reconnect", "after the server's VPN was started anew"),
+        )
+        for key, unit, what in (
+            ("median_s", "s", "median time until a client's tunnel carries a ping,"),
+            ("p99_s", "s", "the same, 99 % quantile; NaN: fewer than 100 clients,"),
+            ("failed", "clients", "clients that did not connect"),
+            ("cpu_s", "s", "CPU of the server's VPN per client that connects,"),
+        )
+    },
+    "connects_per_s": _figure("1/s", "clients that connect a second, all at once"),
+    "reconnects_per_s": _figure("1/s", "the same after the server's VPN was started anew"),
+    "vpn_rss_bytes": _figure("byte", "memory of the server's VPN process with idle clients"),
+    "vpn_pss_bytes": _figure("byte", "the same, shared pages in part"),
+    "vpn_rss_per_client_bytes": _figure("byte", "what it grew by since it had none, per client"),
+    "idle_bps": _figure("bit/s", "traffic of an idle client beside the tunnel, median"),
 }
 FIGURES = tuple(name for name, column in COLUMNS.items() if column.is_figure)
 
