@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import counters, segments, steady_state
+from perfkit.analysis import counters, links, segments, steady_state
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import test_keys
@@ -110,7 +110,12 @@ def _watched(
 
 
 def _link_bps(logs: RunLogs) -> float:
-    """What the server's watched interface can carry in one direction; NaN: its card does not say."""
+    """What the server's link can carry in one direction: what was planted, else what its card says.
+
+    NaN: its card does not say.
+    """
+    if np.isfinite(planted := links.server_rate_bps(logs)):
+        return planted
     monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
     nic = outside_nic(monitor, logs.vpn_record.device)
     said = str(logs.facts.get(logs.server, {}).get("link_speeds_mbps", ""))

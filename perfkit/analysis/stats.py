@@ -20,6 +20,7 @@ from perfkit.analysis import (
     confidence,
     impossible,
     kind_figures,
+    links,
     propose,
     rates,
     steady_state,
@@ -125,7 +126,8 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
     clients = pd.concat(per_client, ignore_index=True) if per_client else outcomes.copy()
     moves = pd.concat(moved, ignore_index=True) if moved else pd.DataFrame()
     findings = [*contradictions, *of_kinds, *unsteady_findings(tests)]
-    findings += [*logs.findings, *findings_of(logs, segments, outcomes, tests)]
+    findings += [*logs.findings, *links.findings(logs)]
+    findings += findings_of(logs, segments, outcomes, tests)
     vpn = summarise_vpn(logs)
     findings += vpn.findings if vpn else ()
     return Summary(

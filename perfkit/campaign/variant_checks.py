@@ -16,7 +16,7 @@ from perfkit.campaign.vpn_choice import vpn_of, vpns_of
 from perfkit.configure.bundles import Bundles
 from perfkit.configure.completion import digest
 from perfkit.errors import ConfigError
-from perfkit.model import Host, Role, Variant
+from perfkit.model import BASE_VARIANT, Host, Role, Variant
 from perfkit.runs import folder
 from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
@@ -52,6 +52,8 @@ def require(settings: Settings, *, programs_are_here: bool) -> None:
             if programs_are_here and variant.name in vpns:
                 for host, bundle in bundles.items():
                     _try(variant, vpns[variant.name], host, bundle / base.FOLDER)
+            if settings.parameters.has_levels and variant.name == BASE_VARIANT.name:
+                continue  # hosts are configured with it, and no block has it
             same = _fingerprint(settings, variant, bundles.values())
             twin = seen.setdefault(same, variant)
             if twin is not variant and not (twin.control or variant.control):

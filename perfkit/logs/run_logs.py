@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.logs import frames
+from perfkit.logs.links import LinkLog
 from perfkit.model import NetworkPath, TestKind
 from perfkit.runs.vpn_record import VpnRecord, vpn_of
 from perfkit.units import format_some
@@ -173,6 +174,7 @@ class RunLogs:
         messages: What a tool said went wrong, by (slot, host).
         logs: One entry a log.
         interrupted: Of each host that its provider took back: when it said so, and how.
+        links: Links that hosts had, and what those counted.
     """
 
     run_id: str
@@ -192,6 +194,7 @@ class RunLogs:
     logs: tuple[LogNote, ...] = ()
     findings: tuple[Finding, ...] = ()
     interrupted: Mapping[str, Notice] = field(default_factory=dict)
+    links: LinkLog = field(default_factory=LinkLog)
 
     @property
     def vpn_record(self) -> VpnRecord:

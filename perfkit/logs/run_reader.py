@@ -18,6 +18,7 @@ from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.cache import Cache
 from perfkit.logs.events import parse_record, to_frame
 from perfkit.logs.format import Reading
+from perfkit.logs.links import LinkLog, read_links
 from perfkit.logs.parallel import read_all
 from perfkit.logs.registry import load
 from perfkit.logs.run_logs import (
@@ -100,7 +101,15 @@ class RunReader:
             logs=tuple(replace(it, remark=untrusted.one_line(it.remark)) for it in self.logs),
             findings=tuple(grouped([_for_eyes(finding) for finding in self.findings])),
             interrupted=self._interrupted(),
+            links=self._links(),
         )
+
+    def _links(self) -> LinkLog:
+        path = self.run.links_path
+        try:
+            return read_links(path) if path.is_file() else LinkLog()
+        except LogError as exc:
+            return LinkLog(not_read=untrusted.one_line(str(exc))[:2000])
 
     def _interrupted(self) -> dict[str, Notice]:
         path = self.run.interruptions_path

@@ -191,6 +191,18 @@ WINDOWS = (
     text("side", "Figures from"),
     text("proposal", "Proposed, not taken"),
 )
+LINKS = (
+    text("whose", "Link of"),
+    text("link", "Asked for"),
+    text("direction", "Direction"),
+    mb("carried_bytes", "Carried"),
+    mbps("busiest_bps", "Busiest second", 1),
+    Column("queue_drops", "Queue drops"),
+    Column("lost_packets", "Lost packets"),
+    Column("loss_pct", "Lost", "%", digits=4),
+    Column("loss_low_pct", "95 % from", "%", digits=4),
+    Column("loss_high_pct", "to", "%", digits=4),
+)
 PHASES = (text("phase", "Phase"), Column("elapsed_s", "Time", "s", digits=2))
 WARNINGS = (text("level", "Kind"), text("where", "Where"), text("text", "What"))
 FAILURES = (TEST, text("host", "Host"), text("reason", "Reason"), text("log", "Log"))

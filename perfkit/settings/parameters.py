@@ -178,6 +178,11 @@ class Parameters(BaseModel):
         return crossing.cross(self.variants, self.rate, self.link)
 
     @property
+    def has_levels(self) -> bool:
+        """Whether rate or link is a factor: then no variant is by the name that was given."""
+        return len(self.rate) > 1 or len(self.link) > 1
+
+    @property
     def variant_names(self) -> tuple[str, ...]:
         """Their names."""
         return tuple(it.name for it in self.crossed)

@@ -56,7 +56,7 @@ def test_every_variant_of_the_sample_would_start(
     project: Path, needs_tools: Callable[..., None]
 ) -> None:
     needs_tools("openvpn")
-    settings = parameters.load({"variants": "base,chacha,sndbuf64k,tcp,again"})
+    settings = parameters.load({"variants": "base,chacha,sndbuf64k,tcp,slow,again"})
     variant_checks.require(settings, programs_are_here=True)
 
 
@@ -127,3 +127,13 @@ def test_a_wrong_variant_is_refused_before_a_run_folder_is_made(
     with pytest.raises(ConfigError, match=r"openvpn\.server\.sndbuff"):
         phases.start(variants="base,x", clients=1)
     assert not list((project / "runs").glob("*"))
+
+
+def test_a_level_that_is_as_it_was_without_one_is_no_twin_of_base(
+    project: Path, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("openvpn")
+    settings = parameters.load({"link": "none; 10mbit", "rate": "1mbit,2mbit"})
+    variant_checks.require(settings, programs_are_here=True)
+    with pytest.raises(ConfigError, match=r"x-none.*differs from base-none in nothing"):
+        tried(project, "[x]\n", link="none; 10mbit")

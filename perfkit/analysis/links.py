@@ -1,0 +1,134 @@
+"""Links of hosts: what was planted, what was counted, and whether the one can be the other.
+
+Hosts of one role with the same link are taken together: a loss is lost packets over all that came to
+it, sum over sum. Its interval is Clopper and Pearson's, since a packet is lost by itself.
+
+Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934) 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from perfkit.analysis.interfaces import rate_columns
+from perfkit.analysis.server_load import outside_nic
+from perfkit.logs.links import Counted, LinkRecord
+from perfkit.logs.run_logs import Finding, RunLogs
+from perfkit.units import format_count, format_rate
+
+WAYS: Mapping[str, str] = {"to_host": "recv", "from_host": "send"}
+SURE = 0.999  # level of the interval that a planted loss must be outside of to be doubted
+MOST_OVER = 1.1  # times the rate, in any second: bursts and the beginning of a queue are in it
+METHOD = (
+    "Links: bytes and packets that the queue of a link let pass while the tests ran, with their "
+    "Ethernet headers; loss: packets that the rule of loss dropped over all that came to it, summed over hosts "
+    "with the same link, with the 95 % interval of Clopper and Pearson; busiest second: of the server's "
+    "own interface, by its monitor"
+)
+
+
+def link_rows(logs: RunLogs) -> list[dict[str, Any]]:
+    """One row a (role, link, direction).
+
+    Returns:
+        `whose`, `link`, `direction`, `hosts`, `carried_bytes`, `busiest_bps` (NaN but for the server),
+        `queue_drops`, `lost_packets`, `loss_ratio`, `loss_low`, `loss_high`, and what was planted:
+        `rate_bps`, `planted_loss_ratio`.
+    """
+    alike: dict[tuple[bool, str], list[tuple[str, LinkRecord]]] = {}
+    for name, record in logs.links.hosts.items():
+        alike.setdefault((name == logs.server, record.link), []).append((name, record))
+    rows = []
+    for (is_server, _), group in alike.items():
+        for direction in WAYS:
+            found: list[Counted | None] = [getattr(record, direction) for _, record in group]
+            rows.append(
+                {
+                    "whose": _whose([name for name, _ in group]),
+                    "link": group[0][1].link,
+                    "direction": direction.replace("_", " the "),
+                    "rate_bps": group[0][1].rate_bps or np.nan,
+                    "planted_loss_ratio": group[0][1].loss_ratio,
+                    "hosts": len(group),
+                    "busiest_bps": _busiest_bps(logs, direction) if is_server else np.nan,
+                    **_summed([it for it in found if it is not None]),
+                }
+            )
+    return rows
+
+
+def server_rate_bps(logs: RunLogs) -> float:
+    """The rate of the server's link; NaN: it has none."""
+    record = logs.links.hosts.get(logs.server)
+    return float("nan") if record is None or record.rate_bps is None else record.rate_bps
+
+
+def findings(logs: RunLogs) -> list[Finding]:
+    """Links that were not what they were to be, or of which nothing is known."""
+    found = []
+    if logs.links.not_read:
+        found.append(
+            Finding("links", f"what the links counted was not read: {logs.links.not_read}")
+        )
+    for row in link_rows(logs):
+        where = f"link of {row['whose']}, {row['direction']}"
+        planted, total = row["planted_loss_ratio"], row["lost_packets"] + row["passed_packets"]
+        low, high = loss_interval(row["lost_packets"], total, SURE)
+        if planted and total and not low <= planted <= high:
+            found.append(
+                Finding(
+                    where,
+                    f"a loss of {100 * planted:.4g} % was asked for, and {row['lost_packets']} of "
+                    f"{total} packets were lost: that is not by chance",
+                )
+            )
+        if row["busiest_bps"] > MOST_OVER * row["rate_bps"]:
+            found.append(
+                Finding(
+                    where,
+                    f"it was to carry {format_rate(row['rate_bps'])}, and carried "
+                    f"{format_rate(row['busiest_bps'])} in its busiest second",
+                )
+            )
+    return found
+
+
+def loss_interval(lost: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a share, by Clopper and Pearson; NaN of nothing."""
+    from scipy import special  # noqa: PLC0415 -- it takes longer to load than all of perfkit
+
+    if not total:
+        return float("nan"), float("nan")
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(lost, total - lost + 1, tail)) if lost else 0.0
+    high = float(special.betaincinv(lost + 1, total - lost, 1 - tail)) if lost < total else 1.0
+    return low, high
+
+
+def _summed(found: Iterable[Counted]) -> dict[str, Any]:
+    counted = list(found)
+    names = ("carried_bytes", "queue_drops", "lost_packets", "passed_packets")
+    sums = {name: sum(getattr(it, name) for it in counted) for name in names}
+    total = sums["lost_packets"] + sums["passed_packets"]
+    low, high = loss_interval(sums["lost_packets"], total)
+    loss = sums["lost_packets"] / total if total else float("nan")
+    return {**sums, "loss_ratio": loss, "loss_low": low, "loss_high": high}
+
+
+def _whose(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else format_count(len(names), "client")
+
+
+def _busiest_bps(logs: RunLogs, direction: str) -> float:
+    """The busiest second of the server's interface in the time of the tests; NaN: not watched."""
+    monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
+    if not logs.slots or monitor.empty:
+        return float("nan")
+    end_s = max(slot.end_s for slot in logs.slots)
+    during = monitor[monitor["t_s"].between(0.0, end_s).to_numpy()]
+    nic = outside_nic(during, logs.vpn_record.device)
+    own = [it.name for it in rate_columns(during) if (it.nic, it.way) == (nic, WAYS[direction])]
+    return float(during[own[0]].max()) if own else float("nan")
