@@ -53,6 +53,11 @@ class TestKind(StrEnum):
         """Its traffic fills the window; of the others a goodput would say nothing."""
         return self in (TestKind.TCP, TestKind.UDP, TestKind.PPS)
 
+    @property
+    def is_of_all_connected(self) -> bool:
+        """Its figures are of everybody who is connected, so that nobody else may be."""
+        return self in (TestKind.CONNECT_STORM, TestKind.IDLE)
+
 
 class NetworkPath(StrEnum):
     """Which way a test's traffic goes to the server."""

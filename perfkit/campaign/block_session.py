@@ -102,7 +102,7 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
             "variant": todo.planned.variant,
             "variant_changes": changes,
             "idle_hosts": len(campaign.inventory.hosts(HostState.CONFIGURED)) - len(named),
-            "idle_tunnels": "up" if campaign.vpn else "none",
+            "idle_tunnels": _idle_tunnels(campaign),
         }
 
     run = campaign_folder.create_block(campaign.run, todo.number, chosen.to_dict(), fill=fill)
@@ -112,6 +112,18 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
         block.inventory.enter(campaign.inventory.get_record(name))
     block.write_hosts()
     return block
+
+
+def is_of_all_connected(campaign: Session) -> bool:
+    """Whether a test is about all who are connected, so that only a block's own hosts may be."""
+    kinds = [slot.test.kind for slot in campaign.slots]
+    return campaign.vpn is not None and any(kind.is_of_all_connected for kind in kinds)
+
+
+def _idle_tunnels(campaign: Session) -> str:
+    if campaign.vpn is None:
+        return "none"
+    return "down" if is_of_all_connected(campaign) else "up"
 
 
 def reopen(campaign: Session, design: Design, claim: Claim) -> BlockSession | None:

@@ -12,7 +12,7 @@ second one ends at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -37,7 +37,7 @@ from perfkit.campaign.session import Session
 from perfkit.errors import StageError
 from perfkit.logs.reader import read_run
 from perfkit.measure.disarming import stop_hosts
-from perfkit.model import HostState
+from perfkit.model import Host, HostState
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.design import BASE, Design
 
@@ -136,8 +136,11 @@ class CampaignRun:
         if replacements.is_needed(self.session):
             self._switch(BASE)  # a new host comes with it
             replacements.replace_failed(self.session, self.configure)
-        self._switch(planned.variant)
+        if not block_session.is_of_all_connected(self.session):
+            self._switch(planned.variant)
         hosts = block_session.draw_hosts(self.session, self.design, planned)
+        if block_session.is_of_all_connected(self.session):
+            self._connect_only(planned.variant, hosts)
         self.session.journal.append(
             blocks.CLAIMED,
             block=todo.number,
@@ -168,14 +171,29 @@ class CampaignRun:
         """
         if self.in_force == variant or self.design.variants == (BASE,):
             return
-        self.in_force = ""
+        self._bring_up(variant, self.session.inventory.hosts(HostState.CONFIGURED), [])
+        self.in_force = variant
+
+    def _connect_only(self, variant: str, names: Sequence[str]) -> None:
+        """Have the tunnels of these hosts be up, those of a variant, and all others down.
+
+        Raises:
+            StageError: it failed on the server.
+        """
         hosts = self.session.inventory.hosts(HostState.CONFIGURED)
-        result = switch.switch_to(self.session, variant, hosts)
+        self._bring_up(
+            variant,
+            [host for host in hosts if host.name in names],
+            [host for host in hosts if host.name not in names],
+        )
+
+    def _bring_up(self, variant: str, hosts: Sequence[Host], idle: Sequence[Host]) -> None:
+        self.in_force = ""  # of all tunnels; until it is known
+        result = switch.switch_to(self.session, variant, hosts, idle=idle)
         for failed in result.failed:
             self.session.inventory.move(failed.host, HostState.FAILED, reason=failed.reason)
         self.session.journal.append("switched", variant=variant, seconds=result.elapsed_s)
         replacements.require_server(self.session)
-        self.in_force = variant
 
     def _finish(self, block: BlockSession, claim: Claim) -> None:
         """Measure, collect and judge a block, or what is left of that."""

@@ -107,7 +107,8 @@ def _files_of(run: Run, host: Host) -> Path:
 def _change(run: Run, host: Host, variant: str) -> str:
     """Shell text, run in the VPN's folder as root: stop it, and put the variant's files in place."""
     own = _files_of(run, host) / base.VARIANTS / variant
-    names = " ".join(quote(path.name) for path in sorted(own.iterdir()))
+    files = sorted(own.iterdir()) if own.is_dir() else []  # none where there is one variant only
+    names = " ".join(quote(path.name) for path in files)
     word = _word(run, host, variant)
     return f"""
 if ! {_says(_IN_FORCE, word)}; then
@@ -199,7 +200,7 @@ def _tell_version(session: OpenRun, variant: str, hosts: Sequence[Host]) -> dict
     """Have hosts note the version that they run now, where variants run different programs."""
     chosen = session.settings
     vpns = vpns_of(chosen, variants.with_base(chosen))
-    if len({vpn.traits.version_command for vpn in vpns.values()}) == 1:
+    if len({vpn.traits.version_command for vpn in vpns.values()}) <= 1:
         return {}
     asked = vpns[variant].traits.version_command
 

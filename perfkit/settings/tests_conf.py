@@ -13,6 +13,8 @@ from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestKind, TestSpec
 from perfkit.runs.folder import NAME_PATTERN
 from perfkit.settings import ini, shebang
 
+SHORTEST_OF_CONNECTED_S = 30.0  # of tests in which clients connect
+
 
 class TestConf(BaseModel):
     """One section of config/tests.conf."""
@@ -53,6 +55,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
             where, "name", name, "not a test name", "use lower-case letters, digits, - and _"
         )
     checked = ini.validate(TestConf, keys, source=where)
+    _check_connected(where, checked)
     script = scripts_dir / name
     if not os.path.lexists(script):
         there = (
@@ -76,6 +79,27 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         path=checked.path,
         kind=checked.kind,
     )
+
+
+def _check_connected(where: str, checked: TestConf) -> None:
+    """Refuse a test of connected clients that has no tunnel, or no time for its phases."""
+    if not checked.kind.is_of_all_connected:
+        return
+    if checked.path is not NetworkPath.TUNNEL:
+        problem = f"a test of kind {checked.kind} is about tunnels"
+        raise ConfigError(where, "path", str(checked.path), problem, "write path = tunnel")
+    if checked.server is not None:
+        problem = f"a test of kind {checked.kind} starts the server's VPN anew"
+        raise ConfigError(where, "server", checked.server, problem, "leave server out")
+    _check_phases(where, "duration", checked.kind, checked.duration)
+
+
+def _check_phases(where: str, key: str, kind: TestKind, duration_s: float) -> None:
+    """Refuse a test of phases that is too short for them."""
+    if kind.is_of_all_connected and duration_s < SHORTEST_OF_CONNECTED_S:
+        problem = f"a test of kind {kind} has phases, the shortest a tenth of it"
+        remedy = f"give {SHORTEST_OF_CONNECTED_S:g} seconds or more"
+        raise ConfigError(where, key, duration_s, problem, remedy)
 
 
 def select_tests(
@@ -110,7 +134,10 @@ def select_tests(
     selected = (test for test in tests if test.name in wanted)
     if not duration_s:
         return tuple(selected)
-    return tuple(replace(test, duration_s=duration_s) for test in selected)
+    changed = tuple(replace(test, duration_s=duration_s) for test in selected)
+    for test in changed:
+        _check_phases("parameters", "duration_s", test.kind, duration_s)
+    return changed
 
 
 def refuse_times(tests: tuple[TestSpec, ...]) -> None:

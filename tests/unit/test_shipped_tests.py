@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from perfkit.logs import samples
 from perfkit.vpn.openvpn.configuration import template_values
 from perfkit.vpn.plan import TunnelPlan
 
@@ -48,3 +52,169 @@ def test_openvpn_listens_where_its_clients_look_for_it(address: str, proto: str)
     values = template_values(TunnelPlan(server_address=address, clients=2))
     assert values["proto"] == proto
     assert values["server_address"] == address
+
+
+PHASES_S = 1.2  # of a test: a sixth, a half and a tenth of it can be waited for
+STOP_FAILS, START_FAILS = "echo no key >&2; exit 1", "echo no port >&2; exit 1"
+
+
+class ConnectedHost:
+    """A host with a VPN that only writes down what it is told, and a tunnel that always answers."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.vpn = root, root / "vpn"
+        self.vpn.mkdir()
+        for name in ("start", "stop"):
+            self.script(self.vpn / name, f"echo {name} >>{root}/orders")
+        bin_dir = root / "bin"
+        bin_dir.mkdir()
+        self.script(bin_dir / "ping", 'echo "[$(date +%s.%N)] 64 bytes from 10.8.0.1: time=1 ms"')
+        self.script(
+            bin_dir / "ip", 'case $* in *10.8.0.1) echo "x dev lo" ;; *) echo "x dev e" ;; esac'
+        )
+        self.env = {
+            "PATH": f"{bin_dir}:{os.environ['PATH']}",
+            "PERFKIT_T0": f"{time.time():.6f}",
+            "PERFKIT_DURATION_S": str(PHASES_S),
+            "PERFKIT_VPN_DIR": str(self.vpn),
+        }
+
+    @staticmethod
+    def script(path: Path, text: str) -> None:
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    @property
+    def orders(self) -> list[str]:
+        path = self.root / "orders"
+        return path.read_text().split() if path.exists() else []
+
+    def begin(self, name: str) -> subprocess.Popen[bytes]:
+        argv = [str(TESTS / name), V4, "10.8.0.1"]
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(argv, env=self.env, start_new_session=True, **both)
+
+    def run(self, name: str) -> tuple[int, dict[str, tuple[float, str]], str]:
+        """Exit status, the samples by quantity and phase, and what was said beside them."""
+        process = self.begin(name)
+        output, _ = process.communicate(timeout=60)
+        return process.returncode, *read(output)
+
+
+def read(output: bytes) -> tuple[dict[str, tuple[float, str]], str]:
+    found = samples.parse(output, Path("log"))
+    assert found.unparsed.count == 0, found.unparsed
+    rows = found.frame.to_dict("records")
+    values = {
+        f"{row['quantity']} {str(row['note']).partition(':')[0]}": (row["value"], str(row["note"]))
+        for row in rows
+    }
+    return values, " ".join(found.messages)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> ConnectedHost:
+    return ConnectedHost(tmp_path)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_storm_measures_from_the_start_to_the_first_reply_in_both_phases(
+    host: ConnectedHost,
+) -> None:
+    status, found, said = host.run("connect-storm")
+    assert (status, said) == (0, "")
+    assert set(found) == {"late_s first", "connect_s first", "connect_s restart"}
+    assert all(value >= 0 for value, _ in found.values())
+    assert host.orders == ["stop", "start", "start"]
+
+
+@pytest.mark.parametrize(
+    ("script", "text", "why"),
+    [
+        ("stop", STOP_FAILS, "first: stop: no key"),
+        ("start", START_FAILS, "first: start: no port"),
+    ],
+)
+def test_a_vpn_that_could_not_be_stopped_or_started_has_no_time_to_connect(
+    host: ConnectedHost, script: str, text: str, why: str
+) -> None:
+    host.script(host.vpn / script, text)
+    status, found, _ = host.run("connect-storm")
+    value, note = found["connect_s first"]
+    assert (status, note) == (0, why)
+    assert value != value  # noqa: PLR0124 -- NaN
+
+
+def test_a_storm_without_a_reply_says_so_and_has_the_vpn_started(host: ConnectedHost) -> None:
+    host.script(host.root / "bin" / "ping", "exit 1")
+    status, found, _ = host.run("connect-storm")
+    assert status == 0
+    assert "no reply within" in found["connect_s first"][1]
+    assert "no reply within" in found["connect_s restart"][1]
+    assert host.orders == ["stop", "start", "start"]
+
+
+@pytest.mark.parametrize("name", ["connect-storm", "idle"])
+def test_a_host_without_a_tunnel_leaves_its_vpn_alone(host: ConnectedHost, name: str) -> None:
+    host.script(host.root / "bin" / "ip", "echo x dev eth0")
+    status, _, said = host.run(name)
+    assert status == 1
+    assert "no tunnel led to 10.8.0.1 when the test began" in said
+    assert host.orders == []
+
+
+@pytest.mark.parametrize("name", ["connect-storm", "idle"])
+def test_a_test_that_is_ended_in_the_middle_leaves_its_vpn_started(
+    host: ConnectedHost, name: str
+) -> None:
+    host.env["PERFKIT_DURATION_S"] = "600"
+    process = host.begin(name)
+    wait_until(lambda: host.orders == ["stop"])
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert host.orders == ["stop", "start"]
+
+
+@pytest.mark.parametrize(
+    ("name", "orders", "quantities"),
+    [
+        ("connect-storm.server", ["stop", "start"], ["vpn_stop_s restart", "vpn_start_s restart"]),
+        ("idle.server", ["stop", "start"], ["vpn_start_s idle"]),
+    ],
+)
+def test_a_server_starts_its_vpn_anew_and_serves_until_it_is_told_to_end(
+    host: ConnectedHost, name: str, orders: list[str], quantities: list[str]
+) -> None:
+    process = host.begin(name)
+    wait_until(lambda: host.orders == orders)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(1 + len(quantities))]
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    found, said = read(b"".join(lines) + rest)
+    assert (list(found), said) == (quantities, "")
+    assert host.orders == [*orders, "start"]  # does nothing where it runs
+
+
+def test_an_idle_client_says_what_went_through_its_devices(host: ConnectedHost) -> None:
+    status, found, said = host.run("idle")
+    assert (status, said) == (0, "")
+    assert found["idle_s idle"][0] > 0
+    assert found["tunnel_recv_bytes idle"][0] >= 0
+    outer = found["outer_recv_bytes idle"][0]
+    assert outer != outer  # noqa: PLR0124 -- NaN: there is no device e
+    assert host.orders == ["stop", "start"]
+
+
+def test_an_idle_client_whose_tunnel_does_not_come_up_has_failed(host: ConnectedHost) -> None:
+    host.script(host.root / "bin" / "ping", "exit 1")
+    status, found, said = host.run("idle")
+    assert (status, found) == (1, {})
+    assert "no reply through the tunnel" in said

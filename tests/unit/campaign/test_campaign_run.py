@@ -15,13 +15,13 @@ from campaign_lab import Lab
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.frame import cells_frame
-from perfkit.campaign import blocks, campaign_run, phases, void_rules
+from perfkit.campaign import block_session, blocks, campaign_run, phases, switch, void_rules
 from perfkit.campaign import session as sessions
 from perfkit.campaign.block_session import BlockSession, draw_hosts, open_new
 from perfkit.campaign.blocks import BlockLog, Todo
 from perfkit.campaign.campaign_view import CampaignView
 from perfkit.errors import RunError, StageError
-from perfkit.model import HostState, Role
+from perfkit.model import HostResult, HostState, Role, StageResult
 from perfkit.runs import campaign_folder, design, folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.settings import parameters as settings
@@ -258,3 +258,40 @@ def test_blocks_of_a_fleet_that_is_not_configured_are_refused_and_none_is_claime
             phases.measure(session)
         assert log_of(session.run).claims == ()
     assert lab.hosts.begun == {}
+
+
+@pytest.mark.parametrize("is_of_all", [True, False])
+def test_who_is_not_in_a_block_about_all_connected_clients_has_no_tunnel(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, *, is_of_all: bool
+) -> None:
+    asked: list[tuple[set[str], set[str]]] = []
+
+    def switch_to(_session: Any, _variant: str, hosts: Any, idle: Any = ()) -> StageResult:
+        asked.append(({h.name for h in hosts}, {h.name for h in idle}))
+        return StageResult(stage="switch")
+
+    monkeypatch.setattr(switch, "switch_to", switch_to)
+    monkeypatch.setattr(block_session, "is_of_all_connected", lambda _session: is_of_all)
+    run = lab.launch(repetitions=1)
+    lab.go_on(run)
+    everybody = {"server", "client-001", "client-002"}
+    of_blocks = [set(claim.hosts) for claim in log_of(run).claims]
+    assert {len(hosts) for hosts in of_blocks} == {2, 3}
+    assert asked == ([(hosts, everybody - hosts) for hosts in of_blocks] if is_of_all else [])
+
+
+def test_a_host_whose_tunnel_cannot_be_brought_down_is_out(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def switch_to(_session: Any, _variant: str, hosts: Any, idle: Any = ()) -> StageResult:
+        return StageResult(
+            stage="switch",
+            results=[HostResult(host=h.name, ok=False, reason="stuck") for h in idle],
+        )
+
+    monkeypatch.setattr(switch, "switch_to", switch_to)
+    monkeypatch.setattr(block_session, "is_of_all_connected", lambda _session: True)
+    run = lab.launch(repetitions=1)
+    with sessions.attach(run.root.parent, run.id) as session:
+        lab.campaign(session)._connect_only("base", ["server", "client-001"])
+        assert session.inventory.get_record("client-002").reason == "stuck"

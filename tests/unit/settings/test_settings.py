@@ -72,6 +72,15 @@ def test_a_bad_parameter_is_named_with_its_value_and_what_to_give(
     assert error.remedy
 
 
+def test_a_test_of_phases_is_not_made_too_short_by_a_parameter(project: Path) -> None:
+    conf = "[tunnel-tcp]\nduration = 60\npath = tunnel\nkind = idle\n"
+    (project / "config/tests.conf").write_text(conf)
+    assert settings.load({"duration_s": 45}).tests[0].duration_s == 45
+    error = refused({"duration_s": 10})
+    assert (error.source, error.key) == ("parameters", "duration_s")
+    assert "give 30 seconds or more" in str(error)
+
+
 @pytest.mark.parametrize(("text", "meant"), [("no", False), ("True", True), ("false", False)])
 def test_a_flag_given_as_text_means_what_it_says(project: Path, text: str, meant: bool) -> None:
     assert settings.load({"keep_fleet": text}).parameters.keep_fleet is meant
@@ -94,6 +103,15 @@ def test_a_flag_given_as_text_means_what_it_says(project: Path, text: str, meant
         ("tests", "[direct-udp]\nduration = 5\n", "did you mean 'direct-tcp'?"),
         ("tests", "[Direct TCP]\nduration = 5\n", "not a test name"),
         ("tests", "[direct-tcp]\nduration = 5\nserver = -oProxyCommand=x\n", "server"),
+        *(
+            ("tests", f"[tunnel-tcp]\nkind = {kind}\n{keys}", says)
+            for kind in ("connect-storm", "idle")
+            for keys, says in (
+                ("duration = 60\n", "write path = tunnel"),
+                ("duration = 29\npath = tunnel\n", "give 30 seconds or more"),
+                ("duration = 60\npath = tunnel\nserver = 192.0.2.1\n", "leave server out"),
+            )
+        ),
         ("tests", "", "no test in it"),
         ("tests", "[direct-tcp\n", "compare it with tests.conf.sample"),
         ("ssh", "[shh]\nuser = root\n", "did you mean 'ssh'?"),
