@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from perfkit.analysis import background_load, block_figures, campaign_cells
 from perfkit.analysis.answers import baselines, frame
+from perfkit.analysis.answers.verdicts import BETTER
 from perfkit.analysis.conditions import NOT_RECORDED, conditions, differing
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.unlike import HOST_TYPES
@@ -174,11 +175,24 @@ def _rows(run: Run, number: int) -> list[dict[str, Any]]:
     return block_figures.block_rows(run, place)
 
 
-def save(runs: Sequence[Run], name: str, runs_dir: Path) -> Path:
+def save(
+    runs: Sequence[Run],
+    name: str,
+    runs_dir: Path,
+    *,
+    primary: Sequence[str] = (),
+    margin: float | None = None,
+) -> Path:
     """Keep what was measured as a baseline; returns its folder, which is new.
 
+    Args:
+        primary: The figures that decide in a check; empty: those of the campaign's design. They are
+            fixed here, before anything is held against them.
+        margin: Share by which one must be worse; None: as in the design.
+
     Raises:
-        CampaignError: the name will not do or is taken, or nothing counts.
+        CampaignError: the name will not do or is taken, a figure has no good direction, or nothing
+            counts.
         RunError, SegmentError: a run cannot be read, or the folder not be written.
     """
     folder = _folder(name, runs_dir)
@@ -188,6 +202,11 @@ def save(runs: Sequence[Run], name: str, runs_dir: Path) -> Path:
             "save under another name, or delete that folder"
         )
     found, cells = measured(runs)
+    found = replace(
+        found,
+        primary=_deciding(primary) or found.primary,
+        margin=found.margin if margin is None else margin,
+    )
     known = set(frame.counted(cells)[["clients", "test"]].itertuples(index=False, name=None))
     open_ = [
         f"{t} at {n} clients" for n in found.clients for t in found.tests if (n, t) not in known
@@ -205,6 +224,15 @@ def save(runs: Sequence[Run], name: str, runs_dir: Path) -> Path:
         shutil.copyfile(campaign_folder.design_path(runs[0]), folder / "design.json")
     write_json(folder / "baseline.json", record)  # last: a folder with it is complete
     return folder
+
+
+def _deciding(figures: Sequence[str]) -> tuple[str, ...]:
+    for figure in figures:
+        if figure not in BETTER:
+            raise CampaignError(
+                f"no figure {figure!r} that can decide; {did_you_mean(figure, BETTER)}"
+            )
+    return tuple(dict.fromkeys(figures))
 
 
 def saved(runs_dir: Path) -> dict[str, Measured]:

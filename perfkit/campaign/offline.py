@@ -28,6 +28,7 @@ from perfkit.report.tables import ReportTable
 from perfkit.runs import campaign_folder, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import LATEST, open_run
+from perfkit.settings.levels import parse_precision
 from perfkit.settings.project import runs_folder
 from perfkit.widgets.fleet_table import is_interactive
 
@@ -169,17 +170,30 @@ def compare(
     return made
 
 
-def save_baseline(*runs: str | Run, name: str, runs_dir: str = "") -> Path:
+def save_baseline(
+    *runs: str | Run, name: str, runs_dir: str = "", figures: str = "", margin: str = ""
+) -> Path:
     """Keep a campaign, or runs that repeat each other, for later ones to be held against.
+
+    Args:
+        figures: The figures that decide, by column name with commas between; empty: as designed.
+        margin: How much worse one must be, `10%` or `0.1`; empty: as designed.
 
     Returns:
         The baseline's folder, `runs/baselines/<name>`.
 
     Raises:
-        CampaignError: the name will not do or is taken, or a cell has nothing that counts.
+        CampaignError: the name will not do or is taken, a figure or the margin is wrong, or a cell
+            has nothing that counts.
     """
     found = [_find(run, runs_dir) for run in runs]
-    return baselines.save(found, name, runs_folder(runs_dir))
+    try:
+        share = parse_precision(margin)
+    except ValueError as exc:
+        raise CampaignError(f"margin {margin!r}: {exc}") from exc
+    return baselines.save(
+        found, name, runs_folder(runs_dir), primary=split_names([figures]), margin=share
+    )
 
 
 def check(

@@ -120,3 +120,28 @@ def test_a_thousand_hosts_are_one_grid_that_names_each_by_keys_and_escapes_what_
         notebook.python("view.__exit__(None, None, None)")
         seen(notebook, ".perfkit-fleet summary")
         notebook.screenshot(f"fleet-{n + 1}-{theme}-after")
+
+
+CAMPAIGN = """
+import threading
+from types import SimpleNamespace
+from perfkit.widgets.campaign_grid import CampaignGrid
+asked = threading.Event()
+grid = CampaignGrid(asked.set)
+row = SimpleNamespace(clients=10, variant="base", cells=["331", "void", ""], so_far="331")
+grid.show("a campaign", "block 3, 10 clients base", [row])
+asked.wait(200)
+grid.close()
+print("stopped:", asked.is_set())
+"""
+
+
+def test_the_stop_button_of_a_campaign_is_heard_while_its_cell_runs(open_notebook: Open) -> None:
+    notebook = open_notebook(notebook_of(CAMPAIGN))
+    notebook.menu("Run", "Run All Cells")
+    seen(notebook, "text=block 3, 10 clients base")
+    button = seen(notebook, "button >> text=Stop after this block")
+    button.click()
+    notebook.see("text=stopped: True")
+    expect(notebook.page.locator("button >> text=/Stops? after this block/")).to_have_count(0)
+    seen(notebook, "td >> text=void")  # the table stays

@@ -119,7 +119,7 @@ def full_resource(frame: pd.DataFrame, growth: Growth | None, vpn: str = "VPN") 
     full = [one for one in full if one.name not in explained]
     called = _titles(vpn, shared=bool(rows["shared_cpu"].any()))
     if not full:
-        why = "" if flat else "no sure knee in the sizes measured; "
+        why = "no sure knee in the sizes measured; " if len(sizes) > 1 and not flat else ""
         words = why + _watched(uses, sizes, called)
         return FullResource(names=(), words=words, titles=called, uses=uses)
     names = [one.name for one in full]

@@ -77,6 +77,24 @@ def test_the_exit_status_is_the_answer_and_the_sentence_comes_first(
     assert "Primary figures" in output
 
 
+def test_what_decides_may_be_named_when_the_baseline_is_saved(
+    perfkit: Perfkit, runs_dir: Path
+) -> None:
+    saved = ("baseline", "save", "old", "--as")
+    made = perfkit(*saved, "lenient", "--figures", "goodput_bps", "--margin", "60%")
+    assert made.exit_code == 0, made.output
+    found = perfkit("check", "half", "--against", "lenient")
+    assert "none of 1 primary figure is worse by 60 %" in " ".join(found.output.split())
+    assert found.exit_code == 0
+    for words, says in (
+        (("--figures", "goodput"), "did you mean 'goodput_bps'?"),
+        (("--margin", "200%"), "margin '200%': is 200 %"),
+    ):
+        wrong = perfkit(*saved, "wrong", *words)
+        assert (wrong.exit_code, says in wrong.output) == (1, True), wrong.output
+    assert not (runs_dir / "baselines" / "wrong").exists()
+
+
 def test_void_blocks_do_not_count_and_are_named(perfkit: Perfkit) -> None:
     output = " ".join(perfkit("check", "again", "--against", "v2.6").output.split())
     assert "1 of 5 blocks of 20261101T000000Z-again-0 are void: missing-clients" in output
