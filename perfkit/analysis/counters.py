@@ -82,6 +82,30 @@ def cpu_seconds(process: pd.DataFrame, window: Window) -> float:
     return used
 
 
+def increase(samples: pd.DataFrame, column: str, window: Window, key: str) -> float:
+    """By how much counters went up in the window, interpolated between the samples around each border.
+
+    A counter that goes down was begun anew, and counts from 0.
+
+    Args:
+        key: The column by which counters are told apart.
+
+    Returns:
+        Their sum; NaN when the samples do not reach over the window.
+    """
+    if samples.empty or not _reaches(samples, window):
+        return float("nan")
+    borders = [window.start_s, window.end_s]
+    total = 0.0
+    for _, own in samples.groupby(key, observed=True):
+        steps = np.diff(own[column].to_numpy(dtype=np.float64), prepend=0.0)
+        steps[0], again = 0.0, own[column].to_numpy(dtype=np.float64)
+        grown = np.cumsum(np.where(steps < 0, again, steps))
+        at = np.interp(borders, own["t_s"].to_numpy(), grown)
+        total += float(at[1] - at[0])
+    return total
+
+
 def _reaches(process: pd.DataFrame, window: Window, slack_s: float = 2.0) -> bool:
     first, last = float(process["t_s"].min()), float(process["t_s"].max())
     return first <= window.start_s + slack_s and last >= window.end_s - slack_s

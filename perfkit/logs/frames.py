@@ -8,6 +8,7 @@ place that declares them; readers build to it and `check` holds them to it.
 `run-traffic`  the same, each row given its client and its place on the run's time line
 `monitor`      one host's counters, one row a tick; a row covers [t - dt, t)
 `process`      CPU seconds used by one process since its start, one row a second
+`queues`       packets dropped by the queues of devices so far, one row a (second, device)
 `samples`      what a test observed that is not bytes, one row an observation
 `events`       when a test really started and ended on a host, one row a (slot, host)
 `vpn-clients`  OpenVPN's clients as its server's status lists them, one row a client
@@ -147,6 +148,14 @@ _PROCESS = (
     Spec("t_s", "float", "s", "from T0", required=False),
 )
 
+_QUEUES = (
+    Spec("host", "text", "", "where they are"),
+    Spec("t_utc", "time", "", "moment of the sample"),
+    Spec("device", "text", "", "the interface that they belong to"),
+    Spec("drops", "int", "packets", "dropped since the device's start", _at_least_0),
+    Spec("t_s", "float", "s", "from T0", required=False),
+)
+
 _SAMPLES = (
     Spec("t_utc", "time", "", "moment of the observation; NaT = not printed"),
     Spec("quantity", "text", "", "what was observed, its unit at the end: rtt_s, request_s"),
@@ -229,6 +238,7 @@ COLUMNS: dict[str, tuple[Spec, ...]] = {
     "run-traffic": (*_TRAFFIC, *_ON_THE_TIME_LINE),
     "monitor": _MONITOR,
     "process": _PROCESS,
+    "queues": _QUEUES,
     "samples": _SAMPLES,
     "events": _EVENTS,
     "vpn-clients": _VPN_CLIENTS,

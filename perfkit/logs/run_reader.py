@@ -38,7 +38,11 @@ from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import current_facts, vpn_of
 from perfkit.units import format_size
 
-_COUNTERS = (("monitor.csv", "dstat"), ("procstat.csv", "procstat"))
+_COUNTERS = (
+    ("monitor.csv", "dstat"),
+    ("procstat.csv", "procstat"),
+    ("queues.csv", "queuestat"),
+)
 _LONGEST_MESSAGE = 200
 # What perfkit's own starter puts in the place of a test's log: why there was no test.
 _OWN_WORDS = re.compile(rb"\S+Z run-slot: ([^\n]{1,200})\n")
@@ -95,6 +99,7 @@ class RunReader:
             traffic=traffic,
             monitor=self._counters("monitor.csv", "monitor"),
             process=self._counters("procstat.csv", "process"),
+            queues=self._counters("queues.csv", "queues"),
             vpn=self._vpn(),
             samples=self._sampled(),
             messages={place: untrusted.one_line(text) for place, text in self.messages.items()},

@@ -20,7 +20,7 @@ from perfkit.ssh.remote import Remote
 from perfkit.untrusted import one_line
 
 _TOOLS = ("timeout", "setsid", "sha256sum", "find", "sed", "tr", "tail", "cut")
-_MONITOR_FILES = ("monitor", "procstat")
+_MONITOR_FILES = ("monitor", "procstat", "queuestat")
 
 
 def find_dool() -> Path:
@@ -119,7 +119,7 @@ def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched
     clean = ""
     if watched:
         checks.append("[ -x /usr/bin/python3 ] || echo 'the monitor needs /usr/bin/python3'")
-        clean = "[ ! -x bin/monitor ] || bin/monitor stop\nrm -f logs/monitor.* logs/procstat.csv\n"
+        clean = "[ ! -x bin/monitor ] || bin/monitor stop\nrm -f logs/monitor.* logs/procstat.csv logs/queues.csv\n"
     return f"""
 umask 022
 cd {quote(host.workdir)} 2>/dev/null || {{ mkdir -p {quote(host.workdir)} && cd {quote(host.workdir)}; }} || exit

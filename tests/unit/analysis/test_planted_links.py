@@ -94,6 +94,23 @@ def test_the_planted_rate_is_the_capacity_of_the_servers_link(run: Run) -> None:
     assert block_rows(run, place)[0]["link_bps"] == 50e6
 
 
+def test_drops_of_queues_in_the_window_are_those_of_all_devices_that_were_watched(
+    run: Run,
+) -> None:
+    place = {"block": 1, "repetition": 1, "clients": 3, "variant": "base"}
+    assert np.isnan(block_rows(run, place)[0].get("queue_drops", np.nan))
+    logs = read_run(run)
+    offset_s = logs.clocks["server"].offset_s(logs.t0_utc_s)
+    lines = ["epoch,device,drops"]
+    for second in range(-5, 40):
+        epoch_s = logs.t0_utc_s + offset_s + second
+        lines.append(f"{epoch_s:.3f},eth0,{1000 + 10 * second}")
+        lines.append(f"{epoch_s:.3f},tun0,{5 * (second if second < 6 else second - 6)}")  # anew
+    (run.host_raw_dir("server") / "queues.csv").write_text("\n".join([*lines, ""]))
+    (row,) = block_rows(run, place)
+    assert row["queue_drops"] == pytest.approx(15 * row["window_s"], abs=5)
+
+
 def test_the_report_has_a_table_of_links_where_there_are_some(run: Run) -> None:
     assert "links" not in compose(run).tables
     plant(run, {"server": lossy(0.01, counted(100, 9900), counted(1, 99))}, "half of it")

@@ -1,4 +1,4 @@
-"""events.json, procstat.csv, the column contract and the registry."""
+"""events.json, procstat.csv, queues.csv, the column contract and the registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from perfkit.errors import (
     TruncatedError,
     UnknownFormatError,
 )
-from perfkit.logs import events, frames, procstat, reader, registry
+from perfkit.logs import events, frames, procstat, queuestat, reader, registry
 from perfkit.logs.format import Unparsed, UnparsedLines, clean
 
 EVENT = {
@@ -93,6 +93,21 @@ def test_procstat_of_earlier_versions_has_no_proportional_memory() -> None:
 def test_procstat_needs_its_head() -> None:
     with pytest.raises(ParseError, match="epoch,pid"):
         procstat.parse(b"1,2,3,4\n", Path("procstat.csv"))
+
+
+def test_queuestat_keeps_devices_apart_and_names_what_it_does_not_understand() -> None:
+    text = (
+        b"epoch,device,drops\n100.5,eth0,3\n100.5,tun0,0\nnan,eth0,1\n101.5,eth0,-1\n101.5,,1\n"
+        b"101.5,a-name-that-is-too-long,1\n101.5,eth0,1.5\n101.5,eth0\n102.5,eth0,9\n102.5,tun0,1"
+    )
+    reading = queuestat.parse(text, Path("queues.csv"))
+    frames.check(reading.frame, "queues")
+    assert reading.frame["device"].tolist() == ["eth0", "tun0", "eth0", "tun0"]
+    assert reading.frame["drops"].tolist() == [3, 0, 9, 1]
+    assert reading.unparsed.line_nos == (4, 5, 6, 7, 8, 9)
+    assert reading.partial
+    with pytest.raises(ParseError, match="epoch,device"):
+        queuestat.parse(b"1,eth0,3\n", Path("queues.csv"))
 
 
 def test_a_missing_column_is_named() -> None:
