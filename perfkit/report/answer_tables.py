@@ -51,8 +51,9 @@ def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
 def provenance(found: CampaignAnswer) -> str:
     """Which campaign, which tool, on how many blocks, in one line."""
     design, manifest = found.design, found.run.manifest()
-    windows = sorted({f"{length:.0f} s" for length in found.frame["window_s"].dropna()})
-    shown = f"{windows[0]} to {windows[-1]}" if len(windows) > 2 else ", ".join(windows)
+    lengths = sorted({round(length) for length in found.frame["window_s"].dropna()})
+    windows = list(dict.fromkeys(lengths[:1] + lengths[-1:]))
+    shown = " to ".join(f"{length} s" for length in windows)
     return "; ".join(
         [
             f"Campaign {found.run.id}",

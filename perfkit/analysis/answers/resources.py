@@ -24,6 +24,7 @@ from perfkit.analysis.answers.frame import counted
 from perfkit.analysis.answers.growth import Growth
 from perfkit.analysis.confidence import student_t
 from perfkit.errors import FrameError
+from perfkit.units import format_count
 
 FULL = 0.9
 NEAR_MOST = 0.95  # of the most that a law gives: from there on it is flat
@@ -203,15 +204,16 @@ def _use(uses: pd.DataFrame, one: Resource, sizes: Sequence[int]) -> str:
 def _watched(uses: pd.DataFrame, sizes: Sequence[int], called: Mapping[str, str]) -> str:
     """What is said where nothing is named: the use of all that was watched at the largest size."""
     most = sizes[-1:]
-    seen = [
-        f"{called[one.name]} {_use(uses, one, most)}"
-        for one in RESOURCES
-        if math.isfinite(_mean(uses, one.name, most))
-    ]
+    known = [one for one in RESOURCES if math.isfinite(_mean(uses, one.name, most))]
+    known.sort(key=lambda one: -_mean(uses, one.name, most))
+    seen = [f"{called[one.name]} {_use(uses, one, most)}" for one in known]
     seen += [
         f"steal {100 * taken:.0f} %" for taken in [_mean(uses, "steal", most)] if taken >= TAKEN
     ]
     seen += [f"{drops:.0f} queue drops" for drops in [_mean(uses, "drops", most)] if drops > 0]
     if not seen:
         return "the full resource is unknown; none was watched"
-    return f"the full resource is unknown; watched were, at {most[0]} clients: {', '.join(seen)}"
+    at = format_count(most[0], "client")
+    if len(sizes) == 1:
+        return f"one size does not tell what is full; used were: {', '.join(seen)}"
+    return f"the full resource is unknown; watched were, at {at}: {', '.join(seen)}"

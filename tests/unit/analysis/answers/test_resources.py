@@ -101,6 +101,14 @@ def test_nothing_is_full_while_the_total_still_grows() -> None:
     assert full.words.startswith("no sure knee in the sizes measured; the full resource is unknown")
 
 
+def test_one_size_does_not_tell_what_is_full_and_the_most_used_comes_first() -> None:
+    full = found(lambda _: {"cpu_busy_pct": 20.0, "vpn_cores": 0.97}, replace(PLATEAU, sizes=(10,)))
+    assert full.names == ()
+    assert full.words.startswith(
+        "one size does not tell what is full; used were: OpenVPN thread 0.97"
+    )
+
+
 def test_what_is_full_long_before_the_knee_does_not_bend_the_total() -> None:
     full = found(lambda n: {"clients_cpu_pct": 99.0, "busiest_core_tick_pct": 60 * load(n)})
     assert full.names == ()
