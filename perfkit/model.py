@@ -148,6 +148,7 @@ class TestSpec:
         path: Which address carries the traffic; `tunnel` tests need hosts that can tunnel.
         kind: What it measures.
         rate_bps: What each client is to offer, the scripts' `$PERFKIT_RATE_BPS`; None: no limit.
+        packet_bytes: Payload of each datagram, the scripts' `$PERFKIT_PACKET_BYTES`; None: theirs.
     """
 
     __test__ = False  # not a pytest class, whatever its name says
@@ -163,6 +164,7 @@ class TestSpec:
     path: NetworkPath = NetworkPath.DIRECT
     kind: TestKind = TestKind.TCP
     rate_bps: float | None = None
+    packet_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,14 +22,20 @@ def sampled_run(
         logs: Text of each client's log, `client-001` and so on.
     """
     run = make_run(folder, clients=len(logs), tests=(test,))
-    slot = f"01-{test}"
+    make_sampled(run, f"01-{test}", kind, logs)
+    return run
+
+
+def make_sampled(run: Run, slot: str, kind: TestKind, logs: Mapping[str, str]) -> None:
+    """Make a test of a run one of another kind: what each client printed is given, the server is silent."""
     (run.host_raw_dir("server") / f"{slot}.server.log").unlink()
     for host, text in logs.items():
         (run.host_raw_dir(host) / f"{slot}.log").write_text(text)
     timetable = json.loads(run.timetable_path.read_text())
-    timetable["slots"][0] |= {"kind": kind.value, "server_script": False}
+    for row in timetable["slots"]:
+        if row["name"] == slot:
+            row |= {"kind": kind.value, "server_script": False}
     write_json(run.timetable_path, timetable)
-    return run
 
 
 def rows(t0_utc_s: float, *found: tuple[float, str, float | None, str]) -> str:

@@ -73,6 +73,7 @@ def block_rows(
                 **place,
                 "test": keys[slot.name],
                 "path": str(slot.path),
+                "kind": slot.kind.value,
                 "position": position,
                 "not_steady": str(known.get("not_steady") or ""),
                 "warm_up_found_s": own_cut.get(slot.name, np.nan),

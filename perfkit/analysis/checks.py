@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import background_load, durations, propose
+from perfkit.analysis import background_load, durations, offered, propose
 from perfkit.analysis.slot_figures import COARSEST_S, Prepared
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
@@ -39,6 +39,9 @@ def findings_of(
         own = outcomes[outcomes["slot"] == slot.name]
         found += [*_failures(slot.name, own), *_unread(slot.name, own)]
         found += _off_the_plan(slot, own)
+        placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
+        if short := offered.why_short(slot, placed, list(own.loc[own["ok"], "host"])):
+            found.append(Finding(slot.name, short))
         if own["cut_off"].any():
             text = (
                 f"{own['cut_off'].sum()} of {len(own)} clients still had data on the way at their "

@@ -22,6 +22,7 @@ from perfkit.analysis.conditions import differing
 from perfkit.analysis.run_summary import Reduced, Test
 from perfkit.analysis.sides import Side
 from perfkit.logs.run_logs import Finding
+from perfkit.model import TestKind
 from perfkit.units import format_count
 
 LEVEL = 1 - verdicts.ALPHA
@@ -61,6 +62,13 @@ FIGURES = (
     Figure(key="retransmits_per_gb", better="lower"),
     Figure(key="udp_loss_pct", better="lower"),
     Figure(key="jitter_median_s", better="lower"),
+    Figure(key="pps", better="higher", needs_same_clients=True),
+    Figure(key="vpn_cpu_us_per_packet", better="lower"),
+    Figure(key="rtt_median_s", better="lower"),
+    Figure(key="rtt_loaded_median_s", better="lower"),
+    Figure(key="rtt_loaded_p99_s", better="lower"),
+    Figure(key="requests_per_s", better="higher", needs_same_clients=True),
+    Figure(key="request_p99_s", better="lower"),
 )
 PHASE = Figure(key="elapsed_s", better="lower")
 
@@ -204,6 +212,7 @@ def _tests(baseline: Side, other: Side, clients: int, *, has_tunnel: bool) -> It
                     figure.key,
                     str(ours[0].figures.get("path")),
                     verdicts.PRIMARY,
+                    TestKind(ours[0].figures.get("kind", TestKind.TCP)),
                     has_tunnel=has_tunnel,
                 ),
                 side=other.label,

@@ -21,6 +21,7 @@ from perfkit.analysis import (
     impossible,
     kind_figures,
     links,
+    offered,
     propose,
     rates,
     steady_state,
@@ -97,7 +98,8 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         `cpu_*_pct`, `cpu_cores`, `vpn_cpu_s`, `vpn_cpu_s_per_gbit`, `vs_direct`
         (in-tunnel over out-of-tunnel goodput, of `direct_slot`, in which `direct_clients` count), `ways` (`recv` by the server,
         `send` by it, or both), `clients_part_time` (whose traffic was missing at an edge of the
-        window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` returns.
+        window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` and
+        `perfkit.analysis.kind_figures` return.
         `clients` has the outcome's columns and `goodput_bps`, `share` of the total, `retransmits`.
     """
     windows = {segment.slot: segment for segment in segments}
@@ -118,7 +120,8 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
                 moved.append(sensitivity(prepared, segment.steady))
                 row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
             clients = _clients(prepared, segment, own)
-        row |= kind_figures.figures(logs, slot, list(own.loc[own["ok"], "host"]))
+        window = segment.steady if segment is not None else None
+        row |= kind_figures.figures(logs, slot, list(own.loc[own["ok"], "host"]), window)
         of_kinds += kind_figures.findings(logs, slot)
         rows.append(row)
         per_client.append(clients)
@@ -155,6 +158,7 @@ def _outline(logs: RunLogs, slot: SlotPlan, outcomes: pd.DataFrame) -> dict[str,
     return {
         "slot": slot.name,
         "test": slot.test,
+        "kind": slot.kind.value,
         "path": str(slot.path),
         "clients_expected": len(outcomes),
         "clients_seen": int(((outcomes["streams"] > 0) | (outcomes["samples"] > 0)).sum()),
@@ -192,6 +196,10 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
     batches = confidence.choose_batches(seconds[:0] if not_steady else seconds)
     error = batches.error(seconds)
+    figures = {
+        **transport.udp_figures(arrived, counted),
+        **prepared.figures(window),
+    }
     return outline | {
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
         "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),
@@ -206,8 +214,8 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         **unequal_clients(goodput),
         "disagreeing_streams": rates.disagreeing_streams(arrived),
         **transport.tcp_figures(prepared.placed, counted),
-        **transport.udp_figures(arrived, counted),
-        **prepared.figures(window),
+        **figures,
+        **offered.packet_figures(figures, prepared.slot.kind),
         "nic_ratio_whole": impossible.interface_ratio(
             prepared.logs, prepared.slot, arrived, intervals, prepared.side
         )

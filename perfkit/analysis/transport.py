@@ -92,6 +92,7 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
 
     Returns:
         `udp_lost`, `udp_datagrams`, `udp_loss_pct`, `jitter_median_s`, `jitter_max_s`,
+        `udp_payload_bytes` (mean of a datagram that arrived, where the log says both),
         `udp_streams` (whose reports these are), `udp_reports_unusable` (more lost than sent, or
         less than none: such a report of a misbehaving tool is in no figure), and
         `udp_out_of_order` where the log says it; empty when no receiver reported.
@@ -118,6 +119,9 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
         "jitter_max_s": float(jitter.max()),
         "udp_reports_unusable": int((~usable).sum()),
     }
+    arrived_count = (good["datagrams"] - good["lost"]).sum()
+    if arrived_count > 0 and "size_bytes" in good and good["size_bytes"].notna().all():
+        figures["udp_payload_bytes"] = float(good["size_bytes"].sum() / arrived_count)
     if "out_of_order" in good:
         figures["udp_out_of_order"] = float(good["out_of_order"].sum(min_count=1))
     return figures
@@ -132,7 +136,8 @@ def _one_report_a_stream(lines: pd.DataFrame) -> pd.DataFrame:
     stream = lines.groupby(STREAM, observed=True, sort=False).ngroup().to_numpy()
     ended = np.isin(stream, stream[summary])
     rest = lines[~ended & (lines["kind"] == "interval").to_numpy()]
-    how: dict[str, Any] = {"lost": "sum", "datagrams": "sum", "jitter_s": "last"}
+    how: dict[str, Any] = dict.fromkeys(("lost", "datagrams", "size_bytes"), "sum")
+    how["jitter_s"] = "last"
     how["out_of_order"] = lambda counts: counts.sum(min_count=1)  # none said is not 0
     how = {column: act for column, act in how.items() if column in rest}
     added = rest.groupby(STREAM, observed=True, sort=False)[list(how)].agg(how)

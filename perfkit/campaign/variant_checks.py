@@ -111,7 +111,7 @@ def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) 
     """Equal for variants whose runs would be the same."""
     applied = variants.applied(settings, variant)
     words = [
-        repr((it.name, it.duration_s, it.port, it.server, it.needs, it.rate_bps))
+        repr((it.name, it.duration_s, it.port, it.server, it.needs, it.rate_bps, it.packet_bytes))
         for it in applied.tests
     ]
     words.append(repr(sorted((side, repr(link)) for side, link in applied.links.items())))

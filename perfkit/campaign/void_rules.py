@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pandas as pd
 
-from perfkit.analysis import background_load
+from perfkit.analysis import background_load, offered
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -110,6 +110,14 @@ def _impossible_figures(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iter
             yield f"{slot.name}: {'; '.join(text for text, _ in prepared.impossible)}"
 
 
+def _offered_load(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    for slot in logs.slots:
+        placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
+        counted = found.loc[(found["slot"] == slot.name) & found["ok"], "host"]
+        if why := offered.why_short(slot, placed, list(counted)):
+            yield f"{slot.name}: {why}"
+
+
 def _rows(frame: pd.DataFrame) -> list[Mapping[str, object]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
@@ -120,4 +128,5 @@ _RULES: Mapping[str, Callable[[Run, RunLogs, pd.DataFrame], Iterator[str]]] = {
     "clock": _clock,
     "other-load": _other_load,
     "impossible-figures": _impossible_figures,
+    "offered-load": _offered_load,
 }

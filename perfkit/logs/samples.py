@@ -18,13 +18,10 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from perfkit.errors import ParseError
-from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.format import Format, OtherLines, Reading
-from perfkit.logs.timestamps import LATEST_EPOCH_S, from_epoch
+from perfkit.logs.sample_rows import SampleRows
+from perfkit.logs.timestamps import LATEST_EPOCH_S
 
 _HEAD = b"epoch,quantity,value,note"
 _NUMBER = rb"[0-9]{1,20}(?:\.[0-9]{0,12})?(?:[eE][-+]?[0-9]{1,3})?"
@@ -50,12 +47,12 @@ def parse(data: bytes, path: Path) -> Reading:
     if lines[0].strip() != _HEAD:
         first = lines[0][:200].decode("utf-8", "replace")
         raise ParseError(path, 1, first, f"{_HEAD.decode()} expected")
-    other, rows = OtherLines(), list[tuple[float, str, float, str, int]]()
+    other, rows = OtherLines(), SampleRows()
     cut = lines.pop() if len(lines) > 1 else b""  # what follows the last line feed
     for line_no, line in enumerate(lines[1:], start=2):
         row = _row(line)
         if row:
-            rows.append((*row, line_no))
+            rows.add(*row, line_no)
         elif line.strip():
             other.add(line_no, line, _SAID)
     if cut.strip():  # its last figure may lack digits
@@ -64,25 +61,10 @@ def parse(data: bytes, path: Path) -> Reading:
         path=path,
         format="samples",
         kind="samples",
-        frame=to_frame(rows),
+        frame=rows.frame(),
         unparsed=other.unparsed.result(),
         messages=tuple(text.lstrip("# ") for text in other.messages),
         partial=not data.endswith(b"\n"),
-    )
-
-
-def to_frame(rows: list[tuple[float, str, float, str, int]]) -> pd.DataFrame:
-    """Rows of epoch, quantity, value, note and line number as a frame `samples`."""
-    epoch, quantity, value, note, line_no = zip(*rows, strict=True) if rows else ((),) * 5
-    moments, _ = from_epoch(np.array(epoch, dtype=np.float64))
-    return pd.DataFrame(
-        {
-            "t_utc": pd.DatetimeIndex(moments, tz="UTC").as_unit("ns"),
-            "quantity": _to_category(quantity),
-            "value": np.array(value, dtype=np.float64),
-            "note": _to_category(note),
-            "line_no": np.array(line_no, dtype=np.int64),
-        }
     )
 
 
@@ -97,8 +79,3 @@ def _row(line: bytes) -> tuple[float, str, float, str] | None:
     if not 0 < epoch < LATEST_EPOCH_S or math.isinf(value):
         return None
     return epoch, found["quantity"].decode(), value, found["note"].decode("utf-8", "replace")
-
-
-def _to_category(texts: tuple[str, ...]) -> pd.Categorical[str]:
-    codes, names = pd.factorize(np.array(texts, dtype=object))
-    return to_categories(codes, list(names))

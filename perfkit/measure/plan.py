@@ -212,6 +212,8 @@ def order(
     }
     if slot.test.rate_bps is not None:
         lines["rate_bps"] = f"{slot.test.rate_bps:.0f}"
+    if slot.test.packet_bytes is not None:
+        lines["packet_bytes"] = str(slot.test.packet_bytes)
     for key, value in lines.items():
         if not _PLAIN.fullmatch(value):
             raise ScheduleError(

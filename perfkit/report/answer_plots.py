@@ -26,17 +26,20 @@ from perfkit.units import format_count, format_some
 
 COLOURS, SHAPES = (BLUE, ORANGE, GREEN, RED), "osD^v<>P"
 _CURVE_POINTS = 121
+COST = "vpn_cpu_s_per_gbit"
+_NAMES = {"goodput_bps": "goodput", COST: "cost"}
 _WIDTH, _HEIGHT = 6.6, 3.5  # inches
 
 
 def answer_plots(found: CampaignAnswer) -> list[Plot]:
     """The picture of the answer first; every plot there is data for."""
     draw = _over_clients if len(found.design.clients) > 1 else _in_order
+    headlines = dict.fromkeys(map(found.headline, found.primary_tests))
     with mpl.rc_context(STYLE):
         plots = [
             _ratios(found) if found.judged is not None else None,
-            draw(found, "goodput_bps"),
-            draw(found, "vpn_cpu_s_per_gbit"),
+            *(draw(found, figure) for figure in headlines),
+            draw(found, COST),
             _uses(found) if len(found.design.clients) > 1 else None,
             _residuals(found),
         ]
@@ -46,7 +49,9 @@ def answer_plots(found: CampaignAnswer) -> list[Plot]:
 def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
     """A figure of each primary test over the client count: dots, law with its band, knee."""
     rows = counted(found.frame)
-    tests = [t for t in found.primary_tests if rows.loc[rows["test"] == t, figure].notna().any()]
+    tests = [
+        t for t in _drawn_for(found, figure) if rows.loc[rows["test"] == t, figure].notna().any()
+    ]
     if not tests:
         return None
     column = FIGURES[figure]
@@ -63,7 +68,7 @@ def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
         _size_axis(axis, rows["clients"].unique().tolist())
         top = rows.loc[rows["test"] == test, figure].max() / column.scale
         axis.set_ylim(0, 1.06 * top if top > 0 else 1)
-        if figure == "goodput_bps":
+        if figure != COST:
             _void(axis, found.frame[(found.frame["test"] == test).to_numpy()], column)
         name = f"{test}\n" if len(tests) > 1 else ""
         axis.set_ylabel(f"{name}{column.heading} ({column.unit})")
@@ -73,27 +78,33 @@ def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
         )  # fmt: skip
     axes[-1].set_xlabel("clients (logarithmic)")
     return Plot(
-        name="goodput" if figure == "goodput_bps" else "cost",
+        name=_NAMES.get(figure, figure.replace("_", "-")),
         title=f"{column.heading} over clients"
         + (f" of {tests[0]}" if len(tests) == 1 else "")
-        + ("" if figure == "goodput_bps" else _cost_words(found)),
+        + (_cost_words(found) if figure == COST else ""),
         **drawn(picture),
         alt=f"{column.heading} against clients. {'; '.join(words)}.",
     )
 
 
+def _drawn_for(found: CampaignAnswer, figure: str) -> list[str]:
+    """The primary tests whose headline a figure is; of the cost, all."""
+    return [t for t in found.primary_tests if figure in (COST, found.headline(t))]
+
+
 def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:
     """A figure of each primary test by block, where there is one client count: a drift is a slope."""
-    own = found.frame[found.frame["test"].isin(found.primary_tests).to_numpy()]
+    tests = _drawn_for(found, figure)
+    own = found.frame[found.frame["test"].isin(tests).to_numpy()]
     own = own[own[figure].notna().to_numpy()]
     if own.empty:
         return None
     column, clients = FIGURES[figure], format_count(found.design.clients[0], "client")
     picture = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
     axis = picture.subplots()
-    several, words = len(found.primary_tests) > 1, []
+    several, words = len(tests) > 1, []
     known = own[(own["void"] == "").to_numpy()]
-    keys = [(test, variant) for test in found.primary_tests for variant in found.design.variants]
+    keys = [(test, variant) for test in tests for variant in found.design.variants]
     for place, (test, variant) in enumerate(keys):
         rows = known[((known["test"] == test) & (known["variant"] == variant)).to_numpy()]
         label = f"{test}, {variant}" if several else variant
@@ -114,7 +125,7 @@ def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:
         borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
     )  # fmt: skip
     return Plot(
-        name="goodput" if figure == "goodput_bps" else "cost",
+        name=_NAMES.get(figure, figure.replace("_", "-")),
         title=f"{column.heading} of {clients}, each block in the order run; dotted: mean",
         **drawn(picture),
         alt=f"{column.heading} by block. {'; '.join(words)}.",
@@ -160,7 +171,7 @@ def _cells(
         color=law, alpha=0.16, lw=0, label=None if several else "95 % band",
     )  # fmt: skip
     knee = grown.knee
-    if column.key == "goodput_bps" and knee is not None and math.isfinite(knee.value):
+    if grown.kind == "total" and knee is not None and math.isfinite(knee.value):
         low, high = max(knee.low, grown.sizes[0]), min(knee.high, grown.sizes[-1])
         axis.axvspan(low, high, color=GREEN, alpha=0.16, lw=0)
         axis.axvline(
@@ -178,7 +189,7 @@ def _void(axis: Axes, own: pd.DataFrame, column: Column) -> None:
 
 def _cost_words(found: CampaignAnswer) -> str:
     """How the cost grows, where it is known."""
-    grown = [one.words for one in found.growths if one.figure == "vpn_cpu_s_per_gbit" and one.best]
+    grown = [one.words for one in found.growths if one.figure == COST and one.best]
     return f": {grown[0]}" if len(grown) == 1 else ""
 
 
@@ -248,7 +259,7 @@ def _ratios(found: CampaignAnswer) -> Plot | None:
     if judged.empty:
         return None
     base = found.design.variants[0]
-    dots = pairs.between_variants(found.frame, base, list(found.design.primary))
+    dots = pairs.between_variants(found.frame, base, list(dict.fromkeys(judged["figure"])))
     figures = list(dict.fromkeys(judged["figure"]))
     places = zip(judged["variant"], judged["test"], judged["clients"], strict=True)
     keys = sorted(dict.fromkeys(places))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,18 @@ from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.segments import MACHINES
 from perfkit.analysis.spent import HALF_WIDTH
 from perfkit.report.answer_words import ends, phrase, share
-from perfkit.report.columns import FIGURES, mbps, pct, text
+from perfkit.report.columns import FIGURES, pct, text
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import format_count, format_some
 
-# Beside the goodput, the first that are known; five columns are read at once.
-_BESIDE = ("vpn_cpu_s_per_gbit", "vs_direct", "client_median_bps", "cpu_busy_pct")
+# Beside a headline figure, the first that are known; five columns are read at once.
+_CARRIED = ("offered_bps", "loss_ratio", "vpn_cpu_s_per_gbit", "vs_direct", "client_median_bps")
+_BESIDE: Mapping[str, tuple[str, ...]] = {
+    "goodput_bps": (*_CARRIED, "cpu_busy_pct"),
+    "pps": ("vpn_cpu_us_per_packet", "loss_ratio", "cpu_busy_pct"),
+    "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s"),
+    "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
+}
 _TEST, _N, _VARIANT = text("test", "Test"), Column("clients", "Clients"), text("variant", "Variant")
 _HALF = pct("half_width_pct", "±")
 VERDICT_METHOD = (
@@ -68,28 +75,35 @@ def provenance(found: CampaignAnswer) -> str:
 
 
 def _carried(found: CampaignAnswer) -> ReportTable:
-    """Primary tests: goodput with its interval, and what it cost the VPN."""
+    """Primary tests: the headline figure with its interval, and what goes with it."""
     variant = found.design.variants[0]
+    figures = dict.fromkeys(map(found.headline, found.primary_tests))
+    headline = next(iter(figures), "goodput_bps")
+    beside = _BESIDE.get(headline, ()) if len(figures) < 2 else ()
     rows = []
     for test in found.primary_tests:
+        column = FIGURES[found.headline(test)]
         for clients in sorted(found.design.clients):
-            goodput = found.mean(clients, variant, test, "goodput_bps")
+            mean = found.mean(clients, variant, test, column.key)
             rows.append(
                 {
                     "test": test,
                     "clients": clients,
-                    "goodput_bps": goodput.get("mean"),
-                    "half_width_pct": _pct(goodput.get("half_width_share")),
+                    column.key: mean.get("mean"),
+                    "what": column.label,
+                    "value": column.show(mean["mean"]) if mean else None,
+                    "half_width_pct": _pct(mean.get("half_width_share")),
                     **{
                         name: found.mean(clients, variant, test, name).get("mean")
-                        for name in _BESIDE
+                        for name in beside
                     },
                 }
             )
-    known = [name for name in _BESIDE if any(row[name] is not None for row in rows)]
+    known = [name for name in beside if any(row[name] is not None for row in rows)]
     several = len(found.primary_tests) > 1
     columns = [_TEST] if several else []
-    columns += [_N, mbps("goodput_bps", "Goodput", 1), _HALF]
+    mixed = [text("what", "Figure"), text("value", "Mean")]
+    columns += [_N, *(mixed if len(figures) > 1 else [FIGURES[headline]]), _HALF]
     columns += [FIGURES[name] for name in known[: 5 - len(columns)]]
     return ReportTable.from_records(
         "answer", "What is carried", columns, rows,
@@ -165,7 +179,7 @@ def _cells(found: CampaignAnswer) -> ReportTable:
             row["mean"],
             _pct(row["half_width_share"]),
         )
-        if row["figure"] == "goodput_bps":
+        if row["figure"] == found.headline(row["test"]) or "repetitions" not in own:
             own |= {name: row[name] for name in ("repetitions", "void", "note")}
     columns = [
         _TEST,
@@ -287,14 +301,14 @@ def _blocks(found: CampaignAnswer) -> ReportTable:
             {**{str(name): v for name, v in row.items()}, "warnings": 0, "not_steady": []},
         )
         own["warnings"] += int(row["warnings"])
-        own[f"{row['test']}_bps"] = row["goodput_bps"]
+        own[f"{row['test']}_value"] = row[found.headline(str(row["test"]))]
         own["not_steady"] += [str(row["test"])] if row["not_steady"] else []
     tests = [test for test in found.design.tests if (found.frame["test"] == test).any()]
     columns = [
         Column("block", "Block"), text("folder", "Run"), Column("repetition", "Repetition"),
         Column("attempt", "Attempt"), _N, *_variants(found),
         Column("started_s", "Began", "s", digits=0),
-        *(mbps(f"{test}_bps", test, 1) for test in tests),
+        *(replace(FIGURES[found.headline(t)], key=f"{t}_value", heading=t) for t in tests),
         Column("warnings", "Warnings"), text("not_steady", "Not steady"), text("void", "Void"),
     ]  # fmt: skip
     shown = [{**row, "not_steady": ", ".join(row["not_steady"])} for row in rows.values()]

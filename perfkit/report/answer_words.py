@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from perfkit.analysis.answers.campaign_answer import CampaignAnswer
+from perfkit.analysis.answers.campaign_answer import GROWN, CampaignAnswer
 from perfkit.analysis.answers.frame import KEY, counted
+from perfkit.analysis.answers.headline import primary_figures
 from perfkit.report.columns import FIGURES
-from perfkit.units import bps_to_mbps, format_count, format_duration, format_some
+from perfkit.units import format_count, format_duration, format_some
 
 _STOPS: Mapping[str, str] = {
     "precise": "as precise as asked",
@@ -41,27 +42,31 @@ def sentences(found: CampaignAnswer) -> list[str]:
 def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
     """What a test carries at the largest size, how it grows, and what is full."""
     variant, most = found.design.variants[0], max(found.design.clients)
-    mean = found.mean(most, variant, test, "goodput_bps")
+    figure = found.headline(test)
+    mean = found.mean(most, variant, test, figure)
     inside = bool((found.frame.loc[found.frame["test"] == test, "path"] == "tunnel").any())
     who = test if several or not inside else "The tunnel"
     if not mean:
         return f"{who}: no figure at {format_count(most, 'client')}, no block of it counts."
-    words = f"{who} carries {_rate(mean)} at {format_count(most, 'client')}"
-    grown = found.growth(variant, test, "goodput_bps")
+    carries = f"{who} carries" if figure == "goodput_bps" else f"{test}: {phrase(figure)}"
+    words = f"{carries} {_value(mean)} at {format_count(most, 'client')}"
+    grown = found.growth(variant, test, figure)
     if grown is not None:
         words += f", {grown.words}"
-    full = found.full(variant, test)
+    full = found.full(variant, test) if figure in GROWN else None
     return f"{words}; {full.words}." if full is not None and full.words else f"{words}."
 
 
-def _rate(mean: Mapping[str, Any]) -> str:
+def _value(mean: Mapping[str, Any]) -> str:
     """`338 Mbit/s ±4 %`; without an interval, why not."""
-    mbps = bps_to_mbps(float(mean["mean"]))
-    value = f"{mbps:.0f}" if mbps >= 100 else f"{mbps:.3g}"
+    column = FIGURES[str(mean["figure"])]
+    shown = float(mean["mean"]) / column.scale
+    value = f"{shown:.0f} {column.unit}" if shown >= 100 else f"{shown:.3g} {column.unit}"
+    value = value.replace(" /s", " a second").strip()
     half = float(mean["half_width_share"])
     if not math.isfinite(half):
-        return f"{value} Mbit/s (no interval: {format_count(mean['repetitions'], 'repetition')})"
-    return f"{value} Mbit/s ±{share(half)}"
+        return f"{value} (no interval: {format_count(mean['repetitions'], 'repetition')})"
+    return f"{value} ±{share(half)}"
 
 
 def share(half: float) -> str:
@@ -132,8 +137,8 @@ def _base_carries(found: CampaignAnswer) -> str:
     if len(found.primary_tests) > 1 or len(found.design.clients) > 1:
         return ""
     place = (found.design.clients[0], found.design.variants[0], found.primary_tests[0])
-    mean = found.mean(*place, "goodput_bps")
-    return f" ({_rate(mean)})" if mean else ""
+    mean = found.mean(*place, found.headline(found.primary_tests[0]))
+    return f" ({_value(mean)})" if mean else ""
 
 
 def _verdicts(rows: list[dict[Any, Any]]) -> str:
@@ -207,7 +212,9 @@ def _not_precise(found: CampaignAnswer) -> list[str]:
     if asked is None or not found.stop:
         return []
     own = found.means[
-        found.means["figure"].isin(found.design.primary)
+        found.means["figure"].isin(
+            primary_figures(found.frame, found.primary_tests, found.design.primary)
+        )
         & found.means["test"].isin(found.primary_tests)
         & ~found.means["is_precise"]
     ]

@@ -214,6 +214,21 @@ LOGS = (
     text("remark", "Remark"),
 )
 
+RTT = (
+    ms("rtt_median_s", "RTT without load", 3),
+    ms("rtt_p99_s", "RTT without load, p99", 3),
+    ms("rtt_loaded_median_s", "RTT under load", 3),
+    ms("rtt_loaded_p99_s", "RTT under load, p99", 3),
+    ms("rtt_added_s", "Added by load", 3),
+    Column("rtt_lost_ratio", "Round trips lost", "%", digits=2, scale=0.01),
+)
+REQUESTS = (
+    Column("requests_per_s", "Short connections", "/s", digits=1),
+    ms("request_median_s", "Time of one, median", 3),
+    ms("request_p99_s", "Time of one, p99", 3),
+    Column("requests_failed_ratio", "Failed", "%", digits=2, scale=0.01),
+)
+
 # Every figure of a campaign's cell.
 FIGURES: Mapping[str, Column] = {
     column.key: column
@@ -234,5 +249,12 @@ FIGURES: Mapping[str, Column] = {
         Column("queue_drops", "Queue drops"),
         pct("clients_cpu_pct", "CPU of clients"),
         Column("retransmits_per_gb", "Retransmits", "/GB", digits=1),
+        mbps("offered_bps", "Offered", 1),
+        Column("loss_ratio", "Loss", "%", digits=3, scale=0.01),
+        Column("pps", "Packets", "/s"),
+        Column("vpn_cpu_us_per_packet", "VPN CPU", "µs/packet", digits=2),
+        *RTT,
+        mbps("load_bps", "Load", 1),
+        *REQUESTS,
     )
 }

@@ -9,7 +9,7 @@ from typing import Any
 from perfkit.analysis import compare
 from perfkit.analysis.answers.contrasts import ONE_EACH
 from perfkit.analysis.compare import Comparison, Difference
-from perfkit.report.columns import MEGA, MILLI, pct, text
+from perfkit.report.columns import FIGURES, MEGA, MILLI, pct, text
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import format_count, format_some
 
@@ -17,6 +17,10 @@ _LEAST_P = 0.0001
 _SIGNIFICANT = 4  # digits of a figure beside its difference
 _NAMED = 3  # figures in a sentence
 
+_OF_KINDS = (
+    "pps", "vpn_cpu_us_per_packet", "rtt_median_s", "rtt_loaded_median_s", "rtt_loaded_p99_s",
+    "requests_per_s", "request_p99_s",
+)  # fmt: skip
 # How each figure is called and shown; the same words as in a run's own tables.
 SHOWN: Mapping[str, Column] = {
     column.key: column
@@ -31,6 +35,7 @@ SHOWN: Mapping[str, Column] = {
         Column("udp_loss_pct", "UDP loss", "%"),
         Column("jitter_median_s", "Jitter median", "ms", scale=MILLI),
         Column("elapsed_s", "Time", "s"),
+        *(FIGURES[name] for name in _OF_KINDS),
     )
 }
 EXPLORED = (

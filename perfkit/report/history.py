@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from perfkit.analysis.answers import cells
 from perfkit.analysis.answers import frame as frames
 from perfkit.analysis.answers.campaign_answer import primary_tests
+from perfkit.analysis.answers.headline import primary_figures
 from perfkit.analysis.answers.history import LEAST_PART, LEAST_SIZE, ChangePoint, change_points
 from perfkit.errors import PerfkitError
 from perfkit.report.answer_words import phrase
@@ -158,7 +159,8 @@ def _alike(run: Run, plan: Design, runs_dir: Path) -> tuple[list[_Campaign], lis
             frame = frame[(frame["variant"] == own.variants[0]).to_numpy()]
             moment = datetime.fromisoformat(own.created_utc).timestamp()
             keep = frame["test"].isin(primary_tests(frame, own))
-            found[one.id] = (one, own, moment, cells.intervals(frame[keep], own.primary))
+            figures = primary_figures(frame, primary_tests(frame, own), own.primary)
+            found[one.id] = (one, own, moment, cells.intervals(frame[keep], figures))
         except PerfkitError as exc:
             left_out.append(f"{one.id} is left out: {exc}")
     return sorted(found.values(), key=lambda kept: kept[2]), left_out

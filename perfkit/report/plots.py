@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from perfkit.analysis.rate_scale import FAR_APART, floor_bps
 from perfkit.analysis.server_load import outside_nic
@@ -27,6 +27,7 @@ from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Segment
+from perfkit.report.kind_tables import observed_times
 from perfkit.units import SI_PREFIXES
 
 MEGA = SI_PREFIXES["M"]
@@ -34,6 +35,7 @@ INK = "#010203"  # stands for the page's own text colour until the SVG is writte
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
 _PNG_DPI = 150
+_DASHES = ("-", "--", ":")
 _MANY = 40  # above this many clients dots say less than a distribution
 STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
@@ -85,7 +87,35 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
             plots.append(_server_over_time(server, segments, logs))
         if "goodput_bps" in summary.tests and len(_counted(summary)):
             plots.append(_per_client(summary))
+        times = observed_times(logs, summary)
+        if times:
+            plots.append(_observed(times))
     return plots
+
+
+def _observed(times: Mapping[str, Any]) -> Plot:
+    """The share of the observations that took at most so long, a line a test and phase."""
+    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+    axis = figure.subplots()
+    words = []
+    for place, (name, values) in enumerate(times.items()):
+        shares = np.arange(1, len(values) + 1) / len(values)
+        colour = tuple(_COLOURS.values())[place % len(_COLOURS)]
+        axis.step(values, 100 * shares, _DASHES[place % 3], where="post", color=colour, label=name)
+        half, most = np.quantile(values, [0.5, 0.99])
+        words.append(f"{name}: {len(values)}, median {half:.3g} ms, 99 % within {most:.3g} ms")
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_xlabel("ms, logarithmic")
+    axis.set_ylabel("at most so long (%)")
+    axis.set_ylim(0, 102)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    return Plot(
+        name="times",
+        title="What the clients that count waited for: share of all that took at most so long",
+        **drawn(figure),
+        alt=f"Cumulative distributions. {'; '.join(words)}.",
+    )
 
 
 def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: RunLogs) -> Plot:

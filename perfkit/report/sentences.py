@@ -8,7 +8,15 @@ from typing import Any
 
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
+from perfkit.report.columns import FIGURES
 from perfkit.units import bps_to_mbps, format_count, format_mbps
+
+# Headline figures of tests without goodput, and those that go with them.
+_OBSERVED: Mapping[str, tuple[str, ...]] = {
+    "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s", "rtt_lost_ratio"),
+    "rtt_median_s": ("rtt_p99_s", "rtt_lost_ratio"),
+    "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
+}
 
 
 def test_sentences(logs: RunLogs, summary: Summary) -> list[str]:
@@ -30,17 +38,32 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
         return "void: its logs say what cannot have happened, so it has no figure"
     goodput = row.get("goodput_bps", math.nan)
     if not _known(goodput):
+        if said := _observed(row):
+            return f"{who}: {said}"
         why = "no client counts" if not counted else "it has no steady window"
         return f"no figure, {why}"
     half = row.get("goodput_ci_bps", math.nan)
     spread = f" ± {bps_to_mbps(half):.1f} within the run" if _known(half) else ""
     spread = ", not steady: no interval" if row.get("not_steady") else spread
     parts = [f"{who} carried {format_mbps(goodput)}{spread}"]
+    if _known(row.get("offered_bps")):
+        parts[0] += f" of {format_mbps(row['offered_bps'])} offered"
+    if _known(row.get("pps")):
+        parts[0] += f", {row['pps']:.0f} packets a second"
     if _known(row.get("vs_direct")):
         parts[0] += f", {row['vs_direct']:.2f} of {row['direct_slot']}"
     if vpn and str(row["path"]) == "tunnel" and _known(row.get("vpn_cores")):
         parts.append(f"{vpn} on the server used {format_cores(row['vpn_cores'])}")
     return "; ".join(parts)
+
+
+def _observed(row: Mapping[Hashable, Any]) -> str:
+    """The headline figure of a test whose clients print samples, and what goes with it; or empty."""
+    for headline, others in _OBSERVED.items():
+        if _known(row.get(headline)):
+            shown = [FIGURES[name] for name in (headline, *others) if _known(row.get(name))]
+            return ", ".join(f"{c.heading} {c.show(row[c.key])} {c.unit}".strip() for c in shown)
+    return ""
 
 
 def format_cores(cores: float) -> str:

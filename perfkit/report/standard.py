@@ -19,6 +19,7 @@ from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.report import columns
+from perfkit.report.kind_tables import kind_tables
 from perfkit.report.methods import (
     ABOUT_TICKS,
     CORES_METHOD,
@@ -65,6 +66,7 @@ def standard_tables(
         make("server", "Server load", _server(tests), tests, cpu, f"{SERVER_METHOD}{CORES_METHOD}"),
         *_transport(tests),
         *_links(logs),
+        *kind_tables(tests),
         *_vpn(logs, summary),
         make(
             "sensitivity", "How much each figure depends on where the window lies",

@@ -29,6 +29,7 @@ class TestConf(BaseModel):
     needs: str = Field("", pattern=r"^[A-Za-z0-9_.+ -]*$")
     path: NetworkPath = NetworkPath.DIRECT
     kind: TestKind = TestKind.TCP
+    packet_bytes: int | None = Field(None, ge=16, le=65_000)
 
 
 def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
@@ -78,6 +79,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         needs=tuple(checked.needs.split()),
         path=checked.path,
         kind=checked.kind,
+        packet_bytes=checked.packet_bytes,
     )
 
 

@@ -37,7 +37,7 @@ from perfkit.settings.tests_conf import TestConf
 
 NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
-_OF_TESTS = ("duration", "port", "server", "needs")
+_OF_TESTS = ("duration", "port", "server", "needs", "packet_bytes")
 _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
 _PLAIN = ("control", "resources", "rate")
 _ELSEWHERE = ("test", "link")  # first words of keys that are no options of a VPN
@@ -346,6 +346,7 @@ def _with_parameters(test: TestSpec, variant: Variant, where: str = NAME) -> Tes
         port=checked.port if "port" in own else test.port,
         server=checked.server if "server" in own else test.server,
         needs=tuple(checked.needs.split()) if "needs" in own else test.needs,
+        packet_bytes=checked.packet_bytes if "packet_bytes" in own else test.packet_bytes,
     )
 
 

@@ -28,6 +28,7 @@ FIXTURES = {
     "openvpn/status": ("openvpn-status", "*.txt"),
     "openvpn/statistics": ("openvpn-statistics", "*.txt"),
     "openvpn/log": ("openvpn-log", "*.log"),
+    "irtt": ("irtt", "[lp]*.txt"),
 }
 CASES = [
     pytest.param(path, name, id=f"{folder}/{path.name}")

@@ -17,6 +17,7 @@ import pandas as pd
 from perfkit.analysis.answers import verdicts
 from perfkit.analysis.answers.contrasts import Contrast, of_sides
 from perfkit.analysis.answers.frame import KEY, counted
+from perfkit.analysis.answers.headline import kind_of
 from perfkit.analysis.answers.verdicts import BETTER, MARGIN, PRIMARY, Case, Judgement
 from perfkit.units import format_count
 
@@ -122,7 +123,8 @@ def check(
             values = [side.get(key, {}).get(figure, []) for side in sides]
             if not any(values):
                 continue
-            first = verdicts.is_primary(figure, key[3], primary, has_tunnel=has_tunnel)
+            kind = kind_of(frame if key in sides[1] else baseline, key[2])
+            first = verdicts.is_primary(figure, key[3], primary, kind, has_tunnel=has_tunnel)
             places.append(
                 {
                     **dict(zip((*KEY, "path"), key, strict=True)),

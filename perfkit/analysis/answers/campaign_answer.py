@@ -18,6 +18,7 @@ from perfkit.analysis import campaign_cells, window_rules
 from perfkit.analysis.answers import cells, growth, pairs, verdicts
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
+from perfkit.analysis.answers.headline import headline_of
 from perfkit.analysis.answers.resources import FullResource, full_resource
 from perfkit.analysis.spent import Spent, spent
 from perfkit.runs import design, journal
@@ -25,7 +26,7 @@ from perfkit.runs.design import Design
 from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import vpn_of
 
-GROWN = ("goodput_bps", "vpn_cpu_s_per_gbit")  # figures whose growth is asked for
+GROWN = ("goodput_bps", "pps", "requests_per_s", "vpn_cpu_s_per_gbit")  # whose growth is asked for
 FORMAT = 1  # of answer.json
 
 
@@ -81,6 +82,10 @@ class CampaignAnswer:
             if (n, v) not in there
         ]
 
+    def headline(self, test: str) -> str:
+        """The figure that stands for a test, see `perfkit.analysis.answers.headline`."""
+        return headline_of(self.frame, test)
+
     def mean(self, clients: int, variant: str, test: str, figure: str) -> Mapping[str, Any]:
         """A cell's row of `means`; empty: nothing is known."""
         found = self.means[
@@ -102,7 +107,7 @@ class CampaignAnswer:
         own = known[((known["variant"] == variant) & (known["test"] == test)).to_numpy()]
         if own.empty:
             return None
-        return full_resource(own, self.growth(variant, test, "goodput_bps"), self.vpn_title)
+        return full_resource(own, self.growth(variant, test, self.headline(test)), self.vpn_title)
 
     def growth(self, variant: str, test: str, figure: str) -> Growth | None:
         """How a figure of a test grows; None: it is not known anywhere."""

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from perfkit.analysis import steady_state
 from perfkit.analysis.answers.frame import FIGURES, KEY, counted
+from perfkit.analysis.answers.headline import kind_of, primary_of
 from perfkit.analysis.confidence import LEVEL, student_t
 from perfkit.runs.design import Design
 from perfkit.units import format_count
@@ -212,7 +213,8 @@ def _is_finished(own: pd.DataFrame, plan: Design) -> bool:
         return len(own) >= (plan.repetitions or plan.max_repetitions)
     if len(own) >= plan.max_repetitions:
         return True
-    columns = [own[figure].to_numpy(dtype=np.float64) for figure in plan.primary]
+    primary = primary_of(kind_of(own, str(own["test"].iloc[0])), plan.primary)
+    columns = [own[figure].to_numpy(dtype=np.float64) for figure in primary]
     asked = [values[np.isfinite(values)] for values in columns]
     asked = [values for values in asked if len(values)]
     return len(own) >= FIRST_LOOK and all(is_sharp(values, plan.precision) for values in asked)

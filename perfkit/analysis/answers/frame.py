@@ -58,6 +58,7 @@ COLUMNS: Mapping[str, CellColumn] = {
     "variant": _key("str", "name of the variant; `base` where there is only one"),
     "test": _key("str", "name of the test"),
     "path": _key("str", "`direct` or `tunnel`"),
+    "kind": CellColumn("str", "", "what the test measures; empty: tcp, as all tests once did"),
     "position": _key("int", "the test's place in its block, from 1"),
     "started_s": CellColumn("float", "s", "the block's T0, since the campaign's first T0"),
     "void": CellColumn("str", "", "the rule that makes it void, and why; empty: it counts"),
@@ -95,6 +96,31 @@ COLUMNS: Mapping[str, CellColumn] = {
         "%", "a client's busiest core of each second, mean over clients that count"
     ),
     "vs_direct": _figure("", "goodput over that of the block's out-of-tunnel test"),
+    "offered_bps": _figure(
+        "bit/s", "what the clients that count offered; NaN: no rate, or unknown"
+    ),
+    "loss_ratio": _figure("", "UDP datagrams lost over those sent, sums over clients"),
+    "pps": _figure("1/s", "UDP datagrams that arrived a second, of the clients that count"),
+    "vpn_cpu_us_per_packet": _figure(
+        "us", "CPU time of the server's VPN per datagram that arrived"
+    ),
+    "rtt_median_s": _figure("s", "round-trip time without load, over all samples of all clients"),
+    "rtt_p99_s": _figure("s", "the same, 99th percentile"),
+    "rtt_loaded_median_s": _figure("s", "round-trip time while each client loads by a TCP stream"),
+    "rtt_loaded_p99_s": _figure("s", "the same, 99th percentile"),
+    "rtt_added_s": _figure("s", "median with load less median without"),
+    "rtt_lost_ratio": _figure(
+        "", "round trips that did not come back over all, with load and without"
+    ),
+    "load_bps": _figure("bit/s", "what the TCP streams of a latency test carried together"),
+    "requests_per_s": _figure(
+        "1/s", "short TCP connections with an answer, all clients that count"
+    ),
+    "requests_failed_ratio": _figure("", "short connections that failed over all"),
+    "request_median_s": _figure(
+        "s", "time of a short connection, from its first packet to its end"
+    ),
+    "request_p99_s": _figure("s", "the same, 99th percentile"),
     "retransmits_per_gb": _figure("1/GB", "TCP retransmits per GB of goodput"),
     **{
         f"{name}_{key}": _figure(unit, f"{what} {when}")

@@ -41,6 +41,8 @@ KINDS: Mapping[str, Kind] = {
     "goodput_bps": "total",
     "nic_bps": "total",
     "vpn_cores": "total",
+    "pps": "total",
+    "requests_per_s": "total",
     "client_median_bps": "share",
     "vpn_cpu_s_per_gbit": "cost",
 }

@@ -33,8 +33,10 @@ import pandas as pd
 from perfkit.analysis.answers import pairs
 from perfkit.analysis.answers.contrasts import Contrast, of_pairs
 from perfkit.analysis.answers.frame import counted
+from perfkit.analysis.answers.headline import kind_of, primary_of
 from perfkit.analysis.confidence import student_t
 from perfkit.errors import CampaignError, did_you_mean
+from perfkit.model import TestKind
 
 Word = Literal["better", "worse", "same", "same or better", "not enough data", "not judged"]
 Direction = Literal["higher", "lower"]
@@ -49,6 +51,19 @@ BETTER: Mapping[str, Direction] = {
     "jain": "higher",
     "vs_direct": "higher",
     "retransmits_per_gb": "lower",
+    "loss_ratio": "lower",
+    "pps": "higher",
+    "vpn_cpu_us_per_packet": "lower",
+    "rtt_median_s": "lower",
+    "rtt_p99_s": "lower",
+    "rtt_loaded_median_s": "lower",
+    "rtt_loaded_p99_s": "lower",
+    "rtt_added_s": "lower",
+    "rtt_lost_ratio": "lower",
+    "requests_per_s": "higher",
+    "requests_failed_ratio": "lower",
+    "request_median_s": "lower",
+    "request_p99_s": "lower",
 }
 MOST_MORE = 200  # runs a side; beyond, the number says only that this way leads nowhere
 _POWER = 0.8  # that so many more runs will tell
@@ -169,14 +184,18 @@ def _discoveries(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in p]
 
 
-def is_primary(figure: str, path: str, primary: Sequence[str], *, has_tunnel: bool) -> bool:
+def is_primary(
+    figure: str, path: str, primary: Sequence[str], kind: TestKind, *, has_tunnel: bool
+) -> bool:
     """Whether a figure of a test is one that the answer is about.
 
     Args:
+        primary: As the design names them, see `perfkit.analysis.answers.headline`.
+        kind: Of the test.
         path: `direct` or `tunnel`, of the test.
         has_tunnel: Some test runs in the tunnel; where none does, the direct tests count.
     """
-    return figure in primary and path == ("tunnel" if has_tunnel else "direct")
+    return figure in primary_of(kind, primary) and path == ("tunnel" if has_tunnel else "direct")
 
 
 def judge_variants(
@@ -212,13 +231,14 @@ def judge_variants(
             f"no block of variant {base!r} was run; {did_you_mean(base, set(frame['variant']))}"
         )
     has_tunnel = bool((known["path"] == "tunnel").any())
+    kinds = {test: kind_of(known, test) for test in known["test"].unique()}
     places: list[dict[str, Any]] = []
     cases: list[Case] = []
     for keys, found in _cells(pairs.between_variants(known, base, tuple(BETTER))):
         clients, variant, test, path, figure = keys
         enough = planned is not None and len(found) >= planned
         contrast = of_pairs(found["log_ratio"].tolist(), sequential=not enough)
-        first = is_primary(figure, path, primary, has_tunnel=has_tunnel)
+        first = is_primary(figure, path, primary, kinds[test], has_tunnel=has_tunnel)
         places.append(
             {
                 "clients": clients, "variant": variant, "test": test, "path": path,

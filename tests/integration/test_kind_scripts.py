@@ -1,0 +1,105 @@
+"""The shipped tests of other kinds, on loopback: what they print is read, and says what happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prerequisites import require
+
+from perfkit.logs.format import Reading
+from perfkit.logs.reader import read
+
+SCRIPTS = Path(__file__).parents[2] / "resources" / "tests"
+FAR_S = 60.0
+
+
+def listens(port: int, protocol: str) -> bool:
+    """Whether somebody has a port, by /proc/net."""
+    tables = [Path(f"/proc/net/{protocol}{family}").read_text() for family in ("", "6")]
+    state = "0A" if protocol == "tcp" else "07"
+    lines = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return any(line[1].endswith(f":{port:04X}") and line[3] == state for line in lines)
+
+
+@contextmanager
+def serving(name: str, port: int, *protocols: str) -> Iterator[None]:
+    """The server's script of a test, in a group of its own, until the test is over."""
+    server = subprocess.Popen(
+        [SCRIPTS / f"{name}.server", "127.0.0.1", "127.0.0.1"],
+        env={**os.environ, "PERFKIT_PORT": str(port)},
+        process_group=0,
+    )
+    try:
+        deadline_s = time.monotonic() + FAR_S
+        while not all(listens(port, protocol) for protocol in protocols):
+            assert server.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        yield
+    finally:
+        os.killpg(server.pid, 9)
+        server.wait()
+
+
+def run(name: str, port: int, where: Path, **more: str) -> tuple[int, Reading]:
+    """A client's script, its status and its log as read."""
+    log = where / f"01-{name}.log"
+    with log.open("wb") as output:
+        done = subprocess.run(
+            [SCRIPTS / name, "127.0.0.1", "127.0.0.1"],
+            env={**os.environ, "PERFKIT_PORT": str(port), **more},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            timeout=FAR_S,
+            check=False,
+        )
+    return done.returncode, read(log)
+
+
+def test_udp_at_a_rate_sends_that_rate_in_packets_of_the_size_asked(tmp_path: Path) -> None:
+    require(shutil.which("iperf"), "iperf is not installed")
+    with serving("tunnel-pps", 5931, "udp"):
+        status, reading = run(
+            "tunnel-pps", 5931, tmp_path, PERFKIT_RATE_BPS="512000", PERFKIT_PACKET_BYTES="100",
+            PERFKIT_DURATION_S="1",
+        )  # fmt: skip
+    sent = reading.frame[(reading.frame["side"] == "sender") & (reading.frame["kind"] == "summary")]
+    assert (status, reading.kind) == (0, "traffic")
+    assert sent["size_bytes"].iloc[0] % 100 == pytest.approx(0, abs=50)
+    assert sent["size_bytes"].iloc[0] * 8 / sent["end_s"].iloc[0] == pytest.approx(512e3, rel=0.2)
+
+
+def test_a_latency_test_has_round_trips_without_and_with_load(tmp_path: Path) -> None:
+    require(shutil.which("irtt") and shutil.which("iperf"), "irtt or iperf is not installed")
+    with serving("direct-latency", 5932, "udp", "tcp"):
+        status, reading = run("direct-latency", 5932, tmp_path, PERFKIT_DURATION_S="6")
+    trips = reading.frame[reading.frame["quantity"] == "rtt_s"]
+    assert (status, reading.format, reading.unparsed.count) == (0, "irtt", 0)
+    assert trips["note"].value_counts().to_dict() == {"unloaded": 40, "loaded": 20}
+    assert (reading.frame["quantity"] == "load_bps").sum() == 1
+
+
+def test_a_latency_test_without_a_server_fails_and_says_why(tmp_path: Path) -> None:
+    require(shutil.which("irtt"), "irtt is not installed")
+    status, reading = run("direct-latency", 5933, tmp_path, PERFKIT_DURATION_S="6")
+    assert status != 0
+    assert "refused" in reading.messages[-1]
+
+
+def test_short_connections_are_timed_one_by_one_and_those_refused_say_so(tmp_path: Path) -> None:
+    with serving("direct-requests", 5934, "tcp"):
+        status, reading = run("direct-requests", 5934, tmp_path, PERFKIT_DURATION_S="1")
+    values = reading.frame["value"]
+    assert (status, reading.format, reading.unparsed.count) == (0, "samples", 0)
+    assert values.notna().sum() > 10
+    assert values.dropna().max() < 5
+    status, refused = run("direct-requests", 5934, tmp_path, PERFKIT_DURATION_S="0.3")
+    assert refused.frame["value"].isna().all()
+    assert refused.frame["note"].iloc[0] == "Connection refused"

@@ -1,0 +1,91 @@
+"""Reports and answers of tests whose figures are no goodput."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perfkit.model import TestKind
+from perfkit.report import answer, page
+from perfkit.runs import campaign_folder
+from perfkit.testing.campaigns import make_campaign
+from perfkit.testing.logtext import T0_UTC_S
+from tests.sampled_runs import make_sampled, rows, sampled_run
+
+
+def latency_log(start_s: float, rtt_s: float, t0_utc_s: float = T0_UTC_S) -> str:
+    """A millisecond without load, so much with it."""
+    times_s = (start_s + np.arange(0.5, 8.5, 0.25)).tolist()
+    return rows(
+        t0_utc_s,
+        *((t, "rtt_s", 0.001, "unloaded") for t in times_s[:16]),
+        *((t, "rtt_s", rtt_s, "loaded") for t in times_s[16:]),
+        (times_s[-1], "load_bps", 1e6, "loaded"),
+    )
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> answer.Answer:
+    """Round trips under load of 10 ms for each client there is, in three repetitions."""
+    root = tmp_path_factory.mktemp("campaigns") / "20261122T122000Z-rtt-abc123"
+    run = make_campaign(root, clients=(1, 4), repetitions=3, void=(), duration_s=9, name="rtt")
+    seen: Counter[int] = Counter()
+    for folder in sorted((root / "blocks").iterdir()):
+        block = campaign_folder.block_run(run, int(folder.name))
+        timetable = json.loads(block.timetable_path.read_text())
+        slot = next(row for row in timetable["slots"] if row["path"] == "tunnel")
+        hosts = [host["name"] for host in json.loads(block.hosts_path.read_text())][1:]
+        rtt_s = 0.010 * len(hosts) * (1 + 0.01 * seen[len(hosts)])
+        seen[len(hosts)] += 1
+        log = latency_log(slot["start_s"], rtt_s, timetable["t0_utc_s"])
+        make_sampled(block, slot["name"], TestKind.LATENCY, dict.fromkeys(hosts, log))
+        block.segments_path.unlink()
+    campaign_folder.cells_path(run).unlink()
+    return answer.render(run)
+
+
+def test_the_answer_of_a_latency_campaign_is_its_round_trip_and_not_a_goodput(
+    grown: answer.Answer,
+) -> None:
+    first = grown.sentences[0]
+    assert first.startswith("tunnel-tcp: RTT under load 40.4 ms ±"), first
+    assert " at 4 clients" in first
+    assert "carries" not in first
+    assert "full" not in first  # a resource explains what is carried, not how long it takes
+    columns = [column.key for column in grown.tables["answer"].columns]
+    assert columns == [
+        "clients", "rtt_loaded_median_s", "half_width_pct", "rtt_median_s", "rtt_loaded_p99_s",
+    ]  # fmt: skip
+    assert grown.plots[0].name == "rtt-loaded-median-s"
+    assert "4 clients 40.399 ms" in grown.plots[0].alt
+    cells = grown.tables["cells"].rows
+    assert all(value is not None for value in cells[-1][2:4])  # repetitions and void of each cell
+
+
+def test_a_cell_of_latency_is_as_precise_as_its_round_trips_are(grown: answer.Answer) -> None:
+    found = grown.found
+    (row,) = found.frame.loc[found.frame["test"] == "tunnel-tcp", "kind"].unique()
+    assert row == "latency"
+    assert np.isnan(found.frame.loc[found.frame["test"] == "tunnel-tcp", "goodput_bps"]).all()
+    assert found.headline("tunnel-tcp") == "rtt_loaded_median_s"
+    assert found.headline("direct-tcp") == "goodput_bps"
+
+
+def test_a_report_says_round_trips_in_sentence_table_and_picture(tmp_path: Path) -> None:
+    log = latency_log(5.0, 0.25)
+    run = sampled_run(tmp_path / "run", TestKind.LATENCY, {"client-001": log, "client-002": log})
+    report = page.render(run)
+    assert report.sentences[0].startswith(
+        "01-tunnel-probe: 2 clients: RTT under load 250.000 ms, RTT without load 1.000 ms"
+    )
+    (row,) = report.tables["latency"].rows
+    shown = dict(zip((c.key for c in report.tables["latency"].columns), row, strict=True))
+    assert shown["rtt_added_s"] == pytest.approx(0.249)
+    assert shown["load_bps"] == 2e6
+    (picture,) = [plot for plot in report.plots if plot.name == "times"]
+    assert "round trip loaded: 32, median 250 ms" in picture.alt
+    assert "goodput" not in report.text().lower() or "n/a" in report.text()
