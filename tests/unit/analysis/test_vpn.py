@@ -133,7 +133,9 @@ def test_the_tunnel_is_counted_up_to_the_status_also_within_a_tick(captured: Run
 def with_handshakes(captured: RunLogs, *ages_s: float | None) -> RunLogs:
     """The clients' last handshakes so many seconds before the last status; None: never."""
     status = captured.vpn.clients
-    last = status[status["snapshot"] == status["snapshot"].max()].iloc[: len(ages_s)]
+    last = status[status["snapshot"] == status["snapshot"].max()].sort_values(
+        "common_name", key=lambda names: names.astype("str")
+    )
     handshakes = [
         pd.NaT if age is None else moment - pd.Timedelta(seconds=age)
         for age, moment in zip(ages_s, last["t_utc"], strict=True)

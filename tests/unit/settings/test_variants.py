@@ -128,7 +128,7 @@ def test_a_script_that_no_host_could_run_is_refused(project: Path) -> None:
 def test_without_a_vpn_nothing_of_one_can_be_changed(project: Path) -> None:
     (project / "config/variants.conf").write_text("[x]\nopenvpn.both.mssfix = 1200\n")
     settings = parameters.load({"vpn": "none", "tests": "direct-tcp", "variants": "x"})
-    with pytest.raises(ConfigError, match="the run's VPN is none, not openvpn"):
+    with pytest.raises(ConfigError, match="the variant's VPN is none, not openvpn"):
         variants.load(settings)
 
 
@@ -210,7 +210,8 @@ def test_a_variant_may_have_another_vpn_with_options_of_that_one(
     assert variants.changes(settings)["wg"] == {
         "vpn": "wireguard", "wireguard.server.mtu": "1380", "wireguard.client.mtu": "1380",
     }  # fmt: skip
-    (tmp_path / "kept").mkdir()
+    shutil.copytree(project / "config", tmp_path / "kept")
+    (tmp_path / "kept/variants.conf").unlink()
     variants.keep(settings, tmp_path / "kept")
     kept = parameters.load({"variants": "wg", "config_dir": str(tmp_path / "kept")})
     assert variants.load(kept) == (wg,)
