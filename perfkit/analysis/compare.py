@@ -69,6 +69,10 @@ FIGURES = (
     Figure(key="rtt_loaded_p99_s", better="lower"),
     Figure(key="requests_per_s", better="higher", needs_same_clients=True),
     Figure(key="request_p99_s", better="lower"),
+    Figure(key="connect_median_s", better="lower", needs_same_clients=True),
+    Figure(key="reconnect_median_s", better="lower", needs_same_clients=True),
+    Figure(key="vpn_rss_bytes", better="lower", needs_same_clients=True),
+    Figure(key="vpn_rss_per_client_bytes", better="lower"),
 )
 PHASE = Figure(key="elapsed_s", better="lower")
 

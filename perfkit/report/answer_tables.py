@@ -15,6 +15,7 @@ from perfkit.analysis.answers import cells, growth, resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.segments import MACHINES
 from perfkit.analysis.spent import HALF_WIDTH
+from perfkit.report.answer_memory import memory_tables
 from perfkit.report.answer_words import ends, phrase, share
 from perfkit.report.columns import FIGURES, pct, text
 from perfkit.report.tables import Column, ReportTable
@@ -27,6 +28,8 @@ _BESIDE: Mapping[str, tuple[str, ...]] = {
     "pps": ("vpn_cpu_us_per_packet", "loss_ratio", "cpu_busy_pct"),
     "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s"),
     "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
+    "connect_median_s": ("connect_p99_s", "connect_failed", "reconnect_median_s"),
+    "vpn_rss_bytes": ("vpn_rss_per_client_bytes", "idle_bps"),
 }
 _TEST, _N, _VARIANT = text("test", "Test"), Column("clients", "Clients"), text("variant", "Variant")
 _HALF = pct("half_width_pct", "±")
@@ -50,7 +53,7 @@ def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
         tables.append(_explored(found))
     if len(found.in_tunnel):
         tables.append(_in_tunnel(found))
-    tables += [*_laws(found), *_uses(found), _blocks(found), _cost(found)]
+    tables += [*memory_tables(found), *_laws(found), *_uses(found), _blocks(found), _cost(found)]
     line = provenance(found)
     return [table.with_provenance(line) for table in tables]
 

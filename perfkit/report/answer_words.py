@@ -9,6 +9,7 @@ from typing import Any
 from perfkit.analysis.answers.campaign_answer import GROWN, CampaignAnswer
 from perfkit.analysis.answers.frame import KEY, counted
 from perfkit.analysis.answers.headline import primary_figures
+from perfkit.report.answer_memory import memory_sentences
 from perfkit.report.columns import FIGURES
 from perfkit.units import format_count, format_duration, format_some
 
@@ -36,7 +37,7 @@ def sentences(found: CampaignAnswer) -> list[str]:
     else:
         said = [_carried(found, test, several=len(tests) > 1) for test in tests]
         more = _beside(found)
-    return [*said, " ".join([*more, _stands_on(found)])]
+    return [*said, *memory_sentences(found), " ".join([*more, _stands_on(found)])]
 
 
 def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:

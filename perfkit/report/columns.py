@@ -170,7 +170,6 @@ VPN = (
 VPN_CLIENTS = (
     text("host", "Client"),
     text("is_connected", "Connected at the end"),
-    Column("handshake_age_s", "Last handshake", "s before"),
     Column("tunnel_up_s", "Time to tunnel up", "s"),
     Column("sessions", "Sessions"),
     mb("recv_bytes", "From client"),
@@ -229,6 +228,26 @@ REQUESTS = (
     ms("request_p99_s", "Time of one, p99", 3),
     Column("requests_failed_ratio", "Failed", "%", digits=2, scale=0.01),
 )
+CONNECT = (
+    Column("connect_median_s", "Connect", "s", digits=3),
+    Column("connect_p99_s", "Connect, p99", "s", digits=3),
+    Column("connects_per_s", "Connects", "/s", digits=1),
+    Column("connect_failed", "Not connected", digits=1),
+    ms("connect_cpu_s", "VPN CPU per connect", 2),
+)
+RECONNECT = (
+    Column("reconnect_median_s", "Connect after restart", "s", digits=3),
+    Column("reconnect_p99_s", "Connect after restart, p99", "s", digits=3),
+    Column("reconnects_per_s", "Connects after restart", "/s", digits=1),
+    Column("reconnect_failed", "Not connected after restart", digits=1),
+    ms("reconnect_cpu_s", "VPN CPU per connect after restart", 2),
+)
+IDLE = (
+    Column("vpn_rss_bytes", "VPN memory", "MB", digits=2, scale=MEGA),
+    Column("vpn_pss_bytes", "VPN memory (PSS)", "MB", digits=2, scale=MEGA),
+    Column("vpn_rss_per_client_bytes", "VPN memory per client", "kB", digits=1, scale=1e3),
+    Column("idle_bps", "Idle traffic per client", "bit/s", digits=0),
+)
 
 # Every figure of a campaign's cell.
 FIGURES: Mapping[str, Column] = {
@@ -257,5 +276,8 @@ FIGURES: Mapping[str, Column] = {
         *RTT,
         mbps("load_bps", "Load", 1),
         *REQUESTS,
+        *CONNECT,
+        *RECONNECT,
+        *IDLE,
     )
 }

@@ -19,7 +19,8 @@ _NAMED = 3  # figures in a sentence
 
 _OF_KINDS = (
     "pps", "vpn_cpu_us_per_packet", "rtt_median_s", "rtt_loaded_median_s", "rtt_loaded_p99_s",
-    "requests_per_s", "request_p99_s",
+    "requests_per_s", "request_p99_s", "connect_median_s", "reconnect_median_s", "vpn_rss_bytes",
+    "vpn_rss_per_client_bytes",
 )  # fmt: skip
 # How each figure is called and shown; the same words as in a run's own tables.
 SHOWN: Mapping[str, Column] = {

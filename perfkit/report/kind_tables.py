@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from perfkit.analysis import offered, round_trips, short_connections
+from perfkit.analysis import connecting, idle_clients, offered, round_trips, short_connections
 from perfkit.analysis.slot_figures import QUANTILES_METHOD
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
@@ -49,6 +49,16 @@ class _Table:
     method: str
 
 
+def _connects(stem: str) -> tuple[Column, ...]:
+    """Test, clients, and the times of a phase."""
+    times = (("median_s", "Median"), ("p99_s", "p99"), ("max_s", "Slowest"))
+    return (
+        columns.TEST,
+        _CLIENTS,
+        *(Column(f"{stem}_{key}", heading, "s", digits=3) for key, heading in times),
+    )
+
+
 TABLES = (
     _Table(
         "offered", "Offered and carried", _LOAD, ("offered_bps", "pps"),
@@ -66,6 +76,27 @@ TABLES = (
         "requests", "Short TCP connections", (columns.TEST, _CLIENTS, *columns.REQUESTS),
         ("requests_per_s",), "Each client makes one after the other: connect, ask, answer, end.",
         f"{short_connections.METHOD}. {QUANTILES_METHOD}.",
+    ),
+    _Table(
+        "connect", "All clients connect at once",
+        (*_connects("connect"), *columns.CONNECT[2:]), ("connect_failed",),
+        "Every client starts its VPN at the same instant.", f"{connecting.METHOD}.",
+    ),
+    _Table(
+        "reconnect", "All clients connect again after the server's VPN was restarted",
+        (*_connects("reconnect"), *columns.RECONNECT[2:]), ("reconnect_failed",),
+        "The server's VPN was down for a tenth of the test.", f"{connecting.METHOD}.",
+    ),
+    _Table(
+        "idle", "Clients that do nothing",
+        (
+            columns.TEST, _CLIENTS, *columns.IDLE[:2],
+            Column("vpn_rss_empty_bytes", "Without clients", "MB", digits=2, scale=columns.MEGA),
+            *columns.IDLE[2:],
+            Column("idle_tunnel_bps", "In the tunnel", "bit/s", digits=0),
+        ),
+        ("vpn_rss_bytes", "idle_bps"),
+        "The server's VPN was started anew before its clients came.", f"{idle_clients.METHOD}.",
     ),
 )  # fmt: skip
 
@@ -92,9 +123,12 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
 def observed_times(logs: RunLogs, summary: Summary) -> dict[str, np.ndarray[Any, Any]]:
     """Times that counted clients observed, in ms and ascending, by test, quantity and phase.
 
-    Only quantities in seconds: `rtt_s`, `request_s`, `connect_s`, …
+    Only quantities in seconds: `rtt_s`, `request_s`, … Those of connected clients have a picture of
+    their own, `perfkit.report.connect_plots`, as a client without a time is part of it.
     """
     counted = summary.clients.loc[summary.clients["ok"], ["slot", "host"]].astype("str")
+    elsewhere = [slot.name for slot in logs.slots if slot.kind.is_of_all_connected]
+    counted = counted[~counted["slot"].isin(elsewhere).to_numpy()]
     own = logs.samples.astype({"slot": "str", "host": "str", "quantity": "str", "note": "str"})
     own = own[own["quantity"].str.endswith("_s") & own["value"].notna()]
     own = own.merge(counted, on=["slot", "host"])

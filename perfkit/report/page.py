@@ -106,7 +106,8 @@ def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
     Raises:
         RunError: the run measured nothing. SegmentError: its segments.json is damaged.
     """
-    from perfkit.report.plots import draw_plots  # noqa: PLC0415 -- loads matplotlib
+    from perfkit.report.connect_plots import connect_plots  # noqa: PLC0415 -- loads matplotlib
+    from perfkit.report.plots import draw_plots  # noqa: PLC0415 -- as above
 
     logs = read_run(run)
     found = outcomes(logs)
@@ -122,7 +123,7 @@ def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
         segments=tuple(chosen),
         summary=summary,
         tables={table.name: cleaned(table) for table in tables},
-        plots=tuple(draw_plots(logs, chosen, summary)),
+        plots=(*draw_plots(logs, chosen, summary), *connect_plots(logs)),
     )
 
 

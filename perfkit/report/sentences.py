@@ -16,6 +16,9 @@ _OBSERVED: Mapping[str, tuple[str, ...]] = {
     "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s", "rtt_lost_ratio"),
     "rtt_median_s": ("rtt_p99_s", "rtt_lost_ratio"),
     "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
+    "connect_median_s": ("connect_p99_s", "connect_failed", "reconnect_median_s"),
+    "vpn_rss_bytes": ("vpn_rss_per_client_bytes", "idle_bps"),
+    "idle_bps": (),
 }
 
 

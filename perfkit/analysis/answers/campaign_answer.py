@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from perfkit.analysis import campaign_cells, window_rules
-from perfkit.analysis.answers import cells, growth, pairs, verdicts
+from perfkit.analysis.answers import cells, growth, memory_slope, pairs, verdicts
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
 from perfkit.analysis.answers.headline import headline_of
+from perfkit.analysis.answers.memory_slope import MemorySlope
 from perfkit.analysis.answers.resources import FullResource, full_resource
 from perfkit.analysis.spent import Spent, spent
 from perfkit.runs import design, journal
@@ -43,6 +44,7 @@ class CampaignAnswer:
             is one variant.
         stop: Why it ended: `precise`, `repetitions`, `budget`, `stopped`; empty: it has not.
         spent: What it cost.
+        memory: What one more idle client costs, see `perfkit.analysis.answers.memory_slope`.
     """
 
     run: Run
@@ -54,6 +56,7 @@ class CampaignAnswer:
     judged: pd.DataFrame | None
     stop: str
     spent: Spent
+    memory: tuple[MemorySlope, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -96,11 +99,10 @@ class CampaignAnswer:
         ]
         return {str(k): v for k, v in found.iloc[0].items()} if len(found) else {}
 
-    def vpn_title(self, variant: str) -> str:
-        """What a variant's VPN is called."""
-        manifest = self.run.manifest()
-        record = manifest.get("vpn_by_variant", {}).get(variant)
-        return vpn_of({"vpn": record} if record else manifest).title or "VPN"
+    @property
+    def vpn_title(self) -> str:
+        """What the VPN is called."""
+        return vpn_of(self.run.manifest()).title or "VPN"
 
     def full(self, variant: str, test: str) -> FullResource | None:
         """Which resource is full, see `perfkit.analysis.answers.resources`; None: no block counts."""
@@ -108,8 +110,7 @@ class CampaignAnswer:
         own = known[((known["variant"] == variant) & (known["test"] == test)).to_numpy()]
         if own.empty:
             return None
-        growth = self.growth(variant, test, self.headline(test))
-        return full_resource(own, growth, self.vpn_title(variant))
+        return full_resource(own, self.growth(variant, test, self.headline(test)), self.vpn_title)
 
     def growth(self, variant: str, test: str, figure: str) -> Growth | None:
         """How a figure of a test grows; None: it is not known anywhere."""
@@ -150,6 +151,7 @@ def find_answer(run: Run) -> CampaignAnswer:
         else None,
         stop=_stop(run),
         spent=spent(run),
+        memory=tuple(memory_slope.memory_slopes(frame)),
     )
 
 
@@ -206,6 +208,7 @@ def to_json(found: CampaignAnswer, sentences: list[str]) -> dict[str, Any]:
             for test in found.primary_tests
             if (full := found.full(variant, test)) is not None
         ],
+        "memory": [dict(_row(asdict(one))) for one in found.memory],
         "verdicts": [] if judged is None else _records(judged),
     }
 

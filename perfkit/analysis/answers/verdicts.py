@@ -64,6 +64,17 @@ BETTER: Mapping[str, Direction] = {
     "requests_failed_ratio": "lower",
     "request_median_s": "lower",
     "request_p99_s": "lower",
+    "connect_median_s": "lower",
+    "connect_p99_s": "lower",
+    "connects_per_s": "higher",
+    "connect_cpu_s": "lower",
+    "reconnect_median_s": "lower",
+    "reconnect_p99_s": "lower",
+    "reconnects_per_s": "higher",
+    "reconnect_cpu_s": "lower",
+    "vpn_rss_bytes": "lower",
+    "vpn_rss_per_client_bytes": "lower",
+    "idle_bps": "lower",
 }
 MOST_MORE = 200  # runs a side; beyond, the number says only that this way leads nowhere
 _POWER = 0.8  # that so many more runs will tell
