@@ -20,7 +20,16 @@ from perfkit.settings import ini
 from perfkit.units import format_size, format_some
 
 NOT_RECORDED = "not recorded"
-_OUTWARD = {"name", "run", "runs_dir", "config_dir", "keep_fleet", "expires_min", "threads"}
+_OUTWARD = {
+    "name",
+    "run",
+    "runs_dir",
+    "config_dir",
+    "keep_fleet",
+    "expires_min",
+    "threads",
+    "link_real_hosts",
+}
 _CAMPAIGNS = {"repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS
 _FACTS = ("kernel", "os", "ncpu", "vpn_version", "iperf_version", "iperf3_version")

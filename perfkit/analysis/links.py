@@ -34,13 +34,15 @@ def link_rows(logs: RunLogs) -> list[dict[str, Any]]:
     """One row a (role, link, direction).
 
     Returns:
-        `whose`, `link`, `direction`, `hosts`, `carried_bytes`, `busiest_bps` (NaN but for the server),
+        `whose`, `link`, `direction`, `hosts`, `carried_bytes`, `busiest_bps` (of the server, where its interface tells; else NaN),
         `queue_drops`, `lost_packets`, `loss_ratio`, `loss_low`, `loss_high`, and what was planted:
         `rate_bps`, `planted_loss_ratio`.
     """
     alike: dict[tuple[bool, str], list[tuple[str, LinkRecord]]] = {}
     for name, record in logs.links.hosts.items():
         alike.setdefault((name == logs.server, record.link), []).append((name, record))
+    # Elsewhere what a host receives waits in it, behind the interface that the monitor watches.
+    waits_outside = bool(logs.manifest.get("provider_traits", {}).get("can_link"))
     rows = []
     for (is_server, _), group in alike.items():
         for direction in WAYS:
@@ -53,7 +55,9 @@ def link_rows(logs: RunLogs) -> list[dict[str, Any]]:
                     "rate_bps": group[0][1].rate_bps or np.nan,
                     "planted_loss_ratio": group[0][1].loss_ratio,
                     "hosts": len(group),
-                    "busiest_bps": _busiest_bps(logs, direction) if is_server else np.nan,
+                    "busiest_bps": _busiest_bps(logs, direction)
+                    if is_server and (waits_outside or direction == "from_host")
+                    else np.nan,
                     **_summed([it for it in found if it is not None]),
                 }
             )

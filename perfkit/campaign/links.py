@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import cast
 
+from perfkit.campaign.links_over_ssh import LinksOverSsh
 from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ConfigError, ProviderError, StageError
 from perfkit.fleet.provider import LinkingProvider, Provider
@@ -52,15 +53,25 @@ def _require_one(
             remedy = f"name one of its {len(clients)} clients, server, client or both"
             raise ConfigError(where, "link", format_links(links), f"no host {side}", remedy)
     if not provider.traits.can_link:
-        raise ConfigError(
-            where,
-            "link",
-            format_links(links),
-            f"hosts of provider {provider.name} cannot be given a link here",
-            "use local hosts in namespaces (provider=local, as root), or leave it out",
-        )
-    if why := cast(LinkingProvider, provider).check_links(links.values()):
+        _require_leave(settings, provider, links, where)
+    elif why := cast(LinkingProvider, provider).check_links(links.values()):
         problem, _, remedy = why.partition("; ")
+        raise ConfigError(where, "link", format_links(links), problem, remedy)
+
+
+def _require_leave(
+    settings: Settings, provider: Provider, links: Mapping[str, HostLink], where: str
+) -> None:
+    """See that hosts which are not ours to change may be changed."""
+    problem, remedy = "", "use local hosts in namespaces (provider=local, as root), or leave it out"
+    if provider.name == "local":
+        problem = "these hosts have no network of their own"
+    elif not settings.parameters.link_real_hosts:
+        problem = f"hosts of provider {provider.name} are given links only when that is asked for"
+        remedy = "give link_real_hosts too (--link-real-hosts, or -p link_real_hosts yes)"
+    elif any(link.loss_ratio for link in links.values()):
+        problem = f"hosts of provider {provider.name} can have a rate and a delay, no loss"
+    if problem:
         raise ConfigError(where, "link", format_links(links), problem, remedy)
 
 
@@ -80,10 +91,14 @@ def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[None]:
     Raises:
         StageError: they cannot be put in force.
     """
-    if not session.provider.traits.can_link:
+    provider: LinkingProvider | LinksOverSsh
+    if session.provider.traits.can_link:
+        provider = cast(LinkingProvider, session.provider)
+    elif session.settings.parameters.link_real_hosts:
+        provider = LinksOverSsh(session)
+    else:
         yield
         return
-    provider = cast(LinkingProvider, session.provider)
     wanted = links_of(session.settings.links, session.inventory.hosts(*_MEASURED))
     try:
         if not are_there:
@@ -98,7 +113,9 @@ def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[None]:
             provider.set_links(session.fleet_id, {})
 
 
-def _keep(session: OpenRun, provider: LinkingProvider, wanted: Mapping[str, HostLink]) -> None:
+def _keep(
+    session: OpenRun, provider: LinkingProvider | LinksOverSsh, wanted: Mapping[str, HostLink]
+) -> None:
     """Write what the links were to be, and what they have counted."""
     if not wanted:
         return

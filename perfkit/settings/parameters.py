@@ -156,6 +156,9 @@ class Parameters(BaseModel):
     yes: Flag = Field(
         default=False, description="launch although it is above the caps of the provider's file"
     )
+    link_real_hosts: Flag = Field(
+        default=False, description="links also on existing hosts and EC2's, undone at release"
+    )
     keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
     runs_dir: str = Field("", description="where run folders go; empty: the project's runs/")
     config_dir: str = Field("", description="where *.conf is read; empty: the project's config/")

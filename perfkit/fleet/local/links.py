@@ -6,10 +6,9 @@ keeper's network namespace. What leaves an end waits in its queue, what arrives 
     host -> [eth0: rate, delay] -> [port: loss] -> bridge -> [port: rate, delay] -> [eth0: loss] -> host
 
 A packet that were dropped where it is sent would be known to its sender at once, so loss is at the end
-that receives. The rate is an htb class, with a queue of `QUEUE_S` at that rate, the delay a netem below
-it, the loss a rule of nftables. Both ends send single packets while a host has a link, never batches
-that are one packet to a queue and to a rule of loss. What a host and the controller say to each other
-passes beside it.
+that receives. Both ends send single packets while a host has a link, never batches that are one
+packet to a queue and to a rule of loss. What a host and the controller say to each other passes beside
+it.
 
 All of it is in the namespaces of the host and of the keeper, and ends with them.
 """
@@ -17,7 +16,6 @@ All of it is in the namespaces of the host and of the keeper, and ends with them
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -27,106 +25,18 @@ from typing import Any
 
 from perfkit.errors import LaunchError
 from perfkit.fleet.local import linux, network, tags, tools
+from perfkit.fleet.shaping import (
+    DELAY,
+    LOSS,
+    RATE,
+    REMEDIES,
+    TABLE,
+    counters,
+    loss_lines,
+    queue_lines,
+    single_packets,
+)
 from perfkit.model import HostLink
-
-QUEUE_S = 0.05
-LEAST_QUEUE_BYTES = 10 * 1514
-BURST_S = 0.001
-LEAST_BURST_BYTES = 2 * 1514
-UNBOUNDED_BPS = 10e9  # for a delay without a rate
-LOSS_UNIT = 1_000_000  # chances of a packet to be lost are counted in these
-_MOST_SEGMENTS = 65_535  # of a batch, where none is asked for
-_TABLE = "netdev perfkit_link"
-_LEAF = "1:10"
-RATE, LOSS, DELAY = "rate", "loss", "delay"
-_REMEDIES = {
-    RATE: "modprobe sch_htb cls_u32",
-    LOSS: "install nftables; modprobe nft_numgen",
-    DELAY: "modprobe sch_netem (Debian and Ubuntu: in linux-modules-extra), or leave delay and jitter out",
-}
-
-
-def needs_of(link: HostLink) -> list[str]:
-    """What the kernel must be able to do for a link."""
-    found = [(RATE, link.rate_bps or link.delay_s), (LOSS, link.loss_ratio), (DELAY, link.delay_s)]
-    return [name for name, is_asked in found if is_asked]
-
-
-def queue_lines(device: str, link: HostLink, beside: str) -> list[str]:
-    """What `tc -batch` is to be told; nothing where the link bounds and delays nothing.
-
-    Args:
-        beside: `src ADDRESS` or `dst ADDRESS`: packets that pass beside the link.
-    """
-    if link.rate_bps is None and not link.delay_s:
-        return []
-    bps = link.rate_bps or UNBOUNDED_BPS
-    burst_bytes = max(LEAST_BURST_BYTES, round(bps * BURST_S / 8))
-    queue_bytes = max(LEAST_QUEUE_BYTES, round(bps * QUEUE_S / 8))
-    leaf = f"bfifo limit {queue_bytes}"
-    if link.delay_s:
-        waiting = round((bps * (link.delay_s + link.jitter_s) / 8 + queue_bytes) / 1514)
-        jitter = f" {link.jitter_s * 1e6:.0f}us" if link.jitter_s else ""
-        leaf = f"netem limit {max(1000, waiting)} delay {link.delay_s * 1e6:.0f}us{jitter}"
-    return [
-        f"qdisc add dev {device} root handle 1: htb default 10",
-        f"class add dev {device} parent 1: classid {_LEAF} htb rate {bps:.0f}bit "
-        f"burst {burst_bytes} cburst {burst_bytes} quantum 1514",
-        f"qdisc add dev {device} parent {_LEAF} handle 10: {leaf}",
-        f"filter add dev {device} parent 1: protocol ip prio 1 u32 match ip {beside}/32 flowid 1:0",
-    ]
-
-
-def loss_lines(device: str, link: HostLink, beside: str) -> list[str]:
-    """What `nft -f` is to be told about packets that arrive at a device; nothing where none is lost.
-
-    Args:
-        beside: `saddr ADDRESS` or `daddr ADDRESS`: packets that pass beside the link.
-    """
-    if not link.loss_ratio:
-        return []
-    chain = f"add rule {_TABLE} {device}"
-    return [
-        f"add table {_TABLE}",
-        f"add chain {_TABLE} {device} {{ type filter hook ingress device {device} priority 0; }}",
-        f"{chain} ip {beside} accept",
-        f"{chain} meta protocol ip numgen random mod {LOSS_UNIT} < {round(link.loss_ratio * LOSS_UNIT)} "
-        "counter drop",
-        f"{chain} meta protocol ip counter",
-    ]
-
-
-def single_packets(device: str, *, only: bool) -> str:
-    """What `ip -batch` is to be told so that a device sends no batches, or does again."""
-    return f"link set dev {device} gso_max_segs {1 if only else _MOST_SEGMENTS}"
-
-
-def counters(queues: str, rules: str) -> dict[str, dict[str, Any]]:
-    """By device what its queue and its rule of loss have counted.
-
-    Args:
-        queues: What `tc -s -j qdisc show` prints.
-        rules: What `nft -j list table` prints; empty: there is none.
-
-    Returns:
-        `carried_bytes`, `carried_packets` and `queue_drops` of a queue; `lost_packets` and
-        `passed_packets` of a rule.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for queue in json.loads(queues or "[]"):
-        if queue.get("parent") == _LEAF:
-            found[queue["dev"]] = {
-                "carried_bytes": queue["bytes"],
-                "carried_packets": queue["packets"],
-                "queue_drops": queue["drops"],
-            }
-    for item in json.loads(rules or "{}").get("nftables", []):
-        rule = item.get("rule", {})
-        counter = [it["counter"] for it in rule.get("expr", []) if "counter" in it]
-        if counter:
-            name = "lost_packets" if "drop" in rule["expr"][-1] else "passed_packets"
-            found.setdefault(rule["chain"], {})[name] = counter[0]["packets"]
-    return found
 
 
 class HostLinks:
@@ -153,12 +63,15 @@ class HostLinks:
                     put_on(
                         "eth0",
                         link,
-                        f"dst {self._switch.controller}",
+                        f"match ip dst {self._switch.controller}/32",
                         f"saddr {self._switch.controller}",
                     )
                 port = self._switch.port(hosts[name].fields["address"])
                 put_on(
-                    port, link, f"src {self._switch.controller}", f"daddr {self._switch.controller}"
+                    port,
+                    link,
+                    f"match ip src {self._switch.controller}/32",
+                    f"daddr {self._switch.controller}",
                 )
 
     def _lift(self, hosts: Mapping[str, tags.Tagged]) -> None:
@@ -239,7 +152,7 @@ def take_off(devices: list[str]) -> None:
         may_fail=True,
     )
     if tools.missing(("nft",)) == []:
-        _run("nft", "delete", "table", *_TABLE.split(), may_fail=True)
+        _run("nft", "delete", "table", *TABLE.split(), may_fail=True)
     _run("ip", "-batch", "-", lines=[single_packets(it, only=False) for it in devices])
 
 
@@ -247,7 +160,7 @@ def read_counters() -> tuple[str, str]:
     """What `counters` takes, of the network namespace that this process is in."""
     rules = ""
     if tools.missing(("nft",)) == []:
-        rules = _run("nft", "-j", "list", "table", *_TABLE.split(), may_fail=True)
+        rules = _run("nft", "-j", "list", "table", *TABLE.split(), may_fail=True)
     return _run("tc", "-s", "-j", "qdisc", "show"), rules
 
 
@@ -300,7 +213,7 @@ def probe(needs: list[str]) -> None:
     }
     for need in needs:
         try:
-            put_on("eth0", parts[need], f"dst {nobody}", f"saddr {nobody}")
+            put_on("eth0", parts[need], f"match ip dst {nobody}/32", f"saddr {nobody}")
             take_off(["eth0"])
         except LaunchError as exc:
-            raise LaunchError(f"{need}: {str(exc).splitlines()[0]}; {_REMEDIES[need]}") from exc
+            raise LaunchError(f"{need}: {str(exc).splitlines()[0]}; {REMEDIES[need]}") from exc

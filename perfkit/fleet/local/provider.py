@@ -18,6 +18,7 @@ from pathlib import Path
 
 import perfkit
 from perfkit.errors import ConfigError, ProviderError, did_you_mean
+from perfkit.fleet import shaping
 from perfkit.fleet.local import cleanup, loopback, loopback_folders, namespaces, tags, tools, userns
 from perfkit.fleet.provider import (
     LaunchRequest,
@@ -127,9 +128,7 @@ class LocalProvider:
 
     def check_links(self, links: Iterable[HostLink]) -> str:
         """Why hosts could not have one of these links; see `perfkit.fleet.provider.LinkingProvider`."""
-        from perfkit.fleet.local.links import needs_of  # noqa: PLC0415 -- loads the netlink library
-
-        needs = list(dict.fromkeys(need for link in links for need in needs_of(link)))
+        needs = list(dict.fromkeys(need for link in links for need in shaping.needs_of(link)))
         return namespaces.probe_links(needs) if needs else ""
 
     def set_links(self, run_id: str, links: Mapping[str, HostLink]) -> None:

@@ -28,7 +28,15 @@ _SSHD_LINES = (
     "MaxSessions 100",
     "Subsystem sftp internal-sftp",
 )
-PACKAGES = {"sshd": "openssh-server", "cron": "cron", "tini": "tini", "sleep": "coreutils"}
+PACKAGES = {
+    "sshd": "openssh-server",
+    "cron": "cron",
+    "tini": "tini",
+    "sleep": "coreutils",
+    "nft": "nftables",
+    "tc": "iproute2",
+    "ip": "iproute2",
+}
 
 
 @dataclass(frozen=True, slots=True)

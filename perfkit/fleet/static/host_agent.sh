@@ -150,11 +150,22 @@ clean_crontab() { # $1: whose
     fi
 }
 
+# A link of the run, see perfkit/campaign/links_over_ssh.py: its device names the interface it is on.
+clean_link() { # $1: the run
+    shaped=$(ip -o link show perfkit-ifb 2>/dev/null | sed -n "s/.* alias perfkit $1 \\([^ \\\\]*\\).*/\\1/p")
+    [ -n "$shaped" ] || return 0
+    tc qdisc del dev "$shaped" root 2>/dev/null
+    tc qdisc del dev "$shaped" ingress 2>/dev/null
+    ip link set dev "$shaped" gso_max_segs 65535
+    ip link del perfkit-ifb || echo "left=device perfkit-ifb"
+}
+
 clean() {
     held=$(tag_value run)
     [ "$held" = "$1" ] || { echo "held=$held"; return; }
     name=$(tag_value name)
     clean_crontab "$2"
+    clean_link "$1"
     end_processes
     for device in $(sed -n 's/^device=//p' "$tag"); do
         [ ! -e "/sys/class/net/$device" ] || echo "left=device $device"

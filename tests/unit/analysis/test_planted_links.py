@@ -74,6 +74,9 @@ def test_a_loss_that_chance_does_not_explain_is_a_warning_and_chance_is_none(run
 
 
 def test_a_link_that_carried_more_than_it_was_to_is_a_warning(run: Run) -> None:
+    manifest = json.loads(run.manifest_path.read_text())
+    manifest["provider_traits"]["can_link"] = True
+    run.manifest_path.write_text(json.dumps(manifest))
     logs = read_run(run)
     carried = float(logs.monitor["net_eth0_recv_bps"].max())
     for rate_bps, warnings in ((carried, 0), (carried / 2, 1)):
@@ -82,6 +85,9 @@ def test_a_link_that_carried_more_than_it_was_to_is_a_warning(run: Run) -> None:
         assert len(found) == warnings
         (row, _) = links.link_rows(read_run(run))
         assert row["busiest_bps"] == carried
+    manifest["provider_traits"]["can_link"] = False  # it waits in the host, behind its interface
+    run.manifest_path.write_text(json.dumps(manifest))
+    assert links.findings(read_run(run)) == []
 
 
 def test_the_planted_rate_is_the_capacity_of_the_servers_link(run: Run) -> None:

@@ -14,6 +14,7 @@ if not sys.platform.startswith("linux"):
     pytest.skip("netlink is Linux's", allow_module_level=True)
 
 from perfkit.errors import LaunchError
+from perfkit.fleet import shaping
 from perfkit.fleet.local import links, linux
 from perfkit.model import HostLink
 
@@ -39,22 +40,22 @@ def in_child(work: Callable[[], object]) -> object:
 
 
 def test_a_rate_has_a_queue_of_its_own_length_and_the_controller_passes_beside_it() -> None:
-    lines = links.queue_lines("host3", HostLink(rate_bps=100e6), f"src {CONTROLLER}")
+    lines = shaping.queue_lines("host3", HostLink(rate_bps=100e6), f"match ip src {CONTROLLER}/32")
     assert "htb rate 100000000bit burst 12500 cburst 12500" in lines[1]
     assert lines[2].endswith("bfifo limit 625000")  # 50 ms
     assert f"match ip src {CONTROLLER}/32 flowid 1:0" in lines[3]
-    slow = links.queue_lines("host3", HostLink(rate_bps=64e3), "")
+    slow = shaping.queue_lines("host3", HostLink(rate_bps=64e3), "")
     assert slow[2].endswith("bfifo limit 15140")  # some packets at least
-    assert links.queue_lines("host3", HostLink(loss_ratio=0.1), "") == []
-    assert links.loss_lines("host3", HostLink(rate_bps=1e6), "") == []
+    assert shaping.queue_lines("host3", HostLink(loss_ratio=0.1), "") == []
+    assert shaping.loss_lines("host3", HostLink(rate_bps=1e6), "") == []
 
 
 def test_a_delay_is_netems_below_the_rate_and_holds_what_is_on_its_way() -> None:
     link = HostLink(rate_bps=1e9, delay_s=0.02, jitter_s=0.002)
-    lines = links.queue_lines("host3", link, "")
+    lines = shaping.queue_lines("host3", link, "")
     assert lines[2].endswith("netem limit 5945 delay 20000us 2000us")  # 22 ms and 50 ms of 1 Gbit/s
-    assert links.needs_of(link) == ["rate", "delay"]
-    assert links.needs_of(HostLink(loss_ratio=0.1)) == ["loss"]
+    assert shaping.needs_of(link) == ["rate", "delay"]
+    assert shaping.needs_of(HostLink(loss_ratio=0.1)) == ["loss"]
 
 
 def test_counters_are_those_of_the_links_queue_and_rule_not_of_the_controllers() -> None:
@@ -67,7 +68,7 @@ def test_counters_are_those_of_the_links_queue_and_rule_not_of_the_controllers()
         '{"rule":{"chain":"eth0","expr":[{"match":{}},{"counter":{"packets":7,"bytes":1}},{"drop":null}]}},'
         '{"rule":{"chain":"eth0","expr":[{"match":{}},{"counter":{"packets":93,"bytes":1}}]}}]}'
     )
-    assert links.counters(queues, rules) == {
+    assert shaping.counters(queues, rules) == {
         "eth0": {
             "carried_bytes": 3028,
             "carried_packets": 2,
@@ -76,7 +77,7 @@ def test_counters_are_those_of_the_links_queue_and_rule_not_of_the_controllers()
             "passed_packets": 93,
         }
     }
-    assert links.counters("[]", "") == {}
+    assert shaping.counters("[]", "") == {}
 
 
 def two_ends() -> None:
@@ -110,13 +111,15 @@ def send(address: str, packets: int, size_bytes: int = 100) -> None:
 def lossy() -> dict[str, dict[str, int]]:
     two_ends()
     # As the keeper does it, in the namespace that it is in.
-    links.put_on("port0", HostLink(loss_ratio=0.2), f"src {CONTROLLER}", f"daddr {CONTROLLER}")
+    links.put_on(
+        "port0", HostLink(loss_ratio=0.2), f"match ip src {CONTROLLER}/32", f"daddr {CONTROLLER}"
+    )
     send(FAR, 5000)
     send(CONTROLLER, 300)
-    found = links.counters(*links.read_counters())
+    found = shaping.counters(*links.read_counters())
     links.take_off(["port0"])
     send(FAR, 10)
-    return {**found, "after": links.counters(*links.read_counters())}
+    return {**found, "after": shaping.counters(*links.read_counters())}
 
 
 @pytest.mark.root
@@ -135,10 +138,12 @@ def test_so_many_packets_are_lost_as_were_asked_for_and_none_of_the_controllers(
 def slow() -> dict[str, dict[str, int]]:
     two_ends()
     # 8 kbit/s let not one of these packets leave while they are sent
-    links.put_on("eth0", HostLink(rate_bps=8e3), f"dst {CONTROLLER}", f"saddr {CONTROLLER}")
+    links.put_on(
+        "eth0", HostLink(rate_bps=8e3), f"match ip dst {CONTROLLER}/32", f"saddr {CONTROLLER}"
+    )
     send(FAR, 100, 1000)
     send(CONTROLLER, 50, 1000)
-    found = links.counters(*links.read_counters())
+    found = shaping.counters(*links.read_counters())
     shown = subprocess.check_output(["tc", "-s", "qdisc", "show", "dev", "eth0"], text=True)
     sizes = subprocess.check_output(["ip", "-d", "link", "show", "eth0"], text=True)
     return {**found, "direct": {shown: 0, sizes: 0}}
