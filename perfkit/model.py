@@ -22,6 +22,16 @@ class Role(StrEnum):
     CLIENT = "client"
 
 
+def host_names(clients: int) -> list[tuple[str, Role]]:
+    """The hosts of a run: the server, and the clients with as many digits as the last one needs.
+
+    At least three digits; the names sort as the numbers do.
+    """
+    digits = max(3, len(str(clients)))
+    names = [(f"client-{n:0{digits}d}", Role.CLIENT) for n in range(1, clients + 1)]
+    return [("server", Role.SERVER), *names]
+
+
 class HostState(StrEnum):
     """How far a host has come; only `perfkit.fleet.inventory` moves it on."""
 
@@ -173,6 +183,7 @@ class Variant:
 
     Attributes:
         vpn_options: By role (`server`, `client`): values of the VPN's options by their names.
+        vpn: Name of another VPN than the run's; empty: the run's. The options are this one's.
         binary: The VPN's program on hosts; empty: the usual one.
         resources: Folder of files that replace those of the same path in resources/.
         test_parameters: `<test>.<key>` of tests.conf -> the value there.
@@ -182,6 +193,7 @@ class Variant:
     """
 
     name: str
+    vpn: str = ""
     vpn_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     binary: str = ""
     resources: Path | None = None

@@ -64,7 +64,7 @@ EVENTS: Mapping[str, Types] = {
     "timed_out": (bool,),
 }
 FACTS: Mapping[str, Types] = {
-    **dict.fromkeys(("kernel", "os", "link_speeds_mbps"), (str,)),
+    **dict.fromkeys(("kernel", "os", "link_speeds_mbps", "vpn_implementation"), (str,)),
     **dict.fromkeys(("ncpu", "memory_bytes"), (int,)),
     **{f"{tool}_version": (str,) for tool in ("openvpn", "vpn", "iperf", "iperf3", "python")},
 }

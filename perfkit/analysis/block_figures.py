@@ -82,7 +82,7 @@ def block_rows(
                 "chosen_by": str(known.get("chosen_by") or ""),
                 "warnings": warned[slot.name],
                 "failed_clients": int(known["clients_failed"]),
-                "vpn_single_core": logs.vpn_record.single_core,
+                "vpn_single_core": logs.vpn_record.single_core and not logs.vpn_in_kernel,
                 "shared_cpu": shared_cpu,
                 **{name: float(known[name]) for name in FIGURES if _is_number(known.get(name))},
             }

@@ -32,7 +32,15 @@ _OUTWARD = {
 }
 _CAMPAIGNS = {"repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS
-_FACTS = ("kernel", "os", "ncpu", "vpn_version", "iperf_version", "iperf3_version")
+_FACTS = (
+    "kernel",
+    "os",
+    "ncpu",
+    "vpn_version",
+    "vpn_implementation",
+    "iperf_version",
+    "iperf3_version",
+)
 _SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _NAMED = 3  # values named where the clients differ
 

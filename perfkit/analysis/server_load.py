@@ -119,7 +119,12 @@ def _core_busy(ticks: pd.DataFrame, core: str) -> NDArray[np.float64]:
 def _process_load(
     logs: RunLogs, slot: SlotPlan, window: Window, intervals: pd.DataFrame
 ) -> dict[str, float]:
-    """CPU of the VPN's process on the server; per Gbit of goodput for in-tunnel tests."""
+    """CPU of the VPN's process on the server; per Gbit of goodput for in-tunnel tests.
+
+    Not known where the kernel carries the packets: the process, if there is one, does not.
+    """
+    if logs.vpn_in_kernel:
+        return dict.fromkeys(("vpn_cpu_s", "vpn_cores", "vpn_cpu_s_per_gbit"), np.nan)
     process = logs.process[(logs.process["host"] == logs.server).to_numpy()]
     used = counters.cpu_seconds(process, window)
     load = {"vpn_cpu_s": used, "vpn_cores": used / window.length_s}

@@ -4,7 +4,7 @@ Its counters are the third witness beside the traffic generator and the interfac
 status counts a client's encrypted packets without their UDP and IP headers, so what it received
 is a little more than what came out of its tunnel device; less cannot be.
 
-OpenVPN stamps its log to the second, so a time between two lines is right within one.
+OpenVPN and wireguard-go stamp their logs to the second, so a time between two lines is right within one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from perfkit.units import bytes_to_bits, format_some
 METHOD = (
     "The VPN's own words: bytes by client from the server's last status, encrypted and without UDP "
     "and IP headers, since the client connected; events counted in both ends' logs (the larger "
-    "count); time to tunnel up from the client's start to its completed initialisation, stamps of "
+    "count); connected: in that status, where it has handshakes with one in the last 180 s; time to "
+    "tunnel up from the client's start to its completed initialisation or first handshake, stamps of "
     "1 s. MB = 10^6 bytes"
 )
 CROSS_CHECK = (
@@ -37,6 +38,8 @@ COUNTED = {
     "restarts": ("restart",),
     "refused": ("refused",),
 }
+# A session of WireGuard carries nothing after it (REJECT_AFTER_TIME, its whitepaper section 6.1).
+_SESSION_S = 180.0
 _LEAST_RATIO = 0.99  # counters are not read at the same instant
 _LEAST_BYTES = 10e6  # below, keep-alives and the status's age are more than the difference
 _NAMED = 8
@@ -47,8 +50,8 @@ class VpnSummary:
     """The VPN's side of a run.
 
     Attributes:
-        clients: One row a client of the run: `host`, `connected` (in the server's last status),
-            `tunnel_up_s` (since its start), `recv_bytes` and `send_bytes` (at the server),
+        clients: One row a client of the run: `host`, `connected` (in the server's last status; where
+            that has handshakes, with one in the last 180 s), `handshake_age_s` (then), `tunnel_up_s` (since its start), `recv_bytes` and `send_bytes` (at the server),
             `sessions` (times it connected), and the counts of `COUNTED`.
         server: One row: `clients`, `connected`, `status_s` (from T0), `tunnel_up_median_s`,
             `tunnel_up_max_s`, `recv_bytes`, `tunnel_in_bytes`, `recv_ratio`, the same of `send`,
@@ -69,7 +72,8 @@ def summarise_vpn(logs: RunLogs) -> VpnSummary | None:
     clients = pd.DataFrame({"host": logs.clients})
     up_s = clients["host"].map(_tunnel_up_s(logs.vpn.events))
     clients = clients.assign(
-        connected=clients["host"].isin(list(status["common_name"].astype("str"))),
+        connected=clients["host"].isin(list(_connected(status)["common_name"].astype("str"))),
+        handshake_age_s=clients["host"].map(_handshake_age_s(status)).astype("float64"),
         tunnel_up_s=up_s.astype("float64"),
         sessions=_count(events, ("connected",), clients["host"], at=logs.server),
     )
@@ -88,6 +92,22 @@ def _last_status(logs: RunLogs) -> pd.DataFrame:
     own = logs.vpn.clients[(logs.vpn.clients["host"] == logs.server).to_numpy(dtype=bool)]
     last: pd.DataFrame = own[own["snapshot"] == own["snapshot"].max()]
     return last
+
+
+def _connected(status: pd.DataFrame) -> pd.DataFrame:
+    """The clients that were connected then: all that are listed, unless each has its last handshake."""
+    if "handshake_utc" not in status:
+        return status
+    age_s = (status["t_utc"] - status["handshake_utc"]).dt.total_seconds()
+    return status[(age_s < _SESSION_S).to_numpy(dtype=bool)]  # not those without one
+
+
+def _handshake_age_s(status: pd.DataFrame) -> dict[str, float]:
+    """Seconds since each client's last handshake, by name."""
+    if "handshake_utc" not in status:
+        return {}
+    age_s = (status["t_utc"] - status["handshake_utc"]).dt.total_seconds()
+    return dict(zip(status["common_name"].astype("str"), age_s, strict=True))
 
 
 def _with_client(logs: RunLogs) -> pd.DataFrame:
@@ -189,7 +209,12 @@ def _tunnel_bytes(logs: RunLogs, column: str, until_s: float) -> float:
 def _findings(
     logs: RunLogs, events: pd.DataFrame, clients: pd.DataFrame, server: dict[str, object]
 ) -> list[Finding]:
-    texts = []
+    texts, notes = [], []
+    if logs.vpn_in_kernel:
+        notes.append(
+            f"the kernel carries the packets of {logs.vpn_record.title}: the CPU time of its threads is "
+            "not told apart, so no CPU of the VPN is given; see the processors as a whole"
+        )
     up = set(logs.hosts.loc[logs.hosts["state"] != "failed", "name"])
     absent = clients.loc[~clients["connected"] & clients["host"].isin(up), "host"]
     if len(absent) and not logs.vpn.clients.empty:
@@ -214,7 +239,11 @@ def _findings(
             f"{logs.vpn_record.title} says it received {ratio:.2f} times what came out of its tunnel device: clients "
             "connected anew and their counters began again, or a counter is wrong"
         )
-    return [Finding(logs.vpn_record.title, text) for text in texts]
+    title = logs.vpn_record.title
+    return [
+        *(Finding(title, text) for text in texts),
+        *(Finding(title, text, "note") for text in notes),
+    ]
 
 
 def _named(hosts: Iterable[object]) -> str:

@@ -17,6 +17,7 @@ from perfkit.campaign import session as sessions
 from perfkit.campaign.blocks import Claim, Todo
 from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.session import Session
+from perfkit.campaign.vpn_choice import vpn_of
 from perfkit.errors import RunError
 from perfkit.fleet.inventory import EVENT_KIND, Inventory
 from perfkit.model import HostState, Role
@@ -25,8 +26,9 @@ from perfkit.runs.design import Design, PlannedBlock
 from perfkit.runs.folder import Run, write_atomic
 from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
+from perfkit.vpn.base import record_of
 
-_OF_THE_CAMPAIGN = ("notices", "vpn", "provider_traits", "controller")  # in each block's manifest
+_OF_THE_CAMPAIGN = ("notices", "provider_traits", "controller")  # in each block's manifest
 
 
 class BlockSession(OpenRun):
@@ -35,7 +37,7 @@ class BlockSession(OpenRun):
     def __init__(self, campaign: Session, run: Run, chosen: Settings) -> None:
         self.run, self.settings = run, chosen
         self.slots = sessions.planned(chosen)
-        self.provider, self.pool, self.vpn = campaign.provider, campaign.pool, campaign.vpn
+        self.provider, self.pool, self.vpn = campaign.provider, campaign.pool, vpn_of(chosen)
         self.gone = set(campaign.gone)
         self._fleet_id = campaign.run.id
         self.made_utc = _made_utc(campaign)
@@ -95,6 +97,7 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
             shutil.copyfile(source, run.config_dir / source.name)
         return {
             **{name: manifest[name] for name in _OF_THE_CAMPAIGN if name in manifest},
+            "vpn": record_of(vpn_of(chosen)),
             "campaign": campaign.run.id,
             "block": todo.number,
             "repetition": todo.planned.repetition,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from perfkit.campaign.session import Session
 from perfkit.fleet.provider import HostRequest
-from perfkit.model import HostState, Role
+from perfkit.model import HostState, Role, host_names
 
 
 def is_complete(session: Session) -> bool:
@@ -56,10 +56,3 @@ def _unanswered(session: Session) -> Iterator[tuple[str, tuple[HostRequest, ...]
         if orphans & set(names):
             orphans -= set(names)
             yield token, tuple(_request(session, name, roles[name]) for name in names)
-
-
-def host_names(clients: int) -> list[tuple[str, Role]]:
-    """The server, and the clients with as many digits as the last one needs (at least three)."""
-    digits = max(3, len(str(clients)))
-    names = [(f"client-{n:0{digits}d}", Role.CLIENT) for n in range(1, clients + 1)]
-    return [("server", Role.SERVER), *names]

@@ -17,6 +17,7 @@ from perfkit.errors import StageError
 from perfkit.model import Host, HostState
 from perfkit.ssh.workers import run_on_hosts
 from perfkit.vpn import health
+from perfkit.vpn.base import Vpn
 
 MOST_FAILURES = 2  # in blocks; then a host is replaced, whatever it answers
 MOST_LAUNCHES = 3  # of a host of one name
@@ -35,7 +36,7 @@ def judge_hosts(session: Session, block: BlockSession, failures: Counter[str]) -
     if len(doubted) <= len(block.inventory.records()) / 2:  # else it is not the hosts
         failures.update(doubted.keys())
     hosts = [host for host in session.inventory.hosts(HostState.CONFIGURED) if host.name in doubted]
-    for name, reason in _unwell(session, hosts).items():
+    for name, reason in _unwell(session, hosts, block.vpn).items():
         session.inventory.move(name, HostState.FAILED, reason=reason)
     for host in hosts:
         if failures[host.name] >= MOST_FAILURES:
@@ -50,16 +51,20 @@ def _taken_back(block: BlockSession) -> dict[str, str]:
     return {str(row["host"]): f"taken back: {row['reason']}" for row in rows}
 
 
-def _unwell(session: Session, hosts: list[Host]) -> dict[str, str]:
-    """Those that do not answer, or whose tunnel does not carry a ping, and why."""
+def _unwell(session: Session, hosts: list[Host], vpn: Vpn | None) -> dict[str, str]:
+    """Those that do not answer, or whose tunnel does not carry a ping, and why.
+
+    Args:
+        vpn: Whose tunnels they have now.
+    """
     if not hosts:
         return {}
     tunnel = tunnel_gate.tunnel_of(session)
-    if session.vpn is not None and tunnel is not None:
+    if vpn is not None and tunnel is not None:
         found = health.check_tunnels(
             hosts,
             session.pool,
-            vpn=session.vpn,
+            vpn=vpn,
             peer=tunnel.server_tunnel_address,
             threads=session.settings.threads,
         )

@@ -26,7 +26,7 @@ import click
 from perfkit.campaign import cost_of_answer, design, limits, links, variant_checks
 from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.open_run import OpenRun
-from perfkit.campaign.vpn_choice import vpn_of
+from perfkit.campaign.vpn_choice import all_vpns, vpn_of, vpns_of
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
@@ -247,6 +247,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
             "notices": notices,
             "usd_per_h": cost.usd_per_h,
             "vpn": record_of(vpn_of(chosen)),
+            **_vpns_recorded(chosen),
             "provider_traits": asdict(provider.traits),
             "controller": {
                 "kernel": platform.release(),
@@ -294,14 +295,14 @@ def planned(chosen: Settings) -> tuple[Slot, ...]:
 
 def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
-    parameters, vpn = chosen.parameters, vpn_of(chosen)
+    parameters, vpns = chosen.parameters, all_vpns(chosen)
     if parameters.provider == "static":
-        return get_provider("static", config_dir=chosen.config_dir, vpn=vpn)
+        return get_provider("static", config_dir=chosen.config_dir, vpns=vpns)
     if parameters.provider != "local":
         return get_provider(parameters.provider, config_dir=chosen.config_dir)
     tests = variants.all_tests(chosen)
     programs = {program for test in tests for program in test.needs}
-    programs |= {program.name for program in vpn.programs} if vpn else set()
+    programs |= {it.name for vpn in vpns for it in vpn.programs if it.is_needed_here}
     return get_provider(
         "local",
         isolation=parameters.isolation,
@@ -309,6 +310,14 @@ def provider_for(chosen: Settings) -> Provider:
         programs=sorted(programs),
         ports={test.port for test in tests if test.server is None},
     )
+
+
+def _vpns_recorded(chosen: Settings) -> dict[str, Any]:
+    """For the manifest: the VPN of each variant, where they are different ones."""
+    vpns = vpns_of(chosen, variants.load(chosen))
+    if len({vpn.traits.name for vpn in vpns.values()}) < 2:
+        return {}
+    return {"vpn_by_variant": {name: record_of(vpn) for name, vpn in vpns.items()}}
 
 
 def _priced(chosen: Settings, provider: Provider, cost: CostOfAnswer) -> list[str]:

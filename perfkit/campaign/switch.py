@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 from time import monotonic
 
 from perfkit.campaign.open_run import OpenRun
@@ -34,6 +34,7 @@ from perfkit.vpn.plan import TUNNEL_NETWORK
 _IN_FORCE = ".variant"  # which variant's tunnel has carried a ping
 _IN_PLACE = ".in-place"  # which variant's files are there
 _LOCK = ".switching"
+_TOLD = ".told"  # of which program and implementation the facts are
 _SLOWEST_STEP_S = 60.0
 
 
@@ -73,8 +74,10 @@ def switch_to(
             session, "start", of_role, lambda host: _start(session.run, host, variant)
         )
         up = _still(up, results)
-    results |= _gate(session, session.vpn, variant, up, timeout_s)
-    results |= _tell_version(session, variant, _still(up, results))
+    of_variants = vpns_of(session.settings, variants.with_base(session.settings))
+    vpn = of_variants.get(variant, session.vpn)
+    results |= _gate(session, vpn, variant, up, timeout_s)
+    results |= _tell_version(session, vpn, _still(up, results))
     idle_ones = {host.name for host in unwanted}
     kept = [it for it in results.values() if not it.ok or it.host not in idle_ones]
     return StageResult(stage="switch", results=kept, elapsed_s=monotonic() - started)
@@ -196,27 +199,42 @@ def _gate(
     return results
 
 
-def _tell_version(session: OpenRun, variant: str, hosts: Sequence[Host]) -> dict[str, HostResult]:
-    """Have hosts note the version that they run now, where variants run different programs."""
-    chosen = session.settings
-    vpns = vpns_of(chosen, variants.with_base(chosen))
-    if len({vpn.traits.version_command for vpn in vpns.values()}) <= 1:
-        return {}
-    asked = vpns[variant].traits.version_command
+def _tell_version(session: OpenRun, vpn: base.Vpn, hosts: Sequence[Host]) -> dict[str, HostResult]:
+    """Have hosts note the program that they run now, and what carries its packets, if it is another."""
 
     def work(host: Host) -> None:
-        collect_facts(session.pool.get(host), vpn_version=asked)
+        remote = session.pool.get(host)
+        asked = join(vpn.traits.version_command)
+        same = remote.run_script(_tells(host, asked), check=False).exit_status == 0
+        if not same:
+            collect_facts(remote, vpn_version=vpn.traits.version_command)
+            remote.run_script(_noted(host, asked))
 
     done = run_on_hosts(
         "facts",
         hosts,
         work,
-        threads=chosen.threads,
+        threads=session.settings.threads,
         deadline_s=_SLOWEST_STEP_S,
         on_expired=session.pool.drop,
         log_path=session.pool.log_path,
     )
     return {result.host: result for result in done.results}
+
+
+def _tells(host: Host, asked: str) -> str:
+    """Shell text that ends with 0 if the host's facts are of what runs there now."""
+    place = quote(f"{host.workdir}/{base.FOLDER}")
+    return f"cd {place} && {_running(asked)} | cmp -s - {_TOLD}"
+
+
+def _noted(host: Host, asked: str) -> str:
+    place = quote(f"{host.workdir}/{base.FOLDER}")
+    return f"cd {place} && {_running(asked)} >{_TOLD}"
+
+
+def _running(asked: str) -> str:
+    return f"{{ echo {quote(asked)}; cat {base.IMPLEMENTATION} 2>/dev/null || :; }}"
 
 
 def _keep_address(inventory: Inventory, host: Host, address: str) -> None:

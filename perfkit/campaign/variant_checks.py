@@ -16,7 +16,7 @@ from perfkit.campaign.vpn_choice import vpn_of, vpns_of
 from perfkit.configure.bundles import Bundles
 from perfkit.configure.completion import digest
 from perfkit.errors import ConfigError
-from perfkit.model import BASE_VARIANT, Host, Role, Variant
+from perfkit.model import BASE_VARIANT, Host, Variant, host_names
 from perfkit.runs import folder
 from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
@@ -26,7 +26,8 @@ from perfkit.vpn.plan import TunnelPlan
 
 _NOWHERE = TunnelPlan(server_address="192.0.2.1", clients=1)
 _HOSTS = tuple(
-    Host(name=role, role=role, address="192.0.2.9", host_key="") for role in map(Role, Role)
+    Host(name=name, role=role, address="192.0.2.9", host_key="")
+    for name, role in host_names(_NOWHERE.clients)
 )
 _LONGEST_CHECK_S = 120.0
 

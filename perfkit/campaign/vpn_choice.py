@@ -18,10 +18,13 @@ def vpn_of(chosen: Settings) -> Vpn | None:
     Raises:
         ConfigError: no such VPN, or its templates are wrong, or an option of the variant is.
     """
+    variant = chosen.variant
+    name = variant.vpn or chosen.parameters.vpn
+    source = variants.section(variant) if variant.vpn else "parameters"
     if not any(test.path is NetworkPath.TUNNEL for test in chosen.tests):
-        vpn_factory(chosen.parameters.vpn)  # a name that nobody has is said in any case
+        vpn_factory(name, source)  # a name that nobody has is said in any case
         return None
-    vpn, variant = get_vpn(chosen.parameters.vpn, chosen.resources_dir), chosen.variant
+    vpn = get_vpn(name, chosen.resources_dir, source)
     if vpn is None or not (variant.vpn_options or variant.binary):
         return vpn
     return vpn.changed(
@@ -34,21 +37,25 @@ def vpn_of(chosen: Settings) -> Vpn | None:
 
 
 def vpns_of(settings: Settings, chosen: Iterable[Variant]) -> dict[str, Vpn]:
-    """The run's VPN as each variant has it, by the variant's name; nothing if the run has none.
+    """The VPN of each variant, by the variant's name; nothing if the run has none.
 
     Args:
         settings: As loaded, of no variant.
 
     Raises:
-        ConfigError: as `vpn_of`; or the device or the logs of one are others.
+        ConfigError: as `vpn_of`; or the device or the logs of one are others than those of the same
+            VPN without the variant.
     """
-    found, usual = dict[str, Vpn](), vpn_of(settings)
-    for variant in chosen if usual else ():
+    found, usual = dict[str, Vpn](), dict[str, Vpn]()
+    if vpn_of(settings) is None:
+        return found
+    for variant in chosen:
         vpn = vpn_of(variants.applied(settings, variant))
-        assert usual is not None
         assert vpn is not None  # a variant has the same tests
+        name = vpn.traits.name
+        plain = usual.setdefault(name, get_vpn(name, settings.resources_dir) or vpn)
         asked = vpn.traits.version_command
-        if replace(usual.traits, version_command=asked) != vpn.traits:
+        if replace(plain.traits, version_command=asked) != vpn.traits:
             raise ConfigError(
                 variants.section(variant),
                 "resources",
@@ -58,3 +65,10 @@ def vpns_of(settings: Settings, chosen: Iterable[Variant]) -> dict[str, Vpn]:
             )
         found[variant.name] = vpn
     return found
+
+
+def all_vpns(settings: Settings) -> list[Vpn]:
+    """Each VPN that hosts of the run are to have, the run's own first; of variants of one VPN, each."""
+    own = vpn_of(settings)
+    rest = vpns_of(settings, variants.load(settings)).values() if own else ()
+    return [*([own] if own else []), *rest]

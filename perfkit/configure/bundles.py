@@ -9,7 +9,8 @@
     vpn/packages                         what it needs: a line for each program, its package for
                                          apt and for dnf
     vpn/variants/<name>/                 where the run compares variants: the files in which they
-                                         differ, as each has them, that of vpn/ included
+                                         differ, as each has them, that of vpn/ included; all files
+                                         of a variant that has another VPN
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Bundles:
 
     Args:
         vpn: The run's VPN with its plan; None = none.
-        variants: That VPN as each variant has it, by the variant's name, where there are several.
+        variants: The VPN of each variant, by the variant's name, where there are several.
 
     Attributes:
         digest: Of the shared files.
@@ -53,18 +54,20 @@ class Bundles:
         self._run, self._variants = run, variants or {}
         self._shared = run.config_dir / "resources"
         self._vpn = vpn[0] if vpn else None
-        folders = [*_SHARED, vpn[0].traits.name] if vpn else _SHARED
+        every = [vpn[0], *self._variants.values()] if vpn else []
+        self._of_vpns = {it.traits.name for it in every}
+        folders = [*_SHARED, *sorted(self._of_vpns)]
         _copy_shared(resources_dir, self._shared, folders, extra_files)
         self.digest = digest([], [self._shared])  # the recipes' own file among them
-        if vpn:
-            for it in (vpn[0], *self._variants.values()):
-                it.prepare(run, vpn[1])
+        for it in every:
+            assert vpn is not None
+            it.prepare(run, vpn[1])
 
     def make(self, host: Host) -> Path:
         """Make, or bring up to date, the bundle of one host; returns its folder."""
         folder = self._run.host_dir(host.name) / "bundle"
         for source in sorted(self._shared.glob("*/*")):
-            if self._vpn is None or source.parent.name != self._vpn.traits.name:
+            if source.parent.name not in self._of_vpns:
                 _link(source, folder / source.parent.name / source.name)
         if self._vpn is not None and host.can_tunnel:
             _write_vpn(folder / base.FOLDER, host, self._vpn, self._variants)
@@ -72,17 +75,28 @@ class Bundles:
 
 
 def _write_vpn(place: Path, host: Host, vpn: base.Vpn, variants: Mapping[str, base.Vpn]) -> None:
-    """Write the files of the VPN, and those in which variants differ: who is who, they share."""
-    packages = "".join(f"{it.name} {it.apt} {it.dnf}\n" for it in vpn.programs)
+    """Write the files of the VPN, and those in which variants differ: who is who, they share.
+
+    Variants of another VPN share what the first of them has.
+    """
+    programs = {
+        it.name: it for one in (*variants.values(), vpn) for it in one.programs if not it.unless
+    }
+    packages = "".join(f"{it.name} {it.apt} {it.dnf}\n" for it in programs.values())
     shared = vpn.files(host, place)
     _write_all(place, {"packages": packages.encode(), **shared})
-    of = {name: variant.files(host, place) for name, variant in variants.items()}
+    earlier, of = {vpn.traits.name: place}, dict[str, Mapping[str, bytes]]()
+    for name, variant in variants.items():
+        folder = place / base.VARIANTS / name
+        of[name] = variant.files(host, earlier.setdefault(variant.traits.name, folder))
+        if earlier[variant.traits.name] == folder:  # the next of this VPN finds it there
+            _write_all(folder, of[name])
     differ = {name for files in of.values() for name in files if files[name] != shared.get(name)}
     shutil.rmtree(place / base.VARIANTS, ignore_errors=True)  # one may have been left out since
     for name, files in of.items():
         folder = place / base.VARIANTS / name
         folder.mkdir(parents=True, mode=0o700)
-        _write_all(folder, {it: files[it] for it in sorted(differ)})
+        _write_all(folder, {it: data for it, data in files.items() if it in differ})
 
 
 def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from perfkit import untrusted
 from perfkit.errors import CommandError, HostError, UntrustedError
 from perfkit.ssh.remote import Remote
+from perfkit.vpn.base import FOLDER, IMPLEMENTATION
 
 # The shell does what it can by itself: every process is started on a hundred hosts at once. What
 # is printed between quotes holds none itself, so the text is JSON.
@@ -38,10 +39,14 @@ for device in /sys/class/net/*/device; do # a real card; what a virtual one says
     case $mbps in '' | 0 | *[!0-9]*) ;; *) links="$links${links:+ }$name=$mbps" ;; esac
 done
 set -f
+carrier=
+[ ! -r ../CARRIER ] || read -r carrier <../CARRIER
+case $carrier in *[\"\\]*) carrier= ;; esac
 facts=$(printf '{"kernel": "%s", "ncpu": %d, "memory_bytes": %d, "os": "%s", ' \
     "$kernel" "$(nproc)" "$((${memory_kib:-0} * 1024))" "$PRETTY_NAME"
 printf '"vpn_version": "%s", "iperf_version": "%s", "iperf3_version": "%s", ' \
     "$(VPN_VERSION)" "$(version iperf -v)" "$(version iperf3 -v)"
+printf '"vpn_implementation": "%s", ' "$carrier"
 printf '"python_version": "%s", "link_speeds_mbps": "%s"}' "$(version python3 -V)" "$links")
 echo "$facts" >facts.json && echo "$facts"
 """
@@ -59,7 +64,8 @@ def collect_facts(
 
     Returns:
         `kernel`, `ncpu`, `memory_bytes`, `os`, `vpn_version`, `iperf_version`,
-        `iperf3_version`, `python_version`; a version is empty where the tool is not installed;
+        `iperf3_version`, `python_version`, `vpn_implementation` (what carries the VPN's packets, as its
+        `start` has said: `process: …` or `kernel: …`); a version is empty where the tool is not installed;
         `link_speeds_mbps`: of each network card that says it, `eth0=1000 eth1=10000`.
 
     Raises:
@@ -67,7 +73,8 @@ def collect_facts(
         HostError: what the host lacks, all of it; or as `Remote.run`.
     """
     asked = f"version {join(vpn_version)}" if vpn_version else ":"
-    script = _SCRIPT.replace("VPN_VERSION", asked)
+    carrier = f"{FOLDER}/{IMPLEMENTATION}"
+    script = _SCRIPT.replace("VPN_VERSION", asked).replace("CARRIER", carrier)
     logs = quote(f"{remote.host.workdir}/logs")
     checked = f"""
 cd ..

@@ -11,9 +11,9 @@ place that declares them; readers build to it and `check` holds them to it.
 `queues`       packets dropped by the queues of devices so far, one row a (second, device)
 `samples`      what a test observed that is not bytes, one row an observation
 `events`       when a test really started and ended on a host, one row a (slot, host)
-`vpn-clients`  OpenVPN's clients as its server's status lists them, one row a client
+`vpn-clients`  the VPN's clients as its server lists them, one row a client
 `vpn-counters` counters of an OpenVPN client process, one row a status
-`vpn-events`   what OpenVPN's log says about connections, one row a line
+`vpn-events`   what the VPN's log says about connections, one row a line
 =============  ============================================================================
 """
 
@@ -196,6 +196,7 @@ _VPN_CLIENTS = (
     Spec("recv_bytes", "float", "byte", "from the client since it connected", _at_least_0),
     Spec("send_bytes", "float", "byte", "to the client since it connected", _at_least_0),
     Spec("connected_utc", "time", "", "when it connected; counters start again then"),
+    Spec("handshake_utc", "time", "", "last agreed on keys; NaT = never", required=False),
     Spec("username", "text", "", "UNDEF = none"),
     Spec("client_id", "int", "", "-1 = not printed"),
     Spec("peer_id", "int", "", "-1 = not printed"),

@@ -204,6 +204,12 @@ class RunLogs:
         return vpn_of(self.manifest)
 
     @property
+    def vpn_in_kernel(self) -> bool:
+        """The server's kernel carries the VPN's packets, so that no process's CPU time is theirs."""
+        said = str(self.facts.get(self.server, {}).get("vpn_implementation", ""))
+        return said.startswith("kernel:")
+
+    @property
     def server(self) -> str:
         """Name of the run's server; empty when it has none."""
         servers = self.hosts.loc[self.hosts["role"] == "server", "name"]

@@ -254,10 +254,12 @@ class RunReader:
     def _on_time_line(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
         """A host's rows with its name and their time from T0, its clock corrected."""
         offset = self._clock(name).offset_s(self.t0_utc_s)
-        t_utc = frame["t_utc"] - pd.Timedelta(seconds=offset)
+        moments = [it for it in ("t_utc", "handshake_utc") if it in frame]
+        frame = frame.assign(**{it: frame[it] - pd.Timedelta(seconds=offset) for it in moments})
+        t_utc = frame["t_utc"]
         t_s = (t_utc - pd.Timestamp(self.t0_utc_s, unit="s", tz="UTC")).dt.total_seconds()
         host = to_categories(np.zeros(len(t_s), dtype=np.int8), [name])
-        return frame.assign(host=host, t_utc=t_utc, t_s=t_s)
+        return frame.assign(host=host, t_s=t_s)
 
     def _vpn(self) -> VpnLogs:
         """What the VPN said on every host: its status or statistics, and its log."""

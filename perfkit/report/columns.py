@@ -170,6 +170,7 @@ VPN = (
 VPN_CLIENTS = (
     text("host", "Client"),
     text("is_connected", "Connected at the end"),
+    Column("handshake_age_s", "Last handshake", "s before"),
     Column("tunnel_up_s", "Time to tunnel up", "s"),
     Column("sessions", "Sessions"),
     mb("recv_bytes", "From client"),

@@ -105,6 +105,7 @@ def provenance(logs: RunLogs) -> str:
             f"{name} {facts[key]}"
             for name, key in (
                 (logs.vpn_record.title, "vpn_version"),
+                ("packets carried by", "vpn_implementation"),
                 ("iperf", "iperf_version"),
                 ("Linux", "kernel"),
             )
@@ -262,9 +263,12 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
         else "The server's status is missing."
     )
     make = ReportTable.from_records
+    shown: tuple[Column, ...] = columns.VPN_CLIENTS
+    if not any(_known(row["handshake_age_s"]) for row in rows):  # OpenVPN does not say it
+        shown = tuple(it for it in shown if it.key != "handshake_age_s")
     return [
         make("vpn", "VPN", columns.VPN, whole, when, f"{vpn.METHOD}. {vpn.CROSS_CHECK}."),
-        make("vpn-clients", "VPN by client", columns.VPN_CLIENTS, rows, when),
+        make("vpn-clients", "VPN by client", shown, rows, when),
     ]
 
 

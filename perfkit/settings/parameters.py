@@ -80,7 +80,7 @@ class Parameters(BaseModel):
     )
     provider: str = Field("local", description="where the hosts come from")
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
-    vpn: str = Field("openvpn", description="VPN under test: openvpn, or none")
+    vpn: str = Field("openvpn", description="VPN under test: openvpn, wireguard, or none")
     duration_s: float = Field(
         0,
         ge=0,

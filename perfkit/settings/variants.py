@@ -5,6 +5,7 @@ A section is a variant; `base`, which needs none, is what stands in resources/ a
     [tuned]
     <vpn>.server.<option> = 1     an option of the VPN on the server; or client, or both
     <vpn>.binary = /opt/new/vpn   another program, there on every host
+    vpn = other                   another VPN; options and program are then its own
     resources = tuned             a folder beside this file, laid out like resources/
     test.tunnel-tcp.duration = 20 a value of tests.conf
     rate = 200kbit                what each client offers
@@ -39,8 +40,9 @@ NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
 _OF_TESTS = ("duration", "port", "server", "needs", "packet_bytes")
 _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
-_PLAIN = ("control", "resources", "rate")
+_PLAIN = ("control", "resources", "rate", "vpn")
 _ELSEWHERE = ("test", "link")  # first words of keys that are no options of a VPN
+_NO_VPN = "none"
 
 
 def load(settings: Settings) -> tuple[Variant, ...]:
@@ -139,8 +141,10 @@ def keep(settings: Settings, config_dir: Path) -> None:
             kept.write(file)
 
 
-def _changes(vpn: str, variant: Variant) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _changes(run_vpn: str, variant: Variant) -> dict[str, Any]:
+    vpn = variant.vpn or run_vpn
+    found: dict[str, Any] = {"vpn": vpn} if variant.vpn else {}
+    found |= {
         f"{vpn}.{role}.{option}": value
         for role, options in variant.vpn_options.items()
         for option, value in options.items()
@@ -174,11 +178,13 @@ def _read(settings: Settings, name: str) -> Variant:
         raise ConfigError("parameters", NAME, name, f"no such section in {path.name}", remedy)
     keys = dict(parser[name])
     refuse_secrets(keys, source=where)
+    vpn = _vpn(settings.parameters.vpn, keys, where)
     variant = Variant(
         name=name,
-        vpn_options=_options(settings.parameters.vpn, keys, where),
-        binary=_binary(settings.parameters.vpn, keys, where),
-        resources=_resources(settings, keys, where),
+        vpn=vpn if vpn != settings.parameters.vpn else "",
+        vpn_options=_options(vpn, keys, where),
+        binary=_binary(vpn, keys, where),
+        resources=_resources(settings, vpn, keys, where),
         test_parameters={
             key.removeprefix("test."): value
             for key, value in keys.items()
@@ -190,6 +196,16 @@ def _read(settings: Settings, name: str) -> Variant:
     )
     _check_tests(settings, variant, where)
     return variant
+
+
+def _vpn(run_vpn: str, keys: Mapping[str, str], where: str) -> str:
+    """The variant's VPN: the run's, unless it names another one."""
+    value = keys.get("vpn", run_vpn)
+    if "vpn" in keys and _NO_VPN in (value, run_vpn):
+        problem = f"the run's VPN is {run_vpn}: variants compare one VPN with another"
+        remedy = "give both sides a VPN; what goes beside it is a test with path = direct"
+        raise ConfigError(where, "vpn", value, problem, remedy)
+    return value
 
 
 def _options(vpn: str, keys: Mapping[str, str], where: str) -> dict[str, dict[str, str]]:
@@ -218,10 +234,10 @@ def _remedy(vpn: str, key: str) -> str:
     known += [f"{vpn}.{side}.<option>" for side in _SIDES] + [
         f"link.{side}" for side in links.SIDES
     ]
-    if vpn == "none":
-        known = [it for it in known if not it.startswith("none.")]
+    if vpn == _NO_VPN:
+        known = [it for it in known if not it.startswith(f"{_NO_VPN}.")]
     if "." in key and first != vpn:
-        return f"the run's VPN is {vpn}, not {first}; known are: {', '.join(known)}"
+        return f"the variant's VPN is {vpn}, not {first}; known are: {', '.join(known)}"
     return did_you_mean(key, known) if "." not in key else f"known are: {', '.join(known)}"
 
 
@@ -276,7 +292,7 @@ def _refused(where: str, key: str, value: str, exc: ValueError) -> ConfigError:
     return ConfigError(where, key, value, problem, remedy or "compare it with the sample file")
 
 
-def _resources(settings: Settings, keys: Mapping[str, str], where: str) -> Path | None:
+def _resources(settings: Settings, vpn: str, keys: Mapping[str, str], where: str) -> Path | None:
     """The folder of replacing files, each held against the one that it replaces."""
     if "resources" not in keys:
         return None
@@ -285,7 +301,7 @@ def _resources(settings: Settings, keys: Mapping[str, str], where: str) -> Path 
     if not value or not place.is_dir():
         remedy = f"make {place}, laid out like resources/, or remove the line"
         raise ConfigError(where, "resources", value, "no such folder", remedy)
-    used = [*_RUNNABLE, settings.parameters.vpn]
+    used = [*_RUNNABLE, vpn]
     files = list(_files(place))
     for name, path in files:
         known = [it for it, _ in _files(ours) if it.partition("/")[0] in used]

@@ -107,10 +107,15 @@ class Started:
             ).stdout
         )
 
+    def has_process(self, name: str) -> bool:
+        """Whether a process of the VPN carries the packets, and not the kernel."""
+        pid_file = quote(f"../{self.vpn.traits.pid_file or 'none'}")
+        return bool(self.sh(name, f"[ ! -s {pid_file} ] || echo yes").stdout)
+
     def processes(self, name: str) -> list[str]:
         """Command lines of the host's processes but those of its logins."""
         lines = self.sh(name, _PROCESSES).stdout.splitlines()
-        passing = ("sshd", "tr ", "sh -c", "sh ", "/bin/sh")
+        passing = ("sshd", "tr ", "sh -c", "sh ", "/bin/sh", "sleep ", "timeout ", "wg ", "awk ")
         return sorted(line for line in lines if line.strip() and not line.startswith(passing))
 
 

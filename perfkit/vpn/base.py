@@ -9,6 +9,7 @@ parties register a factory under the entry-point group ``perfkit.vpns``; OpenVPN
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -26,16 +27,29 @@ FOLDER = "vpn"  # of its files, below a host's bundle and below its workdir
 START, STOP = "start", "stop"  # scripts in it, POSIX sh, run as root in that folder
 CHECK = "check"  # a third one, run as the SSH user
 SCRIPTS = frozenset({START, STOP, CHECK})
+IMPLEMENTATION = "implementation"  # a file in it, see `Vpn.files`
 VARIANTS = "variants"  # in that folder: the files in which variants differ, a folder for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A program that hosts need for a VPN, and the package that has it."""
+    """A program that hosts need for a VPN, and the package that has it.
+
+    Attributes:
+        unless: Places of what makes it needless, such as a module of the kernel, whose release is
+            `{release}`. Then no host is asked for it or gets it: the VPN's `start` says if it lacks.
+    """
 
     name: str
     apt: str
     dnf: str
+    unless: tuple[str, ...] = ()
+
+    @property
+    def is_needed_here(self) -> bool:
+        """Whether hosts that have this machine's kernel and programs need it."""
+        release = os.uname().release
+        return not any(Path(place.format(release=release)).exists() for place in self.unless)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +132,8 @@ class Vpn(Protocol):
         """The same VPN with other options or another binary; its traits and files' names are the same.
 
         In a run that compares variants, `prepare` and `files` of each are called for the same hosts,
-        in any order. They share what a host is known by; all that differs is in its files.
+        in any order. They share what a host is known by; all that differs is in its files. A variant
+        may also be of another VPN: hosts have the files of both, and one of them runs at a time.
 
         Raises:
             ConfigError: an option that it does not have, or that perfkit needs as it is.
@@ -145,6 +160,10 @@ class Vpn(Protocol):
         standard error say that it could not be started. `stop` returns once it is gone; `start`
         right after it has the files that are there then in force.
 
+        `start` may leave a file `implementation`, which then is a fact of the host: `kernel:` or
+        `process:`, by which the packets are carried, and the name and version of what does it. In a
+        kernel the CPU time of the traffic is no process's, so it is not known as the VPN's.
+
         `check <folder>` starts nothing and changes nothing. It says by its status and on standard
         error whether the VPN would take the files in that folder, and of those that are not in it,
         the ones here.
@@ -159,20 +178,21 @@ def vpn_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
 
 
-def get_vpn(name: str, resources_dir: Path) -> Vpn | None:
+def get_vpn(name: str, resources_dir: Path, source: str = "parameters") -> Vpn | None:
     """A VPN by name; None for `none`.
 
     Args:
         resources_dir: Holds a folder of its name with its templates.
+        source: Where the name is written, for errors.
 
     Raises:
         ConfigError: no such VPN; the message names the nearest. Its templates are wrong.
     """
-    factory = vpn_factory(name)
+    factory = vpn_factory(name, source)
     return factory(resources_dir) if factory else None
 
 
-def vpn_factory(name: str) -> Callable[[Path], Vpn] | None:
+def vpn_factory(name: str, source: str = "parameters") -> Callable[[Path], Vpn] | None:
     """What makes a VPN of that name; None for `none`.
 
     Raises:
@@ -183,7 +203,7 @@ def vpn_factory(name: str) -> Callable[[Path], Vpn] | None:
     points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if name not in points:
         known = [*points, NONE]
-        raise ConfigError("parameters", "vpn", name, "no such VPN", did_you_mean(name, known))
+        raise ConfigError(source, "vpn", name, "no such VPN", did_you_mean(name, known))
     factory: Callable[[Path], Vpn] = points[name].load()
     return factory
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from perfkit.model import Role, host_names
+
 TUNNEL_NETWORK = IPv4Network("10.8.0.0/20")  # 4,093 clients
 SPARE_CLIENTS = 16  # a client that reconnects may for a moment be counted twice
 
@@ -31,3 +33,8 @@ class TunnelPlan:
     def server_tunnel_address(self) -> IPv4Address:
         """The server's address in the tunnel: the first of the network."""
         return self.network[1]
+
+    @property
+    def client_names(self) -> tuple[str, ...]:
+        """The names of all clients, also of those that are not made yet."""
+        return tuple(name for name, role in host_names(self.clients) if role is Role.CLIENT)

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Devices, files, programs and ciphers of OpenVPN; its name in prose is nobody's secret.
+# Devices, files, programs and ciphers of the shipped VPNs; their names in prose are nobody's secret.
 PARTICULAR = re.compile(
-    r"\b(?:tun|tap)\d|openvpn[./-]|AES-\d|CHACHA20|data-ciphers|tls-crypt|\bca\.key\b",
+    r"\b(?:tun|tap|wg)\d|(?:openvpn|wireguard)[./-]|AES-\d|CHACHA20|data-ciphers|tls-crypt"
+    r"|\bca\.key\b|\bwg (?:set|show)",
     re.IGNORECASE,
 )
-NAMED = re.compile(r"\bopenvpn\b")
-OWN = ("perfkit/vpn/openvpn/", "resources/openvpn/")
+NAMED = re.compile(r"\b(?:openvpn|wireguard)\b")
+SHIPPED_VPNS = ("openvpn", "wireguard")
+OWN = tuple(f"{room}/{vpn}/" for room in ("perfkit/vpn", "resources") for vpn in SHIPPED_VPNS)
 # Who must know, and why.
 MAY_KNOW = {
     "perfkit/logs/openvpn/": "readers of its logs know its words",
+    "perfkit/logs/wireguard/": "readers of its logs know its words",
     "perfkit/logs/frames.py": "names the module whose events a column holds",
     "perfkit/analysis/vpn.py": "names the module whose events it counts",
     "perfkit/runs/vpn_record.py": "runs made before their manifest named the VPN",

@@ -29,6 +29,8 @@ FIXTURES = {
     "openvpn/statistics": ("openvpn-statistics", "*.txt"),
     "openvpn/log": ("openvpn-log", "*.log"),
     "irtt": ("irtt", "[lp]*.txt"),
+    "wireguard/peers": ("wireguard-peers", "*"),
+    "wireguard/log": ("wireguard-log", "*.log"),
 }
 CASES = [
     pytest.param(path, name, id=f"{folder}/{path.name}")

@@ -67,6 +67,31 @@ class TestOpenVpnOnHosts(OpenVpn, VpnOnHostsContract): ...
 class TestOpenVpnWithOwnDeviceOnHosts(OpenVpnWithOwnDevice, VpnOnHostsContract): ...
 
 
+class WireGuard:
+    option = ("mtu", "1380")
+
+    @pytest.fixture
+    def name(self) -> str:
+        return "wireguard"
+
+    @pytest.fixture
+    def resources_dir(self) -> Path:
+        return RESOURCES
+
+
+class TestWireGuard(WireGuard, VpnContract): ...
+
+
+@pytest.fixture
+def needs_wireguard(needs_tools: Callable[..., None]) -> None:
+    needs_tools("wg", "wireguard-go", "sshd", "ip", "ping")
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("needs_wireguard")
+class TestWireGuardOnHosts(WireGuard, VpnOnHostsContract): ...
+
+
 THIRD_PARTY = """
 from pathlib import Path
 

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from existing_hosts import existing_hosts
 
+from perfkit.analysis import segments
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.stats import summarise
 from perfkit.campaign import phases, void_rules
 from perfkit.errors import StageError
+from perfkit.logs.reader import read_run
 from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
 
@@ -27,6 +31,9 @@ resources = tuned
 openvpn.server.sndbuf = 65536
 test.tunnel-tcp.duration = 3
 test.tunnel-tcp.port = 5009
+
+[wg]
+vpn = wireguard
 """
 
 
@@ -98,6 +105,34 @@ def test_each_block_has_the_tunnel_the_script_and_the_values_of_its_variant(
     changes = json.loads((run.root / "design.json").read_text())["variant_changes"]
     assert changes["tuned"]["test.tunnel-tcp.port"] == "5009"
     assert list(changes["tuned"]["resources"]) == ["tests/tunnel-tcp"]
+
+
+def test_each_block_has_the_logs_the_manifest_and_the_figures_of_its_own_vpn(
+    config_dir: Path, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("wg", "wireguard-go")
+    run = campaign(config_dir, "base,wg", "1")
+    assert {it: of["name"] for it, of in run.manifest()["vpn_by_variant"].items()} == {
+        "base": "openvpn", "wg": "wireguard",
+    }  # fmt: skip
+    blocks = {block.manifest()["variant"]: block for block in campaign_folder.block_runs(run)}
+    for variant, title, single_core in (("base", "OpenVPN", True), ("wg", "WireGuard", False)):
+        logs = read_run(blocks[variant])
+        assert (logs.vpn_record.title, logs.vpn_record.single_core) == (title, single_core)
+        assert [it.log for it in logs.logs if it.format in ("unread", "partial")] == []
+        found = outcomes(logs)
+        windows = segments.current(blocks[variant], logs, found)
+        summary = summarise(logs, windows, found)
+        assert summary.vpn is not None
+        assert summary.vpn.clients["connected"].tolist() == [True]
+        assert summary.vpn.server["recv_ratio"].iloc[0] > 1.0
+        assert summary.tests["tunnel_ratio"].iloc[0] > 0.9
+        assert summary.tests["vpn_cores"].iloc[0] > 0.0
+        said = logs.facts["server"]["vpn_implementation"]
+        assert said.startswith(
+            "process: wireguard-go 0" if variant == "wg" else "process: OpenVPN 2"
+        )
+    assert "(hidden)" in (blocks["wg"].host_raw_dir("server") / "wireguard-peers.log").read_text()
 
 
 def test_hosts_with_programs_of_their_own_name_a_wrong_option_when_they_are_configured(

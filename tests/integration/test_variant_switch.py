@@ -37,6 +37,9 @@ openvpn.both.data-ciphers = CHACHA20-POLY1305
 [other]
 openvpn.binary = BINARY
 
+[wg]
+vpn = wireguard
+
 [again]
 control = yes
 """
@@ -84,14 +87,14 @@ def opened(
     binary: Path, needs_tools: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Session]]:
     """Two clients and a server, configured for five variants; the session can be opened anew."""
-    needs_tools("sshd", "iperf", "ip", "openvpn", "ss")
+    needs_tools("sshd", "iperf", "ip", "openvpn", "ss", "wg", "wireguard-go")
     place = tmp_path_factory.mktemp("variants")
     shutil.copytree(PROJECT / "config", place / "config")
     (place / "config/variants.conf").write_text(CONF.replace("BINARY", str(binary)))
     session = phases.start(
         clients=2,
         tests="tunnel-tcp",
-        variants="base,sndbuf64k,chacha,other,again",
+        variants="base,sndbuf64k,chacha,other,wg,again",
         name="variants",
         runs_dir=str(place / "runs"),
         config_dir=str(place / "config"),
@@ -191,6 +194,31 @@ def test_another_binary_runs_says_its_version_and_is_stopped_again(
     assert switched(session, "base") == {}
     assert all(sh(session, name, look).endswith("bin/openvpn") for name in NAMES)
     assert {sh(session, name, versions) for name in NAMES} == {usual}
+    assert [len(pids(session, name)) for name in NAMES] == [1, 1, 1]
+
+
+def test_another_vpn_takes_the_place_of_the_first_and_gives_it_back(session: Session) -> None:
+    devices = "ls /sys/class/net"
+    facts = "grep -o '.vpn_implementation.: .[^\"]*' logs/facts.json"
+    assert switched(session, "chacha") == {}
+    usual = {name: sh(session, name, facts) for name in NAMES}
+    assert all("OpenVPN 2" in it and "without DCO" in it for it in usual.values())
+    assert switched(session, "wg") == {}
+    for name in NAMES:
+        assert in_force(session, name) == "wg"
+        there = sh(session, name, devices).split()
+        assert "wg0" in there
+        assert "tun0" not in there
+        assert pids(session, name) == []
+        assert "wireguard-go" in sh(session, name, facts)
+    addresses = {r.name: r.tunnel_address for r in session.inventory.records()}
+    assert addresses == {"server": "10.8.0.1", "client-001": "10.8.0.2", "client-002": "10.8.0.3"}
+    assert switched(session, "chacha") == {}
+    for name in NAMES:
+        there = sh(session, name, devices).split()
+        assert "tun0" in there
+        assert "wg0" not in there
+        assert sh(session, name, facts) == usual[name]
     assert [len(pids(session, name)) for name in NAMES] == [1, 1, 1]
 
 

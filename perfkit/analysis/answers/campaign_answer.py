@@ -99,10 +99,11 @@ class CampaignAnswer:
         ]
         return {str(k): v for k, v in found.iloc[0].items()} if len(found) else {}
 
-    @property
-    def vpn_title(self) -> str:
-        """What the VPN is called."""
-        return vpn_of(self.run.manifest()).title or "VPN"
+    def vpn_title(self, variant: str) -> str:
+        """What a variant's VPN is called."""
+        manifest = self.run.manifest()
+        record = manifest.get("vpn_by_variant", {}).get(variant)
+        return vpn_of({"vpn": record} if record else manifest).title or "VPN"
 
     def full(self, variant: str, test: str) -> FullResource | None:
         """Which resource is full, see `perfkit.analysis.answers.resources`; None: no block counts."""
@@ -110,7 +111,8 @@ class CampaignAnswer:
         own = known[((known["variant"] == variant) & (known["test"] == test)).to_numpy()]
         if own.empty:
             return None
-        return full_resource(own, self.growth(variant, test, self.headline(test)), self.vpn_title)
+        growth = self.growth(variant, test, self.headline(test))
+        return full_resource(own, growth, self.vpn_title(variant))
 
     def growth(self, variant: str, test: str, figure: str) -> Growth | None:
         """How a figure of a test grows; None: it is not known anywhere."""

@@ -47,7 +47,7 @@ class StaticProvider:
 
     Args:
         config_dir: Folder with static.conf and ssh.conf.
-        vpn: Of the run that hosts are taken for; None = none, or no run.
+        vpns: Of the run that hosts are taken for, one or, of variants, several; none: no run.
 
     Raises:
         NotSetUpError: there is no static.conf.
@@ -56,10 +56,10 @@ class StaticProvider:
 
     name = "static"
 
-    def __init__(self, config_dir: Path, vpn: Vpn | None = None) -> None:
+    def __init__(self, config_dir: Path, vpns: Sequence[Vpn] = ()) -> None:
         self._list = hostlist.load(config_dir)
         self._workdir = self._list.common.workdir
-        self._vpn = vpn
+        self._vpns = vpns
         self._agents = HostAgents()
         self._by_name = {machine.name: machine for machine in self._list.hosts}
         self._poller = Poller(self._list.hosts, self._agents, self._workdir)
@@ -101,8 +101,8 @@ class StaticProvider:
             raise ProviderError(f"{len(problems)} problems on the hosts of static.conf:{lines}")
 
     def _devices(self) -> tuple[str, ...]:
-        """Network devices that the run's VPN makes on hosts."""
-        return tuple(sorted(set(self._vpn.traits.devices.values()))) if self._vpn else ()
+        """Network devices that the run's VPNs make on hosts."""
+        return tuple(sorted({it for vpn in self._vpns for it in vpn.traits.devices.values()}))
 
     def _obstacles(self, machines: Sequence[Machine]) -> Iterator[str]:
         """Everything that is wrong with some machines, one line each."""
@@ -110,8 +110,8 @@ class StaticProvider:
         faults = {name: fault for name, place in places.items() if (fault := login_fault(place))}
         yield from (f"{name}: {fault}" for name, fault in faults.items())
         ready = [m for m in machines if not {m.name, m.jump.name if m.jump else ""} & {*faults}]
-        vpn = self._vpn if self.traits.can_tunnel else None
-        programs = [program.name for program in vpn.programs] if vpn else []
+        vpns = self._vpns if self.traits.can_tunnel else ()
+        programs = sorted({it.name for vpn in vpns for it in vpn.programs if not it.unless})
         wanted = (*TOOLS, *programs, *(f"nic:{device}" for device in self._devices()))
         found = on_all(
             ready, lambda m: self._agents.ask(m, "look", self._workdir, *wanted, files=True)
@@ -124,7 +124,7 @@ class StaticProvider:
                 yield f"{name}: {SAME} {other}: name it once"
             else:
                 yield from (
-                    f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=vpn is not None)
+                    f"{name}: {p}" for p in obstacles(answer, self._workdir, tunnel=bool(vpns))
                 )
 
     # -- taking --------------------------------------------------------------------------------

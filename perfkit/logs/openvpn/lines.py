@@ -11,7 +11,7 @@ import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
-from perfkit.logs.openvpn.fields import split_end_point
+from perfkit.logs.fields import split_end_point
 
 _LOCAL = r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}"
 _CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}"

@@ -22,14 +22,9 @@ from typing import Any
 import pandas as pd
 
 from perfkit.errors import TruncatedError
+from perfkit.logs.fields import read_time_t, split_end_point, to_frame
 from perfkit.logs.format import SAMPLES_KEPT, Format, Reading, UnparsedLines
-from perfkit.logs.openvpn.fields import (
-    LOCAL_TIME,
-    read_moment,
-    read_time_t,
-    split_end_point,
-    to_frame,
-)
+from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment
 from perfkit.logs.openvpn.lines import (
     CLIENT,
     Line,

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.errors import ParseError, TruncatedError
+from perfkit.logs.fields import to_frame
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment, to_frame
+from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment
 from perfkit.logs.openvpn.paste import begins_with, is_end, is_pasted, without_indent
 
 _TITLE = "OpenVPN STATISTICS"

@@ -26,8 +26,8 @@ from typing import Any
 import pandas as pd
 
 from perfkit.errors import ParseError, TruncatedError
+from perfkit.logs.fields import split_end_point, to_frame
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.openvpn.fields import split_end_point, to_frame
 from perfkit.logs.openvpn.paste import begins_with, is_end, is_pasted, without_indent
 from perfkit.logs.openvpn.times import PrintedTimes
 

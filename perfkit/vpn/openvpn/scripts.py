@@ -8,6 +8,7 @@ from __future__ import annotations
 from shlex import quote
 
 from perfkit.model import Role
+from perfkit.vpn.base import IMPLEMENTATION
 
 _START = r"""#!/bin/sh
 # Start OpenVPN in the background, unless it runs already.
@@ -21,6 +22,14 @@ if said=$(BINARY --cd "$PWD" --config ROLE.conf --daemon 2>&1); then
         sleep 0.1
         tries=$((tries + 1))
     done
+    # Whether the kernel carries the packets (DCO): OpenVPN says it where it does not, and why.
+    version=$(sed -n 's/.*OpenVPN \([0-9][0-9.]*[0-9]\) .*/\1/p;10q' ../logs/openvpn.log | head -n 1)
+    why=$(grep -m 1 'data channel offload' ../logs/openvpn.log | sed 's/.*Note: //' | tr -d '"\\' | cut -c 1-150)
+    how="process: OpenVPN $version without DCO${why:+ ($why)}"
+    if [ -z "$why" ] && grep -q '\[DCO\]' ../logs/openvpn.log && ! grep -q '^[[:space:]]*disable-dco' ROLE.conf
+    then how="kernel: DCO of OpenVPN $version"
+    fi
+    [ -z "$version" ] || echo "$how" >IMPLEMENTATION
     exit 0
 fi
 { tail -n 20 ../logs/openvpn.log; echo "$said"; } | grep -v 'Use --help' | tail -n 5 >&2
@@ -36,7 +45,7 @@ while kill "$pid" 2>/dev/null && [ -d "/proc/$pid" ] && [ $tries -lt 50 ]; do
     tries=$((tries + 1))
 done
 [ ! -d "/proc/$pid" ] || kill -KILL "$pid"
-rm -f openvpn.pid
+rm -f openvpn.pid IMPLEMENTATION
 """
 # Its pid file is to lie where no file can be, which it notices when it has looked at everything
 # else, and before it opens a socket or a device.
@@ -65,7 +74,9 @@ exit 1
 def scripts(role: Role, binary: str) -> tuple[str, str, str]:
     """The texts of `start`, `stop` and `check` for a host of this role."""
     start, stop, check = (
-        text.replace("ROLE", str(role)).replace("BINARY", quote(binary))
+        text.replace("ROLE", str(role))
+        .replace("IMPLEMENTATION", IMPLEMENTATION)
+        .replace("BINARY", quote(binary))
         for text in (_START, _STOP, _CHECK)
     )
     return start, stop, check

@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from perfkit.analysis.rates import whole_intervals
+from perfkit.analysis.server_load import server_load
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import RunLogs, VpnLogs
+from perfkit.model import Window
 from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
 
@@ -125,3 +128,47 @@ def test_the_tunnel_is_counted_up_to_the_status_also_within_a_tick(captured: Run
     end_s, begin_s = busiest["t_s"], busiest["t_s"] - busiest["dt_s"]
     counted = tunnel_in_bytes(end_s) - tunnel_in_bytes(begin_s + busiest["dt_s"] / 4)
     assert counted == pytest.approx(whole * 3 / 4)
+
+
+def with_handshakes(captured: RunLogs, *ages_s: float | None) -> RunLogs:
+    """The clients' last handshakes so many seconds before the last status; None: never."""
+    status = captured.vpn.clients
+    last = status[status["snapshot"] == status["snapshot"].max()].sort_values(
+        "common_name", key=lambda names: names.astype("str")
+    )
+    handshakes = [
+        pd.NaT if age is None else moment - pd.Timedelta(seconds=age)
+        for age, moment in zip(ages_s, last["t_utc"], strict=True)
+    ]
+    last = last.assign(handshake_utc=pd.DatetimeIndex(handshakes, tz="UTC"))
+    return replace(captured, vpn=VpnLogs(clients=last))
+
+
+@pytest.mark.parametrize(
+    ("age_s", "connected"), [(5.0, True), (179.0, True), (181.0, False), (None, False)]
+)
+def test_a_client_whose_keys_have_expired_is_not_connected(
+    captured: RunLogs, age_s: float | None, connected: bool
+) -> None:
+    found = summary_of(with_handshakes(captured, 5.0, age_s))
+    assert found.clients["connected"].tolist() == [True, connected]
+    ages = found.clients["handshake_age_s"]
+    assert ages.iloc[0] == pytest.approx(5.0)
+    assert np.isnan(ages.iloc[1]) if age_s is None else ages.iloc[1] == pytest.approx(age_s)
+    named = any("not connected in the server's last status" in it.text for it in found.findings)
+    assert named is not connected
+
+
+def test_what_the_kernel_carries_is_named_and_is_no_processs_cpu(captured: RunLogs) -> None:
+    def cores(implementation: str) -> float:
+        facts = {"server": {**captured.facts["server"], "vpn_implementation": implementation}}
+        logs = replace(captured, facts=facts)
+        said = [it for it in summary_of(logs).findings if "the kernel carries" in it.text]
+        assert [it.level for it in said] == ["note"] * implementation.startswith("kernel:")
+        slot = next(it for it in logs.slots if it.path == "tunnel")
+        window = Window(start_s=slot.start_s + 1, end_s=slot.end_s - 1)
+        intervals = whole_intervals(logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()])
+        return server_load(logs, slot, window, intervals, ("recv",))["vpn_cores"]
+
+    assert cores("process: OpenVPN 2.6.14 without DCO") > 0
+    assert np.isnan(cores("kernel: DCO of OpenVPN 2.6.14"))

@@ -51,7 +51,7 @@ def judged(
 ) -> set[str]:
     """The hosts that are out after these blocks."""
     # private: hosts that are only imagined cannot be asked
-    monkeypatch.setattr(replacements, "_unwell", lambda _session, _hosts: dict(unwell))
+    monkeypatch.setattr(replacements, "_unwell", lambda _session, _hosts, _vpn: dict(unwell))
     failures: Counter[str] = Counter()
     for number, failed in enumerate(blocks, start=1):
         with block_in_which(session, number, failed) as block:

@@ -11,11 +11,11 @@ import pytest
 from memory_provider import MemoryProvider
 from small_project import make_small_project
 
-from perfkit.campaign import limits, missing_hosts, phases
+from perfkit.campaign import limits, phases
 from perfkit.campaign import session as sessions
 from perfkit.campaign.session import Session
 from perfkit.errors import ConfigError, JournalError, RunError, ScheduleError
-from perfkit.model import Host, HostState, Role
+from perfkit.model import Host, HostState, Role, host_names
 from perfkit.notebook import parameters as notebook
 from perfkit.runs import journal
 from perfkit.settings import parameters as settings
@@ -170,10 +170,10 @@ def test_attach_brings_back_settings_and_hosts_and_names_those_that_are_gone(
 
 
 def test_names_of_clients_sort_as_they_count() -> None:
-    names = [name for name, _ in missing_hosts.host_names(1000)]
+    names = [name for name, _ in host_names(1000)]
     assert names[0] == "server"
     assert names[1:] == sorted(names[1:])
-    assert [name for name, _ in missing_hosts.host_names(2)] == [
+    assert [name for name, _ in host_names(2)] == [
         "server",
         "client-001",
         "client-002",

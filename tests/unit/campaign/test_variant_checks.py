@@ -55,8 +55,8 @@ def test_what_openvpn_would_not_start_with_is_named_by_the_line_that_is_wrong(
 def test_every_variant_of_the_sample_would_start(
     project: Path, needs_tools: Callable[..., None]
 ) -> None:
-    needs_tools("openvpn")
-    settings = parameters.load({"variants": "base,chacha,sndbuf64k,tcp,slow,again"})
+    needs_tools("openvpn", "wg", "wireguard-go")
+    settings = parameters.load({"variants": "base,chacha,sndbuf64k,tcp,slow,wg,no-dco,again"})
     variant_checks.require(settings, programs_are_here=True)
 
 
@@ -137,3 +137,27 @@ def test_a_level_that_is_as_it_was_without_one_is_no_twin_of_base(
     variant_checks.require(settings, programs_are_here=True)
     with pytest.raises(ConfigError, match=r"x-none.*differs from base-none in nothing"):
         tried(project, "[x]\n", link="none; 10mbit")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("wireguard.client.mut = 1400", r"wireguard\.client\.mut = '1400'.*did you mean 'mtu'"),
+        ("wireguard.both.mtu = 1400k", r"wireguard\.server\.mtu = '1400k'.*not a whole number"),
+        (
+            "wireguard.binary = /nowhere/wg-go",
+            r"wireguard\.binary = '/nowhere/wg-go'.*no such program",
+        ),
+    ],
+)
+def test_what_the_other_vpn_would_not_take_is_named_before_launch(
+    project: Path, needs_tools: Callable[..., None], text: str, says: str
+) -> None:
+    needs_tools("openvpn", "wg")
+    with pytest.raises(ConfigError, match=rf"variants\.conf \[x\].*{says}"):
+        tried(project, f"[x]\nvpn = wireguard\n{text}\n")
+
+
+def test_a_vpn_that_nobody_has_is_named_with_the_variant(project: Path) -> None:
+    with pytest.raises(ConfigError, match=r"variants\.conf \[x\].*vpn = 'wiregard'.*'wireguard'"):
+        tried(project, "[x]\nvpn = wiregard\n")

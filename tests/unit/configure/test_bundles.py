@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from perfkit.configure.bundles import Bundles
 from perfkit.model import Host, Role
 from perfkit.runs import folder as runs
 from perfkit.runs.folder import Run
+from perfkit.vpn import base
+from perfkit.vpn.base import Changes
 from perfkit.vpn.openvpn.configuration import OpenVpn
 from perfkit.vpn.plan import TunnelPlan
+from perfkit.vpn.wireguard.configuration import WireGuard
+
+RESOURCES = Path(__file__).parents[3] / "resources"
 
 PLAN = TunnelPlan(server_address="192.0.2.1", clients=100)
 
@@ -108,3 +114,36 @@ def test_without_a_tunnel_there_is_no_vpn_folder(
     host = make_host("client-001", can_tunnel=plan is None)
     folder = Bundles(run, resources, (OpenVpn(resources), plan) if plan else None, {}).make(host)
     assert not (folder / "vpn").exists()
+
+
+def test_variants_of_two_vpns_bring_the_files_of_both_and_each_host_stays_who_it_is(
+    run: Run, resources: Path
+) -> None:
+    shutil.copytree(RESOURCES / "wireguard", resources / "wireguard")
+    wireguard, openvpn = WireGuard(resources), OpenVpn(resources)
+    verbose = openvpn.changed(Changes(options={role: {"verb": "4"} for role in Role}))
+    every = {"base": wireguard, "ovpn": openvpn, "verbose": verbose}
+
+    def made() -> dict[str, bytes]:
+        folder = Bundles(run, resources, (wireguard, PLAN), {}, every).make(make_host("client-001"))
+        return {it: (folder / it).read_bytes() for it in tree(folder)}
+
+    files = made()
+    names = {
+        variant: {it.rpartition("/")[2] for it in files if f"/{variant}/" in it}
+        for variant in every
+    }
+    assert {"client.conf", "host.key", "host.crt", "ca.crt", "start"} <= names["ovpn"]
+    assert names["verbose"] == names["ovpn"]
+    assert names["base"] == {"start", "stop", "check"}
+    assert files["vpn/variants/ovpn/host.key"] == files["vpn/variants/verbose/host.key"]
+    assert files["vpn/start"] == files["vpn/variants/base/start"]
+    assert b"wg wireguard-tools" in files["vpn/packages"]
+    assert b"openvpn openvpn" in files["vpn/packages"]
+    assert made() == files
+    recorded = {path.parent.name for path in (run.config_dir / "resources").glob("*/client.conf")}
+    assert recorded == {"openvpn", "wireguard"}
+    gone = base.destroy_secrets(run)
+    assert {"vpn/wireguard.key", "vpn/variants/ovpn/host.key"} <= {
+        it.partition("/bundle/")[2] for it in gone
+    }

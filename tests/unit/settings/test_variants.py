@@ -66,7 +66,7 @@ def test_a_section_is_a_variant_and_base_needs_none(project: Path) -> None:
 
 
 def test_every_variant_of_the_sample_is_one(project: Path) -> None:
-    names = ["chacha", "sndbuf64k", "tcp", "slow", "again"]
+    names = ["chacha", "sndbuf64k", "tcp", "slow", "wg", "no-dco", "again"]
     settings = parameters.load({"variants": names})
     text = (project / "config/variants.conf.sample").read_text()
     assert [line[1:-1] for line in text.splitlines() if line.startswith("[")] == names
@@ -87,7 +87,7 @@ def test_every_variant_of_the_sample_is_one(project: Path) -> None:
         ("[x]\nopenvpn.sndbuf = 1\n", "unknown key; known are:"),
         ("[x]\nopenvpn.servr.sndbuf = 1\n", "openvpn.server.<option>"),
         ("[x]\nopenvpn.server. = 1\n", "unknown key"),
-        ("[x]\nwireguard.both.mtu = 1\n", "the run's VPN is openvpn, not wireguard"),
+        ("[x]\nwireguard.both.mtu = 1\n", "the variant's VPN is openvpn, not wireguard"),
         ("[x]\nopenvpn.both.a = 1\nopenvpn.client.a = 2\n", "given for the client by another key"),
         ("[x]\nopenvpn.binary = openvpn\n", "not an absolute path"),
         ("[x]\nopenvpn.binary =\n", "not an absolute path"),
@@ -128,7 +128,7 @@ def test_a_script_that_no_host_could_run_is_refused(project: Path) -> None:
 def test_without_a_vpn_nothing_of_one_can_be_changed(project: Path) -> None:
     (project / "config/variants.conf").write_text("[x]\nopenvpn.both.mssfix = 1200\n")
     settings = parameters.load({"vpn": "none", "tests": "direct-tcp", "variants": "x"})
-    with pytest.raises(ConfigError, match="the run's VPN is none, not openvpn"):
+    with pytest.raises(ConfigError, match="the variant's VPN is none, not openvpn"):
         variants.load(settings)
 
 
@@ -197,3 +197,47 @@ def test_what_a_run_keeps_gives_the_same_variants_when_the_users_files_are_gone(
 def test_base_alone_leaves_no_copy(project: Path, tmp_path: Path) -> None:
     variants.keep(parameters.load(), tmp_path / "config")
     assert not (tmp_path / "config/variants.conf").exists()
+
+
+def test_a_variant_may_have_another_vpn_with_options_of_that_one(
+    project: Path, tmp_path: Path
+) -> None:
+    text = "[wg]\nvpn = wireguard\nwireguard.both.mtu = 1380\n[same]\nvpn = openvpn\nopenvpn.server.verb = 4\n"
+    settings = write(project, text, names="base,wg,same")
+    _, wg, same = variants.load(settings)
+    assert (wg.vpn, same.vpn) == ("wireguard", "")
+    assert wg.vpn_options == {role: {"mtu": "1380"} for role in ("server", "client")}
+    assert variants.changes(settings)["wg"] == {
+        "vpn": "wireguard", "wireguard.server.mtu": "1380", "wireguard.client.mtu": "1380",
+    }  # fmt: skip
+    shutil.copytree(project / "config", tmp_path / "kept")
+    (tmp_path / "kept/variants.conf").unlink()
+    variants.keep(settings, tmp_path / "kept")
+    kept = parameters.load({"variants": "wg", "config_dir": str(tmp_path / "kept")})
+    assert variants.load(kept) == (wg,)
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            "vpn = wireguard\nopenvpn.server.sndbuf = 1",
+            "the variant's VPN is wireguard, not openvpn",
+        ),
+        ("wireguard.both.mtu = 1380", "the variant's VPN is openvpn, not wireguard"),
+        ("vpn = wireguard\nopenvpn.binary = /opt/x", "the variant's VPN is wireguard, not openvpn"),
+        ("vpn = none", "variants compare one VPN with another"),
+    ],
+)
+def test_an_option_of_the_other_vpn_and_no_vpn_are_refused(
+    lines: str, problem: str, project: Path
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        variants.load(write(project, f"[x]\n{lines}\n"))
+
+
+def test_a_run_without_a_vpn_has_no_variant_with_one(project: Path) -> None:
+    (project / "config/variants.conf").write_text("[x]\nvpn = wireguard\n")
+    settings = parameters.load({"variants": "x", "vpn": "none"})
+    with pytest.raises(ConfigError, match="the run's VPN is none"):
+        variants.load(settings)

@@ -112,7 +112,7 @@ def test_one_size_does_not_tell_what_is_full_and_the_most_used_comes_first() -> 
 def test_what_is_full_long_before_the_knee_does_not_bend_the_total() -> None:
     full = found(lambda n: {"clients_cpu_pct": 99.0, "busiest_core_tick_pct": 60 * load(n)})
     assert full.names == ()
-    assert "busiest core of the server 60 %, clients' processors 98 %" in full.words
+    assert "clients' processors 98 %, busiest core of the server 60 %" in full.words
 
 
 def test_what_is_not_flat_beyond_the_knee_is_not_named() -> None:

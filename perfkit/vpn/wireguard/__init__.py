@@ -1,0 +1,1 @@
+"""WireGuard: keys, configuration, and the scripts that start and stop it on a host."""
