@@ -83,6 +83,7 @@ def block_rows(
                 "warnings": warned[slot.name],
                 "failed_clients": int(known["clients_failed"]),
                 "vpn_single_core": logs.vpn_record.single_core and not logs.vpn_in_kernel,
+                "vpn_implementation": logs.vpn_implementation,
                 "shared_cpu": shared_cpu,
                 **{name: float(known[name]) for name in FIGURES if _is_number(known.get(name))},
             }

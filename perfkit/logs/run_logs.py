@@ -204,10 +204,14 @@ class RunLogs:
         return vpn_of(self.manifest)
 
     @property
+    def vpn_implementation(self) -> str:
+        """What carries the VPN's packets on the server, `process: …` or `kernel: …`; empty: not said."""
+        return str(self.facts.get(self.server, {}).get("vpn_implementation", ""))
+
+    @property
     def vpn_in_kernel(self) -> bool:
         """The server's kernel carries the VPN's packets, so that no process's CPU time is theirs."""
-        said = str(self.facts.get(self.server, {}).get("vpn_implementation", ""))
-        return said.startswith("kernel:")
+        return self.vpn_implementation.startswith("kernel:")
 
     @property
     def server(self) -> str:

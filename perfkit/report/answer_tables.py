@@ -72,9 +72,23 @@ def provenance(found: CampaignAnswer) -> str:
             f"{format_count(found.blocks, 'block')}, {found.void} void",
             f"{', '.join(map(str, design.clients))} clients and 1 server",
             f"windows of {shown or 'n/a'}",
+            *_carriers(found),
             f"seed {design.seed}",
         ]
     )
+
+
+def _carriers(found: CampaignAnswer) -> list[str]:
+    """What carried the VPN's packets on the server; of each variant, where they differ."""
+    by_variant = {
+        str(variant): " or ".join(sorted(set(own["vpn_implementation"]) - {""}))
+        for variant, own in found.frame.groupby("variant", sort=False, observed=True)
+    }
+    said = {it for it in by_variant.values() if it}
+    if len(said) < 2:
+        return [f"packets carried by {it}" for it in said]
+    each = ", ".join(f"{variant}: {it}" for variant, it in by_variant.items() if it)
+    return [f"packets carried by {each}"]
 
 
 def _carried(found: CampaignAnswer) -> ReportTable:

@@ -78,6 +78,9 @@ COLUMNS: Mapping[str, CellColumn] = {
     ),
     "cost_usd": CellColumn("float", "USD", "cost of the block, on each of its rows; NaN: free"),
     "vpn_single_core": CellColumn("bool", "", "one core does the work of all the VPN's traffic"),
+    "vpn_implementation": CellColumn(
+        "str", "", "what carried the VPN's packets on the server; empty: not said"
+    ),
     "shared_cpu": CellColumn("bool", "", "server and clients ran on the same processors"),
     "goodput_bps": _figure("bit/s", "total goodput of the clients that count"),
     "client_median_bps": _figure("bit/s", "median goodput of a client"),

@@ -15,6 +15,7 @@ from perfkit.analysis import segments
 from perfkit.campaign import phases
 from perfkit.model import Window
 from perfkit.report.answer import Answer, compose, render
+from perfkit.report.answer_tables import provenance
 from perfkit.report.tables import CAPTION_CHARS
 from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
@@ -173,6 +174,18 @@ def test_with_variants_the_sentence_is_the_verdict_and_the_picture_paired_ratios
     ]
     assert table.to_frame()["said"].tolist() == ["worse", "same"]
     assert "exploratory" in varied.tables["explored"].title
+
+
+def test_what_carried_the_packets_is_said_of_each_variant_where_it_differs(varied: Answer) -> None:
+    def said(base: str, slow: str) -> str:
+        carriers = varied.found.frame["variant"].map({"base": base, "slow": slow})
+        frame = varied.found.frame.assign(vpn_implementation=carriers)
+        return provenance(replace(varied.found, frame=frame))
+
+    assert "packets carried" not in said("", "")
+    assert "; packets carried by process: a 1" in said("process: a 1", "process: a 1")
+    line = said("process: a 1", "kernel: b 2")
+    assert "packets carried by base: process: a 1, slow: kernel: b 2" in line
 
 
 def test_what_is_not_steady_or_not_precise_is_warned_of(grown: Answer, tmp_path: Path) -> None:
