@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from existing_hosts import PROJECT, Lab, existing_hosts
 from local_runs import LocalRun, wait_until
 
+from perfkit.campaign import phases
 from perfkit.cli.app import main
 from perfkit.errors import LaunchError, ProviderError, UnreachableError
 from perfkit.fleet.static.provider import StaticProvider
@@ -92,6 +93,35 @@ def test_a_campaign_on_existing_hosts_leaves_them_as_they_were(lab: Lab, project
     for host in lab.hosts:
         assert changes(before[host.name], lab.listing(host)) == []
         assert lab.changed_since(host, since_s) == []
+
+
+def test_wireguard_is_gone_from_existing_hosts_when_they_are_released(
+    lab: Lab, tmp_path: Path, needs_tools: Callable[..., None]
+) -> None:
+    needs_tools("wg", "wireguard-go")
+    lab.inside(lab.clients[0], "crontab -r 2>/dev/null || :")
+    before = {host.name: lab.listing(host) for host in lab.hosts[:2]}
+    session = phases.start(
+        provider="static", vpn="wireguard", clients=1, tests="tunnel-tcp", duration_s=2,
+        runs_dir=str(tmp_path / "runs"), config_dir=str(lab.config_dir),
+    )  # fmt: skip
+    with session:
+        try:
+            phases.launch(session)
+            phases.configure(session)
+            for host in lab.hosts[:2]:
+                assert "wg0" in lab.inside(host, "ls /sys/class/net")
+                assert "process: wireguard-go" in lab.inside(
+                    host, f"cat {host.workdir}/vpn/implementation"
+                )
+            assert list(session.run.root.rglob("wireguard.key"))
+        finally:
+            assert phases.release(session).leaked == ()
+        assert not list(session.run.root.rglob("wireguard.key"))
+    logins = "pgrep -c '^sshd: ' || true"
+    assert wait_until(lambda: lab.inside(lab.hosts[0], logins) == "0\n", 60)
+    for host in lab.hosts[:2]:
+        assert changes(before[host.name], lab.listing(host)) == []
 
 
 def test_what_changes_on_this_machine_meanwhile_is_not_taken_for_a_change_of_a_host(
@@ -209,7 +239,8 @@ def test_every_bad_host_is_named_at_once(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_what_a_host_lacks_is_said_with_the_remedy(lab: Lab) -> None:
-    client = lab.clients[0]
+    client, openvpn = lab.clients[0], get_vpn("openvpn", PROJECT / "resources")
+    assert openvpn is not None
     lab.inside(
         client,
         "ip tuntap add dev tun0 mode tun && mount -t tmpfs none /dev/net"
@@ -217,7 +248,7 @@ def test_what_a_host_lacks_is_said_with_the_remedy(lab: Lab) -> None:
     )
     try:
         with pytest.raises(ProviderError) as refused:
-            StaticProvider(lab.config_dir, get_vpn("openvpn", PROJECT / "resources")).preflight(2)
+            StaticProvider(lab.config_dir, [openvpn]).preflight(2)
     finally:
         lab.inside(
             client,

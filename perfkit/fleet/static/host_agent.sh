@@ -141,6 +141,12 @@ end_processes() {
     for pid in $pids; do echo "left=process $pid ($(tr '\0' ' ' <"/proc/$pid/cmdline"))"; done
 }
 
+# A VPN in the kernel is no process, and only its own script knows what else it has made.
+stop_vpn() {
+    [ -x "$workdir/vpn/stop" ] || return 0
+    (cd "$workdir/vpn" && timeout -k 1 20 ./stop) >/dev/null 2>&1 </dev/null
+}
+
 clean_crontab() { # $1: whose
     crontab -u "$1" -l 2>/dev/null | grep -q '^# perfkit: begin$' || return 0
     rest=$(crontab -u "$1" -l | sed '/^# perfkit: begin$/,/^# perfkit: end$/d'; echo .)
@@ -165,11 +171,10 @@ clean() {
     [ "$held" = "$1" ] || { echo "held=$held"; return; }
     name=$(tag_value name)
     clean_crontab "$2"
+    stop_vpn
     clean_link "$1"
     end_processes
     for device in $(sed -n 's/^device=//p' "$tag"); do
-        # One of a VPN in the kernel: no process that ends takes it along.
-        ! grep -qs '^kernel:' "$workdir/vpn/implementation" || ip link delete dev "$device" 2>/dev/null
         [ ! -e "/sys/class/net/$device" ] || echo "left=device $device"
     done
     cd / || return

@@ -102,6 +102,7 @@ if is wireguard.pid DEVICE; then
     done
     [ ! -d "/proc/$pid" ] || kill -KILL "$pid"
     rm -f /var/run/wireguard/DEVICE.sock # it stays behind when it was killed
+    rmdir /var/run/wireguard 2>/dev/null
 fi
 if [ -e .made ]; then
     tries=0
