@@ -82,13 +82,20 @@ def block_rows(
                 "chosen_by": str(known.get("chosen_by") or ""),
                 "warnings": warned[slot.name],
                 "failed_clients": int(known["clients_failed"]),
-                "vpn_single_core": logs.vpn_record.single_core and not logs.vpn_in_kernel,
-                "vpn_implementation": logs.vpn_implementation,
+                **_of_vpn(logs),
                 "shared_cpu": shared_cpu,
                 **{name: float(known[name]) for name in FIGURES if _is_number(known.get(name))},
             }
         )
     return rows
+
+
+def _of_vpn(logs: RunLogs) -> Row:
+    """What carried the packets, and whether one core did."""
+    return {
+        "vpn_single_core": logs.vpn_record.single_core and not logs.vpn_in_kernel,
+        "vpn_implementation": logs.vpn_implementation,
+    }
 
 
 def _cut(segment: Segment, warm_up_s: float | None) -> Segment:
