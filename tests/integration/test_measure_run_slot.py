@@ -365,6 +365,13 @@ def test_a_client_without_its_server_ends_at_once_with_a_status(
     assert "Connection refused" in workdir.log("01-direct-tcp")
 
 
+def test_what_a_server_has_in_the_background_ends_with_its_slot(workdir: Workdir) -> None:
+    workdir.script("two.server", "sleep 250 & echo $! >pid; exec sleep 260")
+    order, _ = workdir.order("01-two", "two", in_s=0.1, duration_s=1, grace_s=0.5, role="server")
+    workdir.run("run-slot", order)
+    wait_until(lambda: is_gone(int((workdir.root / "pid").read_text())))
+
+
 def test_a_server_that_ignores_int_is_killed_after_its_slot(workdir: Workdir) -> None:
     workdir.script("deaf.server", "trap '' INT; sleep 60 & echo $! >pid; while :; do wait; done")
     order, _ = workdir.order("01-deaf", "deaf", in_s=0.1, duration_s=1, grace_s=0.5, role="server")
