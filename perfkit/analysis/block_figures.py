@@ -114,7 +114,8 @@ def _watched(
     if slot.server is None:
         watched["link_bps"] = _link_bps(logs)
         of_server = logs.queues[(logs.queues["host"] == logs.server).to_numpy()]
-        watched["queue_drops"] = counters.increase(of_server, "drops", window, "device")
+        dropped = counters.increase(of_server, "drops", window, "device")
+        watched["queue_drops"] = dropped + logs.links.arriving_drops(slot.name)
     if not shared_cpu:
         watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)
     return watched

@@ -8,7 +8,8 @@ then in raw/controller/links.json, beside what they were to be.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import cast
 
@@ -82,11 +83,14 @@ def links_of(links: Mapping[str, HostLink], hosts: Iterable[Host]) -> dict[str, 
 
 
 @contextlib.contextmanager
-def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[None]:
+def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[Callable[[float], None]]:
     """Meanwhile, have the hosts of a run the links of its settings, and then say what they counted.
 
     Args:
         are_there: They were put in force by a process that died; what they count goes on.
+
+    Yields:
+        What is to be told the time from T0 now and then, to tell the counts of tests apart.
 
     Raises:
         StageError: they cannot be put in force.
@@ -97,7 +101,7 @@ def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[None]:
     elif session.settings.parameters.link_real_hosts:
         provider = LinksOverSsh(session)
     else:
-        yield
+        yield lambda _t_s: None
         return
     wanted = links_of(session.settings.links, session.inventory.hosts(*_MEASURED))
     try:
@@ -105,16 +109,42 @@ def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[None]:
             provider.set_links(session.fleet_id, wanted)
     except ProviderError as exc:
         raise StageError(f"measure: links: {exc}", ()) from exc
+    by_test = _ByTest(session, provider, wanted)
     try:
-        yield
-        _keep(session, provider, wanted)
+        yield by_test.look
+        _keep(session, provider, wanted, by_test)
     finally:
         with contextlib.suppress(ProviderError):  # the hosts are gone, and their links with them
             provider.set_links(session.fleet_id, {})
 
 
+class _ByTest:
+    """What the server's link has counted when each test was over."""
+
+    def __init__(
+        self,
+        session: OpenRun,
+        provider: LinkingProvider | LinksOverSsh,
+        wanted: Mapping[str, HostLink],
+    ) -> None:
+        self._session, self._provider = session, provider
+        self._left = list(session.slots) if Role.SERVER in wanted else []
+        self.counted: dict[str, Mapping[str, Mapping[str, int]]] = {}
+
+    def look(self, t_s: float) -> None:
+        """Read what was counted, where a test has ended since; nothing where it cannot be read."""
+        while self._left and t_s >= self._left[0].end_s:
+            slot = self._left.pop(0)
+            with contextlib.suppress(ProviderError):  # the reading at the end says why
+                said = self._provider.link_counters(self._session.fleet_id, [Role.SERVER])
+                self.counted[slot.name] = said.get(Role.SERVER, {})
+
+
 def _keep(
-    session: OpenRun, provider: LinkingProvider | LinksOverSsh, wanted: Mapping[str, HostLink]
+    session: OpenRun,
+    provider: LinkingProvider | LinksOverSsh,
+    wanted: Mapping[str, HostLink],
+    by_test: _ByTest,
 ) -> None:
     """Write what the links were to be, and what they have counted."""
     if not wanted:
@@ -128,6 +158,7 @@ def _keep(
         name: {"link": format_link(link), **asdict(link), **counted.get(name, {})}
         for name, link in wanted.items()
     }
+    by_test.look(math.inf)
     path = session.run.links_path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.write_json(path, {"hosts": hosts, "not_read": why})
+    folder.write_json(path, {"hosts": hosts, "server_after": by_test.counted, "not_read": why})

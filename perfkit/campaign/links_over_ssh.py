@@ -12,7 +12,7 @@ they receive, so that packets are not what would be lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from shlex import quote
 
 from perfkit.campaign.open_run import OpenRun
@@ -67,7 +67,9 @@ class LinksOverSsh:
             self._on_all("unlink", dict.fromkeys(hosts, f"{_HEAD}lift"), is_last=True)
             raise
 
-    def link_counters(self, run_id: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    def link_counters(
+        self, run_id: str, names: Sequence[str] = ()
+    ) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
         """What was counted, by host and direction; nothing of hosts that have no link.
 
         Raises:
@@ -75,6 +77,7 @@ class LinksOverSsh:
         """
         states = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)
         hosts = self._session.inventory.hosts(*states)
+        hosts = [host for host in hosts if not names or host.name in names]
         said = self._on_all("count", dict.fromkeys(hosts, f"{_HEAD}tc -s -j qdisc show"))
         found = {}
         for name, text in said.items():

@@ -13,7 +13,7 @@ from perfkit.campaign import links, shortfall
 from perfkit.campaign.open_run import OpenRun
 from perfkit.measure import collect as collecting
 from perfkit.measure import runner
-from perfkit.measure.options import Hooks, Options
+from perfkit.measure.options import Hooks, MeasureProgress, Options
 from perfkit.measure.plan import Addresses, pacing_for
 from perfkit.measure.starters import Starter, get_starter
 from perfkit.model import HostResult, HostState, StageResult
@@ -44,7 +44,12 @@ def measure(
     def record(kind: str, **fields: Any) -> None:
         session.journal.append(kind, **fields)
 
-    with links.in_force(session, are_there=armed):
+    with links.in_force(session, are_there=armed) as look:
+
+        def on_progress(moment: MeasureProgress) -> None:
+            note(str(moment))
+            look(moment.t_s)
+
         return (runner.resume if armed else runner.measure)(
             session.run,
             session.inventory.hosts(*states),
@@ -54,7 +59,7 @@ def measure(
             addresses=_addresses(session),
             options=_options(session, **more),
             hooks=Hooks(
-                on_progress=lambda moment: note(str(moment)),
+                on_progress=on_progress,
                 on_result=on_result,
                 check=lambda result: shortfall.judge(session, result),
                 on_armed=lambda t0_utc_s: record(progress.ARMED, t0_utc_s=t0_utc_s),

@@ -321,8 +321,13 @@ class LinkingProvider(Provider, Protocol):
             ProviderError: a host is not there, or what makes links refuses.
         """
 
-    def link_counters(self, run_id: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    def link_counters(
+        self, run_id: str, names: Sequence[str] = ()
+    ) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
         """What was counted by host and direction (`from_host`, `to_host`).
+
+        Args:
+            names: Only of these hosts; empty: of all.
 
         Returns:
             `carried_bytes`, `carried_packets` and `queue_drops` of a rate; `lost_packets` and

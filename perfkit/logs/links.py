@@ -37,18 +37,38 @@ class LinkRecord(BaseModel):
     to_host: Counted | None = None
 
 
+class Ways(BaseModel):
+    """Both directions of a link."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    from_host: Counted = Counted()
+    to_host: Counted = Counted()
+
+
 class LinkLog(BaseModel):
     """The file.
 
     Attributes:
         hosts: By the host's name.
+        server_after: What the server's link had counted when each test was over, by slot in their order.
         not_read: Why nothing was counted; empty: it was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hosts: dict[str, LinkRecord] = Field(default_factory=dict)
+    server_after: dict[str, Ways] = Field(default_factory=dict)
     not_read: str = Field("", max_length=2000)
+
+    def arriving_drops(self, slot: str) -> int:
+        """Packets to the server that were dropped in front of it, in one test; 0 where none is known."""
+        before, names = 0, list(self.server_after)
+        if slot not in names:
+            return 0
+        if place := names.index(slot):
+            before = self.server_after[names[place - 1]].to_host.queue_drops
+        return max(self.server_after[slot].to_host.queue_drops - before, 0)
 
 
 def read_links(path: Path) -> LinkLog:

@@ -53,4 +53,5 @@ def test_each_block_of_a_campaign_has_the_link_of_its_level(
     goodput = cells["goodput_bps"].to_dict()
     assert goodput["base-20mbit-loss2"] < RATE_BPS < goodput["base-none"]
     assert cells["link_bps"].to_dict()["base-20mbit-loss2"] == RATE_BPS
-    assert (cells["queue_drops"] >= 0).all()  # which the monitor has counted
+    assert cells["queue_drops"].to_dict()["base-20mbit-loss2"] > 0
+    assert cells["queue_drops"].to_dict()["base-none"] >= 0  # by the monitor

@@ -94,7 +94,10 @@ COLUMNS: Mapping[str, CellColumn] = {
     "cpu_steal_pct": _figure("%", "all processors of the server, taken by the hypervisor"),
     "nic_bps": _figure("bit/s", "the server's outer interface, in the direction of the test"),
     "link_bps": _figure("bit/s", "capacity of the server's link; NaN: not known"),
-    "queue_drops": _figure("packets", "dropped by queues of the server's interfaces in the window"),
+    "queue_drops": _figure(
+        "packets",
+        "dropped by queues of the server's interfaces in the window, and by its planted link on the way to it",
+    ),
     "clients_cpu_pct": _figure(
         "%", "a client's busiest core of each second, mean over clients that count"
     ),

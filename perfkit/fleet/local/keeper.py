@@ -160,7 +160,7 @@ class Keeper:
             self._host_factory.links.set(wanted)
             return {}
         if "counted" in request:
-            return {"counted": self._host_factory.links.counted()}
+            return {"counted": self._host_factory.links.counted(request["counted"])}
         self._expires_s = max(self._expires_s, float(request["expires"]))
         return self._host_factory.launch(request)
 

@@ -19,7 +19,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -90,8 +90,11 @@ class HostLinks:
                 take_off(["eth0"])
         take_off(ports)
 
-    def counted(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def counted(self, names: Collection[str] = ()) -> dict[str, dict[str, dict[str, Any]]]:
         """What the links have counted by host and direction, `from_host` and `to_host`.
+
+        Args:
+            names: Only of these hosts; empty: of all.
 
         Raises:
             LaunchError: a program refuses. ProcessLookupError: a host with a link has ended.
@@ -103,7 +106,7 @@ class HostLinks:
         with _children_told():
             at_ports = counters(*read_counters())
             for name in self._there:
-                if name not in hosts:
+                if name not in hosts or (names and name not in names):
                     continue
                 with tags.pinned(hosts[name]) as pidfd, self._switch.inside(pidfd):
                     inside = counters(*read_counters()).get("eth0", {})

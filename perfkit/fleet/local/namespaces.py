@@ -93,13 +93,15 @@ def set_links(run_id: str, links: Mapping[str, HostLink]) -> None:
     _ask_keeper(run_id, {"links": {name: asdict(link) for name, link in links.items()}})
 
 
-def link_counters(run_id: str) -> dict[str, dict[str, dict[str, int]]]:
+def link_counters(run_id: str, names: Sequence[str] = ()) -> dict[str, dict[str, dict[str, int]]]:
     """What the run's links have counted, see `perfkit.fleet.local.links.HostLinks.counted`.
 
     Raises:
         LaunchError: it has no keeper, or that refuses.
     """
-    found: dict[str, dict[str, dict[str, int]]] = _ask_keeper(run_id, {"counted": True})["counted"]
+    found: dict[str, dict[str, dict[str, int]]] = _ask_keeper(run_id, {"counted": list(names)})[
+        "counted"
+    ]
     return found
 
 

@@ -139,13 +139,15 @@ class LocalProvider:
         """
         namespaces.set_links(run_id, links)
 
-    def link_counters(self, run_id: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    def link_counters(
+        self, run_id: str, names: Sequence[str] = ()
+    ) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
         """What the links of a run have counted, by host and direction.
 
         Raises:
             LaunchError: it cannot be read.
         """
-        return namespaces.link_counters(run_id)
+        return namespaces.link_counters(run_id, names)
 
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         """List the hosts of one run, or of all, of either isolation, from the process table."""

@@ -112,9 +112,16 @@ def test_drops_of_queues_in_the_window_are_those_of_all_devices_that_were_watche
         epoch_s = logs.t0_utc_s + offset_s + second
         lines.append(f"{epoch_s:.3f},eth0,{1000 + 10 * second}")
         lines.append(f"{epoch_s:.3f},tun0,{5 * (second if second < 6 else second - 6)}")  # anew
+    row_slot = logs.slots[0].name
     (run.host_raw_dir("server") / "queues.csv").write_text("\n".join([*lines, ""]))
     (row,) = block_rows(run, place)
     assert row["queue_drops"] == pytest.approx(15 * row["window_s"], abs=5)
+    after = {"00-before": {"to_host": {"queue_drops": 100}}}
+    after[row_slot] = {"to_host": {"queue_drops": 700}, "from_host": {"queue_drops": 9}}
+    run.links_path.parent.mkdir(parents=True, exist_ok=True)
+    run.links_path.write_text(json.dumps({"hosts": {}, "server_after": after}))
+    (more,) = block_rows(run, place)
+    assert more["queue_drops"] == row["queue_drops"] + 600
 
 
 def test_the_report_has_a_table_of_links_where_there_are_some(run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,8 @@ from perfkit.campaign import links, phases
 from perfkit.campaign import session as sessions
 from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ConfigError, LaunchError, StageError
+from perfkit.logs.links import read_links
+from perfkit.measure.plan import plan
 from perfkit.model import Host, HostLink, Role
 from perfkit.runs import folder
 from perfkit.settings import parameters
@@ -35,7 +37,7 @@ class LinkingProvider(MemoryProvider):
     def __init__(self, *, can_link: bool = True, why_not: str = "") -> None:
         super().__init__()
         self.traits = replace(self.traits, can_link=can_link)
-        self.why_not, self.refuses = why_not, ""
+        self.why_not, self.refuses, self.looks = why_not, "", 0
         self.links: dict[str, HostLink] = {}
         self.history: list[dict[str, HostLink]] = []
 
@@ -48,9 +50,14 @@ class LinkingProvider(MemoryProvider):
         self.links = dict(links)
         self.history.append(self.links)
 
-    def link_counters(self, run_id: str) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    def link_counters(
+        self, run_id: str, names: Sequence[str] = ()
+    ) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
         if self.refuses:
             raise LaunchError(self.refuses)
+        if names:
+            self.looks += 1
+            return {name: {"to_host": {"queue_drops": 10 * self.looks}} for name in names}
         return {name: {"to_host": {"lost_packets": 1}} for name in self.links}
 
 
@@ -60,6 +67,7 @@ def opened(tmp_path: Path, provider: LinkingProvider, link: str) -> OpenRun:
         settings=parameters.load({"link": link}),
         provider=provider,
         fleet_id="r",
+        slots=plan(parameters.load().tests),
         inventory=inventory,
         run=folder.create(tmp_path, "r", {}),
     )
@@ -113,6 +121,33 @@ def test_links_are_in_force_while_it_measures_and_what_they_counted_is_kept(
     assert kept["hosts"]["server"]["link"] == "20mbit, loss 1%"
     assert kept["hosts"]["server"]["rate_bps"] == 20e6
     assert kept["hosts"]["server"]["to_host"] == {"lost_packets": 1}
+
+
+def test_what_the_servers_link_counted_in_each_test_is_read_when_the_test_is_over(
+    tmp_path: Path,
+) -> None:
+    provider = LinkingProvider()
+    run = opened(tmp_path, provider, "20mbit")
+    first, second = run.slots
+    with links.in_force(run) as look:
+        for t_s in (
+            -3.0,
+            1.0,
+            first.end_s - 1,
+            first.end_s + 0.5,
+            first.end_s + 1.5,
+            second.end_s - 1,
+        ):
+            look(t_s)
+        assert provider.looks == 1
+    after = run.run.load_json(run.run.links_path)["server_after"]
+    assert list(after) == [first.name, second.name]
+    log = read_links(run.run.links_path)
+    assert [log.arriving_drops(slot.name) for slot in run.slots] == [10, 10]
+    assert log.arriving_drops("another") == 0
+    with links.in_force(opened(tmp_path / "more", provider, "client 20mbit")) as look:
+        look(1e6)
+    assert provider.looks == 2
 
 
 def test_links_are_lifted_when_measuring_fails_and_go_on_when_it_is_taken_up(
