@@ -27,7 +27,8 @@ def phases(samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     trips = samples[(samples["quantity"] == "rtt_s").to_numpy(dtype=bool)]
     is_loaded = (trips["note"] == LOADED).to_numpy(dtype=bool)
-    loaded, unloaded = trips[is_loaded], trips[~is_loaded]
+    is_free = trips["note"].isin([UNLOADED, ""]).to_numpy(dtype=bool)
+    loaded, unloaded = trips[is_loaded], trips[is_free]
     if loaded.empty:
         return {UNLOADED: unloaded}
     spans = loaded.groupby("host", observed=True)["t_s"].agg(["min", "max"])

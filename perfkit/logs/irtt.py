@@ -1,13 +1,14 @@
 """irtt's client, one round trip a line, as it prints while it runs: bytes in, `samples` frame out.
 
-irtt prints no times. A test's script may say, in a line of its own before each run, when that began,
-how far apart its packets are sent, and what the run is to be noted as; and afterwards how much another
-program carried meanwhile, as a line of iperf 2::
+irtt prints no times. A test's script may say, in a line of its own before each run, when that began and
+how far apart its packets are sent; in others, what the packets from a moment on are to be noted as; and
+how much another program carried meanwhile, as a line of iperf 2::
 
-    perfkit: phase=loaded epoch=1795350000.125 interval_s=0.05
+    perfkit: phase=unloaded epoch=1795350000.125 interval_s=0.05
     [Connecting] connecting to 10.8.0.1:5001
     [10.8.0.1:5001] [Connected] connection established
     seq=0 rtt=1.26ms rd=604µs sd=652µs ipdv=n/a
+    perfkit: phase=loaded epoch=1795350015.125
     load: [  1] 0.0000-15.0123 sec  56320000 Bytes  30012345 bits/sec
 
 Round trips become `rtt_s`, those that did not come have no value: packets are numbered, and irtt's own
@@ -16,6 +17,7 @@ count at the end says how many were sent. The load becomes `load_bps`.
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 from dataclasses import dataclass, field
@@ -25,13 +27,14 @@ from perfkit.errors import ParseError
 from perfkit.logs.format import Format, OtherLines, Reading
 from perfkit.logs.sample_rows import SampleRows, is_value
 
+_MOST_PHASES = 100  # of one run
 _MOST_LOST = 1_000_000  # in one run: more is damage, not loss
 _FACTORS = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNIT = r"(?:ns|µs|us|ms|s|m|h)"
 _TIME = rf"(?:[0-9]{{1,12}}(?:\.[0-9]{{1,12}})?{_UNIT}){{1,4}}"
 _PART = re.compile(rf"([0-9.]+)({_UNIT})")
 _PHASE = re.compile(
-    r"perfkit: phase=([a-z][a-z0-9-]{0,31}) epoch=([0-9]{1,11}(?:\.[0-9]{1,9})?) interval_s=([0-9]{1,4}(?:\.[0-9]{1,9})?)"
+    r"perfkit: phase=([a-z][a-z0-9-]{0,31}) epoch=([0-9]{1,11}(?:\.[0-9]{1,9})?)(?: interval_s=([0-9]{1,4}(?:\.[0-9]{1,9})?))?"
 )
 _TRIP = re.compile(rf"seq=([0-9]{{1,9}}) rtt=({_TIME}) [^\n]{{0,200}}")
 _COUNT = re.compile(r" *packets sent/received: ([0-9]{1,9})/[0-9]{1,9} [^\n]{0,100}")
@@ -52,9 +55,13 @@ _BEGINS = (b"[Connecting] connecting to ", b"perfkit: phase=")
 
 @dataclass(slots=True)
 class _Run:
-    """One run of irtt: what it is noted as, when it began, and which packets came back."""
+    """One run of irtt: its phases, when it began, and which packets came back.
 
-    note: str = ""
+    Attributes:
+        phases: Moment from which on packets are noted so, and the note.
+    """
+
+    phases: list[tuple[float, str]] = field(default_factory=list)
     epoch_s: float = math.nan
     interval_s: float = math.nan
     line_no: int = 0
@@ -63,10 +70,13 @@ class _Run:
 
     def into(self, rows: SampleRows) -> None:
         """Each packet sent, in its order; one that is missing among those that came was lost."""
+        begins = sorted(self.phases)
         for number in range(max(self.sent, max(self.seen, default=-1) + 1)):
             value, line_no = self.seen.get(number, (math.nan, self.line_no))
             moment_s = self.epoch_s + number * self.interval_s
-            rows.add(moment_s, "rtt_s", value, self.note, line_no)
+            last = bisect.bisect_right(begins, moment_s, key=lambda phase: phase[0])
+            note = begins[last - 1][1] if last and math.isfinite(moment_s) else ""
+            rows.add(moment_s, "rtt_s", value, note, line_no)
 
 
 def sniff(head: bytes) -> bool:
@@ -145,16 +155,25 @@ class _Log:
             self._run.sent, self._run.line_no, self._counted = sent, line_no, True
             return True
         if found := _PHASE.fullmatch(text):
-            self.end_run()
-            self._run = _Run(found[1], float(found[2]), float(found[3]), line_no)
-            return True
+            return self._phase(line_no, found[1], float(found[2]), found[3])
         if text.startswith("[Connecting] ") and (self._run.seen or self._run.sent):
             self.end_run()
             self._run.line_no = line_no
         if found := _LOAD.fullmatch(text):
-            self.rows.add(self._run.epoch_s, "load_bps", float(found[1]), self._run.note, line_no)
+            self.rows.add(math.nan, "load_bps", float(found[1]), "", line_no)
             return True
         return False
+
+    def _phase(self, line_no: int, name: str, epoch_s: float, interval_s: str | None) -> bool:
+        """A phase begins; one that says an interval is that of a new run."""
+        if interval_s:
+            self.end_run()
+            self._run.epoch_s, self._run.interval_s = epoch_s, float(interval_s)
+            self._run.line_no = line_no
+        if len(self._run.phases) >= _MOST_PHASES:
+            return False
+        self._run.phases.append((epoch_s, name))
+        return True
 
     def _trip(self, line_no: int, number: int, rtt_s: float) -> bool:
         if not is_value(rtt_s) or number > max(self._run.seen, default=-1) + _MOST_LOST:

@@ -53,6 +53,13 @@ COSTS = (  # the first that is known is the fifth column of the summary
     pct("cpu_busy_pct", "CPU total"),
     Column("jain", "Jain", digits=3),
 )
+HEADLINES = (
+    TEST,
+    text("clients_ok", "Clients"),
+    text("headline", "Figure"),
+    text("headline_value", "Value"),
+    text("headline_half", "±"),
+)
 TESTS = (
     TEST,
     Column("clients_expected", "Clients"),

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from perfkit.analysis import connecting, idle_clients, offered, round_trips, short_connections
+from perfkit.analysis.kind_figures import HEADLINE
 from perfkit.analysis.slot_figures import QUANTILES_METHOD
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
+from perfkit.model import TestKind
 from perfkit.report import columns
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import s_to_ms
@@ -120,29 +124,64 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
     return made
 
 
-def observed_times(logs: RunLogs, summary: Summary) -> dict[str, np.ndarray[Any, Any]]:
-    """Times that counted clients observed, in ms and ascending, by test, quantity and phase.
+def with_headlines(tests: Rows) -> list[dict[Hashable, Any]]:
+    """The rows with `headline`, `headline_value` and `headline_half` in words, if some test has no goodput.
 
-    Only quantities in seconds: `rtt_s`, `request_s`, … Those of connected clients have a picture of
-    their own, `perfkit.report.connect_plots`, as a client without a time is part of it.
+    A test whose kind's figure is not known has none; where all have a goodput, rows are as they are.
     """
-    counted = summary.clients.loc[summary.clients["ok"], ["slot", "host"]].astype("str")
-    elsewhere = [slot.name for slot in logs.slots if slot.kind.is_of_all_connected]
-    counted = counted[~counted["slot"].isin(elsewhere).to_numpy()]
-    own = logs.samples.astype({"slot": "str", "host": "str", "quantity": "str", "note": "str"})
-    own = own[own["quantity"].str.endswith("_s") & own["value"].notna()]
-    own = own.merge(counted, on=["slot", "host"])
-    keys = ["slot", "quantity", "note"]
-    return {
-        f"{slot}, {_words(quantity, note)}": np.sort(s_to_ms(1.0) * rows["value"].to_numpy())
-        for (slot, quantity, note), rows in own.groupby(keys, sort=False)
-        if len(rows) > 1
-    }
+    kinds = [TestKind(row.get("kind") or TestKind.TCP) for row in tests]
+    if all(kind.has_goodput for kind in kinds):
+        return [dict(row) for row in tests]
+    made = []
+    for kind, row in zip(kinds, tests, strict=True):
+        is_known = not kind.has_goodput or _known(row.get(HEADLINE[kind]))
+        figure = HEADLINE[kind] if is_known else "goodput_bps"
+        column = columns.FIGURES.get(figure, Column(figure, figure))
+        half = column.show(row.get("goodput_ci_bps")) if figure == "goodput_bps" else ""
+        own: dict[Hashable, Any] = dict(row)
+        own["headline"], own["headline_half"] = column.label, half
+        own["headline_value"] = column.show(row.get(figure))
+        made.append(own)
+    return made
 
 
-def _words(quantity: Any, note: Any) -> str:
-    name = str(quantity).removesuffix("_s").replace("_", " ").replace("rtt", "round trip")
-    return f"{name} {note}".strip()
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What counted clients of a test waited for, in one phase.
+
+    Attributes:
+        values_ms: Those that came, ascending.
+        count: All, also those that did not come.
+    """
+
+    values_ms: NDArray[np.float64]
+    count: int
+
+
+def observed_times(logs: RunLogs, summary: Summary) -> dict[str, Times]:
+    """Round trips and requests of the clients that count, by test and phase; in words, for a legend.
+
+    The phases of a latency test are those of its figures. Clients that connect have a picture of their
+    own, `perfkit.report.connect_plots`.
+    """
+    found: dict[str, Times] = {}
+    for slot in logs.slots:
+        counted = summary.clients["ok"] & (summary.clients["slot"] == slot.name)
+        own = (logs.samples["slot"] == slot.name) & logs.samples["host"].isin(
+            list(summary.clients.loc[counted, "host"])
+        )
+        samples = logs.samples[own.to_numpy(dtype=bool)]
+        parts: dict[str, pd.DataFrame] = {}
+        if slot.kind is TestKind.LATENCY:
+            parts = {f"round trip {p}": rows for p, rows in round_trips.phases(samples).items()}
+        elif slot.kind is TestKind.REQUESTS:
+            is_request = (samples["quantity"] == "request_s").to_numpy(dtype=bool)
+            parts = {"short connection": samples[is_request]}
+        for words, rows in parts.items():
+            values = np.sort(rows["value"].dropna().to_numpy(dtype=np.float64))
+            if len(values) > 1:
+                found[f"{slot.name}, {words}"] = Times(s_to_ms(1.0) * values, len(rows))
+    return found
 
 
 def _known(value: Any) -> bool:

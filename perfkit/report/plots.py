@@ -27,7 +27,7 @@ from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Segment
-from perfkit.report.kind_tables import observed_times
+from perfkit.report.kind_tables import Times, observed_times
 from perfkit.units import SI_PREFIXES
 
 MEGA = SI_PREFIXES["M"]
@@ -35,6 +35,7 @@ INK = "#010203"  # stands for the page's own text colour until the SVG is writte
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
 _PNG_DPI = 150
+_POINTS = 500  # of a distribution; a picture shows no more
 _DASHES = ("-", "--", ":")
 _MANY = 40  # above this many clients dots say less than a distribution
 STYLE: Any = {  # Any: only Matplotlib 3.11 and later types the keys
@@ -93,17 +94,27 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
     return plots
 
 
-def _observed(times: Mapping[str, Any]) -> Plot:
-    """The share of the observations that took at most so long, a line a test and phase."""
+def _observed(times: Mapping[str, Times]) -> Plot:
+    """The share of the observations that took at most so long, a line a test and phase.
+
+    What did not come took longer than all that is shown, so its line ends below 100 %.
+    """
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
     axis = figure.subplots()
     words = []
-    for place, (name, values) in enumerate(times.items()):
-        shares = np.arange(1, len(values) + 1) / len(values)
+    for place, (name, seen) in enumerate(times.items()):
+        shares = np.linspace(0, 1, min(len(seen.values_ms), _POINTS))
+        values = np.quantile(seen.values_ms, shares)
         colour = tuple(_COLOURS.values())[place % len(_COLOURS)]
-        axis.step(values, 100 * shares, _DASHES[place % 3], where="post", color=colour, label=name)
-        half, most = np.quantile(values, [0.5, 0.99])
-        words.append(f"{name}: {len(values)}, median {half:.3g} ms, 99 % within {most:.3g} ms")
+        came = len(seen.values_ms) / seen.count
+        axis.step(
+            values, 100 * came * shares, _DASHES[place % 3], where="post", color=colour, label=name
+        )
+        half, most = np.quantile(seen.values_ms, [0.5, 0.99])
+        words.append(
+            f"{name}: {seen.count}, {1 - came:.1%} did not come, median {half:.3g} ms, "
+            f"p99 {most:.3g} ms"
+        )
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_xlabel("ms, logarithmic")

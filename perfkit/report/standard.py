@@ -19,7 +19,7 @@ from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.report import columns
-from perfkit.report.kind_tables import kind_tables
+from perfkit.report.kind_tables import kind_tables, with_headlines
 from perfkit.report.methods import (
     ABOUT_TICKS,
     CORES_METHOD,
@@ -52,6 +52,7 @@ def standard_tables(
         }
         for row in summary.tests.to_dict("records")
     ]
+    tests = with_headlines(tests)
     make = ReportTable.from_records
     moved = summary.sensitivity.to_dict("records")
     cpu = SHARED_CPU if shared_cpu(logs) else ""
@@ -149,7 +150,12 @@ def _clients_ok(row: Mapping[Hashable, Any]) -> str:
 
 
 def _summary(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
-    """Five columns; the last one is what the VPN cost, or how busy the server was without one."""
+    """Five columns; the last one is what the VPN cost, or how busy the server was without one.
+
+    Where not all tests have a goodput, each has the figure that stands for its kind.
+    """
+    if any("headline" in row for row in tests):
+        return list(columns.HEADLINES)
     cost = next(
         (c for c in columns.COSTS if any(_known(row.get(c.key)) for row in tests)),
         columns.COSTS[-1],

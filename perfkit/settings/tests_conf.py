@@ -14,6 +14,7 @@ from perfkit.runs.folder import NAME_PATTERN
 from perfkit.settings import ini, shebang
 
 SHORTEST_OF_CONNECTED_S = 30.0  # of tests in which clients connect
+SHORTEST_LATENCY_S = 6.0
 
 
 class TestConf(BaseModel):
@@ -84,7 +85,8 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
 
 
 def _check_connected(where: str, checked: TestConf) -> None:
-    """Refuse a test of connected clients that has no tunnel, or no time for its phases."""
+    """Refuse a test with no time for its phases, and one of connected clients that has no tunnel."""
+    _check_phases(where, "duration", checked.kind, checked.duration)
     if not checked.kind.is_of_all_connected:
         return
     if checked.path is not NetworkPath.TUNNEL:
@@ -93,11 +95,14 @@ def _check_connected(where: str, checked: TestConf) -> None:
     if checked.server is not None:
         problem = f"a test of kind {checked.kind} starts the server's VPN anew"
         raise ConfigError(where, "server", checked.server, problem, "leave server out")
-    _check_phases(where, "duration", checked.kind, checked.duration)
 
 
 def _check_phases(where: str, key: str, kind: TestKind, duration_s: float) -> None:
     """Refuse a test of phases that is too short for them."""
+    if kind is TestKind.LATENCY and duration_s < SHORTEST_LATENCY_S:
+        problem = "a test of kind latency measures half of the time alone, and half under load"
+        remedy = f"give {SHORTEST_LATENCY_S:g} seconds or more"
+        raise ConfigError(where, key, duration_s, problem, remedy)
     if kind.is_of_all_connected and duration_s < SHORTEST_OF_CONNECTED_S:
         problem = f"a test of kind {kind} has phases, the shortest a tenth of it"
         remedy = f"give {SHORTEST_OF_CONNECTED_S:g} seconds or more"

@@ -29,6 +29,9 @@ V4, V6 = "192.0.2.1", "2001:db8::1"
         ("tunnel-tcp", V6, "10.8.0.1", False),
         ("tunnel-tcp.server", V6, "10.8.0.1", False),
         ("tunnel-tcp", V4, "fd00::1", True),
+        ("direct-udp", V6, "10.8.0.1", True),
+        ("tunnel-pps", V6, "10.8.0.1", False),
+        ("tunnel-udp.server", V4, "fd00::1", True),
     ],
 )
 def test_iperf_is_told_of_ipv6_where_the_address_it_uses_is_one(
@@ -45,6 +48,34 @@ def test_iperf_is_told_of_ipv6_where_the_address_it_uses_is_one(
     assert ("-V" in words) is is_six
     used = remote if name.startswith("direct") else peer
     assert (used in words) is not name.endswith(".server")
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "told"),
+    [
+        ("direct-tcp", {}, []),
+        ("direct-tcp", {"PERFKIT_RATE_BPS": "200000"}, ["-b 200000", "-l 1400"]),
+        ("tunnel-tcp", {"PERFKIT_RATE_BPS": "100000000"}, ["-b 100000000", "-l 125000"]),
+        ("tunnel-udp", {"PERFKIT_RATE_BPS": "200000"}, ["-b 200000", "-l 1372", "-u"]),
+        ("tunnel-pps", {"PERFKIT_PACKET_BYTES": "512"}, ["-b 10g", "-l 512", "-u"]),
+        ("direct-pps", {"PERFKIT_RATE_BPS": "", "PERFKIT_PACKET_BYTES": ""}, ["-b 10g", "-l 64"]),
+    ],
+)
+def test_iperf_is_told_the_rate_of_a_client_and_the_size_of_a_packet(
+    tmp_path: Path, name: str, env: dict[str, str], told: list[str]
+) -> None:
+    stand_in = tmp_path / "iperf"
+    stand_in.write_text('#!/bin/sh\necho "told: $*"\n')
+    stand_in.chmod(0o755)
+    done = subprocess.run(
+        [str(TESTS / name), V4, "10.8.0.1"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(f" {words} " in done.stdout for words in told)
+    assert told or (" -b " not in done.stdout and " -l " not in done.stdout)
 
 
 @pytest.mark.parametrize(("address", "proto"), [(V4, "udp"), (V6, "udp6")])

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfkit.analysis.answers.headline import primary_of
+from perfkit.analysis.answers.verdicts import is_primary
 from perfkit.model import TestKind
 from perfkit.report import answer, page
 from perfkit.runs import campaign_folder
 from perfkit.testing.campaigns import make_campaign
-from perfkit.testing.logtext import T0_UTC_S
+from perfkit.testing.logtext import GAP_S, T0_UTC_S
+from perfkit.testing.runs import make_run
 from tests.sampled_runs import make_sampled, rows, sampled_run
 
 
@@ -87,5 +90,27 @@ def test_a_report_says_round_trips_in_sentence_table_and_picture(tmp_path: Path)
     assert shown["rtt_added_s"] == pytest.approx(0.249)
     assert shown["load_bps"] == 2e6
     (picture,) = [plot for plot in report.plots if plot.name == "times"]
-    assert "round trip loaded: 32, median 250 ms" in picture.alt
+    assert "round trip loaded: 32, 0.0% did not come, median 250 ms" in picture.alt
     assert "goodput" not in report.text().lower() or "n/a" in report.text()
+
+
+def test_tests_of_several_kinds_have_their_own_figure_in_the_first_table(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=2, tests=("direct-tcp", "tunnel-probe"))
+    log = latency_log(5.0 + 10 + GAP_S, 0.25)
+    make_sampled(run, "02-tunnel-probe", TestKind.LATENCY, {"client-001": log, "client-002": log})
+    table = page.compose(run).tables["summary"]
+    assert [column.key for column in table.columns] == [
+        "slot", "clients_ok", "headline", "headline_value", "headline_half",
+    ]  # fmt: skip
+    assert [row[2] for row in table.rows] == ["Goodput (Mbit/s)", "RTT under load (ms)"]
+    assert table.rows[1][3] == "250.000"
+
+
+def test_primary_figures_follow_the_kind_of_each_test() -> None:
+    primary = ("goodput_bps", "vpn_cpu_s_per_gbit")
+    assert primary_of(TestKind.TCP, primary) == primary
+    assert primary_of(TestKind.PPS, primary) == ("pps", "vpn_cpu_us_per_packet")
+    assert primary_of(TestKind.LATENCY, primary[:1]) == ("rtt_loaded_median_s",)
+    args = ("tunnel", primary)
+    assert is_primary("requests_per_s", *args, TestKind.REQUESTS, has_tunnel=True)
+    assert not is_primary("requests_per_s", *args, TestKind.TCP, has_tunnel=True)

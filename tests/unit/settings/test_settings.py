@@ -112,6 +112,9 @@ def test_a_flag_given_as_text_means_what_it_says(project: Path, text: str, meant
                 ("duration = 60\npath = tunnel\nserver = 192.0.2.1\n", "leave server out"),
             )
         ),
+        ("tests", "[direct-tcp]\nkind = latency\nduration = 5\n", "give 6 seconds or more"),
+        ("tests", "[direct-tcp]\nkind = latnecy\nduration = 30\n", "kind"),
+        ("tests", "[direct-tcp]\nkind = pps\nduration = 5\npacket_bytes = 8\n", "packet_bytes"),
         ("tests", "", "no test in it"),
         ("tests", "[direct-tcp\n", "compare it with tests.conf.sample"),
         ("ssh", "[shh]\nuser = root\n", "did you mean 'ssh'?"),
