@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from perfkit.analysis.answers import cells
 from perfkit.analysis.answers.frame import counted
+from perfkit.analysis.answers.headline import headline_of
 from perfkit.campaign.blocks import BlockLog, Claim
+from perfkit.report.columns import FIGURES
+from perfkit.report.tables import Column
 from perfkit.runs.design import Design, PlannedBlock
-from perfkit.units import bps_to_mbps, format_duration
+from perfkit.units import format_duration
 
-FIGURE = "goodput_bps"
 SIGNS = {"void": "void", "failed": "failed", "": "…"}
 
 
@@ -53,33 +55,41 @@ def _rest(design: Design, log: BlockLog) -> str:
 
 def _figure(frame: pd.DataFrame, claim: Claim, test: str) -> str:
     own = frame[(frame["block"] == claim.block).to_numpy() & (frame["test"] == test).to_numpy()]
-    now = own[FIGURE].dropna()
+    column = headline_column(frame, test)
+    now = own[column.key].dropna()
     if now.empty:
         return f"{test} without a figure"
     values = _values(frame, claim.clients, claim.variant, test)
-    so_far = f" (so far {_estimate(values)})" if len(values) > 1 else ""
-    return f"{test} {_mbps(float(now.iloc[0]))} Mbit/s{so_far}"
+    so_far = f" (so far {_estimate(values, column)})" if len(values) > 1 else ""
+    return f"{test} {_shown(float(now.iloc[0]), column)} {column.unit}{so_far}"
+
+
+def headline_column(frame: pd.DataFrame, test: str) -> Column:
+    """What stands for a test, with its unit."""
+    return FIGURES[headline_of(frame, test)]
 
 
 def _values(frame: pd.DataFrame, clients: int, variant: str, test: str) -> NDArray[np.float64]:
     good = counted(frame)
     own = (good["clients"] == clients) & (good["variant"] == variant) & (good["test"] == test)
-    return good.loc[own.to_numpy(), FIGURE].dropna().to_numpy(dtype=np.float64)
+    figure = headline_of(frame, test)
+    return good.loc[own.to_numpy(), figure].dropna().to_numpy(dtype=np.float64)
 
 
-def _estimate(values: NDArray[np.float64]) -> str:
-    """`341 ±4 %`, in Mbit/s; of one value no interval."""
+def _estimate(values: NDArray[np.float64], column: Column) -> str:
+    """`341 ±4 %`, in the column's unit; of one value no interval."""
     if not len(values):
         return ""
     mean, low, high = cells.interval(values)
-    share = cells.half_width_share(mean, low, high)
+    share, shown = cells.half_width_share(mean, low, high), _shown(mean, column)
     if not np.isfinite(share):
-        return _mbps(mean)
-    return f"{_mbps(mean)} ±{100 * share:.0f} %" if share < 1 else f"{_mbps(mean)} ±>100 %"
+        return shown
+    return f"{shown} ±{100 * share:.0f} %" if share < 1 else f"{shown} ±>100 %"
 
 
-def _mbps(value_bps: float) -> str:
-    return f"{bps_to_mbps(value_bps):.3g}" if value_bps < 1e9 else f"{bps_to_mbps(value_bps):.0f}"
+def _shown(value: float, column: Column) -> str:
+    scaled = value / column.scale
+    return f"{scaled:.3g}" if scaled < 1000 else f"{scaled:.0f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +106,7 @@ def grid(design: Design, log: BlockLog, frame: pd.DataFrame, test: str) -> list[
     """Cells by repetitions, as far as any was begun or is to come for certain.
 
     Args:
-        test: Whose goodput is shown, in Mbit/s.
+        test: Whose headline figure is shown, in the unit of `headline_column`.
     """
     shown = max(design.repetitions or 0, *log.repetitions, 0)
     return [
@@ -107,7 +117,7 @@ def grid(design: Design, log: BlockLog, frame: pd.DataFrame, test: str) -> list[
                 _sign(log, frame, test, _place(design.order[r], clients, variant))
                 for r in range(shown)
             ),
-            so_far=_estimate(_values(frame, clients, variant, test)),
+            so_far=_estimate(_values(frame, clients, variant, test), headline_column(frame, test)),
         )
         for clients in design.clients
         for variant in design.variants
@@ -128,5 +138,6 @@ def _sign(log: BlockLog, frame: pd.DataFrame, test: str, planned: PlannedBlock) 
     if last.end != "done":
         return SIGNS[last.end]
     own = frame[(frame["block"] == last.block).to_numpy() & (frame["test"] == test).to_numpy()]
-    known = own[FIGURE].dropna()
-    return _mbps(float(known.iloc[0])) if len(known) else "no figure"
+    column = headline_column(frame, test)
+    known = own[column.key].dropna()
+    return _shown(float(known.iloc[0]), column) if len(known) else "no figure"

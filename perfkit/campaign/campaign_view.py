@@ -19,7 +19,7 @@ import click
 
 from perfkit.analysis.answers import frame
 from perfkit.campaign.blocks import BlockLog, Claim
-from perfkit.campaign.campaign_progress import block_line, grid
+from perfkit.campaign.campaign_progress import block_line, grid, headline_column
 from perfkit.campaign.session import Session
 from perfkit.model import NetworkPath
 from perfkit.runs import campaign_folder
@@ -50,7 +50,6 @@ class CampaignView:
         self._test = (tunnel or list(design.tests))[0]
         self._session, self._design, self._log = session, design, BlockLog()
         self._started = monotonic()
-        self._head = f"{session.run.id}: {self._test}, Mbit/s"
         self.is_stop_asked = self._is_stop_said = False
         self._before: Any = None
         self._is_main = threading.current_thread() is threading.main_thread()
@@ -122,4 +121,6 @@ class CampaignView:
     def _draw(self, note: str) -> None:
         if self._grid is not None:
             cells = frame.cells_frame(self._rows)
-            self._grid.show(self._head, note, grid(self._design, self._log, cells, self._test))
+            column = headline_column(cells, self._test)
+            head = f"{self._session.run.id}: {self._test}, {column.label}"
+            self._grid.show(head, note, grid(self._design, self._log, cells, self._test))

@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from perfkit.analysis import connecting
 from perfkit.analysis.connecting import Connecting
@@ -35,15 +36,16 @@ def _distribution(test: str, found: list[Connecting]) -> Plot:
     """Cumulative shares of all clients: a client that did not connect keeps its line below 100 %."""
     figure = Figure(figsize=(9.6, 3.2), layout="constrained")
     axis = figure.subplots()
-    times_s = np.concatenate([it.values[np.isfinite(it.values)] for it in found])
-    longest = float(times_s.max()) if len(times_s) else 1.0
+    times_s = np.concatenate([it.values[it.values > 0] for it in found])  # NaN is not
+    ends = (float(times_s.min()), float(times_s.max())) if len(times_s) else (0.1, 1.0)
     for phase in found:
-        _line(axis, phase, longest)
-    axis.set_xlim(left=0)
+        _line(axis, phase, ends)
+    axis.set_xscale("log")  # a restart takes seconds where a first start takes tenths
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_ylim(0, 102)
-    axis.set_xlabel("time since the VPN's start (s)")
+    axis.set_xlabel("time since the VPN's start (s, logarithmic)")
     axis.set_ylabel("clients connected (%)")
-    axis.legend(loc="lower right", frameon=False, fontsize=8)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
     return Plot(
         name=f"connect-{test}",
         title=f"{test}: share of the clients whose tunnel carries a ping",
@@ -52,12 +54,12 @@ def _distribution(test: str, found: list[Connecting]) -> Plot:
     )
 
 
-def _line(axis: Axes, phase: Connecting, until_s: float) -> None:
+def _line(axis: Axes, phase: Connecting, ends: tuple[float, float]) -> None:
     values = phase.values
     connected = values[np.isfinite(values)]
     label, colour, dash = _LINES[phase.phase]
     shares = np.arange(len(connected) + 1) / max(len(values), 1) * 100
-    places = np.concatenate([[0.0], connected, [until_s]])
+    places = np.concatenate([[ends[0] / 1.5], connected, [ends[1] * 1.1]])
     axis.step(places, [*shares, shares[-1]], dash, where="post", color=colour, label=label)
 
 

@@ -330,3 +330,29 @@ def test_a_switch_that_was_killed_is_made_good_by_the_next_one(
         assert [in_force(session, name) for name in NAMES] == [variant] * 3
         assert (send_buffer(session) == "tb131072") is (variant == "sndbuf64k")
         assert [len(pids(session, name)) for name in NAMES] == [1, 1, 1]
+
+
+def test_clients_connect_at_once_and_again_after_the_server_with_the_addresses_they_had(
+    session: Session,
+) -> None:
+    """The shipped test on real hosts; in tests.conf its duration is longer."""
+    address = "ip -4 -o addr show dev tun0 | sed 's/.* inet \\([0-9.]*\\).*/\\1/p;d'"
+    clients = [host.name for host in hosts_of(session) if host.name != "server"]
+    before = {name: sh(session, name, address) for name in clients}
+    remote = hosts_of(session, "server")[0].traffic_address
+    t0_s = float(sh(session, "server", "date +%s.%N")) + 1
+
+    def run(name: str) -> str:
+        script = f"tests/connect-storm{'.server' if name == 'server' else ''}"
+        told = f"PERFKIT_T0={t0_s:.3f} PERFKIT_DURATION_S=15 PERFKIT_VPN_DIR=$PWD/vpn"
+        limit = "-s INT --preserve-status 18" if name == "server" else "60"
+        return sh(session, name, f"env {told} timeout {limit} {script} {remote} 10.8.0.1 2>&1")
+
+    with ThreadPoolExecutor(len(NAMES)) as threads:
+        printed = dict(zip(NAMES, threads.map(run, NAMES), strict=True))
+    for name in clients:
+        found = [line.split(",") for line in printed[name].splitlines() if "connect_s" in line]
+        assert [note for *_, note in found] == ["first", "restart"], printed
+        assert all(float(value) > 0 for _, _, value, _ in found), printed
+    assert printed["server"].count("restart") == 2, printed
+    assert {name: sh(session, name, address) for name in clients} == before

@@ -33,6 +33,15 @@ def cells(*goodput_mbps: float) -> pd.DataFrame:
     return cells_frame(rows)
 
 
+def test_a_block_of_a_test_without_goodput_is_said_by_its_headline_figure() -> None:
+    plan, lines = run_of_two("done", "done")
+    frame = cells(0.0, 0.0).assign(goodput_bps=float("nan"), kind="connect-storm")
+    frame["connect_median_s"] = [0.25, 0.26]
+    said = block_line(plan, lines.log, frame)
+    assert "direct-tcp 0.26 s (so far 0.255 ±" in said, said
+    assert grid(plan, lines.log, frame, TEST)[0].cells == ("0.25", "0.26")
+
+
 def run_of_two(*ends: str) -> tuple[Any, Lines]:
     """Repetitions of two clients alone, each with one block that ends so."""
     plan, lines = design(clients=(2,)), Lines()
