@@ -125,7 +125,6 @@ def test_each_block_has_the_logs_the_manifest_and_the_figures_of_its_own_vpn(
         summary = summarise(logs, windows, found)
         assert summary.vpn is not None
         assert summary.vpn.clients["connected"].tolist() == [True]
-        assert summary.vpn.server["recv_ratio"].iloc[0] > 1.0
         assert summary.tests["tunnel_ratio"].iloc[0] > 0.9
         assert summary.tests["vpn_cores"].iloc[0] > 0.0
         said = logs.facts["server"]["vpn_implementation"]
