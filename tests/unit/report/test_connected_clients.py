@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from perfkit.analysis.answers.campaign_answer import to_json
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.model import TestKind
 from perfkit.report import answer, page
@@ -99,7 +100,7 @@ def test_the_answer_of_an_idle_campaign_is_the_memory_of_one_more_client(tmp_pat
         (block.host_raw_dir("server") / "procstat.csv").write_text(text)
         block.segments_path.unlink()
     campaign_folder.cells_path(run).unlink()
-    made = answer.render(run)
+    made = answer.compose(run)
     assert made.sentences[0].startswith("tunnel-tcp: VPN memory 8.38 MB"), made.sentences
     assert made.sentences[1].startswith("One more idle client costs the server's VPN 9"), (
         made.sentences
@@ -108,7 +109,7 @@ def test_the_answer_of_an_idle_campaign_is_the_memory_of_one_more_client(tmp_pat
     shown = dict(zip((c.key for c in made.tables["memory"].columns), row, strict=True))
     assert shown["low_bytes"] < EACH < shown["high_bytes"]
     assert shown["without_bytes"] == pytest.approx(EMPTY, rel=0.01)
-    told = json.loads(campaign_folder.answer_path(run).read_text())["memory"]
+    told = to_json(made.found, list(made.sentences))["memory"]
     assert told[0]["per_client_bytes"] == pytest.approx(EACH, rel=0.02)
 
 
