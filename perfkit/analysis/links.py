@@ -8,7 +8,7 @@ Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934) 404.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def link_rows(logs: RunLogs) -> list[dict[str, Any]]:
             found: list[Counted | None] = [getattr(record, direction) for _, record in group]
             rows.append(
                 {
-                    "whose": _whose([name for name, _ in group]),
+                    "whose": whose([name for name, _ in group]),
                     "link": group[0][1].link,
                     "direction": direction.replace("_", " the "),
                     "rate_bps": group[0][1].rate_bps or np.nan,
@@ -58,7 +58,7 @@ def link_rows(logs: RunLogs) -> list[dict[str, Any]]:
                     "busiest_bps": _busiest_bps(logs, direction)
                     if is_server and (waits_outside or direction == "from_host")
                     else np.nan,
-                    **_summed([it for it in found if it is not None]),
+                    **summed([it for it in found if it is not None]),
                 }
             )
     return rows
@@ -112,7 +112,8 @@ def loss_interval(lost: int, total: int, level: float = 0.95) -> tuple[float, fl
     return low, high
 
 
-def _summed(found: Iterable[Counted]) -> dict[str, Any]:
+def summed(found: Iterable[Counted]) -> dict[str, Any]:
+    """Counters of one direction of several links, and the share that was lost, with its interval."""
     counted = list(found)
     names = ("carried_bytes", "queue_drops", "lost_packets", "passed_packets")
     sums = {name: sum(getattr(it, name) for it in counted) for name in names}
@@ -122,7 +123,8 @@ def _summed(found: Iterable[Counted]) -> dict[str, Any]:
     return {**sums, "loss_ratio": loss, "loss_low": low, "loss_high": high}
 
 
-def _whose(names: list[str]) -> str:
+def whose(names: Sequence[str]) -> str:
+    """What hosts with the same link are called."""
     return names[0] if len(names) == 1 else format_count(len(names), "client")
 
 

@@ -15,6 +15,7 @@ from perfkit.analysis.answers import cells, growth, resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.segments import MACHINES
 from perfkit.analysis.spent import HALF_WIDTH
+from perfkit.report import link_tables
 from perfkit.report.answer_memory import memory_tables
 from perfkit.report.answer_words import ends, phrase, share
 from perfkit.report.columns import FIGURES, pct, text
@@ -53,7 +54,8 @@ def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
         tables.append(_explored(found))
     if len(found.in_tunnel):
         tables.append(_in_tunnel(found))
-    tables += [*memory_tables(found), *_laws(found), *_uses(found), _blocks(found), _cost(found)]
+    tables += [*memory_tables(found), *_laws(found), *_uses(found)]
+    tables += [*link_tables.of_campaign(found.run), _blocks(found), _cost(found)]
     line = provenance(found)
     return [table.with_provenance(line) for table in tables]
 

@@ -207,7 +207,7 @@ LINKS = (
     mbps("busiest_bps", "Busiest second", 1),
     Column("queue_drops", "Queue drops"),
     Column("lost_packets", "Lost packets"),
-    Column("loss_pct", "Lost", "%", digits=4),
+    Column("loss_ratio_pct", "Lost", "%", digits=4),
     Column("loss_low_pct", "95 % from", "%", digits=4),
     Column("loss_high_pct", "to", "%", digits=4),
 )

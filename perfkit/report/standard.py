@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from perfkit import __version__
-from perfkit.analysis import links, transport, vpn
+from perfkit.analysis import transport, vpn
 from perfkit.analysis.sensitivity import NOTABLE_PCT
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
 from perfkit.logs.run_logs import Finding, RunLogs
-from perfkit.report import columns
+from perfkit.report import columns, link_tables
 from perfkit.report.kind_tables import kind_tables, with_headlines
 from perfkit.report.methods import (
     ABOUT_TICKS,
@@ -66,7 +66,7 @@ def standard_tables(
         make("clients", "Goodput per client", columns.CLIENTS, tests, method=OVER_CLIENTS),
         make("server", "Server load", _server(tests), tests, cpu, f"{SERVER_METHOD}{CORES_METHOD}"),
         *_transport(tests),
-        *_links(logs),
+        *link_tables.of_run(logs),
         *kind_tables(tests),
         *_vpn(logs, summary),
         make(
@@ -232,24 +232,6 @@ def _transport(tests: Sequence[Mapping[Hashable, Any]]) -> list[ReportTable]:
             caption = f"By the {who}, over whole streams, also outside the steady windows."
             made.append(ReportTable.from_records(name, title, chosen, own, caption, f"{method}."))
     return made
-
-
-def _links(logs: RunLogs) -> list[ReportTable]:
-    """What links were to be and what they counted; none where no host had one."""
-    rows = [
-        {
-            **row,
-            "loss_pct": 100 * row["loss_ratio"],
-            "loss_low_pct": 100 * row["loss_low"],
-            "loss_high_pct": 100 * row["loss_high"],
-        }
-        for row in links.link_rows(logs)
-    ]
-    caption = "As asked for, and as counted from before the first test until after the last one."
-    made = ReportTable.from_records(
-        "links", "Links", columns.LINKS, rows, caption, f"{links.METHOD}."
-    )
-    return [made] if rows else []
 
 
 def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:

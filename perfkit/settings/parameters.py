@@ -31,7 +31,7 @@ from perfkit.runs.design import BASE, PlannedBlock
 from perfkit.settings import crossing, ini, levels, links, shebang
 from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir, runs_folder
-from perfkit.settings.tests_conf import load_tests, refuse_times, select_tests
+from perfkit.settings.tests_conf import load_tests, refuse_times, refuse_unread_rate, select_tests
 
 REPETITIONS_OF_A_LIST = 3  # where neither repetitions nor precision is given
 FEWEST_FOR_PRECISION = 5  # the spread of fewer says too little about when to stop
@@ -329,6 +329,8 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     ssh, cron = ini.load(config_dir, "ssh", SshConf), ini.load(config_dir, "cron", CronConf)
     known = load_tests(config_dir, resources_dir)
     tests = select_tests(known, chosen.tests, chosen.duration_s)
+    if chosen.rate:
+        refuse_unread_rate(tests, ",".join(chosen.rate), source="parameters")
     if len(chosen.rate) == 1:
         rate_bps = links.parse_rate(chosen.rate[0])
         tests = tuple(replace(test, rate_bps=rate_bps) for test in tests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from perfkit.settings import ini, shebang
 
 SHORTEST_OF_CONNECTED_S = 30.0  # of tests in which clients connect
 SHORTEST_LATENCY_S = 6.0
+
+RATE_VARIABLE = b"PERFKIT_RATE_BPS"
 
 
 class TestConf(BaseModel):
@@ -162,3 +165,16 @@ def refuse_times(tests: tuple[TestSpec, ...]) -> None:
             "in a campaign the order of the tests is drawn, so none has a time of its own",
             "leave time out, or choose one test alone (tests = …)",
         )
+
+
+def refuse_unread_rate(tests: Iterable[TestSpec], rate: str, *, source: str) -> None:
+    """Refuse a rate that no script of the tests looks at: it would change nothing.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    tests = tuple(tests)
+    if not any(RATE_VARIABLE in test.script.read_bytes() for test in tests):
+        problem = f"no script of {', '.join(test.name for test in tests)} reads $PERFKIT_RATE_BPS"
+        remedy = "choose tests that do, for example tunnel-udp, or leave the rate out"
+        raise ConfigError(source, "rate", rate, problem, remedy)

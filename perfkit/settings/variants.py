@@ -34,7 +34,7 @@ from perfkit.settings import ini, links, shebang
 from perfkit.settings.crossing import Crossed
 from perfkit.settings.parameters import Settings
 from perfkit.settings.secrets import refuse_secrets
-from perfkit.settings.tests_conf import TestConf
+from perfkit.settings.tests_conf import TestConf, refuse_unread_rate
 
 NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
@@ -337,6 +337,9 @@ def _check_tests(settings: Settings, variant: Variant, where: str) -> None:
             raise ConfigError(where, f"test.{key}", value, "not to be changed here", remedy)
     for test in tests.values():
         _with_parameters(test, variant, where)
+    if variant.rate_bps is not None:
+        rate = links.format_rate(variant.rate_bps)
+        refuse_unread_rate(applied(settings, variant).tests, rate, source=where)
 
 
 def _with_parameters(test: TestSpec, variant: Variant, where: str = NAME) -> TestSpec:

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perfkit.analysis import links
+from perfkit.analysis import campaign_cells, campaign_links, links
 from perfkit.analysis.block_figures import block_rows
 from perfkit.errors import ParseError
 from perfkit.logs.links import LinkLog, read_links
 from perfkit.logs.reader import read_run
+from perfkit.report import link_tables
 from perfkit.report.export import to_markdown
 from perfkit.report.page import compose
 from perfkit.runs.folder import Run
+from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.runs import make_run
 
 
@@ -130,6 +132,24 @@ def test_the_report_has_a_table_of_links_where_there_are_some(run: Run) -> None:
     report = compose(run)
     assert "1.0000" in to_markdown(report.tables["links"])
     assert "what the links counted was not read: half of it" in str(report.summary.findings)
+
+
+def test_a_campaigns_links_are_summed_over_the_blocks_that_count(tmp_path: Path) -> None:
+    run = make_campaign(
+        tmp_path / "campaign", clients=(2,), repetitions=2, void=(1,), duration_s=12
+    )
+    assert "links" not in {table.name for table in link_tables.of_campaign(run)}
+    blocks = campaign_cells.finished_blocks(run)
+    counting = [block for block in blocks if not block.void]
+    assert 0 < len(counting) < len(blocks)
+    for block in blocks:
+        lost = 1000 if block.void else 10
+        plant(Run(run.root / block.folder), {"server": lossy(0.01, counted(lost, 990), {})})
+    (to_server, _) = campaign_links.link_rows(run)
+    assert (to_server["whose"], to_server["blocks"]) == ("server", len(counting))
+    assert (to_server["lost_packets"], to_server["loss_ratio"]) == (10 * len(counting), 0.01)
+    (table,) = link_tables.of_campaign(run)
+    assert "1.0000" in to_markdown(table)
 
 
 @pytest.mark.parametrize(

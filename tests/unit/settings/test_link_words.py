@@ -224,3 +224,15 @@ def test_levels_whose_variants_could_not_be_named_are_refused() -> None:
     long = "server 100mbit, loss 1%, delay 20ms, jitter 2ms and client 5mbit; none"
     with pytest.raises(ConfigError, match=r"which is too long.*link\.server"):
         parameters.load({"link": long})
+
+
+def test_a_rate_that_no_script_looks_at_is_refused(project: Path) -> None:
+    script = project / "resources/tests/direct-tcp"
+    script.write_text('#!/bin/sh\nexec iperf -c "$1"\n')
+    for rate in ("1mbit", "1mbit,2mbit"):
+        with pytest.raises(ConfigError, match=r"no script of direct-tcp reads \$PERFKIT_RATE_BPS"):
+            parameters.load({"rate": rate, "tests": "direct-tcp"})
+    parameters.load({"rate": "1mbit"})  # that of tunnel-tcp does
+    (project / "config/variants.conf").write_text("[x]\nrate = 1mbit\n")
+    with pytest.raises(ConfigError, match=r"variants\.conf \[x\].*no script of direct-tcp"):
+        variants.load(parameters.load({"variants": "x", "tests": "direct-tcp"}))
