@@ -196,14 +196,27 @@ def _server_row(
 
 
 def _tunnel_bytes(logs: RunLogs, column: str, until_s: float) -> float:
-    """Bytes at the server's tunnel device up to a moment; NaN where nobody watched it."""
+    """Bytes at the server's tunnel device up to a moment; NaN where nobody watched it.
+
+    From the last start of its VPN on, where its log has one: a test may start it anew, and then the
+    VPN's own counters begin again.
+    """
     monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy(dtype=bool)]
     if column not in monitor or not np.isfinite(until_s):
         return float("nan")
     begin, end = counters.spans(monitor)
     # The status falls into a tick: a whole one more or less is a fifth of a test of five seconds.
-    seconds = np.clip(np.minimum(end, until_s) - begin, 0.0, None)
+    since_s = _last_start_s(logs)
+    seconds = np.clip(np.minimum(end, until_s) - np.maximum(begin, since_s), 0.0, None)
     return float(np.nansum(monitor[column] * seconds) / bytes_to_bits(1.0))
+
+
+def _last_start_s(logs: RunLogs) -> float:
+    """When the server's VPN was started last, from T0; minus infinity: its log does not say."""
+    events = logs.vpn.events
+    is_start = (events["event"] == "start") & (events["host"] == logs.server)
+    starts = events.loc[is_start.to_numpy(dtype=bool), "t_s"].dropna()
+    return float(starts.max()) if len(starts) else -np.inf
 
 
 def _findings(

@@ -45,7 +45,7 @@ for file in interface wireguard.conf wireguard.key; do
     [ -r $file ] || fail "$file is not here: configure this host"
 done
 . ./interface
-now=$(date +%s.%N)
+now=$(date +%s) # in whole seconds, as wireguard-go's own lines: a handshake is not before it
 if [ -z "$program" ] && said=$(ip link add dev DEVICE type wireguard 2>&1); then
     : >.made
     release=$(uname -r)

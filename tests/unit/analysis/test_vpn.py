@@ -130,6 +130,25 @@ def test_the_tunnel_is_counted_up_to_the_status_also_within_a_tick(captured: Run
     assert counted == pytest.approx(whole * 3 / 4)
 
 
+def test_after_a_restart_of_the_servers_vpn_the_tunnel_is_counted_from_there(
+    captured: RunLogs,
+) -> None:
+    def tunnel_in_bytes(start_s: float) -> float:
+        own = captured.vpn.events[(captured.vpn.events["host"] == "server").to_numpy()]
+        start = own[(own["event"] == "start").to_numpy()].iloc[:1].assign(t_s=start_s)
+        events = pd.concat([captured.vpn.events, start])
+        found = summary_of(replace(captured, vpn=replace(captured.vpn, events=events)))
+        return float(found.server["tunnel_in_bytes"].iloc[0])
+
+    monitor = captured.monitor
+    end_s = float(monitor.loc[monitor["net_tun0_recv_bps"].idxmax(), "t_s"])
+    whole = tunnel_in_bytes(-1000.0)
+    before, after = tunnel_in_bytes(end_s - 1.0), tunnel_in_bytes(end_s)
+    assert whole > before > after > 0
+    busiest = monitor["net_tun0_recv_bps"].max() / 8  # bytes in that second
+    assert before - after == pytest.approx(busiest, rel=0.05)
+
+
 def with_handshakes(captured: RunLogs, *ages_s: float | None) -> RunLogs:
     """The clients' last handshakes so many seconds before the last status; None: never."""
     status = captured.vpn.clients
