@@ -9,7 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from perfkit.campaign.vpn_choice import all_vpns
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import Provider
 from perfkit.model import NetworkPath, Slot
@@ -17,6 +19,7 @@ from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, format_size, minutes_to_s
 from perfkit.vpn.base import NONE
 
+RESERVED = 16  # of a kernel's limit: what else the user runs has some
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 DISK_PER_HOST_AND_BLOCK_BYTES = 100_000  # of a campaign: logs; 45,000 with two tests of 5 s
 
@@ -58,6 +61,34 @@ def require_disk(chosen: Settings) -> None:
             f"{format_size(needed_bytes)}, {format_size(free_bytes)} are free",
             "make room, ask for fewer clients, or set runs_dir to another disk",
         )
+
+
+def require_kernel_limits(chosen: Settings, provider: Provider) -> None:
+    """Refuse more hosts on this machine than its kernel lets run the VPN's program.
+
+    Raises:
+        ConfigError: with the limit, and how it is raised.
+    """
+    clients = chosen.parameters.most_clients
+    programs = {it.name: it for vpn in all_vpns(chosen) for it in vpn.programs}
+    for program in programs.values() if provider.traits.shared_cpu else ():
+        for name, each in program.takes.items() if program.is_needed_here else ():
+            limit, needed = read_sysctl(name), (clients + 1) * each + RESERVED
+            if needed > limit:
+                raise ConfigError(
+                    "parameters",
+                    "clients",
+                    clients,
+                    f"every host runs {program.name}, and this machine's {name} of {limit} is for all "
+                    "of them together",
+                    f"ask for at most {max(0, (limit - RESERVED) // each - 1)}, or as root: "
+                    f"sysctl -w {name}={2 * needed}",
+                )
+
+
+def read_sysctl(name: str) -> int:
+    """A limit of this machine's kernel, by the name that `sysctl` has for it."""
+    return int((Path("/proc/sys") / name.replace(".", "/")).read_text())
 
 
 def require_life(chosen: Settings, slots: Sequence[Slot]) -> None:

@@ -235,6 +235,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     notices += cost.lines if chosen.parameters.is_campaign else ()
     notices += _priced(chosen, provider, cost)
     limits.require_disk(chosen)
+    limits.require_kernel_limits(chosen, provider)
 
     def fill(run: Run) -> dict[str, Any]:
         _copy_config(chosen, run)

@@ -38,12 +38,15 @@ class Program:
     Attributes:
         unless: Places of what makes it needless, such as a module of the kernel, whose release is
             `{release}`. Then no host is asked for it or gets it: the VPN's `start` says if it lacks.
+        takes: What each host's running one takes of a limit that the kernel sets to all of a user's
+            programs together, by the name of its sysctl.
     """
 
     name: str
     apt: str
     dnf: str
     unless: tuple[str, ...] = ()
+    takes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_needed_here(self) -> bool:

@@ -44,7 +44,13 @@ class WireGuard:
     secrets: ClassVar[tuple[str, ...]] = ("keys/wireguard.secret", f"hosts/*/bundle/vpn/{_KEY}")
     programs: ClassVar[tuple[Program, ...]] = (
         Program(name="wg", apt="wireguard-tools", dnf="wireguard-tools"),
-        Program(name="wireguard-go", apt="wireguard-go", dnf="wireguard-go", unless=KERNEL_MODULE),
+        Program(
+            name="wireguard-go",
+            apt="wireguard-go",
+            dnf="wireguard-go",
+            unless=KERNEL_MODULE,
+            takes={"fs.inotify.max_user_instances": 1},  # it watches its own socket
+        ),
     )
 
     def __init__(self, resources_dir: Path, changes: Changes | None = None) -> None:

@@ -19,6 +19,7 @@ from perfkit.model import Host, HostState, Role, host_names
 from perfkit.notebook import parameters as notebook
 from perfkit.runs import journal
 from perfkit.settings import parameters as settings
+from perfkit.vpn.base import Program
 
 TEMPLATES = Path(__file__).parents[3] / "resources" / "openvpn"
 TESTS_CONF = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10\npath = tunnel\n"
@@ -228,6 +229,24 @@ def test_a_disk_too_small_for_the_run_is_refused_before_a_folder_is_made(
     with pytest.raises(ConfigError, match=r"runs_dir .*1 B are free; make room"):
         opened(clients=3)
     assert not (project / "runs").exists()
+
+
+@pytest.mark.usefixtures("provider")
+def test_more_hosts_than_the_kernel_lets_run_the_vpns_program_are_refused_before_launch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(TEMPLATES.parent / "wireguard", project / "resources" / "wireguard")
+    asked: list[str] = []
+    monkeypatch.setattr(limits, "read_sysctl", lambda name: asked.append(name) or 48)
+    monkeypatch.setattr(Program, "is_needed_here", property(lambda it: it.name == "wireguard-go"))
+    with pytest.raises(ConfigError, match=r"ask for at most 31, .*sysctl -w fs\.inotify\S+=98"):
+        opened(clients=32, vpn="wireguard")
+    assert asked == ["fs.inotify.max_user_instances"]
+    assert not (project / "runs").exists()
+    with opened(clients=31, vpn="wireguard") as session:
+        assert session.run.root.is_dir()
+    with opened(clients=49) as session:  # OpenVPN takes none
+        assert session.run.root.is_dir()
 
 
 @pytest.mark.usefixtures("project", "provider")
