@@ -237,14 +237,14 @@ REQUESTS = (
     Column("requests_failed_ratio", "Failed", "%", digits=2, scale=0.01),
 )
 CONNECT = (
-    Column("connect_median_s", "Connect", "s", digits=3),
+    Column("connect_median_s", "Connect, median", "s", digits=3),
     Column("connect_p99_s", "Connect, p99", "s", digits=3),
     Column("connects_per_s", "Connects", "/s", digits=1),
     Column("connect_failed", "Not connected", digits=1),
     ms("connect_cpu_s", "VPN CPU per connect", 2),
 )
 RECONNECT = (
-    Column("reconnect_median_s", "Connect after restart", "s", digits=3),
+    Column("reconnect_median_s", "Connect after restart, median", "s", digits=3),
     Column("reconnect_p99_s", "Connect after restart, p99", "s", digits=3),
     Column("reconnects_per_s", "Connects after restart", "/s", digits=1),
     Column("reconnect_failed", "Not connected after restart", digits=1),

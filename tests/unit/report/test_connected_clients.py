@@ -48,7 +48,7 @@ def test_a_report_says_how_long_clients_took_and_draws_those_that_never_came(
     logs = [storm_log(0.2, 1.5), storm_log(0.4, 2.5), storm_log(0.9, None)]
     named = {f"client-{number:03d}": log for number, log in enumerate(logs, start=1)}
     report = page.render(sampled_run(tmp_path / "run", TestKind.CONNECT_STORM, named))
-    assert report.sentences[0].startswith("01-tunnel-probe: 3 clients: Connect 0.400 s"), (
+    assert report.sentences[0].startswith("01-tunnel-probe: 3 clients: Connect, median 0.400 s"), (
         report.sentences
     )
     for name, median_s, failed in (("connect", 0.4, 0), ("reconnect", 2.5, 1)):
