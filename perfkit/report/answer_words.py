@@ -50,7 +50,9 @@ def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
     if not mean:
         return f"{who}: no figure at {format_count(most, 'client')}, no block of it counts."
     carries = f"{who} carries" if figure == "goodput_bps" else f"{test}: {phrase(figure)}"
-    words = f"{carries} {_value(mean)} at {format_count(most, 'client')}"
+    asked = found.mean(most, variant, test, "offered_bps") if figure == "goodput_bps" else {}
+    offered = f" of {_number(asked)} offered" if asked else ""
+    words = f"{carries} {_value(mean)}{offered} at {format_count(most, 'client')}"
     grown = found.growth(variant, test, figure)
     if grown is not None:
         words += f", {grown.words}"
@@ -58,12 +60,17 @@ def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
     return f"{words}; {full.words}." if full is not None and full.words else f"{words}."
 
 
-def _value(mean: Mapping[str, Any]) -> str:
-    """`338 Mbit/s ±4 %`; without an interval, why not."""
+def _number(mean: Mapping[str, Any]) -> str:
+    """`338 Mbit/s`."""
     column = FIGURES[str(mean["figure"])]
     shown = float(mean["mean"]) / column.scale
     value = f"{shown:.0f} {column.unit}" if shown >= 100 else f"{shown:.3g} {column.unit}"
-    value = value.replace(" /s", " a second").strip()
+    return value.replace(" /s", " a second").strip()
+
+
+def _value(mean: Mapping[str, Any]) -> str:
+    """`338 Mbit/s ±4 %`; without an interval, why not."""
+    value = _number(mean)
     half = float(mean["half_width_share"])
     if not math.isfinite(half):
         return f"{value} (no interval: {format_count(mean['repetitions'], 'repetition')})"

@@ -14,6 +14,7 @@ from perfkit.analysis.answers.verdicts import is_primary
 from perfkit.model import TestKind
 from perfkit.report import answer, page
 from perfkit.runs import campaign_folder
+from perfkit.runs.folder import write_json
 from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.logtext import GAP_S, T0_UTC_S
 from perfkit.testing.runs import make_run
@@ -76,6 +77,22 @@ def test_a_cell_of_latency_is_as_precise_as_its_round_trips_are(grown: answer.An
     assert np.isnan(found.frame.loc[found.frame["test"] == "tunnel-tcp", "goodput_bps"]).all()
     assert found.headline("tunnel-tcp") == "rtt_loaded_median_s"
     assert found.headline("direct-tcp") == "goodput_bps"
+
+
+def test_what_is_carried_stands_beside_what_was_offered(tmp_path: Path) -> None:
+    run = make_campaign(
+        tmp_path / "run", clients=(2,), repetitions=2, void=(), duration_s=9, tests=("tunnel-tcp",)
+    )
+    for folder in sorted((run.root / "blocks").iterdir()):
+        block = campaign_folder.block_run(run, int(folder.name))
+        timetable = json.loads(block.timetable_path.read_text())
+        timetable["slots"][0]["rate_bps"] = 3e8
+        write_json(block.timetable_path, timetable)
+    campaign_folder.cells_path(run).unlink()
+    found = answer.compose(run)
+    assert " of 600 Mbit/s offered at 2 clients" in found.sentences[0]
+    columns = [column.key for column in found.tables["answer"].columns]
+    assert columns[:4] == ["clients", "goodput_bps", "half_width_pct", "offered_bps"]
 
 
 def test_a_report_says_round_trips_in_sentence_table_and_picture(tmp_path: Path) -> None:
