@@ -73,9 +73,9 @@ def loss_lines(device: str, link: HostLink, beside: str) -> list[str]:
         f"add table {TABLE}",
         f"add chain {TABLE} {device} {{ type filter hook ingress device {device} priority 0; }}",
         f"{chain} ip {beside} accept",
-        f"{chain} meta protocol ip numgen random mod {LOSS_UNIT} < {round(link.loss_ratio * LOSS_UNIT)} "
+        f"{chain} meta protocol {{ ip, ip6 }} numgen random mod {LOSS_UNIT} < {round(link.loss_ratio * LOSS_UNIT)} "
         "counter drop",
-        f"{chain} meta protocol ip counter",
+        f"{chain} meta protocol {{ ip, ip6 }} counter",
     ]
 
 

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,9 @@ def test_counters_are_those_of_the_links_queue_and_rule_not_of_the_controllers()
 def two_ends() -> None:
     """A veth whose one end, `eth0`, sends to a neighbour that is the other one."""
     linux.unshare(linux.CLONE_NEWNET)
+    no_ipv6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")  # whose neighbours talk unasked
+    if no_ipv6.exists():
+        no_ipv6.write_text("1")
     for words in (
         "link add port0 type veth peer name eth0",
         "link set lo up",
