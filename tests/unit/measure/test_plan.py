@@ -167,6 +167,8 @@ def test_the_timetable_names_addresses_path_and_starter() -> None:
         "start_s": 0.0,
         "duration_s": 10,
         "path": "direct",
+        "kind": "tcp",
+        "rate_bps": None,
         "server": None,
         "remote_address": "10.0.0.1",
         "server_script": True,
