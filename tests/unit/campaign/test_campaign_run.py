@@ -293,5 +293,6 @@ def test_a_host_whose_tunnel_cannot_be_brought_down_is_out(
     monkeypatch.setattr(block_session, "is_of_all_connected", lambda _session: True)
     run = lab.launch(repetitions=1)
     with sessions.attach(run.root.parent, run.id) as session:
+        # private: a block that comes so far is measured next, and here is nothing to measure
         lab.campaign(session)._connect_only("base", ["server", "client-001"])
         assert session.inventory.get_record("client-002").reason == "stuck"

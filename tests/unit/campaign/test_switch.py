@@ -21,6 +21,7 @@ def test_a_run_of_one_variant_has_nothing_to_put_in_place_and_stops_the_vpn_once
     there.mkdir()
     (there / "stop").write_text("#!/bin/sh\necho stopped\n")
     (there / "stop").chmod(0o755)
+    # private: all else of a switch needs hosts with SSH
     text = switch._change(run, HOST, "base")
     mark = switch.mark(run, "base")(HOST).replace(f"{HOST.workdir}/vpn", str(there))
 
