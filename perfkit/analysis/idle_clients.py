@@ -1,8 +1,8 @@
 """What connected clients that do nothing cost: a test of the kind `idle`.
 
-The server's VPN is started anew before the test, so that its memory is that of these clients: a process
-keeps what it once had. Until a sixth of the test nobody is connected; from its half on nothing is done.
-Both are fixed by `resources/tests/idle`.
+The server's VPN is started anew while its clients are stopped, so that its memory is that of these
+clients: a process keeps what it once had. Until a sixth of the test nobody is connected; from its half
+on nothing is done. Both are fixed by `resources/tests/idle` and its `.server`.
 """
 
 from __future__ import annotations
