@@ -310,6 +310,7 @@ def _residuals(found: CampaignAnswer) -> Plot | None:
     grown = [one for one in found.growths if one.figure == "goodput_bps" and len(one.points)]
     if not grown:
         return None
+    grown.sort(key=lambda one: found.design.variants.index(one.variant))  # colours as elsewhere
     picture = Figure(figsize=(_WIDTH, 2.7), layout="constrained")
     axis = picture.subplots()
     several, largest = len(grown) > 1, 0.0

@@ -157,13 +157,11 @@ def _verdicts(rows: list[dict[Any, Any]]) -> str:
     for verdict, own in by_verdict.items():
         ratios = [f"{row['ratio']:.2f}{ends(row)}" for row in own if math.isfinite(row["ratio"])]
         details = [] if verdict.startswith("same") else [format_some(ratios, 3)] if ratios else []
-        details += [f"about {more:.0f} repetitions more would tell"] if (more := _more(own)) else []
+        details += [f"about {more} repetitions more would tell"] if (more := _more(own)) else []
         details += [str(own[0]["reason"])] if verdict == "not judged" else []
-        at = (
-            f" at N = {format_some([str(row['clients']) for row in own], 8)}"
-            if len(rows) > 1
-            else ""
-        )
+        at = f" at N = {format_some([str(row['clients']) for row in own], 8)}"
+        if len(own) == len(rows):
+            at = " at every N" if len(rows) > 1 else ""
         parts.append(f"{verdict}{at}{_in_brackets(details)}")
     return ", ".join(parts)
 
@@ -172,9 +170,10 @@ def _in_brackets(details: list[str]) -> str:
     return f" ({', '.join(details)})" if details else ""
 
 
-def _more(rows: list[dict[Any, Any]]) -> float:
-    """Repetitions that would tell, the most of several sizes; 0 where that is not known."""
-    return max((float(row["more"]) for row in rows if math.isfinite(row["more"])), default=0.0)
+def _more(rows: list[dict[Any, Any]]) -> str:
+    """Repetitions that would tell, from one size to another; empty where that is not known."""
+    known = sorted({round(row["more"]) for row in rows if math.isfinite(row["more"])})
+    return " to ".join(map(str, dict.fromkeys(known[:1] + known[-1:])))
 
 
 def warnings(found: CampaignAnswer) -> list[str]:
