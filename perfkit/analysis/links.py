@@ -77,6 +77,7 @@ def findings(logs: RunLogs) -> list[Finding]:
         found.append(
             Finding("links", f"what the links counted was not read: {logs.links.not_read}")
         )
+    found += [] if logs.links.not_read else _gone(logs)
     for row in link_rows(logs):
         where = f"link of {row['whose']}, {row['direction']}"
         planted, total = row["planted_loss_ratio"], row["lost_packets"] + row["passed_packets"]
@@ -97,6 +98,26 @@ def findings(logs: RunLogs) -> list[Finding]:
                     f"{format_rate(row['busiest_bps'])} in its busiest second",
                 )
             )
+    return found
+
+
+def _gone(logs: RunLogs) -> list[Finding]:
+    """Links of which a part was no longer there when it was read: root on a host can take off its own."""
+    found = []
+    for name, record in logs.links.hosts.items():
+        for direction in WAYS:
+            counted = getattr(record, direction)
+            known = set() if counted is None else counted.model_fields_set
+            parts = (
+                ("rate or delay", record.rate_bps or record.delay_s, "carried_bytes"),
+                ("loss", record.loss_ratio, "lost_packets"),
+            )
+            for what, is_asked, counter in parts:
+                if is_asked and counter not in known:
+                    text = f"its {what} was not in force any more at the end: somebody has taken it off"
+                    found.append(
+                        Finding(f"link of {name}, {direction.replace('_', ' the ')}", text)
+                    )
     return found
 
 

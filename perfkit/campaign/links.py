@@ -17,7 +17,7 @@ from perfkit.campaign.links_over_ssh import LinksOverSsh
 from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ConfigError, ProviderError, StageError
 from perfkit.fleet.provider import LinkingProvider, Provider
-from perfkit.model import Host, HostLink, HostState, Role
+from perfkit.model import Host, HostLink, HostState, Role, host_names
 from perfkit.runs import folder
 from perfkit.settings import variants
 from perfkit.settings.links import format_link, format_links
@@ -48,10 +48,11 @@ def _require_one(
 ) -> None:
     if not any(link != HostLink() for link in links.values()):
         return
-    clients = {f"client-{n:03d}" for n in range(1, settings.parameters.most_clients + 1)}
+    names = {name for name, _ in host_names(settings.parameters.most_clients)}
     for side in links:
-        if side not in (*Role, *clients):
-            remedy = f"name one of its {len(clients)} clients, server, client or both"
+        if side not in (*Role, *names):
+            last = max(names - {Role.SERVER})
+            remedy = f"name a client (the last is {last}), server, client or both"
             raise ConfigError(where, "link", format_links(links), f"no host {side}", remedy)
     if not provider.traits.can_link:
         _require_leave(settings, provider, links, where)
@@ -104,18 +105,24 @@ def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[Callable[
         yield lambda _t_s: None
         return
     wanted = links_of(session.settings.links, session.inventory.hosts(*_MEASURED))
-    try:
-        if not are_there:
-            provider.set_links(session.fleet_id, wanted)
-    except ProviderError as exc:
-        raise StageError(f"measure: links: {exc}", ()) from exc
     by_test = _ByTest(session, provider, wanted)
-    try:
+    try:  # from here on: whoever is interrupted while links are put on takes them off as well
+        if not are_there:
+            _put_on(session, provider, wanted)
         yield by_test.look
         _keep(session, provider, wanted, by_test)
     finally:
         with contextlib.suppress(ProviderError):  # the hosts are gone, and their links with them
             provider.set_links(session.fleet_id, {})
+
+
+def _put_on(
+    session: OpenRun, provider: LinkingProvider | LinksOverSsh, wanted: Mapping[str, HostLink]
+) -> None:
+    try:
+        provider.set_links(session.fleet_id, wanted)
+    except ProviderError as exc:
+        raise StageError(f"measure: links: {exc}", ()) from exc
 
 
 class _ByTest:
@@ -129,12 +136,15 @@ class _ByTest:
     ) -> None:
         self._session, self._provider = session, provider
         self._left = list(session.slots) if Role.SERVER in wanted else []
-        self.counted: dict[str, Mapping[str, Mapping[str, int]]] = {}
+        self.counted: dict[str, Mapping[str, Mapping[str, int]] | None] = {}
 
     def look(self, t_s: float) -> None:
         """Read what was counted, where a test has ended since; nothing where it cannot be read."""
         while self._left and t_s >= self._left[0].end_s:
             slot = self._left.pop(0)
+            self.counted[slot.name] = None
+            if self._left and t_s >= self._left[0].start_s:
+                continue  # what is counted by now is also of the next test
             with contextlib.suppress(ProviderError):  # the reading at the end says why
                 said = self._provider.link_counters(self._session.fleet_id, [Role.SERVER])
                 self.counted[slot.name] = said.get(Role.SERVER, {})

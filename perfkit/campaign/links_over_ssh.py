@@ -18,6 +18,7 @@ from shlex import quote
 from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ProviderError
 from perfkit.fleet import shaping
+from perfkit.logs.links import Counted
 from perfkit.model import Host, HostLink, HostState, Role
 from perfkit.ssh.workers import run_on_hosts
 
@@ -27,11 +28,12 @@ _HEAD = """
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 fail() { echo "$*" >&2; lift; exit 1; }
 lift() {
-    shaped=$(ip -o link show perfkit-ifb 2>/dev/null | sed -n 's/.* alias perfkit [^ ]* \\([^ \\]*\\).*/\\1/p')
-    if [ -n "$shaped" ]; then
-        tc qdisc del dev "$shaped" root
-        tc qdisc del dev "$shaped" ingress
-        ip link set dev "$shaped" gso_max_segs 65535
+    set -- $(ip -o link show perfkit-ifb 2>/dev/null |
+        sed -n 's/.* alias perfkit [^ ]* \\([^ \\]*\\) *\\([0-9]*\\).*/\\1 \\2/p')
+    if [ $# -gt 0 ]; then
+        tc qdisc del dev "$1" root
+        tc qdisc del dev "$1" ingress
+        ip link set dev "$1" gso_max_segs "${2:-65535}"
     fi 2>/dev/null
     ip link del perfkit-ifb 2>/dev/null || :
 }
@@ -50,9 +52,15 @@ class LinksOverSsh:
         Raises:
             ProviderError: a host refuses; none has a link then.
         """
+        if not links:  # also of those that have failed meanwhile
+            there = self._session.inventory.have_been(HostState.CONFIGURED)
+            self._on_all("unlink", dict.fromkeys(there, f"{_HEAD}lift"))
+            return
         states = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)
         hosts = self._session.inventory.hosts(*states)
-        server = next(host for host in hosts if host.role is Role.SERVER)
+        server = next((host for host in hosts if host.role is Role.SERVER), None)
+        if server is None:
+            raise ProviderError("the server is lost, so no link can be put on")
         clients = [host for host in hosts if host.role is Role.CLIENT]
         scripts = {host.name: f"{_HEAD}lift" for host in hosts}
         for host in hosts:
@@ -81,7 +89,15 @@ class LinksOverSsh:
         said = self._on_all("count", dict.fromkeys(hosts, f"{_HEAD}tc -s -j qdisc show"))
         found = {}
         for name, text in said.items():
-            counted = shaping.counters(text, "")
+            try:
+                counted = {
+                    device: Counted.model_validate(it).model_dump(exclude_unset=True)
+                    for device, it in shaping.counters(text, "").items()
+                }
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
+                raise ProviderError(
+                    f"{name}: what its tc printed is no list of queues ({type(exc).__name__})"
+                ) from exc
             to_host = counted.pop(IFB, None)
             if to_host is not None:
                 found[name] = {"to_host": to_host, "from_host": next(iter(counted.values()), {})}
@@ -139,7 +155,8 @@ dev=$(ip -o route get {quote(peer)} | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p')
 own=$(tc qdisc show dev "$dev" | grep -v '^qdisc [a-z_]* 0: ' | head -n 1)
 [ -z "$own" ] || fail "$dev has queueing of its own ($own): take it off, or leave the link out"
 said=$(ip link add {IFB} type ifb 2>&1) || fail "no ifb device: $said: modprobe ifb"
-ip link set dev {IFB} alias {quote(f"perfkit {run_id} ")}"$dev" || fail 'no alias'
+segs=$(ip -o -d link show dev "$dev" | sed -n 's/.* gso_max_segs \\([0-9]*\\).*/\\1/p') # a card may have its own
+ip link set dev {IFB} alias {quote(f"perfkit {run_id} ")}"$dev $segs" || fail 'no alias'
 ip link set dev {IFB} up && ip link set dev "$dev" gso_max_segs 1 || fail "$dev cannot be set"
 tc qdisc add dev "$dev" handle ffff: ingress && tc -batch - <<PERFKIT-END || fail 'tc refuses: modprobe sch_htb cls_u32 act_mirred ifb; for a delay also sch_netem'
 filter add dev $dev parent ffff: protocol ip prio 1 u32 {ssh.format("dport", "$port")} flowid ffff:1

@@ -50,7 +50,7 @@ def queue_lines(device: str, link: HostLink, beside: str) -> list[str]:
     if link.delay_s:
         waiting = round((bps * (link.delay_s + link.jitter_s) / 8 + queue_bytes) / 1514)
         jitter = f" {link.jitter_s * 1e6:.0f}us" if link.jitter_s else ""
-        leaf = f"netem limit {max(1000, waiting)} delay {link.delay_s * 1e6:.0f}us{jitter}"
+        leaf = f"netem limit {max(10, waiting)} delay {link.delay_s * 1e6:.0f}us{jitter}"
     return [
         f"qdisc add dev {device} root handle 1: htb default 10",
         f"class add dev {device} parent 1: classid {LEAF} htb rate {bps:.0f}bit "

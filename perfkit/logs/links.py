@@ -51,24 +51,28 @@ class LinkLog(BaseModel):
 
     Attributes:
         hosts: By the host's name.
-        server_after: What the server's link had counted when each test was over, by slot in their order.
+        server_after: What the server's link had counted when each test was over, by slot in their order;
+            None: it was not read before the next test began.
         not_read: Why nothing was counted; empty: it was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     hosts: dict[str, LinkRecord] = Field(default_factory=dict)
-    server_after: dict[str, Ways] = Field(default_factory=dict)
+    server_after: dict[str, Ways | None] = Field(default_factory=dict)
     not_read: str = Field("", max_length=2000)
 
-    def arriving_drops(self, slot: str) -> int:
-        """Packets to the server that were dropped in front of it, in one test; 0 where none is known."""
-        before, names = 0, list(self.server_after)
-        if slot not in names:
-            return 0
-        if place := names.index(slot):
-            before = self.server_after[names[place - 1]].to_host.queue_drops
-        return max(self.server_after[slot].to_host.queue_drops - before, 0)
+    def arriving_drops(self, slot: str) -> float:
+        """Packets to the server that its link dropped in one test; 0: it has no link; NaN: not known."""
+        if "server" not in self.hosts:
+            return 0.0
+        names = list(self.server_after)
+        place = names.index(slot) if slot in names else 0
+        after = self.server_after.get(slot)
+        before = self.server_after[names[place - 1]] if place else Ways()
+        if after is None or before is None:
+            return float("nan")
+        return max(after.to_host.queue_drops - before.to_host.queue_drops, 0)
 
 
 def read_links(path: Path) -> LinkLog:

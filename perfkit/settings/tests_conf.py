@@ -60,7 +60,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
             where, "name", name, "not a test name", "use lower-case letters, digits, - and _"
         )
     checked = ini.validate(TestConf, keys, source=where)
-    _check_connected(where, checked)
+    check_kind(where, checked)
     script = scripts_dir / name
     if not os.path.lexists(script):
         there = (
@@ -87,7 +87,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
     )
 
 
-def _check_connected(where: str, checked: TestConf) -> None:
+def check_kind(where: str, checked: TestConf) -> None:
     """Refuse a test with no time for its phases, and one of connected clients that has no tunnel."""
     _check_phases(where, "duration", checked.kind, checked.duration)
     if not checked.kind.is_of_all_connected:

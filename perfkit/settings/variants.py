@@ -34,7 +34,7 @@ from perfkit.settings import ini, links, shebang
 from perfkit.settings.crossing import Crossed
 from perfkit.settings.parameters import Settings
 from perfkit.settings.secrets import refuse_secrets
-from perfkit.settings.tests_conf import TestConf, refuse_unread_rate
+from perfkit.settings.tests_conf import TestConf, check_kind, refuse_unread_rate
 
 NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
@@ -358,7 +358,9 @@ def _with_parameters(test: TestSpec, variant: Variant, where: str = NAME) -> Tes
     if not own:
         return test
     source = f"{where}: test.{test.name}"
-    checked = ini.validate(TestConf, {"duration": test.duration_s, **own}, source=source)
+    as_it_is = {"duration": test.duration_s, "kind": test.kind, "path": test.path}
+    checked = ini.validate(TestConf, {**as_it_is, **own}, source=source)
+    check_kind(source, checked)
     return replace(
         test,
         duration_s=checked.duration,

@@ -156,7 +156,9 @@ def take_off(devices: list[str]) -> None:
     )
     if tools.missing(("nft",)) == []:
         _run("nft", "delete", "table", *TABLE.split(), may_fail=True)
-    _run("ip", "-batch", "-", lines=[single_packets(it, only=False) for it in devices])
+    # A host may have renamed its device: the others' links come off all the same.
+    batches = [single_packets(it, only=False) for it in devices]
+    _run("ip", "-force", "-batch", "-", lines=batches, may_fail=True)
 
 
 def read_counters() -> tuple[str, str]:

@@ -158,11 +158,13 @@ clean_crontab() { # $1: whose
 
 # A link of the run, see perfkit/campaign/links_over_ssh.py: its device names the interface it is on.
 clean_link() { # $1: the run
-    shaped=$(ip -o link show perfkit-ifb 2>/dev/null | sed -n "s/.* alias perfkit $1 \\([^ \\\\]*\\).*/\\1/p")
-    [ -n "$shaped" ] || return 0
-    tc qdisc del dev "$shaped" root 2>/dev/null
-    tc qdisc del dev "$shaped" ingress 2>/dev/null
-    ip link set dev "$shaped" gso_max_segs 65535
+    # shellcheck disable=SC2046 # two words
+    set -- $(ip -o link show perfkit-ifb 2>/dev/null |
+        sed -n "s/.* alias perfkit $1 \\([^ \\\\]*\\) *\\([0-9]*\\).*/\\1 \\2/p")
+    [ $# -gt 0 ] || return 0
+    tc qdisc del dev "$1" root 2>/dev/null
+    tc qdisc del dev "$1" ingress 2>/dev/null
+    ip link set dev "$1" gso_max_segs "${2:-65535}" || echo "left=gso_max_segs 1 of $1"
     ip link del perfkit-ifb || echo "left=device perfkit-ifb"
 }
 
@@ -171,6 +173,7 @@ clean() {
     [ "$held" = "$1" ] || { echo "held=$held"; return; }
     name=$(tag_value name)
     clean_crontab "$2"
+    end_processes # first of all who may be starting the VPN, or putting a link on
     stop_vpn
     clean_link "$1"
     end_processes

@@ -75,6 +75,15 @@ def test_a_loss_that_chance_does_not_explain_is_a_warning_and_chance_is_none(run
         assert f"a loss of {100 * planted:g} % was asked for" in finding.text
 
 
+def test_a_link_that_somebody_on_the_host_has_taken_off_is_a_warning(run: Run) -> None:
+    there = counted(0, 100, carried_bytes=9, carried_packets=1, queue_drops=0)
+    server = {"link": "50mbit", "rate_bps": 5e7, "to_host": there, "from_host": counted(0, 9)}
+    plant(run, {"server": server})
+    (warning,) = links.findings(read_run(run))
+    assert warning.where == "link of server, from the host"
+    assert "rate or delay was not in force any more" in warning.text
+
+
 def test_a_link_that_carried_more_than_it_was_to_is_a_warning(run: Run) -> None:
     manifest = json.loads(run.manifest_path.read_text())
     manifest["provider_traits"]["can_link"] = True
@@ -82,7 +91,9 @@ def test_a_link_that_carried_more_than_it_was_to_is_a_warning(run: Run) -> None:
     logs = read_run(run)
     carried = float(logs.monitor["net_eth0_recv_bps"].max())
     for rate_bps, warnings in ((carried, 0), (carried / 2, 1)):
-        plant(run, {"server": {"link": "slow", "rate_bps": rate_bps, "to_host": {}}})
+        link = {"link": "slow", "rate_bps": rate_bps}
+        there = {"carried_bytes": 9, "carried_packets": 1, "queue_drops": 0}
+        plant(run, {"server": {**link, "to_host": there, "from_host": there}})
         found = links.findings(read_run(run))
         assert len(found) == warnings
         (row, _) = links.link_rows(read_run(run))
@@ -121,7 +132,9 @@ def test_drops_of_queues_in_the_window_are_those_of_all_devices_that_were_watche
     after = {"00-before": {"to_host": {"queue_drops": 100}}}
     after[row_slot] = {"to_host": {"queue_drops": 700}, "from_host": {"queue_drops": 9}}
     run.links_path.parent.mkdir(parents=True, exist_ok=True)
-    run.links_path.write_text(json.dumps({"hosts": {}, "server_after": after}))
+    run.links_path.write_text(
+        json.dumps({"hosts": {"server": {"link": "1gbit"}}, "server_after": after})
+    )
     (more,) = block_rows(run, place)
     assert more["queue_drops"] == row["queue_drops"] + 600
 

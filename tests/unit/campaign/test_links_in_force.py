@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from memory_provider import MemoryProvider
 
@@ -79,8 +80,10 @@ def opened(tmp_path: Path, provider: LinkingProvider, link: str) -> OpenRun:
     [
         ("100mbit, delay 20ms", {}, "no netem here"),
         ("none; 100mbit, delay 20ms", {}, "no netem here"),
-        ("client-011 1mbit", {}, "no host client-011.*one of its 10 clients"),
+        ("client-011 1mbit", {}, "no host client-011.*the last is client-010"),
         ("client-100 1mbit", {"clients": 100}, ""),
+        ("client-0001 1mbit", {"clients": 1000}, ""),
+        ("client-001 1mbit", {"clients": 1000}, "no host client-001.*the last is client-1000"),
         ("client-101 1mbit", {"clients": "10,100"}, "no host client-101"),
     ],
 )
@@ -144,10 +147,19 @@ def test_what_the_servers_link_counted_in_each_test_is_read_when_the_test_is_ove
     assert list(after) == [first.name, second.name]
     log = read_links(run.run.links_path)
     assert [log.arriving_drops(slot.name) for slot in run.slots] == [10, 10]
-    assert log.arriving_drops("another") == 0
+    assert np.isnan(log.arriving_drops("another"))
     with links.in_force(opened(tmp_path / "more", provider, "client 20mbit")) as look:
         look(1e6)
     assert provider.looks == 2
+
+
+def test_what_was_not_read_before_the_next_test_began_is_of_neither(tmp_path: Path) -> None:
+    run = opened(tmp_path, LinkingProvider(), "20mbit")
+    first, second = run.slots
+    with links.in_force(run) as look:
+        look(second.start_s + 1)  # a process that died had not looked before
+    log = read_links(run.run.links_path)
+    assert np.isnan([log.arriving_drops(slot.name) for slot in (first, second)]).all()
 
 
 def test_links_are_lifted_when_measuring_fails_and_go_on_when_it_is_taken_up(

@@ -118,6 +118,15 @@ def test_what_is_wrong_in_a_variant_is_named_with_its_remedy(
         assert part in str(caught.value)
 
 
+def test_a_variant_leaves_a_test_the_time_that_its_kind_needs(project: Path) -> None:
+    (project / "config/tests.conf").write_text(
+        "[idle]\nkind = idle\nduration = 60\nneeds = ping\npath = tunnel\n"
+    )
+    settings = write(project, "[x]\ntest.idle.duration = 2\n")
+    with pytest.raises(ConfigError, match=r"has phases.*give 30 seconds or more"):
+        variants.load(settings)
+
+
 def test_a_script_that_no_host_could_run_is_refused(project: Path) -> None:
     replacing(project, "tests/tunnel-tcp", mode=0o644)
     settings = write(project, "[x]\nresources = tuned\n")
