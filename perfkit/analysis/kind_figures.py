@@ -51,4 +51,7 @@ def findings(logs: RunLogs, slot: SlotPlan) -> list[Finding]:
         return connecting.findings(logs, slot)
     if slot.kind is TestKind.IDLE:
         return idle_clients.findings(logs, slot)
+    if slot.kind is TestKind.LATENCY:
+        own = logs.samples[(logs.samples["slot"] == slot.name).to_numpy(dtype=bool)]
+        return round_trips.findings(slot.name, own)
     return []

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfkit.logs.run_logs import Finding
+
+NOTABLE_LOST = 0.1
 UNLOADED, LOADED = "unloaded", "loaded"  # notes of the samples
 METHOD = (
     "Round-trip times of all counted clients together, those that did not come back in lost only. Unloaded: "
@@ -55,6 +58,18 @@ def figures(samples: pd.DataFrame) -> dict[str, float]:
         "rtt_lost_ratio": missing_ratio(together),
         "load_bps": float(load.sum()) if len(load) else np.nan,
     }
+
+
+def findings(slot: str, samples: pd.DataFrame) -> list[Finding]:
+    """Phases of which so much was lost that the times of the rest are no picture of it."""
+    found = []
+    for phase, rows in phases(samples).items():
+        lost = missing_ratio(rows["value"])
+        if lost > NOTABLE_LOST:
+            when = "under load" if phase == LOADED else "without load"
+            text = f"{lost:.0%} of the round trips {when} did not come back: the times are of the others"
+            found.append(Finding(slot, text))
+    return found
 
 
 def _values(rows: pd.DataFrame) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from perfkit.analysis import connecting
 from perfkit.analysis.connecting import Connecting
@@ -41,8 +41,9 @@ def _distribution(test: str, found: list[Connecting]) -> Plot:
     for phase in found:
         _line(axis, phase, ends)
     axis.set_xscale("log")  # a restart takes seconds where a first start takes tenths
-    axis.xaxis.set_major_formatter(LogFormatter())  # the default prints mathematical text
-    axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_ylim(0, 102)
     axis.set_xlabel("time since the VPN's start (s, logarithmic)")
     axis.set_ylabel("clients connected (%)")

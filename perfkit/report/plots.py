@@ -35,6 +35,7 @@ INK = "#010203"  # stands for the page's own text colour until the SVG is writte
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = _COLOURS.values()
 _PNG_DPI = 150
+_LETTERS_ACROSS = 130  # of the smallest text, across the server's plot
 _POINTS = 500  # of a distribution; a picture shows no more
 _DASHES = ("-", "--", ":")
 _MANY = 40  # above this many clients dots say less than a distribution
@@ -156,7 +157,7 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
             axis.yaxis.set_major_formatter(_log_label(floor))
             axis.yaxis.set_minor_locator(NullLocator())
         axis.set_ylim(bottom=floor)
-        _shade(axis, segments, named=place == 0)
+        _shade(axis, segments, named=place == 0, whole_s=float(np.ptp(moments)))
         if len(lines) > 1:
             axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
     axes[-1].set_xlabel("seconds after T0")
@@ -198,8 +199,11 @@ def _gaps(monitor: pd.DataFrame) -> Any:
     return np.flatnonzero(np.diff(monitor["t_s"].to_numpy()) > 5 * typical) + 1
 
 
-def _shade(axis: Axes, segments: Sequence[Segment], *, named: bool) -> None:
+def _shade(axis: Axes, segments: Sequence[Segment], *, named: bool, whole_s: float) -> None:
+    """Bands of the windows; narrow ones have the number of their test, which its name begins with."""
     for segment in segments:
+        room = _LETTERS_ACROSS * segment.outer.length_s / max(whole_s, 1.0)
+        name = segment.slot if len(segment.slot) <= room else segment.slot.partition("-")[0]
         axis.axvspan(segment.outer.start_s, segment.outer.end_s, color=GREEN, alpha=0.10, lw=0)
         if segment.steady:
             axis.axvspan(
@@ -208,7 +212,7 @@ def _shade(axis: Axes, segments: Sequence[Segment], *, named: bool) -> None:
         if named:
             middle = (segment.outer.start_s + segment.outer.end_s) / 2
             axis.annotate(
-                segment.slot,
+                name,
                 (middle, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, 3),
@@ -269,8 +273,10 @@ def _box(fewest: int, most: int) -> str:
 
 
 def _counted(summary: Summary) -> pd.DataFrame:
-    """Clients that count in a test with a steady window; without one there is no goodput."""
-    return summary.clients[summary.clients["ok"] & summary.clients["goodput_bps"].notna()]
+    """Clients that count in a test with goodput: one of another kind, or without a window, has none."""
+    has_goodput = summary.tests.loc[summary.tests["goodput_bps"].notna(), "slot"]
+    clients = summary.clients[summary.clients["slot"].isin(has_goodput).to_numpy()]
+    return clients[clients["ok"] & clients["goodput_bps"].notna()]
 
 
 def _distribution(axis: Axes, values: Any) -> None:

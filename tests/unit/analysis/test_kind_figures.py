@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perfkit.analysis import segments
+from perfkit.analysis import kind_figures, segments
 from perfkit.analysis.offered import packet_figures
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import summarise
@@ -53,6 +53,9 @@ def test_lost_round_trips_are_in_no_quantile_but_in_the_ratio_of_all(tmp_path: P
     found = figures(sampled_run(tmp_path / "run", TestKind.LATENCY, logs))
     assert found["rtt_median_s"] == pytest.approx(0.065)
     assert found["rtt_lost_ratio"] == pytest.approx(29 / (100 + 16))
+    run = read_run(Run(tmp_path / "run"))
+    (warning,) = kind_figures.findings(run, run.slots[0])
+    assert warning.text.startswith("29% of the round trips without load did not come back")
 
 
 def test_a_phase_ends_for_all_when_the_first_client_goes_on_to_the_next(tmp_path: Path) -> None:
