@@ -4,9 +4,11 @@ Each client prints one `connect_s` a phase: of `first`, in which all clients sta
 instant, and of `restart`, after the server's VPN was stopped and started anew. Of the phase `restart`
 times count from the moment when the server's start was called, by the server's own log: a server that
 was late would else make its clients slow. A reply before that moment came from the VPN that was about
-to end, and says nothing.
+to end, and says nothing. Where the server's log does not say that it was stopped and started, its
+clients may have been answered by the old one, and the phase has no times.
 
 A client that did not connect is no gap in the figures: its time is longer than those that are known.
+So is one that ran the test and printed nothing of a phase.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ METHOD = (
     "reply. CPU: of the server's VPN process in this time, to the next sample, per client that connected"
 )
 _NAMED = 3
+_UNTOLD = "it printed nothing of it"
 _TELLING = ("refused", "auth-failed", "tls-error", "fatal", "timeout")  # of the VPN's log
 
 
@@ -74,16 +77,14 @@ class Connecting:
 
 
 def phases(logs: RunLogs, slot: SlotPlan) -> list[Connecting]:
-    """The phases of a test, those that somebody printed something of."""
-    own = logs.samples[(logs.samples["slot"] == slot.name).to_numpy()]
-    told = own[((own["quantity"] == "connect_s") & (own["host"] != logs.server)).to_numpy()]
-    phase, _, why = _parts(told["note"])
-    told = told.assign(phase=phase, why=why)
-    started_s = _server_started_s(own, logs.server)
+    """The phases of a test, those that somebody printed something of; a restart only if there was one."""
+    told = _told(logs, slot)
+    started_s = _server_started_s(_own(logs, slot), logs.server)
+    no_restart = _why_not_restarted(logs, slot)
     found = []
     for name in PHASES:
         rows = told[(told["phase"] == name).to_numpy()].drop_duplicates("host", keep="last")
-        if len(rows):
+        if len(rows) and not (name == "restart" and no_restart):
             since_s = started_s if name == "restart" else float("nan")
             found.append(_phase(logs, slot, name, rows, since_s))
     return found
@@ -114,7 +115,55 @@ def findings(logs: RunLogs, slot: SlotPlan) -> list[Finding]:
                 f"{len(found.unknown)} clients were answered before the server's VPN had ended, so it is "
                 f"not known when they connected again: {format_some(found.unknown, _NAMED)}"
             )
+    why = _why_not_restarted(logs, slot)
+    if why and (_told(logs, slot)["phase"] == "restart").any():
+        texts.append(
+            f"the server's VPN was not surely started anew ({why}): no times after a restart"
+        )
     return [Finding(slot.name, text) for text in texts]
+
+
+def _own(logs: RunLogs, slot: SlotPlan) -> pd.DataFrame:
+    own: pd.DataFrame = logs.samples[(logs.samples["slot"] == slot.name).to_numpy()]
+    return own
+
+
+def _told(logs: RunLogs, slot: SlotPlan) -> pd.DataFrame:
+    """What clients printed of connecting, with `phase` and `why`; not those that were taken back."""
+    own = _own(logs, slot)
+    left_out = own["host"].isin([logs.server, *_taken_back(logs, slot)])
+    told = own[((own["quantity"] == "connect_s") & ~left_out).to_numpy()]
+    phase, _, why = _parts(told["note"])
+    return told.assign(phase=phase, why=why)
+
+
+def _silent(logs: RunLogs, slot: SlotPlan, told: set[str]) -> list[str]:
+    """Clients that ran a test and printed nothing; not those that were taken back."""
+    events = logs.events
+    ran = (events["slot"] == slot.name) & events["start_utc_s"].notna()
+    hosts = set(events.loc[ran.to_numpy(dtype=bool), "host"].astype("str"))
+    return [host for host in logs.clients if host in hosts - told - _taken_back(logs, slot)]
+
+
+def _taken_back(logs: RunLogs, slot: SlotPlan) -> set[str]:
+    """Hosts that their provider took back before a test's end."""
+    end_utc_s = logs.t0_utc_s + slot.end_s
+    return {host for host, it in logs.interrupted.items() if it.noticed_utc_s < end_utc_s}
+
+
+def _why_not_restarted(logs: RunLogs, slot: SlotPlan) -> str:
+    """Why it is not sure that the server's VPN was started anew; empty: it was, or nothing is said."""
+    if not slot.server_script or slot.server is not None:
+        return ""
+    own = _own(logs, slot)
+    own = own[(own["host"] == logs.server).to_numpy()]
+    for quantity, order in (("vpn_stop_s", "stop"), ("vpn_start_s", "start")):
+        notes = own.loc[(own["quantity"] == quantity).to_numpy(), "note"]
+        if notes.empty:
+            return f"its log says nothing of the {order}"
+        if why := _parts(notes)[2][-1]:
+            return why
+    return ""
 
 
 def _name(stem: str, figure: str) -> str:
@@ -142,10 +191,14 @@ def _phase(
     waited_s = np.where(np.isnan(printed_s), np.nan, replied_s - since_s)
     waited_s = printed_s if np.isnan(since_s) else waited_s
     too_early = waited_s < 0  # NaN is not
-    waits = pd.Series(waited_s[~too_early], index=hosts[~too_early])
+    silent = _silent(logs, slot, set(hosts))
+    waits = pd.Series(
+        np.append(waited_s[~too_early], np.full(len(silent), np.nan)),
+        index=[*hosts[~too_early], *silent],
+    )
     unanswered = np.isnan(printed_s)
     failed = {
-        host: _reason(logs, host, why, float(moment))
+        host: _reason(logs, host, why, (slot.start_s, float(moment)))
         for host, why, moment in zip(
             hosts[unanswered],
             rows["why"].to_numpy()[unanswered],
@@ -159,7 +212,7 @@ def _phase(
     return Connecting(
         phase=name,
         wait_s=waits,
-        failed=failed,
+        failed=failed | dict.fromkeys(silent, _UNTOLD),
         unknown=tuple(sorted(hosts[too_early])),
         begin_s=begin_s,
         end_s=end_s,
@@ -167,10 +220,15 @@ def _phase(
     )
 
 
-def _reason(logs: RunLogs, host: str, why: str, until_s: float) -> str:
-    """Why a client did not connect: as its script says, and the last telling line of its VPN's log."""
+def _reason(logs: RunLogs, host: str, why: str, within_s: tuple[float, float]) -> str:
+    """Why a client did not connect: as its script says, and the last telling line of its VPN's log.
+
+    Args:
+        within_s: From the test's start to the moment when the client gave up.
+    """
     events = logs.vpn.events
-    mine = (events["host"] == host) & (events["t_s"] <= until_s) & events["event"].isin(_TELLING)
+    mine = (events["host"] == host) & events["t_s"].between(*within_s)
+    mine &= events["event"].isin(_TELLING)
     lines = events.loc[mine.to_numpy(dtype=bool), "text"]
     return f"{why}; its VPN: {lines.iloc[-1]}" if len(lines) else why
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from perfkit.analysis import connecting, kind_figures
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import summarise
 from perfkit.logs.reader import read_run
-from perfkit.logs.run_logs import RunLogs
+from perfkit.logs.run_logs import Notice, RunLogs
 from perfkit.model import TestKind
 from perfkit.runs.folder import write_json
 from perfkit.testing.logtext import T0_UTC_S
@@ -32,15 +34,26 @@ def client(first: float | None, restart: float | None, why: str = "no reply with
     return rows(T0_UTC_S, *found)
 
 
-def storm(folder: Path, *logs: str, server_s: float | None = SERVER_S, cpu: str = "") -> RunLogs:
-    """A run of one connect-storm; the server's VPN was started at `server_s`."""
+def storm(
+    folder: Path,
+    *logs: str,
+    server_s: float | None = SERVER_S,
+    cpu: str = "",
+    stop: str | None = "restart",
+) -> RunLogs:
+    """A run of one connect-storm; the server's VPN was started at `server_s`.
+
+    Args:
+        stop: What its log notes at the stop; None: no line of it.
+    """
     named = {f"client-{number:03d}": text for number, text in enumerate(logs, start=1)}
     run = sampled_run(folder / "run", TestKind.CONNECT_STORM, named, "connect-storm")
     if server_s is not None:
         timetable = json.loads(run.timetable_path.read_text())
         timetable["slots"][0] |= {"server_script": True}
         write_json(run.timetable_path, timetable)
-        started = rows(T0_UTC_S, (5.0, "vpn_stop_s", 0.2, "restart"))
+        stopped = [(5.0, "vpn_stop_s", 0.2, stop)] if stop is not None else []
+        started = rows(T0_UTC_S, *stopped)
         started += rows(T0_UTC_S, (server_s, "vpn_start_s", 0.1, "restart")).partition("\n")[2]
         (run.host_raw_dir("server") / "01-connect-storm.server.log").write_text(started)
     if cpu:
@@ -131,3 +144,52 @@ def test_the_figures_are_in_the_runs_statistics(tmp_path: Path) -> None:
     (row,) = summary.tests.to_dict("records")
     assert row[kind_figures.HEADLINE[TestKind.CONNECT_STORM]] == pytest.approx(0.2)
     assert any("did not connect after the restart" in f.text for f in summary.findings)
+
+
+@pytest.mark.parametrize(
+    ("stop", "why"),
+    [
+        ("restart: stop: sudo: a password is required", "stop: sudo: a password is required"),
+        (None, "its log says nothing of the stop"),
+    ],
+)
+def test_a_restart_that_did_not_surely_happen_has_no_times_and_is_named(
+    tmp_path: Path, stop: str | None, why: str
+) -> None:
+    logs = storm(tmp_path, client(0.1, 0.008), client(0.2, 0.009), stop=stop)
+    found = figures_of(logs)
+    assert found["connect_median_s"] == pytest.approx(0.15)
+    assert not [name for name in found if name.startswith("reconnect")]
+    (finding,) = connecting.findings(logs, logs.slots[0])
+    assert finding.text == (
+        f"the server's VPN was not surely started anew ({why}): no times after a restart"
+    )
+
+
+def test_a_client_that_ran_the_test_and_printed_nothing_did_not_connect(tmp_path: Path) -> None:
+    logs = storm(tmp_path, client(0.1, 1.0), client(0.2, 1.0), *[rows(T0_UTC_S)] * 3)
+    found = figures_of(logs)
+    assert found["connect_failed"] == found["reconnect_failed"] == 3
+    assert np.isnan(found["connect_median_s"])  # most never did
+    said = connecting.findings(logs, logs.slots[0])[0].text
+    assert said.startswith("3 of 5 clients did not connect: client-003 (it printed nothing of it)")
+
+
+def test_a_client_that_was_taken_back_is_none_that_did_not_connect(tmp_path: Path) -> None:
+    logs = storm(tmp_path, client(0.1, 1.0), client(0.2, 1.0), rows(T0_UTC_S), client(None, None))
+    notice = Notice(reason="spot", noticed_utc_s=T0_UTC_S + 5.5)
+    assert figures_of(logs)["connect_failed"] == 2
+    taken = dict.fromkeys(("client-003", "client-004"), notice)
+    assert figures_of(replace(logs, interrupted=taken))["connect_failed"] == 0
+
+
+def test_what_a_vpn_said_before_the_test_is_not_why_its_client_did_not_connect(
+    tmp_path: Path,
+) -> None:
+    logs = storm(tmp_path, client(0.1, 1.0), client(None, 1.0))
+    events = pd.DataFrame(
+        [("client-002", logs.slots[0].start_s - 1.0, "tls-error", "an old error")],
+        columns=["host", "t_s", "event", "text"],
+    )
+    told = replace(logs, vpn=replace(logs.vpn, events=events))
+    assert "an old error" not in connecting.findings(told, told.slots[0])[0].text
