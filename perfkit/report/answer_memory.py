@@ -20,14 +20,14 @@ _COLUMNS = (
     Column("per_client_bytes", "Per client", "kB", digits=1, scale=_KILO),
     Column("low_bytes", "95 % from", "kB", digits=1, scale=_KILO),
     Column("high_bytes", "to", "kB", digits=1, scale=_KILO),
-    Column("without_bytes", "Without clients", "MB", digits=2, scale=MEGA),
+    Column("without_bytes", "Line at no client", "MB", digits=2, scale=MEGA),
     pct("off_pct", "Off the line"),
 )
 
 
 def memory_sentences(found: CampaignAnswer) -> list[str]:
     """One for each variant and test with a slope."""
-    several = len(found.memory) > 1
+    several = len(found.memory) > 1 or len(found.design.variants) > 1
     return [_said(one, several=several) for one in found.memory]
 
 

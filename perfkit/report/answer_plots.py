@@ -260,6 +260,7 @@ def _ratios(found: CampaignAnswer) -> Plot | None:
         return None
     base = found.design.variants[0]
     dots = pairs.between_variants(found.frame, base, list(dict.fromkeys(judged["figure"])))
+    dots = dots[np.isfinite(dots["log_ratio"]).to_numpy()]
     figures = list(dict.fromkeys(judged["figure"]))
     places = zip(judged["variant"], judged["test"], judged["clients"], strict=True)
     keys = sorted(dict.fromkeys(places))

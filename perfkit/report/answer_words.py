@@ -48,7 +48,8 @@ def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
     inside = bool((found.frame.loc[found.frame["test"] == test, "path"] == "tunnel").any())
     who = test if several or not inside else "The tunnel"
     if not mean:
-        return f"{who}: no figure at {format_count(most, 'client')}, no block of it counts."
+        why = _why_no_mean(found, (most, variant, test), figure)
+        return f"{who}: no figure at {format_count(most, 'client')}, {why}."
     carries = f"{who} carries" if figure == "goodput_bps" else f"{test}: {phrase(figure)}"
     asked = found.mean(most, variant, test, "offered_bps") if figure == "goodput_bps" else {}
     offered = f" of {_number(asked)} offered" if asked else ""
@@ -58,6 +59,15 @@ def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
         words += f", {grown.words}"
     full = found.full(variant, test) if figure in GROWN else None
     return f"{words}; {full.words}." if full is not None and full.words else f"{words}."
+
+
+def _why_no_mean(found: CampaignAnswer, key: tuple[int, str, str], figure: str) -> str:
+    """Why a cell has no mean of a figure."""
+    rows = counted(found.frame)
+    is_own = (rows[list(KEY)] == list(key)).all(axis=1)
+    if not is_own.any():
+        return "no block of it counts"
+    return f"{phrase(figure)} is not known of all its blocks"
 
 
 def _number(mean: Mapping[str, Any]) -> str:

@@ -43,6 +43,8 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
     if not _known(goodput):
         if said := _observed(row):
             return f"{who}: {said}"
+        if counted and _known(row.get("window_s")):
+            return f"{who}: what it measures is not known, see its tables and the warnings"
         why = "no client counts" if not counted else "it has no steady window"
         return f"no figure, {why}"
     half = row.get("goodput_ci_bps", math.nan)

@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.analysis import steady_state
-from perfkit.analysis.answers.frame import FIGURES, KEY, counted
+from perfkit.analysis.answers.frame import FIGURES, KEY, counted, is_beyond
 from perfkit.analysis.answers.headline import kind_of, primary_of
 from perfkit.analysis.confidence import LEVEL, student_t
 from perfkit.runs.design import Design
@@ -80,7 +80,10 @@ def intervals(
     level: float = LEVEL,
     precision: float | None = None,
 ) -> pd.DataFrame:
-    """The interval of each figure of each cell; figures that a cell never has are left out.
+    """The interval of each figure of each cell.
+
+    Left out are figures that a cell never has, and those that are beyond what was seen in one of
+    its blocks: the mean of the others would be too good.
 
     Args:
         frame: See `perfkit.analysis.answers.frame`.
@@ -105,7 +108,7 @@ def _answers(
         for figure in figures:
             values = good[figure].to_numpy(dtype=np.float64)
             values = values[np.isfinite(values)]
-            if not len(values):
+            if not len(values) or is_beyond(good, figure).any():
                 continue
             mean, low, high = interval(values, level)
             share = half_width_share(mean, low, high)

@@ -41,6 +41,7 @@ Floats = NDArray[np.float64]
 Kind = Literal["paired", "means", "prediction", "single"]
 EFFECT_VARIANCE = 4.0  # of the effect, in s.d. of a pair: sharp with 5 to 20 pairs
 NO_RATIO = "a value is 0 or less, and has no ratio"
+BEYOND = "in a block too many clients did not connect for a figure"
 _MOST_LOG = 700.0  # of a number that a float holds
 ONE_EACH = "one run a side"
 NO_SPREAD = "nothing varied from run to run"
@@ -137,6 +138,7 @@ def of_pairs(log_ratios: Sequence[float], *, sequential: bool = False) -> Contra
     ratio = float(known.mean()) if pairs and np.isfinite(known).all() else math.nan
     if pairs < 2 or math.isnan(ratio):
         reason = NO_RATIO if math.isnan(ratio) else ONE_EACH
+        reason = BEYOND if np.isinf(known).any() else reason
         return Contrast(log_ratio=ratio, runs=(pairs, pairs), kind="single", reason=reason)
     sd = float(known.std(ddof=1))
     return _checked(
@@ -212,9 +214,10 @@ def between(
 
 
 def log_ratios(baseline: Floats, other: Floats) -> Floats:
-    """Of each pair; NaN where a value is 0 or less."""
+    """Of each pair; NaN where a value is 0 or less, infinite where one is."""
     found = np.full(len(other), np.nan)
-    positive = (baseline > 0) & (other > 0)
+    found[np.isinf(baseline) | np.isinf(other)] = np.inf
+    positive = (baseline > 0) & (other > 0) & np.isfinite(baseline) & np.isfinite(other)
     found[positive] = np.log(other[positive] / baseline[positive])
     return found
 

@@ -148,6 +148,11 @@ COLUMNS: Mapping[str, CellColumn] = {
     "vpn_rss_per_client_bytes": _figure("byte", "what it grew by since it had none, per client"),
     "idle_bps": _figure("bit/s", "traffic of an idle client beside the tunnel, median"),
 }
+_OF_CONNECTING: Mapping[str, str] = {  # -> the clients that make it unknown
+    figure: f"{stem}_failed"
+    for stem in ("connect", "reconnect")
+    for figure in (f"{stem}_median_s", f"{stem}_p99_s", f"{stem}s_per_s")
+}
 FIGURES = tuple(name for name, column in COLUMNS.items() if column.is_figure)
 
 
@@ -182,6 +187,16 @@ def cells_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def counted(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that count: those that are not void."""
     return frame[(frame["void"] == "").to_numpy()].reset_index(drop=True)
+
+
+def is_beyond(frame: pd.DataFrame, figure: str) -> pd.Series[bool]:
+    """Rows whose figure is beyond what was seen, because too many clients did not connect.
+
+    Such a row is worse than those with a value. Without it, the others tell of the good blocks only.
+    """
+    if figure not in _OF_CONNECTING:
+        return pd.Series(data=False, index=frame.index)
+    return frame[figure].isna() & (frame[_OF_CONNECTING[figure]] > 0)
 
 
 def save(frame: pd.DataFrame, path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis.answers.contrasts import log_ratios, of_pairs
-from perfkit.analysis.answers.frame import KEY, counted
+from perfkit.analysis.answers.frame import KEY, counted, is_beyond
 
 _PAIR = ["repetition", "clients", "test", "path"]
 
@@ -49,9 +49,12 @@ def between_variants(frame: pd.DataFrame, base: str, figures: Sequence[str]) -> 
 
     Returns:
         One row a (repetition, clients, test, variant, figure) that both have: `path`, `log_ratio`;
-        NaN where one of the values is 0 or less.
+        NaN where one of the values is 0 or less, infinite where one is beyond what was seen.
     """
     known = counted(frame).drop_duplicates([*_PAIR, "variant"], keep="last")
+    known = known.assign(
+        **{name: known[name].mask(is_beyond(known, name), np.inf) for name in figures}
+    )
     long = known.melt(
         id_vars=[*_PAIR, "variant"], value_vars=list(figures), var_name="figure"
     ).dropna(subset="value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from perfkit.analysis.answers.campaign_answer import to_json
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.model import TestKind
 from perfkit.report import answer, page
+from perfkit.report.answer_memory import memory_sentences
 from perfkit.report.columns import FIGURES as SHOWN
 from perfkit.runs import campaign_folder
 from perfkit.testing.campaigns import make_campaign
@@ -109,9 +111,42 @@ def test_the_answer_of_an_idle_campaign_is_the_memory_of_one_more_client(tmp_pat
     shown = dict(zip((c.key for c in made.tables["memory"].columns), row, strict=True))
     assert shown["low_bytes"] < EACH < shown["high_bytes"]
     assert shown["without_bytes"] == pytest.approx(EMPTY, rel=0.01)
+    several = replace(made.found, design=replace(made.found.design, variants=("plain", "fast")))
+    assert memory_sentences(several)[0].startswith("tunnel-tcp, base: one more idle client costs")
     told = to_json(made.found, list(made.sentences))["memory"]
     assert told[0]["per_client_bytes"] == pytest.approx(EACH, rel=0.02)
 
 
 def test_every_figure_of_a_cell_can_be_shown() -> None:
     assert set(FIGURES) <= set(SHOWN)
+
+
+def test_a_test_with_a_window_and_no_headline_does_not_say_that_it_has_no_window(
+    tmp_path: Path,
+) -> None:
+    logs = [storm_log(0.2, 1.0), *[storm_log(None, None)] * 3]
+    named = {f"client-{number:03d}": log for number, log in enumerate(logs, start=1)}
+    said = page.render(sampled_run(tmp_path / "run", TestKind.CONNECT_STORM, named)).sentences[0]
+    assert said == (
+        "01-tunnel-probe: 4 clients: what it measures is not known, see its tables and the warnings"
+    )
+
+
+def test_the_answer_of_storms_does_not_tell_of_the_blocks_in_which_clients_connected(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "20261122T122000Z-storm-abc123"
+    run = make_campaign(root, clients=(2,), repetitions=3, void=(), duration_s=9, name="storm")
+    for place, folder in enumerate(sorted((root / "blocks").iterdir())):
+        block = campaign_folder.block_run(run, int(folder.name))
+        timetable = json.loads(block.timetable_path.read_text())
+        slot = next(row for row in timetable["slots"] if row["path"] == "tunnel")
+        hosts = [host["name"] for host in json.loads(block.hosts_path.read_text())][1:]
+        note = "first" if place else "first: no reply"
+        told = (slot["start_s"] + 3.0, "connect_s", 1.0 + 0.1 * place if place else None, note)
+        log = rows(timetable["t0_utc_s"], told)
+        make_sampled(block, slot["name"], TestKind.CONNECT_STORM, dict.fromkeys(hosts, log))
+        block.segments_path.unlink()
+    campaign_folder.cells_path(run).unlink()
+    said = answer.compose(run).sentences[0]
+    assert said.endswith("no figure at 2 clients, Connect, median is not known of all its blocks.")

@@ -12,7 +12,9 @@ import pytest
 from scipy import stats
 
 from perfkit.analysis.answers import cells
+from perfkit.analysis.answers.contrasts import BEYOND
 from perfkit.analysis.answers.frame import cells_frame
+from perfkit.analysis.answers.verdicts import judge_variants
 from perfkit.runs.design import Design, draw
 
 KEY = (10, "base", "tunnel-tcp")
@@ -164,3 +166,37 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         rows = cells.intervals(cells_frame(campaign_truth.records(truth, chance)), ["goodput_bps"])
         held += ((rows["low"] <= 1e8) & (rows["high"] >= 1e8)).tolist()
     assert 0.92 <= np.mean(held) <= 0.98
+
+
+def storms(failed: Sequence[float], **more: Any) -> pd.DataFrame:
+    """Blocks in which everybody connected in about a second, and those in which most did not."""
+    median = [np.nan if count else 1.0 + 0.01 * block for block, count in enumerate(failed)]
+    return frame(
+        [np.nan] * len(failed),
+        kind=["connect-storm"] * len(failed),
+        connect_median_s=median,
+        connects_per_s=median,
+        connect_failed=failed,
+        **more,
+    )
+
+
+def test_a_block_in_which_too_many_did_not_connect_leaves_its_cell_without_a_mean() -> None:
+    known = ["connect_median_s", "connect_failed", "connects_per_s"]
+    assert cells.intervals(storms([0, 0, 0]))["figure"].tolist() == known
+    assert cells.intervals(storms([0, 0, 7]))["figure"].tolist() == ["connect_failed"]
+    without = cells.intervals(storms([0, 0, 7], void=["", "", "a rule"]))
+    assert without["figure"].tolist() == known  # it does not count
+
+
+def test_a_variant_is_not_judged_by_the_blocks_in_which_enough_clients_connected() -> None:
+    base = storms([0] * 5)
+    fast = storms([0, 0, 0, 7, 7]).assign(
+        variant="fast", connect_median_s=lambda f: f["connect_median_s"] / 2
+    )
+    both = pd.concat([base, fast], ignore_index=True)
+    for one, other in (("base", "fast"), ("fast", "base")):
+        found = judge_variants(both, one, planned=5).set_index("figure")
+        row = found.loc["connect_median_s"]
+        assert (row["verdict"], row["reason"]) == ("not judged", BEYOND), other
+        assert row["pairs"] == 5
