@@ -41,7 +41,11 @@ from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment
 
-_ALIKE = ["protocol", "ways"]  # what tests must have in common for a ratio of their goodputs
+_ALIKE = [
+    "kind",
+    "protocol",
+    "ways",
+]  # what tests must have in common for a ratio of their goodputs
 _NAMES = ("clients_part_time", "starved_named", "dominant_named")
 _WORDS = ("void", "not_steady", "side", "protocol", "ways", "chosen_by", *_NAMES)  # text
 STARVED_SHARE = 0.01  # of the median client's goodput
@@ -297,10 +301,11 @@ def with_ratio_to_direct(tests: pd.DataFrame) -> pd.DataFrame:
     tests = tests.assign(vs_direct=np.nan, direct_slot="", direct_clients=np.nan)
     if "goodput_bps" not in tests:
         return tests
+    alike = [name for name in _ALIKE if name in tests.columns]
     direct = tests[tests["path"] == str(NetworkPath.DIRECT)]
     for place, row in tests[tests["path"] == str(NetworkPath.TUNNEL)].iterrows():
         named = direct[direct["test"] == str(row["test"]).replace("tunnel", "direct", 1)]
-        like = direct[(direct[_ALIKE] == row[_ALIKE]).all(axis=1)]
+        like = direct[(direct[alike] == row[alike]).all(axis=1)]
         earlier = like[like.index < place]
         candidates = next((d for d in (named, earlier[::-1], like) if len(d)), like)
         if len(candidates):

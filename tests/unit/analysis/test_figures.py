@@ -521,3 +521,17 @@ def test_bytes_of_a_line_that_was_lost_are_in_its_time_and_not_behind_the_test(
     log.write_text("\n".join(kept) + "\n")
     row = summary_of(run).tests.iloc[0]
     assert row["goodput_bps"] == pytest.approx(truth, rel=0.005)
+
+
+def test_small_packets_are_not_held_against_a_direct_test_of_large_ones() -> None:
+    tests = pd.DataFrame(
+        [
+            ("01-direct-udp", "direct-udp", "udp", "direct", 1e6),
+            ("02-tunnel-pps", "tunnel-pps", "pps", "tunnel", 35e6),
+            ("03-tunnel-udp-p2", "tunnel-udp-p2", "udp", "tunnel", 5e5),
+        ],
+        columns=["slot", "test", "kind", "path", "goodput_bps"],
+    ).assign(protocol="udp", ways="recv", clients_counted=1)
+    found = with_ratio_to_direct(tests)
+    assert found["direct_slot"].tolist() == ["", "", "01-direct-udp"]
+    assert found["vs_direct"].fillna(0).tolist() == [0, 0, 0.5]
