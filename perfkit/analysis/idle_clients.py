@@ -19,7 +19,7 @@ EMPTY_UNTIL, IDLE_FROM = 1 / 6, 1 / 2  # shares of the test's duration
 METHOD = (
     "Memory of the server's VPN process (RSS; PSS: shared pages in part), mean over the second half of "
     "the test, in which nothing is done; per client: less what it held when it had been started and "
-    "nobody was connected, divided by the clients. Memory of the kernel is in neither. Idle traffic: "
+    "nobody was connected, divided by the clients, and unknown where one of them does not count. Memory of the kernel is in neither. Idle traffic: "
     "median over clients of what the interface that leads to the server carried, both ways, whatever it was"
 )
 
@@ -33,16 +33,17 @@ def figures(logs: RunLogs, slot: SlotPlan, counted: Sequence[str]) -> dict[str, 
     Returns:
         `vpn_rss_bytes`, `vpn_pss_bytes`, `vpn_rss_empty_bytes` (of the process without any client),
         `vpn_rss_per_client_bytes`, `idle_bps` and `idle_tunnel_bps` (of a client). NaN where nobody saw
-        it: a VPN in the kernel has no process.
+        it: a VPN in the kernel has no process; per client also where a client of the run does not count.
     """
     rss, pss, empty = _memory(logs, slot)
     own = logs.samples[(logs.samples["slot"] == slot.name).to_numpy()]
     own = own[own["host"].astype("str").isin(list(counted)).to_numpy()]
+    is_whole = bool(counted) and set(counted) == set(logs.clients)  # the others may hold memory too
     return {
         "vpn_rss_bytes": rss,
         "vpn_pss_bytes": pss,
         "vpn_rss_empty_bytes": empty,
-        "vpn_rss_per_client_bytes": (rss - empty) / len(counted) if counted else np.nan,
+        "vpn_rss_per_client_bytes": (rss - empty) / len(counted) if is_whole else np.nan,
         "idle_bps": _rate_bps(own, "outer"),
         "idle_tunnel_bps": _rate_bps(own, "tunnel"),
     }

@@ -94,3 +94,12 @@ def test_memory_that_still_grows_is_named(tmp_path: Path) -> None:
     steady = [(5.0, 7, 9000), (9.0, 7, 9001)]
     logs = idle(tmp_path / "steady", steady, client(500, 500))
     assert idle_clients.findings(logs, logs.slots[0]) == []
+
+
+def test_memory_per_client_is_unknown_where_one_of_the_clients_does_not_count(
+    tmp_path: Path,
+) -> None:
+    logs = idle(tmp_path, [*GROWN, *QUIET], client(0.0, 0.0), client(0.0, 0.0))
+    found = idle_clients.figures(logs, logs.slots[0], logs.clients[:1])
+    assert np.isfinite(found["vpn_rss_bytes"])
+    assert np.isnan(found["vpn_rss_per_client_bytes"])  # the other one may hold memory, too
