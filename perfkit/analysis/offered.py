@@ -29,6 +29,8 @@ METHOD = (
 def sent_by_host(placed: pd.DataFrame) -> dict[str, float]:
     """What each UDP client sent by its own log, in bit/s over its streams' time.
 
+    NaN where a stream of it has no length.
+
     Args:
         placed: All lines of a slot (`run-traffic`).
     """
@@ -42,7 +44,7 @@ def sent_by_host(placed: pd.DataFrame) -> dict[str, float]:
         * rows["size_bytes"]
         / (rows["end_s"] - rows["start_s"]).where(lambda s: s > 0)
     )
-    per_host = rates.groupby(rows["host"].astype("str")).sum(min_count=1)
+    per_host = rates.groupby(rows["host"].astype("str")).agg(lambda own: own.sum(skipna=False))
     return {str(host): float(rate) for host, rate in per_host.items()}
 
 
@@ -51,7 +53,7 @@ def offered_bps(slot: SlotPlan, placed: pd.DataFrame, counted: Collection[str]) 
     sent = sent_by_host(placed)
     known = [sent[host] for host in counted if host in sent]
     if known:
-        return float(np.nansum(known)) if len(known) == len(counted) else float("nan")
+        return sum(known) if len(known) == len(counted) else float("nan")
     is_tcp = bool((placed["protocol"] == "tcp").any())
     return slot.rate_bps * len(counted) if slot.rate_bps is not None and is_tcp else float("nan")
 
@@ -83,19 +85,27 @@ def packet_figures(test: Mapping[str, Any], kind: TestKind) -> dict[str, float]:
 
 
 def why_short(slot: SlotPlan, placed: pd.DataFrame, counted: Collection[str]) -> str:
-    """Which UDP clients offered too little of their rate, and how much; empty: none, or no rate."""
+    """Which UDP clients offered too little of their rate, or nobody knows how much.
+
+    Empty: none, or no rate was asked.
+    """
     asked = slot.rate_bps
     if asked is None:
         return ""
-    sent = sent_by_host(placed)
-    short = {
-        host: sent[host] for host in counted if host in sent and sent[host] < LEAST_SHARE * asked
-    }
-    if not short:
-        return ""
-    named = [f"{host} {format_mbps(rate)}" for host, rate in sorted(short.items())]
-    return (
-        f"{len(short)} of {len(counted)} clients offered less than {LEAST_SHARE:.0%} of the "
-        f"{format_mbps(asked)} asked of each ({format_some(named, _NAMED)}): their machines, not the "
-        "network, were measured; ask for less, or use fewer clients a machine"
-    )
+    sent = {host: rate for host, rate in sent_by_host(placed).items() if host in counted}
+    unknown = sorted(host for host, rate in sent.items() if np.isnan(rate))
+    short = {host: rate for host, rate in sent.items() if rate < LEAST_SHARE * asked}
+    said = []
+    if short:
+        named = [f"{host} {format_mbps(rate)}" for host, rate in sorted(short.items())]
+        said.append(
+            f"{len(short)} of {len(counted)} clients offered less than {LEAST_SHARE:.0%} of the "
+            f"{format_mbps(asked)} asked of each ({format_some(named, _NAMED)}): their machines, not "
+            "the network, were measured; ask for less, or use fewer clients a machine"
+        )
+    if unknown:
+        said.append(
+            f"it is not known what {len(unknown)} of {len(counted)} clients offered "
+            f"({format_some(unknown, _NAMED)}): a stream in their logs has no length"
+        )
+    return "; ".join(said)

@@ -74,3 +74,17 @@ def test_such_a_test_makes_its_block_void_by_a_rule_of_the_design() -> None:
 def test_headers_of_small_datagrams_are_no_surplus_on_the_interface() -> None:
     assert nic_findings("01-a", 2.5, np.nan, 0.0, payload_bytes=64.0) == []
     assert nic_findings("01-a", 2.5, np.nan, 0.0, payload_bytes=1372.0) != []
+
+
+def test_what_a_stream_without_a_length_offered_is_unknown_and_named() -> None:
+    placed = sent(a=1e6, b=3e6)
+    placed.loc[placed["host"] == "b", "end_s"] = 0.0
+    assert np.isnan(offered.offered_bps(slot(None), placed, ["a", "b"]))
+    why = offered.why_short(slot(1e6), placed, ["a", "b"])
+    assert why.startswith("it is not known what 1 of 2 clients offered (b)")
+    assert offered.why_short(slot(1e6), placed, ["a"]) == ""
+
+
+def test_one_of_two_streams_without_a_length_leaves_the_clients_offer_unknown() -> None:
+    placed = pd.concat([sent(a=1e6), sent(a=1e6).assign(end_s=0.0)], ignore_index=True)
+    assert np.isnan(offered.offered_bps(slot(None), placed, ["a"]))
