@@ -28,7 +28,7 @@ from perfkit.logs.format import Format, OtherLines, Reading
 from perfkit.logs.sample_rows import SampleRows, is_value
 
 _MOST_PHASES = 100  # of one run
-_MOST_LOST = 1_000_000  # in one run: more is damage, not loss
+_MOST_LOST = 1_000_000  # in one log: more is damage, not loss
 _FACTORS = {"ns": 1e-9, "µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNIT = r"(?:ns|µs|us|ms|s|m|h)"
 _TIME = rf"(?:[0-9]{{1,12}}(?:\.[0-9]{{1,12}})?{_UNIT}){{1,4}}"
@@ -66,12 +66,17 @@ class _Run:
     interval_s: float = math.nan
     line_no: int = 0
     seen: dict[int, tuple[float, int]] = field(default_factory=dict)
+    last: int = -1
     sent: int = 0
+
+    def missing(self, last: int = -1, sent: int = 0) -> int:
+        """Packets that did not come, if one of number `last` came as well, and so many were sent."""
+        return max(self.sent, sent, self.last + 1, last + 1) - len(self.seen)
 
     def into(self, rows: SampleRows) -> None:
         """Each packet sent, in its order; one that is missing among those that came was lost."""
         begins = sorted(self.phases)
-        for number in range(max(self.sent, max(self.seen, default=-1) + 1)):
+        for number in range(max(self.sent, self.last + 1)):
             value, line_no = self.seen.get(number, (math.nan, self.line_no))
             moment_s = self.epoch_s + number * self.interval_s
             last = bisect.bisect_right(begins, moment_s, key=lambda phase: phase[0])
@@ -126,6 +131,7 @@ class _Log:
         self.understood, self.is_unfinished = 0, False
         self._run = _Run()
         self._counted = False
+        self._missing = 0  # in the runs that have ended
 
     def take(self, line_no: int, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
@@ -141,6 +147,7 @@ class _Log:
         if self._run.seen or self._run.sent:
             self.is_unfinished |= not self._counted
         self._run.into(self.rows)
+        self._missing += self._run.missing()
         self._run = _Run()
         self._counted = False
 
@@ -150,7 +157,7 @@ class _Log:
             return self._trip(line_no, int(found[1]), _seconds(found[2]))
         if found := _COUNT.fullmatch(text):
             sent = int(found[1])
-            if sent - len(self._run.seen) > _MOST_LOST:
+            if self._missing + self._run.missing(sent=sent) > _MOST_LOST:
                 return False
             self._run.sent, self._run.line_no, self._counted = sent, line_no, True
             return True
@@ -176,8 +183,9 @@ class _Log:
         return True
 
     def _trip(self, line_no: int, number: int, rtt_s: float) -> bool:
-        if not is_value(rtt_s) or number > max(self._run.seen, default=-1) + _MOST_LOST:
+        if not is_value(rtt_s) or self._missing + self._run.missing(last=number) > _MOST_LOST:
             return False
+        self._run.last = max(self._run.last, number)
         self._run.line_no = self._run.line_no or line_no
         self._run.seen.setdefault(number, (rtt_s, line_no))  # a second one is a duplicate
         return True

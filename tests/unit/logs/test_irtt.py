@@ -70,3 +70,24 @@ def test_a_packet_that_came_twice_is_one_round_trip() -> None:
 def test_text_of_another_program_is_none_of_irtts() -> None:
     with pytest.raises(ParseError, match="no output of irtt"):
         irtt.parse(b"hello\nworld\n", Path("a.log"))
+
+
+def trips(*numbers: int) -> str:
+    return "[Connecting] connecting to 10.0.0.1:1\n" + "".join(
+        f"seq={number} rtt=1ms rd=1ms sd=1ms ipdv=n/a\n" for number in numbers
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        trips(*range(0, 5_000_000, 500_000)),
+        trips(0, 500_000) + trips(0, 500_000) + trips(0, 500_000),
+        "".join(f"{trips(0)} packets sent/received: 900000/1 (99%)\n" for _ in range(3)),
+    ],
+    ids=["in one run", "over runs", "by irtt's own counts"],
+)
+def test_a_log_never_makes_more_lost_packets_than_a_bound_whatever_its_numbers(text: str) -> None:
+    reading = irtt.parse(text.encode(), Path("a.log"))
+    assert reading.frame["value"].isna().sum() <= irtt._MOST_LOST  # private: the bound itself
+    assert reading.unparsed.count > 0
