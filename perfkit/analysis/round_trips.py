@@ -16,7 +16,8 @@ from perfkit.logs.run_logs import Finding
 NOTABLE_LOST = 0.1
 UNLOADED, LOADED = "unloaded", "loaded"  # notes of the samples
 METHOD = (
-    "Round-trip times of all counted clients together, those that did not come back in lost only. Unloaded: "
+    "Round-trip times of all clients that count together, those that did not come back in lost only: a "
+    "share of what the clients that count sent; one without any answer does not count. Unloaded: "
     "until the first client begins to load; loaded: from when all clients load until the first has ended; "
     "added by load: the difference of the two medians. Load: the sum of what the clients' TCP streams carried"
 )

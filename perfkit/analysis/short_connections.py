@@ -10,7 +10,7 @@ from perfkit.model import Window
 
 METHOD = (
     "Connections with an answer that began in the steady window, per second of it, and their times; failed: "
-    "the share of all that began in it"
+    "the share of all that began in it, of the clients that count; one without any answer does not count"
 )
 
 
