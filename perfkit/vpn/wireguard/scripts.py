@@ -101,10 +101,10 @@ if is wireguard.pid DEVICE; then
         tries=$((tries + 1))
     done
     [ ! -d "/proc/$pid" ] || kill -KILL "$pid"
-    rm -f /var/run/wireguard/DEVICE.sock # it stays behind when it was killed
-    rmdir /var/run/wireguard 2>/dev/null
 fi
 if [ -e .made ]; then
+    rm -f /var/run/wireguard/DEVICE.sock # it stays behind when the program was killed
+    rmdir /var/run/wireguard 2>/dev/null
     tries=0
     while [ -e /sys/class/net/DEVICE ]; do
         ip link delete dev DEVICE 2>/dev/null || sleep 0.1
