@@ -119,7 +119,10 @@ def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched
     clean = ""
     if watched:
         checks.append("[ -x /usr/bin/python3 ] || echo 'the monitor needs /usr/bin/python3'")
-        clean = "[ ! -x bin/monitor ] || bin/monitor stop\nrm -f logs/monitor.* logs/procstat.csv logs/queues.csv\n"
+        clean = (
+            "[ ! -x bin/monitor ] || bin/monitor stop\n"
+            "rm -f slots/monitor.stopped logs/monitor.* logs/procstat.csv logs/queues.csv\n"
+        )
     return f"""
 umask 022
 cd {quote(host.workdir)} 2>/dev/null || {{ mkdir -p {quote(host.workdir)} && cd {quote(host.workdir)}; }} || exit

@@ -467,6 +467,14 @@ def test_the_monitor_leaves_no_byte_code_beside_the_machines_modules(
     assert list(shared_module.parent.iterdir()) == [shared_module]
 
 
+def test_a_monitor_that_was_being_started_when_it_was_stopped_does_not_begin(
+    workdir: Workdir,
+) -> None:
+    assert workdir.run("monitor", "stop") == (0, "")
+    assert workdir.run("monitor", "60", workdir.root / "no.pid", "lo") == (0, "")
+    assert not (workdir.root / "logs/monitor.csv").exists()
+
+
 def test_the_monitor_ends_by_itself_at_its_limit(workdir: Workdir) -> None:
     (workdir.root / "bin" / "dool").write_text("import time\ntime.sleep(60)\n")
     monitor = workdir.start("monitor", "1", workdir.root / "no.pid", "lo")
