@@ -17,7 +17,7 @@ works on a copied run folder, on a laptop with no network. Only files cross the 
 `perfkit.fleet`         hosts: providers, inventory, launch, reap; `local/`, `ec2/`, `static/`
 `perfkit.ssh`           the SSH stack: connections, pinned keys, jump hosts, files, threads
 `perfkit.configure`     recipes, their bundles of files, Fabric tasks, facts about a host
-`perfkit.vpn`           the VPN under test, `openvpn/` or `wireguard/`: its files, is its tunnel up
+`perfkit.vpn`           the VPN under test: its plan, its files, whether a tunnel carries traffic
 `perfkit.measure`       timetable, clocks, starters, the runner, collecting the logs
 `perfkit.logs`          readers, a folder for each tool: a log in, a tidy frame and notes out
 `perfkit.analysis`      segments (the windows that count) and the statistics over them
