@@ -266,7 +266,7 @@ def _phases(baseline: Side, other: Side, clients: int) -> Iterator[Difference]:
 
 def _estimate(tests: Sequence[Test], name: str) -> Estimate | None:
     """None when no run has the figure."""
-    having = [test for test in tests if np.isfinite(test.figure(name))]
+    having = [test for test in tests if not np.isnan(test.figure(name))]
     if not having:
         return None
     found = _mean([test.figure(name) for test in having])
@@ -275,7 +275,10 @@ def _estimate(tests: Sequence[Test], name: str) -> Estimate | None:
 
 
 def _mean(values: Sequence[float]) -> Estimate:
-    known = np.array([value for value in values if np.isfinite(value)])
+    """Of those that are known; NaN where one is beyond what was seen."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    if np.isinf(known).any():
+        return Estimate(value=np.nan, runs=len(known))
     mean = float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
     return Estimate(value=mean, runs=len(known))
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import background_load, segments, uncertainty
+from perfkit.analysis.answers.frame import OF_CONNECTING
 from perfkit.analysis.conditions import conditions
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
@@ -46,9 +47,15 @@ class Test:
     spread: Mapping[str, Spread]
 
     def figure(self, name: str) -> float:
-        """A figure; NaN where there is none."""
+        """A figure; NaN where there is none, infinite where it is beyond what was seen.
+
+        As in `perfkit.analysis.answers.frame.figure_values`.
+        """
         value = self.figures.get(name)
-        return float(value) if isinstance(value, int | float) else float("nan")
+        known = float(value) if isinstance(value, int | float) else float("nan")
+        if np.isnan(known) and name in OF_CONNECTING and self.figure(OF_CONNECTING[name]) > 0:
+            return float("inf")
+        return known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from perfkit.analysis.answers import verdicts
 from perfkit.analysis.answers.contrasts import Contrast, of_sides
-from perfkit.analysis.answers.frame import KEY, counted
+from perfkit.analysis.answers.frame import KEY, counted, figure_values
 from perfkit.analysis.answers.headline import kind_of
 from perfkit.analysis.answers.verdicts import BETTER, MARGIN, PRIMARY, Case, Judgement
 from perfkit.units import format_count
@@ -156,20 +156,20 @@ def _by_cell(side: pd.DataFrame) -> dict[_Key, dict[str, list[float]]]:
     """What is known of each figure, a value a block."""
     found: dict[_Key, dict[str, list[float]]] = {}
     known = counted(side)
-    values = known[list(BETTER)].to_numpy(dtype=np.float64)
+    values = np.column_stack([figure_values(known, figure) for figure in BETTER])
     keys = known[[*KEY, "path"]].itertuples(index=False, name=None)
     for key, row in zip(keys, values, strict=True):
         cell = found.setdefault(key, {figure: [] for figure in BETTER})
         for figure, value in zip(BETTER, row.tolist(), strict=True):
-            if np.isfinite(value):
+            if not np.isnan(value):
                 cell[figure].append(value)
     return found
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Geometric; arithmetic where a value is not above 0, NaN of none."""
+    """Geometric; arithmetic where a value is not above 0, NaN of none or where one is not known."""
     known = np.array(values)
-    if not len(known):
+    if not len(known) or np.isinf(known).any():
         return float("nan")
     return float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
 

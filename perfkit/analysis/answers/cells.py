@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.analysis import steady_state
-from perfkit.analysis.answers.frame import FIGURES, KEY, counted, is_beyond
+from perfkit.analysis.answers.frame import FIGURES, KEY, counted, figure_values
 from perfkit.analysis.answers.headline import kind_of, primary_of
 from perfkit.analysis.confidence import LEVEL, student_t
 from perfkit.runs.design import Design
@@ -106,9 +106,8 @@ def _answers(
         good = counted(own)
         notes = _notes(good)
         for figure in figures:
-            values = good[figure].to_numpy(dtype=np.float64)
-            values = values[np.isfinite(values)]
-            if not len(values) or is_beyond(good, figure).any():
+            values = _known(good, figure)
+            if not len(values) or np.isinf(values).any():
                 continue
             mean, low, high = interval(values, level)
             share = half_width_share(mean, low, high)
@@ -126,6 +125,10 @@ def _answers(
                 is_precise=precision is not None and is_sharp(values, precision, level),
                 note=_note(notes, values, share, precision),
             )
+
+
+def _known(rows: pd.DataFrame, figure: str) -> Floats:
+    return np.asarray(figure_values(rows, figure).dropna(), dtype=np.float64)
 
 
 def by_cell(frame: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
@@ -217,10 +220,10 @@ def _is_finished(own: pd.DataFrame, plan: Design) -> bool:
     if len(own) >= plan.max_repetitions:
         return True
     primary = primary_of(kind_of(own, str(own["test"].iloc[0])), plan.primary)
-    columns = [own[figure].to_numpy(dtype=np.float64) for figure in primary]
-    asked = [values[np.isfinite(values)] for values in columns]
-    asked = [values for values in asked if len(values)]
-    return len(own) >= FIRST_LOOK and all(is_sharp(values, plan.precision) for values in asked)
+    asked = [values for figure in primary if len(values := _known(own, figure))]
+    return len(own) >= FIRST_LOOK and all(
+        np.isfinite(values).all() and is_sharp(values, plan.precision) for values in asked
+    )
 
 
 def median_cuts(frame: pd.DataFrame) -> dict[Key, float]:

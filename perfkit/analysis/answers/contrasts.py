@@ -156,10 +156,13 @@ def of_sides(baseline: Sequence[float], other: Sequence[float]) -> Contrast:
     """Two sides of runs that are no pairs.
 
     Args:
-        baseline, other: The figure in each run; NaN: it has none, and is left out.
+        baseline, other: The figure in each run; NaN: it has none, and is left out; infinite: it is
+            beyond what was seen, and leaves no ratio.
     """
     a, b = (_known(side) for side in (baseline, other))
     runs = len(a), len(b)
+    if np.isinf(np.concatenate([a, b])).any():
+        return Contrast(log_ratio=math.nan, runs=runs, kind="single", reason=BEYOND)
     if min(runs) == 0 or (np.concatenate([a, b]) <= 0).any():
         return Contrast(log_ratio=math.nan, runs=runs, kind="single", reason=NO_RATIO)
     a, b = np.log(a), np.log(b)
@@ -209,7 +212,7 @@ def between(
     if len(both) < 2:
         return of_sides(list(baseline.values()), list(other.values()))
     a, b = (np.array([side[key] for key in both], dtype=np.float64) for side in (baseline, other))
-    known = np.isfinite(a) & np.isfinite(b)
+    known = ~(np.isnan(a) | np.isnan(b))
     return of_pairs(log_ratios(a[known], b[known]).tolist(), sequential=sequential)
 
 
@@ -224,7 +227,7 @@ def log_ratios(baseline: Floats, other: Floats) -> Floats:
 
 def _known(values: Sequence[float]) -> Floats:
     found = np.array(values, dtype=np.float64)
-    return found[np.isfinite(found)]
+    return found[~np.isnan(found)]
 
 
 def _checked(found: Contrast) -> Contrast:

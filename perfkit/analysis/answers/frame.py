@@ -148,7 +148,7 @@ COLUMNS: Mapping[str, CellColumn] = {
     "vpn_rss_per_client_bytes": _figure("byte", "what it grew by since it had none, per client"),
     "idle_bps": _figure("bit/s", "traffic of an idle client beside the tunnel, median"),
 }
-_OF_CONNECTING: Mapping[str, str] = {  # -> the clients that make it unknown
+OF_CONNECTING: Mapping[str, str] = {  # -> the clients that make it unknown
     figure: f"{stem}_failed"
     for stem in ("connect", "reconnect")
     for figure in (f"{stem}_median_s", f"{stem}_p99_s", f"{stem}s_per_s")
@@ -189,14 +189,15 @@ def counted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["void"] == "").to_numpy()].reset_index(drop=True)
 
 
-def is_beyond(frame: pd.DataFrame, figure: str) -> pd.Series[bool]:
-    """Rows whose figure is beyond what was seen, because too many clients did not connect.
+def figure_values(frame: pd.DataFrame, figure: str) -> pd.Series[float]:
+    """A figure of each row; NaN: it has none; infinite: beyond what was seen.
 
-    Such a row is worse than those with a value. Without it, the others tell of the good blocks only.
+    The last is a time to connect where too many clients did not. Such a row is worse than those with a
+    value: without it, the others would tell of the good blocks only.
     """
-    if figure not in _OF_CONNECTING:
-        return pd.Series(data=False, index=frame.index)
-    return frame[figure].isna() & (frame[_OF_CONNECTING[figure]] > 0)
+    if figure not in OF_CONNECTING:
+        return frame[figure]
+    return frame[figure].mask(frame[figure].isna() & (frame[OF_CONNECTING[figure]] > 0), np.inf)
 
 
 def save(frame: pd.DataFrame, path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis.answers.contrasts import log_ratios, of_pairs
-from perfkit.analysis.answers.frame import KEY, counted, is_beyond
+from perfkit.analysis.answers.frame import KEY, counted, figure_values
 
 _PAIR = ["repetition", "clients", "test", "path"]
 
@@ -52,9 +52,7 @@ def between_variants(frame: pd.DataFrame, base: str, figures: Sequence[str]) -> 
         NaN where one of the values is 0 or less, infinite where one is beyond what was seen.
     """
     known = counted(frame).drop_duplicates([*_PAIR, "variant"], keep="last")
-    known = known.assign(
-        **{name: known[name].mask(is_beyond(known, name), np.inf) for name in figures}
-    )
+    known = known.assign(**{name: figure_values(known, name) for name in figures})
     long = known.melt(
         id_vars=[*_PAIR, "variant"], value_vars=list(figures), var_name="figure"
     ).dropna(subset="value")

@@ -12,9 +12,11 @@ import pytest
 from scipy import stats
 
 from perfkit.analysis.answers import cells
-from perfkit.analysis.answers.contrasts import BEYOND
+from perfkit.analysis.answers.baselines import check
+from perfkit.analysis.answers.contrasts import BEYOND, between, of_sides
 from perfkit.analysis.answers.frame import cells_frame
 from perfkit.analysis.answers.verdicts import judge_variants
+from perfkit.analysis.run_summary import Test
 from perfkit.runs.design import Design, draw
 
 KEY = (10, "base", "tunnel-tcp")
@@ -200,3 +202,26 @@ def test_a_variant_is_not_judged_by_the_blocks_in_which_enough_clients_connected
         row = found.loc["connect_median_s"]
         assert (row["verdict"], row["reason"]) == ("not judged", BEYOND), other
         assert row["pairs"] == 5
+
+
+def test_a_check_does_not_pass_on_the_blocks_in_which_enough_clients_connected() -> None:
+    base, now = (storms(failed, path=["tunnel"] * 8) for failed in ([0] * 8, [0] * 6 + [7, 7]))
+    assert check(base, base.copy()).outcome == "same or better"
+    found = check(now, base)
+    assert found.outcome == "not enough data"
+    row = found.rows.set_index("figure").loc["connect_median_s"]
+    assert row["reason"] == BEYOND
+    assert np.isnan(row["value"])
+
+
+def test_a_run_in_which_too_many_did_not_connect_is_no_run_without_the_figure() -> None:
+    figures = {"connect_median_s": np.nan, "connect_failed": 9.0}
+    test = Test(key="storm", slot="01-storm", figures=figures, goodput_bps=(), spread={})
+    assert test.figure("connect_median_s") == np.inf
+    assert np.isnan(test.figure("goodput_bps"))
+    assert of_sides([1.0, 1.1], [0.5, np.inf]).reason == BEYOND
+    assert between({"1": 1.0, "2": 1.1}, {"1": 0.5, "2": np.inf}).reason == BEYOND
+    assert of_sides([1.0, 1.1, 1.2], [0.5, 0.6, np.nan]).runs == (
+        3,
+        2,
+    )  # what nobody has is left out
