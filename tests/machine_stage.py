@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
+
+from forked import in_child
 
 from perfkit.fleet.local import linux
 
@@ -17,21 +18,13 @@ def in_own_mounts(work: Callable[[], object]) -> object:
 
     The umask is as strict as a user's may be; hosts must not feel it.
     """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            linux.unshare(linux.CLONE_NEWNS)
-            linux.make_mounts_private()
-            linux.mount("tmpfs", str(STAGE), "tmpfs", options="mode=0755")
-            os.umask(0o077)
-            result: object = work()
-        except BaseException as exc:  # noqa: BLE001  the child must end here, whatever happens
-            result = f"{type(exc).__name__}: {exc}"
-        os.write(writer, pickle.dumps(result))
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        result = pickle.loads(answer.read())
-    os.waitpid(pid, 0)
-    return result
+
+    def staged() -> object:
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.make_mounts_private()
+        linux.mount("tmpfs", str(STAGE), "tmpfs", options="mode=0755")
+        os.umask(0o077)
+        return work()
+
+    result = in_child(staged)
+    return f"{type(result).__name__}: {result}" if isinstance(result, BaseException) else result

@@ -6,14 +6,15 @@ Earlier versions wrote no `pss_bytes`.
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from perfkit.errors import ParseError
 from perfkit.logs.arrow_text import to_categories
-from perfkit.logs.format import Format, Reading, UnparsedLines
+from perfkit.logs.format import Format, Reading
+from perfkit.logs.headed import has_head, lines_below, parsed
 from perfkit.logs.timestamps import from_epoch
 
 _EARLIER_HEAD = b"epoch,pid,cpu_s,rss_bytes"
@@ -24,7 +25,7 @@ _LARGEST = 2**53  # integers a float holds exactly
 
 def sniff(head: bytes) -> bool:
     """Whether the first line is the head perfkit's own sampler writes."""
-    return head.split(b"\n", 1)[0].strip() in _HEADS
+    return has_head(head, *_HEADS)
 
 
 def parse(data: bytes, path: Path) -> Reading:
@@ -33,19 +34,8 @@ def parse(data: bytes, path: Path) -> Reading:
     Raises:
         ParseError: the first line is not the head.
     """
-    lines = data.split(b"\n")
-    head = lines[0].strip()
-    if head not in _HEADS:
-        raise ParseError(
-            path, 1, lines[0][:200].decode("utf-8", "replace"), f"{_HEAD.decode()} expected"
-        )
-    unparsed, rows = UnparsedLines(), list[tuple[float, ...]]()
-    for line_no, line in enumerate(lines[1:], start=2):
-        row = _row(line, head == _HEAD)
-        if row:
-            rows.append(row)
-        elif line.strip():
-            unparsed.add(line_no, line)
+    head, lines = lines_below(data, path, *_HEADS)
+    rows, unparsed = parsed(lines, partial(_row, has_pss=head == _HEAD))
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)
     moments, notes = from_epoch(table[:, 0])
     frame = pd.DataFrame(
@@ -72,7 +62,7 @@ def parse(data: bytes, path: Path) -> Reading:
 FORMAT = Format(name="procstat", kind="process", sniff=sniff, parse=parse)
 
 
-def _row(line: bytes, has_pss: bool) -> tuple[float, ...] | None:  # noqa: FBT001 -- by the head
+def _row(line: bytes, *, has_pss: bool) -> tuple[float, ...] | None:
     """The five figures of a line; None when they are not figures a process can have."""
     fields = line.split(b",") if has_pss else [*line.split(b","), b""]
     try:

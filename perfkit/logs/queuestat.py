@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from perfkit.errors import ParseError
 from perfkit.logs.arrow_text import to_categories
-from perfkit.logs.format import Format, Reading, UnparsedLines
+from perfkit.logs.format import Format, Reading
+from perfkit.logs.headed import has_head, lines_below, parsed
 from perfkit.logs.timestamps import from_epoch
 
 _HEAD = b"epoch,device,drops"
@@ -20,7 +20,7 @@ _LONGEST_NAME = 15  # of a device, IFNAMSIZ
 
 def sniff(head: bytes) -> bool:
     """Whether the first line is the head perfkit's own sampler writes."""
-    return head.split(b"\n", 1)[0].strip() == _HEAD
+    return has_head(head, _HEAD)
 
 
 def parse(data: bytes, path: Path) -> Reading:
@@ -29,17 +29,7 @@ def parse(data: bytes, path: Path) -> Reading:
     Raises:
         ParseError: the first line is not the head.
     """
-    lines = data.split(b"\n")
-    if lines[0].strip() != _HEAD:
-        shown = lines[0][:200].decode("utf-8", "replace")
-        raise ParseError(path, 1, shown, f"{_HEAD.decode()} expected")
-    unparsed, rows = UnparsedLines(), list[tuple[float, str, int]]()
-    for line_no, line in enumerate(lines[1:], start=2):
-        row = _row(line)
-        if row:
-            rows.append(row)
-        elif line.strip():
-            unparsed.add(line_no, line)
+    rows, unparsed = parsed(lines_below(data, path, _HEAD)[1], _row)
     moments, notes = from_epoch(np.array([row[0] for row in rows], dtype=np.float64))
     names = sorted({row[1] for row in rows})
     places = {name: place for place, name in enumerate(names)}

@@ -18,8 +18,8 @@ import math
 import re
 from pathlib import Path
 
-from perfkit.errors import ParseError
 from perfkit.logs.format import Format, OtherLines, Reading
+from perfkit.logs.headed import has_head, lines_below
 from perfkit.logs.sample_rows import SampleRows
 from perfkit.logs.timestamps import LATEST_EPOCH_S
 
@@ -34,7 +34,7 @@ _SAID = re.compile(rb"#")
 
 def sniff(head: bytes) -> bool:
     """Whether the first line is the head."""
-    return head.split(b"\n", 1)[0].strip() == _HEAD
+    return has_head(head, _HEAD)
 
 
 def parse(data: bytes, path: Path) -> Reading:
@@ -43,20 +43,17 @@ def parse(data: bytes, path: Path) -> Reading:
     Raises:
         ParseError: the first line is not the head.
     """
-    lines = data.split(b"\n")
-    if lines[0].strip() != _HEAD:
-        first = lines[0][:200].decode("utf-8", "replace")
-        raise ParseError(path, 1, first, f"{_HEAD.decode()} expected")
+    _, lines = lines_below(data, path, _HEAD)
     other, rows = OtherLines(), SampleRows()
-    cut = lines.pop() if len(lines) > 1 else b""  # what follows the last line feed
-    for line_no, line in enumerate(lines[1:], start=2):
+    cut = lines.pop() if lines else b""  # what follows the last line feed
+    for line_no, line in enumerate(lines, start=2):
         row = _row(line)
         if row:
             rows.add(*row, line_no)
         elif line.strip():
             other.add(line_no, line, _SAID)
     if cut.strip():  # its last figure may lack digits
-        other.unparsed.add(len(lines) + 1, cut)
+        other.unparsed.add(len(lines) + 2, cut)
     return Reading(
         path=path,
         format="samples",

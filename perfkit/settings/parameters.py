@@ -330,7 +330,8 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     known = load_tests(config_dir, resources_dir)
     tests = select_tests(known, chosen.tests, chosen.duration_s)
     if chosen.rate:
-        refuse_unread_rate(tests, ",".join(chosen.rate), source="parameters")
+        rates = ",".join(chosen.rate)
+        refuse_unread_rate(tests, rates, source="parameters", is_compared=len(chosen.rate) > 1)
     if len(chosen.rate) == 1:
         rate_bps = links.parse_rate(chosen.rate[0])
         tests = tuple(replace(test, rate_bps=rate_bps) for test in tests)

@@ -167,14 +167,21 @@ def refuse_times(tests: tuple[TestSpec, ...]) -> None:
         )
 
 
-def refuse_unread_rate(tests: Iterable[TestSpec], rate: str, *, source: str) -> None:
+def refuse_unread_rate(
+    tests: Iterable[TestSpec], rate: str, *, source: str, is_compared: bool = True
+) -> None:
     """Refuse a rate that no script of the tests looks at: it would change nothing.
+
+    Args:
+        is_compared: There are others in the campaign: then each test must look at it, since one that
+            does not would be compared with itself.
 
     Raises:
         ConfigError: with what to do.
     """
     tests = tuple(tests)
-    if not any(RATE_VARIABLE in test.script.read_bytes() for test in tests):
-        problem = f"no script of {', '.join(test.name for test in tests)} reads $PERFKIT_RATE_BPS"
+    deaf = [test.name for test in tests if RATE_VARIABLE not in test.script.read_bytes()]
+    if deaf and (is_compared or len(deaf) == len(tests)):
+        problem = f"no script of {', '.join(deaf)} reads $PERFKIT_RATE_BPS"
         remedy = "choose tests that do, for example tunnel-udp, or leave the rate out"
         raise ConfigError(source, "rate", rate, problem, remedy)

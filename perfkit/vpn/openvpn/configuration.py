@@ -7,18 +7,18 @@ buffers and device are what stands there.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from perfkit.errors import ConfigError, did_you_mean
+from perfkit.errors import ConfigError
 from perfkit.model import Host, Role
 from perfkit.runs.folder import Run
 from perfkit.vpn.base import CHECK, START, STOP, Changes, LastWords, Program, VpnTraits
 from perfkit.vpn.openvpn import options
 from perfkit.vpn.openvpn.scripts import scripts
 from perfkit.vpn.plan import SPARE_CLIENTS, TunnelPlan
+from perfkit.vpn.template_text import fill_in, text_of
 
 if TYPE_CHECKING:
     from perfkit.vpn.openvpn.ca import Authority
@@ -155,7 +155,7 @@ def _device(template: Path) -> str:
     Raises:
         ConfigError: it names none, or leaves the choice of a number to OpenVPN.
     """
-    found = _DEVICE.findall(_text_of(template))
+    found = _DEVICE.findall(text_of(template))
     name = found[-1] if found else ""
     if not _NAMED.fullmatch(name) or name in {"tun", "tap", "null"}:
         raise ConfigError(
@@ -166,31 +166,3 @@ def _device(template: Path) -> str:
             "write `dev tun0`, or another name and `dev-type tun`",
         )
     return name
-
-
-def fill_in(template: Path, values: Mapping[str, str]) -> str:
-    """A template's text with its ${names} replaced.
-
-    Raises:
-        ConfigError: not there, or it names something else; the message lists the known names.
-    """
-    try:
-        return string.Template(_text_of(template)).substitute(values)
-    except KeyError as exc:
-        name = str(exc.args[0])
-        raise ConfigError(
-            str(template), "placeholder", f"${{{name}}}", "not known", did_you_mean(name, values)
-        ) from exc
-    except ValueError as exc:
-        raise ConfigError(
-            str(template), "placeholder", str(exc), "not a ${name}", "write $$ for a plain dollar"
-        ) from exc
-
-
-def _text_of(template: Path) -> str:
-    try:
-        return template.read_text()
-    except OSError as exc:
-        raise ConfigError(
-            str(template), "template", template.name, exc.strerror or "", "restore it"
-        ) from exc

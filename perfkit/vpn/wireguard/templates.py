@@ -6,7 +6,6 @@ Text in, `FilledTemplate` out; and `FilledTemplate` with a variant's options.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import Role
 from perfkit.vpn.base import Changes
+from perfkit.vpn.template_text import fill_in, text_of
 
 _INTERFACE, _PEER = "[Interface]", "[Peer]"
 # Keys by section: those of wg(8), and three for `ip`.
@@ -106,7 +106,7 @@ def read(template: Path, values: Mapping[str, str]) -> FilledTemplate:
     """
     found: dict[str, dict[str, str]] = {_INTERFACE: {}, _PEER: {}}
     section = ""
-    for number, line in enumerate(_fill_in(template, values).splitlines(), start=1):
+    for number, line in enumerate(fill_in(template, values).splitlines(), start=1):
         text = line.partition("#")[0].strip()
         if text.lower() in {it.lower() for it in found}:
             section = next(it for it in found if it.lower() == text.lower())
@@ -137,34 +137,6 @@ def _key_value(text: str, section: str, where: str) -> tuple[str, str]:
         remedy = did_you_mean(name, known.values())
         raise ConfigError(where, name, value, f"not known in {section}", remedy)
     return known[name.lower()], value
-
-
-def _fill_in(template: Path, values: Mapping[str, str]) -> str:
-    try:
-        return string.Template(text_of(template)).substitute(values)
-    except KeyError as exc:
-        name = str(exc.args[0])
-        raise ConfigError(
-            str(template), "placeholder", f"${{{name}}}", "not known", did_you_mean(name, values)
-        ) from exc
-    except ValueError as exc:
-        raise ConfigError(
-            str(template), "placeholder", str(exc), "not a ${name}", "write $$ for a plain dollar"
-        ) from exc
-
-
-def text_of(template: Path) -> str:
-    """A template's text.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return template.read_text()
-    except OSError as exc:
-        raise ConfigError(
-            str(template), "template", template.name, exc.strerror or "", "restore it"
-        ) from exc
 
 
 ROLES = (Role.SERVER, Role.CLIENT)  # each has a template of its name

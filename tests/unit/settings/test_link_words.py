@@ -233,6 +233,8 @@ def test_a_rate_that_no_script_looks_at_is_refused(project: Path) -> None:
         with pytest.raises(ConfigError, match=r"no script of direct-tcp reads \$PERFKIT_RATE_BPS"):
             parameters.load({"rate": rate, "tests": "direct-tcp"})
     parameters.load({"rate": "1mbit"})  # that of tunnel-tcp does
+    with pytest.raises(ConfigError, match="no script of direct-tcp"):
+        parameters.load({"rate": "1mbit,2mbit"})  # direct-tcp would be compared with itself
     (project / "config/variants.conf").write_text("[x]\nrate = 1mbit\n")
     with pytest.raises(ConfigError, match=r"variants\.conf \[x\].*no script of direct-tcp"):
         variants.load(parameters.load({"variants": "x", "tests": "direct-tcp"}))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import in_child
 
 if not sys.platform.startswith("linux"):
     pytest.skip("netlink is Linux's", allow_module_level=True)
@@ -20,24 +19,6 @@ from perfkit.fleet.local import links, linux
 from perfkit.model import HostLink
 
 FAR, NEAR, CONTROLLER = "192.0.2.1", "192.0.2.2", "192.0.2.9"
-
-
-def in_child(work: Callable[[], object]) -> object:
-    """What `work` returns or raises in a child, which may change its namespaces at will."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            result: object = work()
-        except (LaunchError, OSError, subprocess.CalledProcessError) as exc:
-            result = exc
-        os.write(writer, pickle.dumps(result))
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        result = pickle.loads(answer.read())
-    os.waitpid(pid, 0)
-    return result
 
 
 def test_a_rate_has_a_queue_of_its_own_length_and_the_controller_passes_beside_it() -> None:

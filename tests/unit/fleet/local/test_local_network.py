@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from ipaddress import IPv4Network
 
 import pytest
+from forked import in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,24 +41,6 @@ def test_routes_elsewhere_do_not_matter_and_wider_ones_inside_do() -> None:
 def test_a_full_pool_is_an_error_that_names_what_takes_it() -> None:
     with pytest.raises(LaunchError, match=r"198\.18\.0\.0/15.*perfkit reap"):
         network.choose_subnet("r", [network.POOL])
-
-
-def in_child(work: Callable[[], object]) -> object:
-    """What `work` returns or raises in a child, which may change its namespaces at will."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            result: object = work()
-        except LaunchError as exc:
-            result = exc
-        os.write(writer, pickle.dumps(result))
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        result = pickle.loads(answer.read())
-    os.waitpid(pid, 0)
-    return result
 
 
 def refused_link() -> None:

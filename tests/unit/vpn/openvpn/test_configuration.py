@@ -9,8 +9,9 @@ import pytest
 
 from perfkit.errors import ConfigError
 from perfkit.model import Role
-from perfkit.vpn.openvpn.configuration import fill_in, template_values
+from perfkit.vpn.openvpn.configuration import template_values
 from perfkit.vpn.plan import TunnelPlan
+from perfkit.vpn.template_text import fill_in
 
 RESOURCES = Path(__file__).parents[4] / "resources"
 PLAN = TunnelPlan(server_address="192.0.2.1", clients=100)
