@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
+from project_copy import copy_project
+
 CANARIES = {
     "AWS_ACCESS_KEY_ID": "AKIACANARYCANARY0001",
     "AWS_SECRET_ACCESS_KEY": "caNaRy0/SinGs+1caNaRy0/SinGs+1caNaRy0/Sx",
@@ -48,10 +48,7 @@ class Campaigns:
 
     @classmethod
     def copied_to(cls, folder: Path) -> Campaigns:
-        for name in ("config", "resources", "notebooks"):
-            ignore = shutil.ignore_patterns("out*.ipynb")
-            shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
-        return cls(folder)
+        return cls(copy_project(folder))
 
     def run(self, name: str, *words: str) -> int:
         """Run a Python module with these arguments; keeps what it says."""

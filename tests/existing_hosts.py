@@ -6,7 +6,6 @@ static.conf; the static provider knows nothing of where they come from.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_runs import LocalRun
+from project_copy import copy_project
 
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.model import Host
-
-PROJECT = Path(__file__).parents[1]
 
 # Every file of its own but logs, with owner, mode and content; every process but logins and this
 # look; crontab (whose file begins with the time of its last change), interfaces, routes.
@@ -128,7 +126,7 @@ def existing_hosts(folder: Path, n_clients: int) -> Iterator[Lab]:
     run = LocalRun(folder)
     names = [f"client-{n:03d}" for n in range(1, n_clients + 1)]
     config_dir = folder / "config"
-    shutil.copytree(PROJECT / "config", config_dir, ignore=shutil.ignore_patterns("*.conf"))
+    copy_project(folder, "config")
     try:
         hosts = provider.launch(run.request("server", *names, life_s=900))
         lab = Lab(run, hosts, config_dir)

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
 QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
-
-
-def copy_project(folder: Path) -> Path:
-    """What notebooks read, so that the project's own runs/ stays as it is."""
-    for name in ("config", "resources", "notebooks"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("out*"))
-    return folder
 
 
 def papermill(

@@ -7,12 +7,13 @@ host before or during the campaign, and the words in which it must be named.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.errors import RunError
@@ -21,8 +22,6 @@ from perfkit.fleet.provider import ListedHost
 from perfkit.model import HostState, StageResult
 from perfkit.report.page import Report
 from perfkit.runs.folder import Run
-
-PROJECT = Path(__file__).parents[1]
 
 # The usual recipe, after a command that is the host's own.
 FABFILE = """
@@ -205,8 +204,7 @@ class SickCampaign:
 
 def campaign(folder: Path, faults: tuple[Fault, ...] = FAULTS) -> SickCampaign:
     """Run one with a client for each fault; $PERFKIT_HOME must be `folder`, which must be empty."""
-    for name in ("config", "resources"):
-        shutil.copytree(PROJECT / name, folder / name)
+    copy_project(folder, "config", "resources")
     (folder / "resources/fabfile.py").rename(folder / "resources/usual.py")
     (folder / "resources/fabfile.py").write_text(FABFILE)
     names = {fault.name: f"client-{n:03d}" for n, fault in enumerate(faults, start=1)}

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from browser.conftest import ARGUMENTS, CHROMIUM
 from browser.island import Island
 from browser.person import Desk, Person, campaign
-from headless import copy_project
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.fleet.local.provider import LocalProvider

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from project_copy import copy_project
 
 from perfkit.campaign import phases, status_reap
 from perfkit.fleet.local.provider import LocalProvider
@@ -18,14 +18,11 @@ from perfkit.runs.journal import read
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-PROJECT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of the test's own: short tests, its own runs/."""
-    for name in ("config", "resources"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
+    copy_project(tmp_path, "config", "resources")
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ec2_cloud import Cloud, ec2_cloud
+from project_copy import copy_project
 from reliability.campaigns import (
     Campaign,
     recipes_repeated,
@@ -34,14 +34,12 @@ from perfkit.testing.provider_runs import ProviderRun, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-PROJECT = Path(__file__).parents[2]
 QUIET = ("--no-progress-bar", "--log-level", "ERROR", "--stdout-file", "-")
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("config", "resources", "notebooks"):
-        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("out*"))
+    copy_project(tmp_path)
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 

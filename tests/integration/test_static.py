@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from existing_hosts import PROJECT, Lab, existing_hosts
 from local_runs import LocalRun, wait_until
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.cli.app import main
@@ -53,8 +54,7 @@ def lab(machines: Lab) -> Iterator[Lab]:
 
 @pytest.fixture
 def project(lab: Lab, tmp_path: Path) -> Path:
-    for name in ("resources", "notebooks"):
-        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("out*"))
+    copy_project(tmp_path, "resources", "notebooks")
     shutil.copytree(lab.config_dir, tmp_path / "config")
     return tmp_path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from existing_hosts import Lab, existing_hosts
-from headless import copy_project
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.runs.folder import list_runs

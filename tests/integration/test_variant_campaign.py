@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from existing_hosts import existing_hosts
+from project_copy import copy_project
 
 from perfkit.analysis import segments
 from perfkit.analysis.outcomes import outcomes
@@ -45,8 +46,7 @@ def config_dir(
     # Other tests load the machine meanwhile: that makes blocks void, and is not what is tried here.
     monkeypatch.setattr(void_rules, "IDLE_S", 1.0)
     monkeypatch.setattr(void_rules, "why_void", lambda *_: None)
-    place = tmp_path / "config"
-    shutil.copytree(PROJECT / "config", place)
+    place = copy_project(tmp_path, "config") / "config"
     (place / "variants.conf").write_text(CONF)
     script = place / "tuned/tests/tunnel-tcp"
     script.parent.mkdir(parents=True)

@@ -15,6 +15,7 @@ from shlex import quote
 
 import pytest
 from local_runs import wait_until
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.campaign.session import Session
@@ -25,7 +26,6 @@ from perfkit.ssh.remote import Remote
 
 pytestmark = pytest.mark.root
 
-PROJECT = Path(__file__).parents[2]
 NAMES = ["server", "client-001", "client-002"]
 CONF = """
 [sndbuf64k]
@@ -89,7 +89,7 @@ def opened(
     """Two clients and a server, configured for five variants; the session can be opened anew."""
     needs_tools("sshd", "iperf", "ip", "openvpn", "ss", "wg", "wireguard-go")
     place = tmp_path_factory.mktemp("variants")
-    shutil.copytree(PROJECT / "config", place / "config")
+    copy_project(place, "config")
     (place / "config/variants.conf").write_text(CONF.replace("BINARY", str(binary)))
     session = phases.start(
         clients=2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from project_copy import copy_project
 
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.runs.folder import Run, list_runs
 
 pytestmark = pytest.mark.root
 
-PROJECT = Path(__file__).parents[2]
 # A file that cannot be run, in a mount namespace of the command's own, where the program is.
 HIDDEN = """
 for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin; do
@@ -46,8 +45,7 @@ setup_common = without_openvpn
 def project(tmp_path: Path, needs_tools: Callable[..., None]) -> Path:
     """A project of the test's own whose recipe removes OpenVPN from hosts."""
     needs_tools("sshd", "iperf", "ip", "unshare")
-    for name in ("config", "resources"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
+    copy_project(tmp_path, "config", "resources")
     with (tmp_path / "resources/fabfile.py").open("a") as file:
         file.write(REMOVED)
     return tmp_path

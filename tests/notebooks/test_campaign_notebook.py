@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from headless import copy_project, papermill
+from headless import papermill
+from project_copy import copy_project
 
 from perfkit.campaign.resume import next_phase
 from perfkit.cli import app

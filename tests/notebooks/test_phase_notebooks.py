@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from headless import copy_project, papermill
+from headless import papermill
+from project_copy import copy_project
 
 from perfkit.campaign import archive, phases
 from perfkit.errors import RunError

@@ -20,6 +20,7 @@ import nbformat
 import pytest
 from headless import PROJECT
 from local_sshd import free_port
+from project_copy import copy_project
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib's kept connection
 
@@ -28,10 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib's k
 def clone(tmp_path: Path, needs_tools: Any) -> Path:
     """A clone of its own, with all committed."""
     needs_tools("git")
-    folder = tmp_path / "clone"
-    for name in ("config", "resources", "notebooks"):
-        ignored = shutil.ignore_patterns("out*", ".ipynb_checkpoints")
-        shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
+    folder = copy_project(tmp_path / "clone")
     shutil.copy(PROJECT / ".gitignore", folder)
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
         own = ["-c", "user.name=t", "-c", "user.email=t@example.test", "-c", "core.hooksPath="]

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from project_copy import copy_project
+
 from perfkit.fleet.local.provider import LocalProvider
 from perfkit.runs import journal, progress
 from perfkit.runs.folder import Run, list_runs
 
-PROJECT = Path(__file__).parents[2]
 LIMIT_S = 400.0
 POLL_S = 0.02
 TABLES = ("tests", "clients", "server", "windows", "hosts")
@@ -27,9 +28,7 @@ TABLES = ("tests", "clients", "server", "windows", "hosts")
 
 def make_project(folder: Path) -> Path:
     """A project of its own: config/, resources/, notebooks/, and an empty runs/."""
-    for name in ("config", "resources", "notebooks"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("out*"))
-    return folder
+    return copy_project(folder)
 
 
 @dataclass

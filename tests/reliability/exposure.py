@@ -15,7 +15,6 @@ import io
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from unittest.mock import patch
 from aws_shim import Request
 from canary import CANARIES
 from ec2_cloud import CONTROLLER, ec2_cloud
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.campaign.session import Session
@@ -35,7 +35,6 @@ from perfkit.fleet.ec2 import client, tags
 from perfkit.ssh.keys import make_ssh_key
 from perfkit.testing.provider_runs import ProviderRun
 
-from .campaigns import PROJECT
 from .experiment import Experiment, Outcome
 
 SECRETS_OF_THE_ENVIRONMENT = {**CANARIES, "AWS_SESSION_TOKEN": "FwoCANARYsessionTOKENcanary0006"}
@@ -222,8 +221,7 @@ def _launched(folder: Path, chance: Random) -> Sent:
 
 def _configured(folder: Path) -> Sent:
     """A campaign of real hosts, up to its tunnels: by then every key of a run exists."""
-    for part in ("config", "resources"):
-        shutil.copytree(PROJECT / part, folder / part)
+    copy_project(folder, "config", "resources")
     with ec2_cloud(folder / "config", real_hosts=True) as cloud:
         os.environ.update(SECRETS_OF_THE_ENVIRONMENT, PERFKIT_HOME=str(folder))
         with phases.start(provider="ec2", clients=1, duration_s=1, name="exposed") as session:

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from project_copy import copy_project
 
 from perfkit.campaign import phases, variant_checks
 from perfkit.errors import ConfigError
 from perfkit.settings import parameters
 
-PROJECT = Path(__file__).parents[3]
-
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("resources", "config"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
+    copy_project(tmp_path, "resources", "config")
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from project_copy import copy_project
 
 from perfkit.campaign.design import plan_design
 from perfkit.errors import ConfigError
 from perfkit.model import HostLink
 from perfkit.settings import links, parameters, variants
 
-PROJECT = Path(__file__).parents[3]
-
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("resources", "config"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
+    copy_project(tmp_path, "resources", "config")
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 

@@ -7,21 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from project_copy import copy_project
 
 from perfkit.errors import ConfigError
 from perfkit.model import BASE_VARIANT, Variant
 from perfkit.settings import parameters, variants
 from perfkit.settings.parameters import Settings
 
-PROJECT = Path(__file__).parents[3]
-
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of the test's own."""
-    for name in ("resources", "config"):
-        shutil.copytree(PROJECT / name, tmp_path / name)
-    (tmp_path / "config/variants.conf").unlink(missing_ok=True)
+    copy_project(tmp_path, "resources", "config")
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     return tmp_path
 
