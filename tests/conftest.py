@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from prerequisites import require
+from project_copy import PROJECT, copy_project
 
 # A noisy machine is no bug; the same examples in every CI run, other ones on every desk.
 settings.register_profile(
@@ -65,6 +66,15 @@ def _continue_in_child() -> int:
             if pid == child:
                 code = os.waitstatus_to_exitcode(status)
                 os._exit(code if code >= 0 else 128 - code)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _as_shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where whoever runs the tests has settings of their own, the project is a copy without them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if any((PROJECT / "config").glob("*.conf")):
+            patch.setenv("PERFKIT_HOME", str(copy_project(tmp_path_factory.mktemp("shipped"))))
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
