@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from existing_hosts import PROJECT, Lab, existing_hosts
+from existing_hosts import Lab, existing_hosts
 from local_runs import LocalRun, wait_until
-from project_copy import copy_project
+from project_copy import PROJECT, copy_project
 
 from perfkit.campaign import phases
 from perfkit.cli.app import main

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from existing_hosts import PROJECT, Lab, existing_hosts
+from existing_hosts import Lab, existing_hosts
 from local_runs import LocalRun
+from project_copy import copy_project
 
 from perfkit.campaign import phases
 from perfkit.campaign.session import Session
@@ -81,7 +82,7 @@ def test_a_jump_host_that_dies_in_a_test_costs_nothing_once_it_is_back(
     lab: Lab, gate: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hosts behind it go on alone; the same command again brings their logs home."""
-    shutil.copytree(PROJECT / "resources", tmp_path / "resources")
+    copy_project(tmp_path, "resources")
     shutil.copytree(lab.config_dir, tmp_path / "config")
     (tmp_path / "config/ssh.conf").write_text("[ssh]\nconnect_timeout_s = 2\n")
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))

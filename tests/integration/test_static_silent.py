@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from existing_hosts import PROJECT, Lab, existing_hosts
+from existing_hosts import Lab, existing_hosts
+from project_copy import copy_project
 
 from perfkit.runs.folder import list_runs
 from perfkit.runs.journal import read
@@ -29,7 +30,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 @pytest.fixture
 def project(lab: Lab, tmp_path: Path) -> Path:
     folder = tmp_path / "project"
-    shutil.copytree(PROJECT / "resources", folder / "resources")
+    copy_project(folder, "resources")
     shutil.copytree(lab.config_dir, folder / "config")
     return folder
 
