@@ -356,3 +356,6 @@ def test_clients_connect_at_once_and_again_after_the_server_with_the_addresses_t
         assert all(float(value) > 0 for _, _, value, _ in found), printed
     assert printed["server"].count("restart") == 2, printed
     assert {name: sh(session, name, address) for name in clients} == before
+    for name in NAMES:  # the lines from before a restart are still there
+        starts = sh(session, name, "grep -c 'Initialization Sequence Completed' logs/openvpn.log")
+        assert int(starts) >= 2, name

@@ -15,8 +15,10 @@ _START = r"""#!/bin/sh
 pid=$(cat openvpn.pid 2>/dev/null) && grep -qs ROLE.conf "/proc/$pid/cmdline" && exit 0
 touch ../logs/openvpn.log ../logs/openvpn-status.log  # the user's to read, whoever writes them
 rm -f openvpn.pid  # what is written there from now on is about this start
+# A test that restarts OpenVPN loses no line from before; the first of two log options counts.
+set -- ${PERFKIT_VPN_DIR:+--log-append ../logs/openvpn.log}
 PATH=$PATH:/usr/sbin:/sbin
-if said=$(BINARY --cd "$PWD" --config ROLE.conf --daemon 2>&1); then
+if said=$(BINARY --cd "$PWD" "$@" --config ROLE.conf --daemon 2>&1); then
     tries=0
     while [ ! -s openvpn.pid ] && [ $tries -lt 50 ]; do # written by the process in the background
         sleep 0.1
