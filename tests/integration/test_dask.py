@@ -42,7 +42,7 @@ def client() -> Iterator[Client]:
             processes=True,
             host="127.0.0.1",
             protocol="tcp",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port; None is port 8787
         ) as cluster,
         Client(cluster) as made,
     ):
