@@ -45,6 +45,7 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit export RUN              a run as one file without its keys, to hand on
   perfkit import FILE             such a file into runs/: segment, report, compare work on it
   perfkit runs                    the runs that are there: state, size, date; perfkit runs delete RUN
+  perfkit runs query "SELECT …"   all runs in SQL; perfkit runs plot: a figure over time
   perfkit status; perfkit reap --yes    what is running; end all of it
   perfkit renew --minutes 60            hosts end themselves an hour from now (ec2)
   perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
