@@ -45,7 +45,6 @@ class _Making:
     """A host in the making: its PID 1 and our end of the socket to it."""
 
     plan: hosts.HostPlan
-    index: int
     pid: int
     ready: socket.socket
 
@@ -64,12 +63,12 @@ class HostFactory:
         links: Those of its hosts.
     """
 
-    def __init__(self, run_id: str, hidden: Iterable[Path]) -> None:
+    def __init__(self, run_id: str, n_hosts: int, hidden: Iterable[Path]) -> None:
         self._run_id = run_id
         # Hosts of a keeper that was killed have lost their network for good.
         cleanup.end_hosts(run_id)
         self._tools = tools.find_host_tools()
-        self._switch = network.Switch(run_id)
+        self._switch = network.Switch(run_id, n_hosts)
         self.links = links.HostLinks(run_id, self._switch)
         self._view = _set_stage(hidden)
         self._failed: dict[str, dict[str, str]] = {}  # token -> host -> why it was not made
@@ -113,9 +112,9 @@ class HostFactory:
 
         self._introduce(plans, there)
         self._failed[token] = failed  # from here on it is served, whatever comes of it
-        for index, plan in plans:
+        for plan in plans:
             try:
-                begun.append(_Making(plan, index, *hosts.start(plan, self._tools, self._view)))
+                begun.append(_Making(plan, *hosts.start(plan, self._tools, self._view)))
             except OSError as exc:
                 failed[plan.name] = str(exc)
             advance(window, window)
@@ -123,9 +122,9 @@ class HostFactory:
 
     def _plan_all(
         self, request: dict[str, Any], there: Sequence[tags.Tagged]
-    ) -> tuple[list[tuple[int, hosts.HostPlan]], dict[str, str]]:
-        """Index and plan of each host that can be made, and why each other cannot."""
-        placed: list[tuple[int, str, dict[str, Any]]] = []
+    ) -> tuple[list[hosts.HostPlan], dict[str, str]]:
+        """The plan of each host that can be made, and why each other cannot."""
+        placed: list[tuple[str, dict[str, Any]]] = []
         failed: dict[str, str] = {}
         names = {tagged.fields["name"] for tagged in there}
         for wanted in request["hosts"]:
@@ -134,26 +133,20 @@ class HostFactory:
                 failed[name] = "a host of this run has that name already"
                 continue
             try:
-                placed.append((self._next_index, self._switch.address(self._next_index), wanted))
+                placed.append((self._switch.address(self._next_index), wanted))
             except LaunchError as exc:
                 failed[name] = str(exc)
             else:
                 self._next_index += 1
         everybody = [tagged.fields["address"] for tagged in there]
-        everybody += [address for _, address, _ in placed]
+        everybody += [address for address, _ in placed]
         servers = [it.fields["address"] for it in there if it.fields["role"] == Role.SERVER]
-        servers += [address for _, address, wanted in placed if wanted["role"] == Role.SERVER]
+        servers += [address for address, wanted in placed if wanted["role"] == Role.SERVER]
         plans = [
-            (
-                index,
-                self._plan(
-                    request,
-                    wanted,
-                    address,
-                    everybody if wanted["role"] == Role.SERVER else servers,
-                ),
+            self._plan(
+                request, wanted, address, everybody if wanted["role"] == Role.SERVER else servers
             )
-            for index, address, wanted in placed
+            for address, wanted in placed
         ]
         return plans, failed
 
@@ -178,12 +171,10 @@ class HostFactory:
             authorized_key=str(request["authorized_key"]),
         )
 
-    def _introduce(
-        self, plans: Sequence[tuple[int, hosts.HostPlan]], there: Sequence[tags.Tagged]
-    ) -> None:
+    def _introduce(self, plans: Sequence[hosts.HostPlan], there: Sequence[tags.Tagged]) -> None:
         """Tell the machine and the hosts that are there already about those to come."""
-        new = [plan.address for _, plan in plans]
-        new_servers = [plan.address for _, plan in plans if plan.fields["role"] == Role.SERVER]
+        new = [plan.address for plan in plans]
+        new_servers = [plan.address for plan in plans if plan.is_server]
         self._switch.introduce_to_controller(new)
         for tagged in there:
             addresses = new if tagged.fields["role"] == Role.SERVER else new_servers
@@ -199,7 +190,7 @@ class HostFactory:
         if said != hosts.HAS_NETWORK.decode():
             return said.lstrip(hosts.HAS_NETWORK.decode()) or ENDED
         try:
-            self._switch.connect(one.pid, one.index)
+            self._switch.connect(one.pid, one.plan.address, is_server=one.plan.is_server)
             one.ready.sendall(hosts.GO_ON)
         except (LaunchError, OSError) as exc:
             return str(exc)
