@@ -88,9 +88,9 @@ def test_the_process_limit_of_a_control_group_counts_whichever_group_above_has_i
     assert limit.refusal(100) == ""
     said = limit.refusal(1_000)
     assert (
-        f"{group.parent / 'pids.max'} is 5000 and 40 are in use; ask for at most 496 hosts" in said
+        f"{group.parent / 'pids.max'} is 5000 and 40 are in use; ask for at most 354 hosts" in said
     )
-    assert said.endswith(f"echo 10040 > {group.parent / 'pids.max'}")
+    assert said.endswith(f"echo 14040 > {group.parent / 'pids.max'}")
 
 
 def test_the_limit_that_allows_the_fewest_hosts_is_the_one_that_is_told(
