@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from own_ports import use_own_port
 from project_copy import copy_project
 
 CANARIES = {
@@ -48,7 +49,8 @@ class Campaigns:
 
     @classmethod
     def copied_to(cls, folder: Path) -> Campaigns:
-        return cls(copy_project(folder))
+        use_own_port(copy_project(folder))
+        return cls(folder)
 
     def run(self, name: str, *words: str) -> int:
         """Run a Python module with these arguments; keeps what it says."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
+
+from own_ports import free_port
 
 from perfkit.model import Host, Role
 from perfkit.ssh.keys import SshKey, make_ssh_key
@@ -24,20 +24,6 @@ from perfkit.ssh.remote import Access
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 PRIVATE_RUN = 'mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"'
-
-
-# Not those that Linux hands out, from 32,768 on: another process may be given one of them before it
-# is listened on. Nor those of perfkit's own hosts on loopback.
-PORTS = range(10_000, 20_000)
-
-
-def free_port() -> int:
-    """A loopback port that is free now, and that nobody gets who does not ask for it."""
-    while True:
-        port = random.SystemRandom().choice(PORTS)
-        with contextlib.suppress(OSError), socket.socket() as sock:
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 class LocalSshd:

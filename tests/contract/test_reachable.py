@@ -9,6 +9,7 @@ from pathlib import Path
 import local_sshd
 import pytest
 from local_sshd import LocalSshd, make_access
+from own_ports import free_port
 
 from perfkit.errors import PerfkitError
 from perfkit.fleet.static.host_agents import HostAgents
@@ -95,7 +96,7 @@ def host_key_changed(make: Make) -> Case:
 
 
 def ipv6(make: Make) -> Case:
-    port = local_sshd.free_port()
+    port = free_port()
     case = make(ListenAddress=f"[::1]:{port}")
     return replace(case, host=replace(case.host, address="::1", port=port))
 

@@ -18,7 +18,8 @@ import paramiko
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_sshd import LocalSshd, free_port, make_access
+from local_sshd import LocalSshd, make_access
+from own_ports import free_port
 
 from perfkit.configure.fabric_tasks import GuardedConnection, do_task
 from perfkit.errors import (
@@ -178,13 +179,13 @@ def test_a_command_that_ran_out_of_time_before_its_start_was_answered_is_told_as
 
 def test_output_from_before_the_limit_is_in_the_error(remote: Remote) -> None:
     with pytest.raises(CommandTimeoutError) as caught:
-        remote.run_script("echo begun; sleep 30", timeout_s=1.5)
+        remote.run_script("echo begun; sleep 30", timeout_s=3)
     assert caught.value.stdout == "begun\n"
 
 
 def test_endless_output_is_bounded_in_memory_and_on_disk(remote: Remote) -> None:
     with pytest.raises(CommandTimeoutError) as caught:
-        remote.run(["yes"], timeout_s=1)
+        remote.run(["yes"], timeout_s=2)
     assert len(caught.value.stdout) < 2 << 20
     assert "bytes left out" in caught.value.stdout
     assert remote.log is not None
@@ -268,7 +269,8 @@ PROMPTS = {
 def test_a_prompt_is_reported_in_time_and_leaves_no_process(remote: Remote, script: str) -> None:
     started = time.monotonic()
     with pytest.raises(PromptError) as caught:
-        remote.run_script(script, timeout_s=1.5)
+        # Only the last of them is still there at its limit: the others end by themselves.
+        remote.run_script(script, timeout_s=3 if "sleep" in script else 60)
     assert time.monotonic() - started < SOON_S
     assert caught.value.host == remote.host.name
     assert caught.value.last_line
@@ -440,7 +442,7 @@ def test_a_new_host_at_a_reused_address_is_trusted_once_it_is_pinned(
 def test_a_closed_port_is_refused_within_the_patience(sshd: LocalSshd, tmp_path: Path) -> None:
     host = replace(sshd.host, port=free_port())
     reason, elapsed_s = refusal(host, make_access(tmp_path, RUN_KEY, host, **SHORT))
-    assert re.search(r"connection refused \(\[127\.0\.0\.1\]:\d+\) after \d+ attempts", reason)
+    assert re.search(r"connection refused \(\[127\.0\.0\.1\]:\d+\)", reason)
     assert elapsed_s < SOON_S
 
 
@@ -461,7 +463,7 @@ def test_an_sshd_that_comes_up_late_is_waited_for(tmp_path: Path) -> None:
     timer = threading.Timer(0.7, server.start)
     timer.start()
     try:
-        open_and_close(server.host, make_access(tmp_path, RUN_KEY, server.host))
+        open_and_close(server.host, make_access(tmp_path, RUN_KEY, server.host, patience_s=120))
     finally:
         timer.join()
         server.stop()
@@ -469,7 +471,7 @@ def test_an_sshd_that_comes_up_late_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_throttling_sshd_lets_everybody_in_after_a_while(tmp_path: Path) -> None:
     server = LocalSshd(tmp_path, RUN_KEY, MaxStartups="2:100:3").start()
-    access = make_access(tmp_path, RUN_KEY, server.host)
+    access = make_access(tmp_path, RUN_KEY, server.host, patience_s=300)
     errors: list[PerfkitError] = []
 
     def connect() -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import busy_machine
 import pytest
 from project_copy import copy_project
 
@@ -24,6 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of the test's own: short tests, its own runs/."""
     copy_project(tmp_path, "config", "resources")
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
+    busy_machine.bear_with_it(monkeypatch)
     return tmp_path
 
 

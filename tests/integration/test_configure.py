@@ -362,7 +362,8 @@ def test_sick_hosts_are_named_with_their_reason_and_do_not_hold_up_the_others(
         assert "UnreachableError" in reasons["client-002"] or "LostError" in reasons["client-002"]
         assert "UnreachableError" in reasons["client-003"] or "LostError" in reasons["client-003"]
         assert "Restart services? [y/N]" in reasons["client-004"]
-        assert {result.host for result in arrived[:5]} == {*names[4:], "client-004"}
+        # When all that are well had arrived, one that is sick was still out.
+        assert arrived[-1].host in names[:3]
         sick_s = [result.elapsed_s for result in stage.failed]
         assert stage.elapsed_s < 0.9 * sum(sick_s)  # they were waited for together
         assert all(result.log is not None and result.log.exists() for result in stage.results)

@@ -202,7 +202,7 @@ def test_the_dead_man_ends_a_host_alone_after_a_reboot_and_when_its_moment_was_m
 ) -> None:
     assert cloud.hosts is not None
     provider, run = cloud.provider(), ProviderRun(tmp_path)
-    provider.launch(run.request("client-001", "client-002", "client-003"))
+    provider.launch(run.request("client-001", "client-002", "client-003", life_s=900))
     ids = {h.name: h.identity.split()[0] for h in provider.hosts(run.run_id)}
     inside = cloud.hosts.inside
     armed = "pgrep -f '^/bin/sh /etc/perfkit/deadman'"
@@ -218,6 +218,6 @@ def test_the_dead_man_ends_a_host_alone_after_a_reboot_and_when_its_moment_was_m
     inside(ids["client-002"], f"kill $({armed}); rm {userdata.EXPIRES_PATH}; {boot}")
     # Nonsense in the file: the moment of the user data counts, and that is not yet.
     inside(ids["client-003"], f"echo soon >{userdata.EXPIRES_PATH}")
-    assert wait_until(lambda: is_gone("client-001") and is_gone("client-002"), 90)  # of its 120
+    assert wait_until(lambda: is_gone("client-001") and is_gone("client-002"), 200)  # of its 900
     assert not is_gone("client-003")
     assert provider.release(run.run_id).leaked == ()

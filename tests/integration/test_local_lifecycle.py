@@ -266,6 +266,8 @@ def test_a_launcher_killed_at_any_moment_leaves_only_what_is_found_by_tag(
     time.sleep(delay_s)
     launcher.kill()
     launcher.communicate()
+    # Between a fork and the program it was for, a process has the launcher's own command line.
+    assert wait_until(lambda: count_commands(str(run.folder / "request")) == 0, SOON_S)
     assert provider.release(run.run_id).leaked == ()
     # A keeper that was just being started may still come up: reaping repeats until quiet.
     assert release_until_quiet(provider, run.run_id, quiet_s=1.5, poll_s=0.3).leaked == ()

@@ -243,7 +243,7 @@ def test_a_host_whose_clock_is_wrong_is_not_armed(fleet: Fleet, tmp_path: Path) 
     assert [r.host for r in result.ok] == ["server", "client-001"]
     (failed,) = result.failed
     assert failed.host == "client-002"
-    assert re.search(r"its clock is -(6\.[6-9]|7\.[0-3])\d\d s off", failed.reason)
+    assert re.search(r"its clock is -[67]\.\d\d\d s off", failed.reason)
     assert "chrony" in failed.reason
     assert armed[0].failed == (failed,)  # the caller knew before T0
     assert "01-quick" not in fleet.sh(slow, f"ls {slow.workdir}/logs")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_sshd import free_port
 from measured_fleet import LATE_S, TICK_S
+from own_ports import free_port
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 NS = 10**9
@@ -213,12 +213,12 @@ def test_an_order_that_has_run_is_not_run_again(workdir: Workdir) -> None:
 
 def test_a_test_that_hangs_dies_with_its_children_at_its_limit(workdir: Workdir) -> None:
     workdir.script("hang", "echo $$ >pids; sleep 60 & echo $! >>pids; sleep 60")
-    order, start_ns = workdir.order("01-hang", "hang", in_s=0.1, duration_s=1.5, grace_s=1)
+    order, start_ns = workdir.order("01-hang", "hang", in_s=0.1, duration_s=3, grace_s=1)
     workdir.run("run-slot", order)
     events = workdir.events("01-hang")
     assert events["timed_out"] is True
     assert events["exit_status"] == 124
-    assert 2.5 - TICK_S < events["end_utc_s"] - start_ns / NS < 30  # it would take 60
+    assert 4 - TICK_S < events["end_utc_s"] - start_ns / NS < 50  # it would take 60
     pids = (workdir.root / "pids").read_text().split()
     assert len(pids) == 2
     wait_until(lambda: all(is_gone(int(pid)) for pid in pids))
@@ -253,7 +253,7 @@ SUMMING_UP = "trap 'echo summary; exit 0' INT; echo ready; while :; do sleep 1; 
 
 def test_a_server_may_still_print_its_summary_at_its_limit(workdir: Workdir) -> None:
     workdir.script("s.server", SUMMING_UP)
-    order, _ = workdir.order("01-s", "s", in_s=0.1, duration_s=1.5, grace_s=0.5, role="server")
+    order, _ = workdir.order("01-s", "s", in_s=0.1, duration_s=3, grace_s=0.5, role="server")
     assert workdir.run("run-slot", order) == (0, "")
     events = workdir.events("01-s.server")
     assert (events["exit_status"], events["timed_out"]) == (0, False)
@@ -348,7 +348,7 @@ def test_the_shipped_tests_measure_between_client_and_server(
     assert (made["exit_status"], made["timed_out"]) == (0, False)
     assert (seen["exit_status"], seen["timed_out"]) == (0, False)
     assert seen["start_utc_s"] < made["start_utc_s"] < made["end_utc_s"] < seen["end_utc_s"]
-    assert "0.0000-1.0" in workdir.log(f"01-{test}")
+    assert "[ ID] Interval" in workdir.log(f"01-{test}")
     assert workdir.log(f"01-{test}.server").count("bits/sec") >= 2
 
 
@@ -367,14 +367,16 @@ def test_a_client_without_its_server_ends_at_once_with_a_status(
 
 def test_what_a_server_has_in_the_background_ends_with_its_slot(workdir: Workdir) -> None:
     workdir.script("two.server", "sleep 250 & echo $! >pid; exec sleep 260")
-    order, _ = workdir.order("01-two", "two", in_s=0.1, duration_s=1, grace_s=0.5, role="server")
+    order, _ = workdir.order("01-two", "two", in_s=0.1, duration_s=2.5, grace_s=0.5, role="server")
     workdir.run("run-slot", order)
     wait_until(lambda: is_gone(int((workdir.root / "pid").read_text())))
 
 
 def test_a_server_that_ignores_int_is_killed_after_its_slot(workdir: Workdir) -> None:
     workdir.script("deaf.server", "trap '' INT; sleep 60 & echo $! >pid; while :; do wait; done")
-    order, _ = workdir.order("01-deaf", "deaf", in_s=0.1, duration_s=1, grace_s=0.5, role="server")
+    order, _ = workdir.order(
+        "01-deaf", "deaf", in_s=0.1, duration_s=2.5, grace_s=0.5, role="server"
+    )
     workdir.run("run-slot", order)
     assert workdir.events("01-deaf.server")["exit_status"] == 137
     wait_until(lambda: is_gone(int((workdir.root / "pid").read_text())))
@@ -385,13 +387,13 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
     shutil.copy(carried, workdir.root / "bin" / "dool")
     pid_file = workdir.root / "watched.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    monitor = workdir.start("monitor", "30", pid_file, "@127.0.0.1", "no-such-if")
+    monitor = workdir.start("monitor", "900", pid_file, "@127.0.0.1", "no-such-if")
     csv, stat = (workdir.root / "logs" / name for name in ("monitor.csv", "procstat.csv"))
     wait_until(lambda: csv.exists() and len(data_rows(csv)) >= 1)
     first = child_named(monitor.pid, "dool")
     os.kill(first, signal.SIGKILL)
     wait_until(lambda: len(data_rows(csv)) >= 3 and csv.read_text().count('"Cmdline:"') == 2)
-    wait_until(lambda: stat.exists() and sum(map(on_a_full_second, data_rows(stat))) >= 2)
+    wait_until(lambda: stat.exists() and sum(map(on_a_full_second, data_rows(stat))) >= 2, 240)
     assert workdir.run("monitor", "stop") == (0, "")
     assert monitor.wait(timeout=20) != 0
     wait_until(lambda: child_named(monitor.pid, "dool") == 0)

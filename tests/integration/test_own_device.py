@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import busy_machine
 import pytest
 from existing_hosts import existing_hosts
 
@@ -35,7 +36,17 @@ def project(tmp_path: Path, needs_tools: Callable[..., None]) -> Path:
 
 def perfkit_run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "perfkit", "run", "--clients", "1", "--duration-s", "2", *words],
+        [
+            sys.executable,
+            "-c",
+            busy_machine.PERFKIT,
+            "run",
+            "--clients",
+            "1",
+            "--duration-s",
+            "2",
+            *words,
+        ],
         env={**os.environ, "PERFKIT_HOME": str(project)},
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import busy_machine
 import pandas as pd
 import pytest
 from existing_hosts import Lab, existing_hosts
@@ -45,6 +46,7 @@ def test_a_campaign_on_hosts_with_ipv6_measures_beside_and_through_the_tunnel(
     project = copy_project(tmp_path / "project")
     (project / "config" / "static.conf").write_text((lab.config_dir / "static.conf").read_text())
     monkeypatch.setenv("PERFKIT_HOME", str(project))
+    busy_machine.bear_with_it(monkeypatch)
     with phases.start(provider="static", clients=2, duration_s=2, name="six") as session:
         report = phases.run_all(session)
     (run,) = list_runs(project / "runs")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import busy_machine
 import pytest
 from existing_hosts import existing_hosts
 from project_copy import copy_project
@@ -44,8 +45,7 @@ def config_dir(
     tmp_path: Path, needs_tools: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     needs_tools("sshd", "iperf", "ip", "openvpn")
-    # Other tests load the machine meanwhile: that makes blocks void, and is not what is tried here.
-    monkeypatch.setattr(void_rules, "IDLE_S", 1.0)
+    busy_machine.bear_with_it(monkeypatch)
     monkeypatch.setattr(void_rules, "why_void", lambda *_: None)
     place = copy_project(tmp_path, "config") / "config"
     (place / "variants.conf").write_text(CONF)

@@ -232,7 +232,8 @@ def test_a_host_that_is_there_already_is_left_alone(session: Session) -> None:
 
 
 def test_a_process_that_has_ended_since_is_started_again(session: Session) -> None:
-    sh(session, "client-001", "kill -KILL $(cat vpn/openvpn.pid)")
+    end = "pid=$(cat vpn/openvpn.pid) && kill -KILL $pid; while [ -e /proc/$pid ]; do sleep 0.05; done"
+    sh(session, "client-001", end)
     assert switched(session, "base") == {}
     assert len(pids(session, "client-001")) == 1
 
@@ -304,10 +305,10 @@ def test_what_a_killed_process_still_does_on_a_host_is_waited_for(session: Sessi
     (host,) = hosts_of(session, "client-001")
     script = f"cd {quote(host.workdir)} && rm -f go && {{ {hold}; }}"
     session.pool.get(host).start_detached(["sh", "-c", script], log="/tmp/held")
-    wait_until(lambda: sh(session, "client-001", "cat /tmp/held") == "held", 60)
+    assert wait_until(lambda: sh(session, "client-001", "cat /tmp/held") == "held", 60)
     with ThreadPoolExecutor() as pool:
         going = pool.submit(switched, session, "chacha")
-        wait_until(lambda: in_force(session, "client-002") == "", 60)
+        assert wait_until(lambda: in_force(session, "client-002") == "", 60)
         assert in_force(session, "client-001") == "base"
         assert not going.done()
         sh(session, "client-001", "touch go")

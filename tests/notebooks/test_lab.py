@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from local_sshd import free_port
+from own_ports import free_port
 
 from perfkit.cli import app
 from perfkit.notebook import lab

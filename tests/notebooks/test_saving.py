@@ -19,7 +19,7 @@ from typing import Any
 import nbformat
 import pytest
 from headless import PROJECT
-from local_sshd import free_port
+from own_ports import free_port
 from project_copy import copy_project
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib's kept connection

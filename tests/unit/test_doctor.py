@@ -123,11 +123,12 @@ def test_without_privilege_only_what_hosts_on_loopback_run_is_needed(
 
 
 @pytest.mark.usefixtures("no_privilege")
-def test_a_port_in_use_is_named_for_hosts_on_loopback(tmp_path: Path) -> None:
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", doctor.IPERF_PORT))
-        held.listen()
+def test_a_port_in_use_is_named_for_hosts_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        # The real one may be in use by tests that run beside this one.
+        monkeypatch.setattr(doctor, "IPERF_PORT", held.getsockname()[1])
         port = row(doctor.examine(project=tmp_path), f"port {doctor.IPERF_PORT}")
     assert port.found == "in use"
     assert port.state is State.LIMITED
