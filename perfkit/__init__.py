@@ -22,6 +22,7 @@ works on a copied run folder, on a laptop with no network. Only files cross the 
 `perfkit.logs`          readers, a folder for each tool: a log in, a tidy frame and notes out
 `perfkit.analysis`      segments (the windows that count) and the statistics over them
 `perfkit.report`        one table model, its exports, plots, the report page
+`perfkit.store`         tables of all runs as parquet; SQL over them, pictures over time
 `perfkit.runs.folder`          the layout of a run folder, its journal, its progress
 `perfkit.settings.parameters`      config/*.conf and parameters, validated; secrets are refused
 `perfkit.testing`       synthetic logs with known truth, and contract suites, for tests

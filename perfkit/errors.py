@@ -32,6 +32,7 @@
     │   └── DamagedPackError            packed data is cut or damaged
     ├── FrameError (ValueError)         a frame breaks the column contract
     ├── SegmentError (ValueError)       a window holds no data or is not a window
+    ├── StoreError                      the store of runs is damaged, or a query of it is wrong
     └── CampaignError                   runs that cannot be compared or repeated
 
 A message says what, where, what was expected and what was found, and what to do next. All
@@ -267,6 +268,10 @@ class FrameError(PerfkitError, ValueError):
 
 class SegmentError(PerfkitError, ValueError):
     """A window holds no data, or its borders are not a window."""
+
+
+class StoreError(PerfkitError):
+    """The store of runs cannot be read, or a query of it is wrong."""
 
 
 class CampaignError(PerfkitError):

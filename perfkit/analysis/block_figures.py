@@ -19,7 +19,7 @@ from perfkit.analysis.answers.frame import FIGURES
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import test_keys
 from perfkit.analysis.server_load import busiest_core, outside_nic
-from perfkit.analysis.stats import summarise
+from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import Segment, Window
@@ -34,6 +34,7 @@ def block_rows(
     place: Mapping[str, Any],
     warm_up_s: Mapping[str, float] | None = None,
     logs: RunLogs | None = None,
+    summary: Summary | None = None,
 ) -> list[Row]:
     """Reduce a block; writes its segments.json if there is none.
 
@@ -43,6 +44,7 @@ def block_rows(
         warm_up_s: What to cut off the recorded window of each test, instead of what the test itself
             shows; at most a third of the window is cut.
         logs: The block's, where somebody has read them already.
+        summary: The figures over its windows as recorded, where somebody has them already.
 
     Returns:
         One row a test, in the order in which they were run.
@@ -56,9 +58,8 @@ def block_rows(
     keys = test_keys(logs.slots)
     used = {s.slot: _cut(s, (warm_up_s or {}).get(keys[s.slot])) for s in chosen if s.slot in keys}
     own_cut = {s.slot: s.warm_up_s for s in chosen if s.chosen_by == "events" and s.steady}
-    summary = summarise(logs, list(used.values()), found)
+    summary = summary or summarise(logs, list(used.values()), found)
     warned = Counter(f.where for f in summary.findings if f.level == "warning")
-    shared_cpu = bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
     rows = []
     for position, (slot, figures) in enumerate(
         zip(logs.slots, summary.tests.to_dict("records"), strict=True), start=1
@@ -67,7 +68,7 @@ def block_rows(
         known = {str(name): value for name, value in figures.items()}
         if window is not None:
             counted = found.loc[(found["slot"] == slot.name) & found["ok"], "host"]
-            known |= _watched(logs, slot, window, list(counted), shared_cpu=shared_cpu)
+            known |= _watched(logs, slot, window, list(counted))
         rows.append(
             {
                 **place,
@@ -82,17 +83,17 @@ def block_rows(
                 "chosen_by": str(known.get("chosen_by") or ""),
                 "warnings": warned[slot.name],
                 "failed_clients": int(known["clients_failed"]),
-                **_of_vpn(logs),
-                "shared_cpu": shared_cpu,
+                **_of_hosts(logs),
                 **{name: float(known[name]) for name in FIGURES if _is_number(known.get(name))},
             }
         )
     return rows
 
 
-def _of_vpn(logs: RunLogs) -> Row:
-    """What carried the packets, and whether one core did."""
+def _of_hosts(logs: RunLogs) -> Row:
+    """What carried the packets, whether one core did, and whether server and clients shared it."""
     return {
+        "shared_cpu": _shared_cpu(logs),
         "vpn_single_core": logs.vpn_record.single_core and not logs.vpn_in_kernel,
         "vpn_implementation": logs.vpn_implementation,
     }
@@ -106,9 +107,11 @@ def _cut(segment: Segment, warm_up_s: float | None) -> Segment:
     return segments.cut(segment, min(warm_up_s, steady_state.most_cut_s(whole_s)))
 
 
-def _watched(
-    logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[str], *, shared_cpu: bool
-) -> Row:
+def _shared_cpu(logs: RunLogs) -> bool:
+    return bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
+
+
+def _watched(logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[str]) -> Row:
     """What a report of one run does not show: the link's capacity, the clients' processors."""
     watched: Row = {}
     if slot.server is None:
@@ -116,7 +119,7 @@ def _watched(
         of_server = logs.queues[(logs.queues["host"] == logs.server).to_numpy()]
         dropped = counters.increase(of_server, "drops", window, "device")
         watched["queue_drops"] = dropped + logs.links.arriving_drops(slot.name)
-    if not shared_cpu:
+    if not _shared_cpu(logs):
         watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)
     return watched
 

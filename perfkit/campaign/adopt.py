@@ -26,7 +26,7 @@ from perfkit.runs.folder import Run
 from perfkit.runs.journal import Journal
 from perfkit.units import format_some
 
-_LEFT_OUT = shutil.ignore_patterns("keys", "report", "cache", ".lock")
+_LEFT_OUT = shutil.ignore_patterns("keys", "report", "cache", "store", ".lock")
 _NAMED = 6
 
 

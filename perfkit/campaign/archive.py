@@ -41,7 +41,9 @@ NEEDED = ("manifest.json", "hosts.json", "timetable.json", "journal.jsonl", "des
 
 _BLOCK = r"(?:blocks/[^/]+/)?"  # what holds for a run holds for each block of a campaign
 _KEYS = re.compile(rf"{_BLOCK}keys/.*")
-_DERIVED = re.compile(rf"{_BLOCK}tables/cache/.*|cells\.parquet|tables/windows-read\.json")
+_DERIVED = re.compile(
+    rf"{_BLOCK}tables/(?:cache|store)/.*|cells\.parquet|tables/windows-read\.json"
+)
 _LEFT_OUT = (
     (_KEYS, "keys of the run"),
     (re.compile(rf"{_BLOCK}hosts/[^/]+/bundle/.*"), "files made for one host, its key among them"),

@@ -6,7 +6,8 @@
       baseline.json     what it was made of: runs, tests, client counts, conditions
       cells.parquet     its cells, see `perfkit.analysis.answers.frame`
 
-A baseline is a copy: the campaign may be deleted. It is never changed. Runs by themselves do as well
+A baseline is a copy, and is never changed. `perfkit runs delete` keeps the runs it was saved from:
+their logs are what its figures can be made from again. Runs by themselves do as well
 as a campaign: each is taken as one repetition.
 """
 

@@ -14,7 +14,7 @@ import click
 
 from perfkit.analysis import campaign_cells, segments, stats, window_rules
 from perfkit.analysis.outcomes import outcomes
-from perfkit.campaign import baselines
+from perfkit.campaign import baselines, run_store
 from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
 from perfkit.report import answer, answer_tables, page
@@ -120,10 +120,9 @@ def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
     if campaign_folder.is_campaign(run):
         made = answer.render(run)
     else:
-        found = progress.read(run)
-        needed = progress.NEED_HOSTS if run.block is None else progress.OF_A_BLOCK
-        left = progress.unfinished(found, needed)
-        made = page.render(run, phases=list(found.done.items()), unfinished=left)
+        made = page.render(run, phases=_phase_times(run), unfinished=run_store.unfinished(run))
+    if lack := run_store.keep(made):
+        click.echo(lack, err=True)
     _echo(made.text(), f"report: {made.page}", echo=echo)
     return made
 

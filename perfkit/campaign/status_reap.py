@@ -208,6 +208,32 @@ def _config_dir(config_dir: str) -> Path:
     return folder
 
 
+def find_left(run: Run, *, config_dir: str = "") -> list[str]:
+    """What a run of this machine may still have at its provider, in words; empty: nothing, it says.
+
+    A provider that cannot be asked, also because it is not set up here any more, may have something.
+    """
+    own = provider_of(run)
+    left = []
+    for name in [own] if own else provider_names():
+        try:
+            provider = _provider_of_run(name, run, _config_dir(config_dir))
+            found = [fleet_of(provider, run)]
+            found += [it for it in in_flight(provider, run.root.parent, []) if it.run_id == run.id]
+            left += [str(fleet) for fleet in found if fleet]
+        except (PerfkitError, ImportError) as exc:
+            left.append(f"NOT ASKED: provider {name}: {exc}")
+    return left
+
+
+def _provider_of_run(name: str, run: Run, config_dir: Path) -> Provider:
+    """A provider by the settings that hold now; where it is not set up, by the run's own copy."""
+    try:
+        return get_provider(name, config_dir=config_dir)
+    except NotSetUpError:
+        return get_provider(name, config_dir=run.config_dir)
+
+
 Survey = list[tuple[Provider, FoundFleet]]
 
 

@@ -16,6 +16,7 @@ import click
 
 from perfkit import __version__
 from perfkit.cli import baselines, fleet, logs, phases, project, results
+from perfkit.cli.runs import runs
 from perfkit.errors import PerfkitError
 
 INTERRUPTED = 130  # as a shell says of a command that Ctrl-C has ended
@@ -43,6 +44,8 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit adopt NAME RUN RUN...   runs that exist become the repetitions of a campaign
   perfkit export RUN              a run as one file without its keys, to hand on
   perfkit import FILE             such a file into runs/: segment, report, compare work on it
+  perfkit runs                    the runs that are there: state, size, date; perfkit runs delete RUN
+  perfkit runs query "SELECT …"   all runs in SQL; perfkit runs plot: a figure over time
   perfkit status; perfkit reap --yes    what is running; end all of it
   perfkit renew --minutes 60            hosts end themselves an hour from now (ec2)
   perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
@@ -90,7 +93,7 @@ for group in (phases, fleet, results, logs, project):
     for command in vars(group).values():
         if isinstance(command, click.Command):
             main.add_command(command)
-for command in (baselines.baseline, baselines.check, baselines.adopt):
+for command in (baselines.baseline, baselines.check, baselines.adopt, runs):
     main.add_command(command)
 
 

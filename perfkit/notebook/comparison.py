@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfkit.campaign import baselines, offline
+from perfkit.errors import StoreError
 from perfkit.report import history
 from perfkit.report.check import CheckReport
 from perfkit.report.compare import ComparisonReport
@@ -17,6 +18,8 @@ from perfkit.report.history import HistoryReport
 from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
 from perfkit.settings.project import runs_folder
+from perfkit.store import picture
+from perfkit.store.picture import Pictured
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +83,11 @@ def developed(run: str, *, runs_dir: str = "") -> HistoryReport | Said:
     if not campaign_folder.is_campaign(found):
         return Said(f"{found.id} is a single run; the course of figures is that of campaigns.")
     return history.compose(found, runs_folder(runs_dir))
+
+
+def over_time(figure: str, *, by: str, runs_dir: str = "") -> Pictured | Said:
+    """A figure of the tunnel tests of all runs in the store, see `perfkit.store.picture`."""
+    try:
+        return picture.figure_over_time(figure, by=by, runs_dir=runs_dir)
+    except StoreError as exc:
+        return Said(f"Nothing to draw: {exc}")

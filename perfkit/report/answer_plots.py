@@ -15,14 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from perfkit.analysis.answers import pairs, resources
+from perfkit.analysis.answers import resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.answers.frame import counted
 from perfkit.analysis.answers.growth import Growth
 from perfkit.report.columns import FIGURES
 from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.report.ratio_plots import ratios
 from perfkit.report.tables import Column
-from perfkit.units import format_count, format_some
+from perfkit.units import format_count
 
 COLOURS, SHAPES = (BLUE, ORANGE, GREEN, RED), "osD^v<>P"
 _CURVE_POINTS = 121
@@ -37,7 +38,7 @@ def answer_plots(found: CampaignAnswer) -> list[Plot]:
     headlines = dict.fromkeys(map(found.headline, found.primary_tests))
     with mpl.rc_context(STYLE):
         plots = [
-            _ratios(found) if found.judged is not None else None,
+            ratios(found) if found.judged is not None else None,
             *(draw(found, figure) for figure in headlines),
             draw(found, COST),
             _uses(found) if len(found.design.clients) > 1 else None,
@@ -107,6 +108,8 @@ def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:
     keys = [(test, variant) for test in tests for variant in found.design.variants]
     for place, (test, variant) in enumerate(keys):
         rows = known[((known["test"] == test) & (known["variant"] == variant)).to_numpy()]
+        if rows.empty:
+            continue
         label = f"{test}, {variant}" if several else variant
         values, shape = rows[figure] / column.scale, SHAPES[place % len(SHAPES)]
         colour = COLOURS[place % len(COLOURS)]
@@ -121,8 +124,8 @@ def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:
     axis.set_xlabel("block, in the order run")
     axis.set_ylabel(f"{column.heading} ({column.unit})")
     axis.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=6,
-        borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5,
+        ncols=3 if several else 6, borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
     )  # fmt: skip
     return Plot(
         name=_NAMES.get(figure, figure.replace("_", "-")),
@@ -249,60 +252,6 @@ def _uses(found: CampaignAnswer) -> Plot | None:
         title=f"Use of each resource that was watched in {test}; dotted: full from 90 % on",
         **drawn(picture),
         alt=f"Use of resources by clients: {'; '.join(words)}.",
-    )
-
-
-def _ratios(found: CampaignAnswer) -> Plot | None:
-    """Variant over base: each pair a dot, its mean and interval, the margin shaded."""
-    assert found.judged is not None
-    judged = found.judged[found.judged["is_primary"]]
-    if judged.empty:
-        return None
-    base = found.design.variants[0]
-    dots = pairs.between_variants(found.frame, base, list(dict.fromkeys(judged["figure"])))
-    dots = dots[np.isfinite(dots["log_ratio"]).to_numpy()]
-    figures = list(dict.fromkeys(judged["figure"]))
-    places = zip(judged["variant"], judged["test"], judged["clients"], strict=True)
-    keys = sorted(dict.fromkeys(places))
-    tests = dict.fromkeys(key[1] for key in keys)
-    labels = [
-        f"{variant}, N = {n}" + (f"\n{test}" if len(tests) > 1 else "") for variant, test, n in keys
-    ]
-    picture = Figure(figsize=(_WIDTH, 1.1 + 0.45 * len(keys)), layout="constrained")
-    axes = picture.subplots(1, len(figures), squeeze=False, sharey=True)[0]
-    words = []
-    for axis, figure in zip(axes, figures, strict=True):
-        margin = found.design.margin
-        axis.axvspan(1 - margin, 1 + margin, color=GREEN, alpha=0.14, lw=0)
-        axis.axvline(1.0, color=INK, lw=1)
-        for row, (variant, test, n) in enumerate(keys):
-            own = judged[
-                (judged["variant"] == variant) & (judged["test"] == test)
-                & (judged["clients"] == n) & (judged["figure"] == figure)
-            ]  # fmt: skip
-            values = np.exp(
-                dots.loc[
-                    (dots["variant"] == variant) & (dots["test"] == test)
-                    & (dots["clients"] == n) & (dots["figure"] == figure), "log_ratio",
-                ]
-            )  # fmt: skip
-            axis.plot(values, [row - 0.16] * len(values), "o", color=BLUE, ms=4, alpha=0.7, mew=0)
-            for one in own.to_dict("records"):
-                axis.plot([one["low"], one["high"]], [row + 0.14] * 2, color=RED, lw=2)
-                axis.plot([one["ratio"]], [row + 0.14], "D", color=RED, ms=5)
-                words.append(
-                    f"{labels[row]}, {FIGURES[figure].heading}: {one['ratio']:.3f}, {one['verdict']}"
-                )
-        axis.set_title(FIGURES[figure].heading, fontsize=10)
-        axis.set_xlabel(f"over {base}")
-    axes[0].set_yticks(range(len(keys)), labels)
-    axes[0].set_ylim(len(keys) - 0.5, -0.5)
-    return Plot(
-        name="ratios",
-        title=f"Each repetition's ratio to {base} (dots), mean with its 95 % interval; shaded: within "
-        "the margin",
-        **drawn(picture),
-        alt=f"Paired ratios. {format_some(words, 12, '; ')}.",
     )
 
 

@@ -20,6 +20,7 @@ _STOPS: Mapping[str, str] = {
 }
 _PHRASES = {"goodput_bps": "goodput", "vpn_cpu_s_per_gbit": "VPN CPU per Gbit"}
 _NAMED = 4  # cells or reasons named in one warning
+_MOST_FIGURES = 4  # of one variant that are said one by one
 
 
 def phrase(figure: str) -> str:
@@ -138,16 +139,36 @@ def verdict_sentences(found: CampaignAnswer) -> list[str]:
     """A sentence a variant: each primary figure's verdict, sizes of the same verdict together."""
     assert found.judged is not None
     base, said = found.design.variants[0], []
+    several = len(found.primary_tests) > 1
     for variant, rows in found.judged[found.judged["is_primary"]].groupby("variant", sort=False):
-        parts = []
-        for (test, figure), own in rows.groupby(["test", "figure"], sort=False):
-            name = phrase(str(figure))
-            several = len(found.primary_tests) > 1
-            parts.append(
-                f"{name}{f' of {test}' if several else ''} {_verdicts(own.to_dict('records'))}"
-            )
+        by_figure = {
+            f"{phrase(str(figure))}{f' of {test}' if several else ''}": own.to_dict("records")
+            for (test, figure), own in rows.groupby(["test", "figure"], sort=False)
+        }
+        parts = [f"{name} {_verdicts(own)}" for name, own in by_figure.items()]
+        if len(parts) > _MOST_FIGURES:
+            parts = _by_verdict(by_figure)
         said.append(f"{variant} against {base}{_base_carries(found)}: {'; '.join(parts)}.")
     return said or [f"{base}: no other variant has a block that counts."]
+
+
+def _by_verdict(by_figure: Mapping[str, list[dict[Any, Any]]]) -> list[str]:
+    """Many figures: those of the same verdict together; the table has the others' ratios."""
+    together: dict[str, list[str]] = {}
+    for name, rows in by_figure.items():
+        for row in sorted(rows, key=lambda row: int(row["clients"])):
+            verdict, at = str(row["verdict"]), f" at N = {row['clients']}" if len(rows) > 1 else ""
+            if verdict == "not judged":
+                verdict += f" ({row['reason']})"
+            ratio = f" {row['ratio']:.2f}{ends(row)}" if verdict in ("better", "worse") else ""
+            together.setdefault(verdict, []).append(f"{name}{at}{ratio}")
+    order = sorted(together, key=lambda verdict: (verdict not in ("better", "worse"), verdict))
+    return [
+        f"{verdict}: {format_some(together[verdict], _NAMED)}"
+        if len(together[verdict]) < sum(map(len, together.values()))
+        else f"every figure {verdict}; the ratios are in the table"
+        for verdict in order
+    ]
 
 
 def _base_carries(found: CampaignAnswer) -> str:

@@ -96,7 +96,9 @@ class Report:
         )
 
 
-def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
+def compose(
+    run: Run, *, phases: Phases = (), unfinished: str = "", with_plots: bool = True
+) -> Report:
     """Read a run's logs and make its tables and plots; writes segments.json if there is none.
 
     Args:
@@ -106,9 +108,6 @@ def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
     Raises:
         RunError: the run measured nothing. SegmentError: its segments.json is damaged.
     """
-    from perfkit.report.connect_plots import connect_plots  # noqa: PLC0415 -- loads matplotlib
-    from perfkit.report.plots import draw_plots  # noqa: PLC0415 -- as above
-
     logs = read_run(run)
     found = outcomes(logs)
     chosen = windows.current(run, logs, found)
@@ -123,8 +122,15 @@ def compose(run: Run, *, phases: Phases = (), unfinished: str = "") -> Report:
         segments=tuple(chosen),
         summary=summary,
         tables={table.name: cleaned(table) for table in tables},
-        plots=(*draw_plots(logs, chosen, summary), *connect_plots(logs)),
+        plots=_drawn(logs, chosen, summary) if with_plots else (),
     )
+
+
+def _drawn(logs: RunLogs, chosen: Sequence[Segment], summary: Summary) -> tuple[Plot, ...]:
+    from perfkit.report.connect_plots import connect_plots  # noqa: PLC0415 -- loads matplotlib
+    from perfkit.report.plots import draw_plots  # noqa: PLC0415 -- as above
+
+    return (*draw_plots(logs, chosen, summary), *connect_plots(logs))
 
 
 def render(

@@ -25,6 +25,7 @@ class Progress:
         failed: Phase and reason when the last thing that ended was a failure; else empty.
         armed: All hosts have their orders, and nobody took them back.
         released: The hosts were ended, and none was launched since.
+        leaked: What the last release could not end; empty once all was.
         batches: Token -> names of each batch that was asked of the provider, in order.
     """
 
@@ -33,6 +34,7 @@ class Progress:
     failed: str = ""
     armed: bool = False
     released: bool = False
+    leaked: tuple[str, ...] = ()
     batches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -42,6 +44,7 @@ def follow(events: Iterable[Event]) -> Progress:
     batches: dict[str, tuple[str, ...]] = {}
     under_way = failed = ""
     armed = released = False
+    leaked: tuple[str, ...] = ()
     for event in events:
         phase = event.fields.get("phase", "")
         if event.kind == "phase-started":
@@ -58,13 +61,15 @@ def follow(events: Iterable[Event]) -> Progress:
             batches[event.fields["token"]] = tuple(event.fields["names"])
             released = False
         elif event.kind == "released":
-            released = not event.fields["leaked"]
+            leaked = tuple(map(str, event.fields["leaked"]))
+            released = not leaked
     return Progress(
         done=done,
         under_way=under_way,
         failed=failed,
         armed=armed,
         released=released,
+        leaked=leaked,
         batches=batches,
     )
 

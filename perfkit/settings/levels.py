@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from perfkit.runs.folder import NAME_PATTERN
 from perfkit.units import parse_number
 
-MAX_CLIENTS = 1000
+MAX_CLIENTS = 4000
 NARROWEST, WIDEST = 0.001, 0.5  # half-widths of an interval that may be asked for, as shares
 
 _RANGE = re.compile(r"([^.:]+)\.\.([^.:]+)(?::(.+))?")
@@ -30,7 +30,7 @@ def parse_counts(value: object) -> tuple[int, ...]:
         At least one count, in the order given, none twice.
 
     Raises:
-        ValueError: one is no count from 1 to 1000 or comes twice, or a range has no such end.
+        ValueError: one is no count from 1 to 4000 or comes twice, or a range has no such end.
     """
     counts = [count for item in _items(value) for count in _counts(item)]
     if not counts:

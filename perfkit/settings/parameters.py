@@ -76,7 +76,7 @@ class Parameters(BaseModel):
     clients: Counts = Field(
         10,
         validate_default=True,
-        description="number of clients, 1 to 1000; several: 1,2,5 or 10..100:10",
+        description="number of clients, 1 to 4000; several: 1,2,5 or 10..100:10",
     )
     provider: str = Field("local", description="where the hosts come from")
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")

@@ -36,7 +36,7 @@ def leaves(room: str) -> list[str]:
     return [info.name for info in walk if f"{info.name}.".startswith(f"perfkit.{room}.")]
 
 
-@pytest.mark.parametrize("room", ["logs", "analysis", "report"])
+@pytest.mark.parametrize("room", ["logs", "analysis", "report", "store"])
 def test_a_room_that_needs_files_only_imports_nothing_that_talks_to_machines(room: str) -> None:
     loaded = modules_after(*leaves(room))
     assert f"perfkit.{room}" in loaded
@@ -58,7 +58,15 @@ def test_importing_the_package_imports_nothing_of_it() -> None:
 
 
 def test_the_phases_load_what_draws_compares_or_talks_to_hosts_only_when_they_do() -> None:
-    slow = HEAVY | {"cryptography", "matplotlib", "scipy", "openpyxl", "anywidget", "ipywidgets"}
+    slow = HEAVY | {
+        "cryptography",
+        "duckdb",
+        "matplotlib",
+        "scipy",
+        "openpyxl",
+        "anywidget",
+        "ipywidgets",
+    }
     assert modules_after("perfkit.campaign.phases") & slow == set()
 
 

@@ -89,7 +89,7 @@ def test_what_is_typed_in_the_form_is_what_runs(form_page: NotebookPage) -> None
         clients.press("Backspace")
     clients.press_sequentially("x")
     error = form_page.page.locator(f"{FORM} .wrong .error")
-    expect(error).to_contain_text("expected: number of clients, 1 to 1000")
+    expect(error).to_contain_text("expected: number of clients, 1 to 4000")
     expect(clients).to_have_attribute("aria-invalid", "true")
     says = re.compile(rf"(^|\s){re.escape(str(error.get_attribute('id')))}(\s|$)")
     expect(clients).to_have_attribute("aria-describedby", says)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -91,6 +92,22 @@ def test_a_latency_test_has_round_trips_without_and_with_load(tmp_path: Path) ->
     assert set(notes) == {"unloaded", "ramp", "loaded"}
     assert notes == sorted(notes, key=["unloaded", "ramp", "loaded"].index)
     assert (reading.frame["quantity"] == "load_bps").sum() == 1
+
+
+def test_a_latency_test_whose_stream_is_blocked_keeps_its_round_trips(tmp_path: Path) -> None:
+    require(shutil.which("irtt") and shutil.which("iperf"), "irtt or iperf is not installed")
+    with (
+        socket.create_server(("127.0.0.1", 5935)),  # takes the stream, and reads nothing of it
+        subprocess.Popen(["irtt", "server", "-b", "127.0.0.1:5935"]) as irtt,
+    ):
+        try:
+            status, reading = run("direct-latency", 5935, tmp_path, PERFKIT_DURATION_S="6")
+        finally:
+            irtt.kill()
+    values = reading.frame.groupby("quantity", observed=True)["value"]
+    assert (status, reading.unparsed.count, values.count()["load_bps"]) == (0, 0, 1)
+    assert values.count()["rtt_s"] > 0
+    assert values.sum()["load_bps"] < 100e6  # what the socket's buffers took
 
 
 def test_a_latency_test_without_a_server_fails_and_says_why(tmp_path: Path) -> None:

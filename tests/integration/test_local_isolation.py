@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import ipaddress
 import json
+import os
 import platform
 import random
 import shlex
@@ -294,6 +295,28 @@ def services() -> Iterator[dict[str, str]]:
             assert process.stdout
             ports[kind] = process.stdout.readline().strip()
         yield ports
+
+
+def test_hosts_have_no_open_file_of_whoever_launched_them(tmp_path: Path) -> None:
+    """A lock's file, a log that a shell opened: root in a host could read and write it."""
+    provider, run = LocalProvider("namespaces"), LocalRun(tmp_path)
+    with (tmp_path / "left-open").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        link = f"/proc/self/fd/{file.fileno()}"
+        inherited = subprocess.run(
+            ["readlink", link], capture_output=True, text=True, close_fds=False, check=True
+        )
+        assert inherited.stdout == f"{file.name}\n"
+        try:
+            (host,) = provider.launch(run.request("client-001"))
+            said = run.ssh(host, "ls -l /proc/[0-9]*/fd")
+            (keeper,) = (t.pid for t in tags.scan(run.run_id) if t.kind == tags.KEEPER)
+            at_the_keeper = [it.readlink() for it in Path(f"/proc/{keeper}/fd").iterdir()]
+        finally:
+            provider.release(run.run_id)
+    assert "sshd.log" in said.stdout
+    assert "left-open" not in said.stdout
+    assert Path(file.name) not in at_the_keeper
 
 
 def test_services_of_the_machine_are_out_of_reach_of_hosts(

@@ -114,7 +114,7 @@ def test_tests_that_no_client_did_fail_the_notebook_after_its_report_and_are_not
     ("parameters", "says"),
     [
         ({"client": 5}, "did you mean 'clients'?"),
-        ({"clients": "ten"}, "expected: number of clients, 1 to 1000"),
+        ({"clients": "ten"}, "expected: number of clients, 1 to 4000"),
     ],
 )
 def test_a_wrong_parameter_stops_the_notebook_before_there_is_a_run(

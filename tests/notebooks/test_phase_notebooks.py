@@ -74,6 +74,7 @@ def test_a_campaigns_windows_are_shown_and_it_is_held_against_a_baseline(project
     said = run_notebook(project, "07_compare", run="after", against="before", baseline="v1")
     assert "-after-abc123 against v1: " in said
     assert "Not asked: set `save_as`" in said
+    assert "Nothing to draw" in said
 
 
 @pytest.mark.root

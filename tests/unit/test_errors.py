@@ -44,6 +44,7 @@ SPECIMENS: list[PerfkitError] = [
     errors.DamagedPackError("compressed data is cut"),
     errors.FrameError("t_s is missing"),
     errors.SegmentError("no sample in [3, 4)"),
+    errors.StoreError("tests.parquet: damaged"),
     errors.CampaignError("different clients"),
 ]
 

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,10 +23,10 @@ UPLINK_TIMEOUT_S = 10.0
 
 
 def end_hosts(run_id: str, names: Sequence[str] | None = None) -> None:
-    """Kill the hosts of a run, or those named, and wait until they are gone."""
+    """Kill the hosts of a run, or those named, and wait until they are gone, while they get fewer."""
     wanted = None if names is None else frozenset(names)
     deadline_s = time.monotonic() + KILL_TIMEOUT_S
-    seen_none = 0
+    seen_none, fewest = 0, sys.maxsize
     while time.monotonic() < deadline_s:
         hosts = [
             tagged
@@ -33,6 +34,8 @@ def end_hosts(run_id: str, names: Sequence[str] | None = None) -> None:
             if tagged.kind == tags.HOST or tagged.making
             if wanted is None or tagged.fields.get("name") in wanted
         ]
+        if len(hosts) < fewest:
+            fewest, deadline_s = len(hosts), time.monotonic() + KILL_TIMEOUT_S
         seen_none = 0 if hosts else seen_none + 1
         if seen_none == 2:
             return

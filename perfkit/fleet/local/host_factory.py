@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,6 @@ class _Making:
     """A host in the making: its PID 1 and our end of the socket to it."""
 
     plan: hosts.HostPlan
-    index: int
     pid: int
     ready: socket.socket
 
@@ -64,15 +63,18 @@ class HostFactory:
         links: Those of its hosts.
     """
 
-    def __init__(self, run_id: str, hidden: Iterable[Path]) -> None:
+    def __init__(self, run_id: str, n_hosts: int, hidden: Iterable[Path]) -> None:
         self._run_id = run_id
         # Hosts of a keeper that was killed have lost their network for good.
         cleanup.end_hosts(run_id)
         self._tools = tools.find_host_tools()
-        self._switch = network.Switch(run_id)
+        self._switch = network.Switch(run_id, n_hosts)
         self.links = links.HostLinks(run_id, self._switch)
         self._view = _set_stage(hidden)
         self._failed: dict[str, dict[str, str]] = {}  # token -> host -> why it was not made
+        # By name, those that have ended since included. There are no others: we are the one keeper.
+        # A look at the whole process table for every batch took a quarter of a keeper's time.
+        self._made: dict[str, tags.Tagged] = {}
         self._next_index = 0
 
     def launch(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -85,20 +87,31 @@ class HostFactory:
         if token not in self._failed:
             self._make_all(request, token)
         failed = self._failed[token]
-        wanted = {str(host["name"]) for host in request["hosts"]} - failed.keys()
-        alive = [
-            dict(tagged.fields)
-            for tagged in tags.scan(self._run_id)
-            if tagged.kind == tags.HOST and tagged.fields["name"] in wanted
+        wanted = [name for host in request["hosts"] if (name := str(host["name"])) not in failed]
+        return {
+            "hosts": [dict(self._made[name].fields) for name in wanted if self._is_there(name)],
+            "failed": failed,
+        }
+
+    def _is_there(self, name: str) -> bool:
+        """Whether the host of this name runs; its PID may be another process's by now."""
+        made = self._made.get(name)
+        return made is not None and tags.read(made.pid) == made
+
+    def _there(self, *, servers_only: bool) -> list[Mapping[str, str]]:
+        """The tags of the hosts that run, or of the servers among them."""
+        return [
+            made.fields
+            for name, made in self._made.items()
+            if made.fields["role"] == Role.SERVER or not servers_only
+            if self._is_there(name)
         ]
-        return {"hosts": alive, "failed": failed}
 
     def _make_all(self, request: dict[str, Any], token: str) -> None:
-        there = [tagged for tagged in tags.scan(self._run_id) if tagged.kind == tags.HOST]
         window = IN_THE_MAKING_PER_CPU * (os.cpu_count() or 1)
         begun: deque[_Making] = deque()
         connected: deque[_Making] = deque()
-        plans, failed = self._plan_all(request, there)
+        plans, failed = self._plan_all(request)
 
         def advance(may_be_begun: int, may_be_connected: int) -> None:
             while len(begun) > may_be_begun:
@@ -109,51 +122,48 @@ class HostFactory:
                 else:
                     connected.append(one)
             while len(connected) > may_be_connected:
-                failed.update(_finish(connected.popleft()))
+                one = connected.popleft()
+                tagged = _finish(one)
+                if isinstance(tagged, str):
+                    failed.update(one.give_up(tagged))
+                else:
+                    self._made[one.plan.name] = tagged
 
-        self._introduce(plans, there)
+        self._introduce(plans)
         self._failed[token] = failed  # from here on it is served, whatever comes of it
-        for index, plan in plans:
+        for plan in plans:
             try:
-                begun.append(_Making(plan, index, *hosts.start(plan, self._tools, self._view)))
+                begun.append(_Making(plan, *hosts.start(plan, self._tools, self._view)))
             except OSError as exc:
                 failed[plan.name] = str(exc)
             advance(window, window)
         advance(0, 0)
 
-    def _plan_all(
-        self, request: dict[str, Any], there: Sequence[tags.Tagged]
-    ) -> tuple[list[tuple[int, hosts.HostPlan]], dict[str, str]]:
-        """Index and plan of each host that can be made, and why each other cannot."""
-        placed: list[tuple[int, str, dict[str, Any]]] = []
+    def _plan_all(self, request: dict[str, Any]) -> tuple[list[hosts.HostPlan], dict[str, str]]:
+        """The plan of each host that can be made, and why each other cannot."""
+        placed: list[tuple[str, dict[str, Any]]] = []
         failed: dict[str, str] = {}
-        names = {tagged.fields["name"] for tagged in there}
         for wanted in request["hosts"]:
             name = str(wanted["name"])
-            if name in names:
+            if self._is_there(name):
                 failed[name] = "a host of this run has that name already"
                 continue
             try:
-                placed.append((self._next_index, self._switch.address(self._next_index), wanted))
+                placed.append((self._switch.address(self._next_index), wanted))
             except LaunchError as exc:
                 failed[name] = str(exc)
             else:
                 self._next_index += 1
-        everybody = [tagged.fields["address"] for tagged in there]
-        everybody += [address for _, address, _ in placed]
-        servers = [it.fields["address"] for it in there if it.fields["role"] == Role.SERVER]
-        servers += [address for _, address, wanted in placed if wanted["role"] == Role.SERVER]
+        there = self._there(servers_only=all(it["role"] != Role.SERVER for _, it in placed))
+        everybody = [fields["address"] for fields in there]
+        everybody += [address for address, _ in placed]
+        servers = [fields["address"] for fields in there if fields["role"] == Role.SERVER]
+        servers += [address for address, wanted in placed if wanted["role"] == Role.SERVER]
         plans = [
-            (
-                index,
-                self._plan(
-                    request,
-                    wanted,
-                    address,
-                    everybody if wanted["role"] == Role.SERVER else servers,
-                ),
+            self._plan(
+                request, wanted, address, everybody if wanted["role"] == Role.SERVER else servers
             )
-            for index, address, wanted in placed
+            for address, wanted in placed
         ]
         return plans, failed
 
@@ -178,14 +188,12 @@ class HostFactory:
             authorized_key=str(request["authorized_key"]),
         )
 
-    def _introduce(
-        self, plans: Sequence[tuple[int, hosts.HostPlan]], there: Sequence[tags.Tagged]
-    ) -> None:
+    def _introduce(self, plans: Sequence[hosts.HostPlan]) -> None:
         """Tell the machine and the hosts that are there already about those to come."""
-        new = [plan.address for _, plan in plans]
-        new_servers = [plan.address for _, plan in plans if plan.fields["role"] == Role.SERVER]
+        new = [plan.address for plan in plans]
+        new_servers = [plan.address for plan in plans if plan.is_server]
         self._switch.introduce_to_controller(new)
-        for tagged in there:
+        for tagged in self._made.values():
             addresses = new if tagged.fields["role"] == Role.SERVER else new_servers
             if not addresses:
                 continue
@@ -199,22 +207,21 @@ class HostFactory:
         if said != hosts.HAS_NETWORK.decode():
             return said.lstrip(hosts.HAS_NETWORK.decode()) or ENDED
         try:
-            self._switch.connect(one.pid, one.index)
+            self._switch.connect(one.pid, one.plan.address, is_server=one.plan.is_server)
             one.ready.sendall(hosts.GO_ON)
         except (LaunchError, OSError) as exc:
             return str(exc)
         return ""
 
 
-def _finish(one: _Making) -> dict[str, str]:
-    """Wait until a host has become one; its name and the reason when it has not."""
+def _finish(one: _Making) -> tags.Tagged | str:
+    """Wait until a host has become one: the host, or the reason when it has not."""
     reason = _await_reason(one.pid, one.ready)
-    if not reason and not _shows_its_tag(one.pid):
-        reason = ENDED
-    if reason:
-        return one.give_up(reason)
+    tagged = None if reason else _await_tag(one.pid)
+    if tagged is None:
+        return reason or ENDED
     one.ready.close()
-    return {}
+    return tagged
 
 
 def _await_reason(pid: int, ready: socket.socket) -> str:
@@ -231,16 +238,16 @@ def _await_reason(pid: int, ready: socket.socket) -> str:
     return f"it is not ready and has done nothing for {MAKING_STALL_S:.0f} s"
 
 
-def _shows_its_tag(pid: int) -> bool:
+def _await_tag(pid: int) -> tags.Tagged | None:
     """Wait out the instant in execve in which a process has no command line."""
     for _ in range(1000):
         tagged = tags.read(pid)
         if tagged and tagged.kind == tags.HOST:
-            return True
+            return tagged
         if not Path(f"/proc/{pid}").exists():
-            return False
+            return None
         time.sleep(0.001)
-    return False
+    return None
 
 
 def _set_stage(hidden: Iterable[Path]) -> machine_view.MachineView:

@@ -23,6 +23,7 @@ from perfkit.fleet.local import confinement, linux, network, rootfs, tags
 from perfkit.fleet.local.machine_view import MachineView, write_file
 from perfkit.fleet.local.tools import HostTools
 from perfkit.fleet.local.userns import Owner
+from perfkit.model import Role
 
 # In the keeper's own mount namespace; /dev/shm exists everywhere and holds no program.
 STAGE = Path("/dev/shm")  # noqa: S108  shadowed by the keeper's private tmpfs
@@ -59,6 +60,11 @@ class HostPlan:
     def name(self) -> str:
         """The host's name, unique in the run."""
         return self.fields["name"]
+
+    @property
+    def is_server(self) -> bool:
+        """Whether clients come to it."""
+        return self.fields["role"] == Role.SERVER
 
 
 def start(plan: HostPlan, tools: HostTools, view: MachineView) -> tuple[int, socket.socket]:

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m perfkit.fleet.local.keeper keep "perfkit-keeper run=… expires=… uid=…" [hidden path …]
+    python -m perfkit.fleet.local.keeper keep "perfkit-keeper run=… expires=… uid=… hosts=…" [hidden path …]
     python -m perfkit.fleet.local.keeper end RUN [host …]
     python -m perfkit.fleet.local.keeper probe
     python -m perfkit.fleet.local.keeper probe-links NEED …
@@ -75,6 +75,8 @@ def _keep(tag: str, hidden: Sequence[Path]) -> int:
         print(f"not a keeper's tag: {tag}", file=sys.stderr)
         return 2
     fields = parsed[1]
+    # What a shell or a lock's holder left open would be open in every host.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     try:
         listener = claims.listen(fields["run"], int(fields["uid"]))
     except (PerfkitError, OSError) as exc:
@@ -123,7 +125,7 @@ class Keeper:
 
         self._uid = int(fields["uid"])
         self._expires_s = float(fields["expires"])
-        self._host_factory = HostFactory(fields["run"], hidden)
+        self._host_factory = HostFactory(fields["run"], int(fields["hosts"]), hidden)
         gc.freeze()  # hosts are forks of this process; do not touch its pages in them
 
     def serve(self, listener: socket.socket) -> None:

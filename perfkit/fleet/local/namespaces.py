@@ -116,13 +116,18 @@ def _ask_keeper(run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def launch(request: LaunchRequest, hidden: Sequence[Path], *, can_tunnel: bool) -> list[Host]:
+def launch(
+    request: LaunchRequest, hidden: Sequence[Path], *, can_tunnel: bool, n_hosts: int = 0
+) -> list[Host]:
     """Have the run's keeper make the hosts; starts the keeper when there is none.
+
+    Args:
+        n_hosts: As many as the run may come to have; what is asked for now may be a part of them.
 
     Raises:
         LaunchError: not one could be made.
     """
-    connection = _connect(request.run_id) or _start_keeper(request, hidden)
+    connection = _connect(request.run_id) or _start_keeper(request, hidden, n_hosts)
     with connection:
         answer = _ask(connection, request)
     if "error" in answer:
@@ -225,7 +230,7 @@ def _connect(run_id: str) -> socket.socket | None:
     return connection
 
 
-def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.socket:
+def _start_keeper(request: LaunchRequest, hidden: Sequence[Path], n_hosts: int) -> socket.socket:
     tag = tags.format_tag(
         tags.KEEPER,
         {
@@ -233,6 +238,7 @@ def _start_keeper(request: LaunchRequest, hidden: Sequence[Path]) -> socket.sock
             "expires": f"{request.expires_utc.timestamp():.0f}",
             "owner": request.owner,
             "uid": os.getuid(),
+            "hosts": max(n_hosts, len(request.hosts)),
         },
     )
     command = privileged("keep", tag, *(str(path) for path in hidden))

@@ -1,7 +1,7 @@
-"""The run's own network: a bridge in a network namespace of its own, and one veth for each host.
+"""The run's own network: bridges in a network namespace of their own, and one veth for each host.
 
 The only thing the machine's namespace sees is the run's *uplink*, a veth end named after the run,
-with the first address of the run's subnet. It goes when the namespace of the bridge goes, and
+with the first address of the run's subnet. It goes when the namespace of the bridges goes, and
 that goes with the keeper. No route, sysctl or firewall rule of the machine is changed: the
 uplink's subnet is directly connected, and hosts have no default route. What hosts send to the
 machine passes the `gate`.
@@ -27,23 +27,15 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from perfkit.errors import LaunchError
-from perfkit.fleet.local import claims, gate, linux, tags
+from perfkit.fleet.local import bridges, claims, gate, linux, rtnetlink, tags
 
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
 SUBNET_BITS = 20
-# A Linux bridge has 1,023 ports and the uplink takes one. More hosts need more bridges, each with
-# its own part of the subnet: `Switch` is the place, `LocalProvider.traits` states the limit.
-MAX_HOSTS = 1010  # a bridge has 1,023 ports; one is the uplink's
+MAX_ADDRESSES = 2 ** (32 - SUBNET_BITS) - 3  # without its own, the broadcasts', the controller's
 
-_BRIDGE = "perfkit"
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
 _IFF_UP = 0x1
-# rtnetlink(7), netlink(7), linux/neighbour.h
-_NETLINK_HEAD = struct.Struct("=IHHII")  # length, type, flags, number, port
-_RTM_NEWNEIGH, _NLMSG_ERROR = 28, 2
-_ENTER, _ANSWER = 0x1 | 0x100 | 0x400, 0x4  # REQUEST, REPLACE, CREATE; ACK
-_NDA_DST, _NDA_LLADDR, _NUD_PERMANENT = 1, 2, 0x80
 
 
 def choose_subnet(
@@ -82,29 +74,33 @@ def choose_subnet(
 
 
 class Switch:
-    """The run's bridge. Making one moves this process into the bridge's network namespace.
+    """The run's bridges. Making them moves this process into their network namespace.
+
+    Args:
+        n_hosts: As many as the run may come to have; they decide how many bridges there are.
 
     Attributes:
         subnet: The run's addresses; the first is the controller's, `address(0)` the first host's.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, n_hosts: int) -> None:
         machine = IPRoute()
         # A socket belongs for ever to the namespace it was made in: this one, the machine's.
-        self._machine = _netlink_socket()
+        self._machine = rtnetlink.open_socket()
         self._uplink = tags.uplink_name(run_id)
         try:
             self.subnet, self._claim = _claim_subnet(run_id, machine)
             machine_namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
             linux.unshare(linux.CLONE_NEWNET)
-            # From here on /proc/sys/net is the new namespace's own. No IPv6 on the bridge: its
+            # From here on /proc/sys/net is the new namespace's own. No IPv6 on a bridge: its
             # neighbour discovery would be flooded to every one of the hosts.
             for scope in ("all", "default"):
                 switch_off = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
                 if switch_off.exists():
                     switch_off.write_text("1")
             self._netlink = IPRoute()
-            self._make_bridge(machine_namespace)
+            self._bridges = bridges.Bridges(self._netlink, n_hosts)
+            self._make_uplink(machine_namespace)
             os.close(machine_namespace)
             self._namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
             self._uplink_index = _address_uplink(machine, self._uplink, self.subnet)
@@ -113,14 +109,12 @@ class Switch:
         finally:
             machine.close()
 
-    def _make_bridge(self, machine_namespace: int) -> None:
-        self._netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
-        self._bridge = self._netlink.link_lookup(ifname=_BRIDGE)[0]
+    def _make_uplink(self, machine_namespace: int) -> None:
         self._netlink.link(
             "add",
             ifname="uplink",
             kind="veth",
-            master=self._bridge,
+            master=self._bridges.root,
             state="up",
             peer={
                 "ifname": self._uplink,
@@ -130,6 +124,7 @@ class Switch:
         )
         (uplink,) = self._netlink.link_lookup(ifname="uplink")
         gate.close(self._netlink, uplink, self.controller, self.subnet)
+        self._bridges.lead_to_machine(uplink, _mac(self.controller))
 
     @property
     def controller(self) -> str:
@@ -140,35 +135,35 @@ class Switch:
         """Address of the host with this index, counted from 0.
 
         Raises:
-            LaunchError: the bridge has no port left for it.
+            LaunchError: the subnet has none left for it.
         """
-        if index >= MAX_HOSTS:
+        if index >= MAX_ADDRESSES:
             raise LaunchError(
-                f"local network: host {index + 1} asked for, a run has at most {MAX_HOSTS}"
+                f"local network: {self.subnet} has no address for host {index + 1}, those that were "
+                f"replaced included; a run has at most {MAX_ADDRESSES}: launch another"
             )
         return str(self.subnet[index + 2])
 
     def port(self, address: str) -> str:
-        """The interface of the bridge that a host with this address is joined to."""
-        return _port(int(ipaddress.IPv4Address(address)) - int(self.subnet[2]))
+        """The interface of its bridge that a host with this address is joined to."""
+        return bridges.port_name(self._index(address))
 
-    def connect(self, pid: int, index: int) -> None:
-        """Give the network namespace of process `pid` an `eth0` on the bridge, still down.
+    def _index(self, address: str) -> int:
+        return int(ipaddress.IPv4Address(address)) - int(self.subnet[2])
+
+    def connect(self, pid: int, address: str, *, is_server: bool) -> None:
+        """Give the network namespace of process `pid` an `eth0` that leads to its bridge, still down.
 
         Raises:
             LaunchError: the kernel refuses.
         """
+        seat = bridges.Seat(self._index(address), address, _mac(address), is_server)
         try:
-            self._netlink.link(
-                "add",
-                ifname=_port(index),
-                kind="veth",
-                master=self._bridge,
-                state="up",
-                peer={"ifname": "eth0", "net_ns_pid": pid, "address": _mac(self.address(index))},
-            )
+            self._bridges.join(pid, seat)
         except NetlinkError as exc:
-            raise LaunchError(f"eth0 of the host at {self.address(index)}: {exc}") from exc
+            raise LaunchError(f"bridge of the host at {address}: {exc}") from exc
+        except OSError as exc:
+            raise LaunchError(exc.strerror) from exc
 
     # Everybody knows the MAC of the controller and the servers for good, and these of everybody: the
     # kernel's table of *learned* neighbours is one for all namespaces and holds 1,024 (arp(7),
@@ -180,7 +175,7 @@ class Switch:
         Raises:
             OSError: the kernel refuses.
         """
-        _enter_neighbours(self._machine, self._uplink_index, addresses)
+        _introduce(self._machine, self._uplink_index, addresses)
 
     def introduce_to_host(self, pidfd: int, addresses: Sequence[str]) -> None:
         """Tell a host that is there already the MACs of others.
@@ -224,10 +219,6 @@ def configure_host(address: str, neighbours: Iterable[str]) -> None:
     _introduce_here([neighbour for neighbour in neighbours if neighbour != address])
 
 
-def _port(index: int) -> str:
-    return f"host{index}"
-
-
 def _bring_up(control: socket.socket, interface: str) -> None:
     request = struct.pack("16sH14x", interface.encode(), 0)
     (flags,) = struct.unpack("16xH14x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))
@@ -236,15 +227,11 @@ def _bring_up(control: socket.socket, interface: str) -> None:
 
 
 def _introduce_here(addresses: Sequence[str]) -> None:
-    with _netlink_socket() as netlink:
-        _enter_neighbours(netlink, socket.if_nametoindex("eth0"), addresses)
+    with rtnetlink.open_socket() as netlink:
+        _introduce(netlink, socket.if_nametoindex("eth0"), addresses)
 
 
-def _netlink_socket() -> socket.socket:
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-
-
-def _enter_neighbours(netlink: socket.socket, index: int, addresses: Sequence[str]) -> None:
+def _introduce(netlink: socket.socket, index: int, addresses: Sequence[str]) -> None:
     """Enter addresses of the run with their MACs, for good, in one batch (rtnetlink(7)).
 
     One batch takes a seventh of the time of one call for each where other processes change
@@ -253,32 +240,8 @@ def _enter_neighbours(netlink: socket.socket, index: int, addresses: Sequence[st
     Raises:
         OSError: the kernel refuses one.
     """
-    messages = [_neighbour_message(index, address) for address in addresses]
-    if not messages:
-        return
-    messages.append(_neighbour_message(index, addresses[-1], last=True))
-    netlink.send(b"".join(messages))
-    # The kernel has answered by now: each refusal, and the last message in any case.
-    while True:
-        answer = netlink.recv(1 << 16)
-        _, kind, _, is_last, _ = _NETLINK_HEAD.unpack_from(answer)
-        (error,) = struct.unpack_from("=i", answer, _NETLINK_HEAD.size)
-        if kind == _NLMSG_ERROR and error:
-            raise OSError(-error, f"neighbours of the run: {os.strerror(-error)}")
-        if is_last:
-            return
-
-
-def _neighbour_message(index: int, address: str, *, last: bool = False) -> bytes:
-    attributes = struct.pack(
-        "=HH4sHH6s2x",
-        *(8, _NDA_DST, socket.inet_aton(address)),
-        *(10, _NDA_LLADDR, bytes.fromhex(_mac(address).replace(":", ""))),
-    )
-    entry = struct.pack("=BxxxiHBB", socket.AF_INET, index, _NUD_PERMANENT, 0, 0)
-    length = _NETLINK_HEAD.size + len(entry) + len(attributes)
-    flags = _ENTER | (_ANSWER if last else 0)
-    return _NETLINK_HEAD.pack(length, _RTM_NEWNEIGH, flags, int(last), 0) + entry + attributes
+    entries = [rtnetlink.neighbour(index, address, _mac(address)) for address in addresses]
+    rtnetlink.apply(netlink, entries, "neighbours of the run")
 
 
 def _mac(address: str) -> str:
@@ -327,8 +290,7 @@ def try_bridge() -> None:
     """
     try:
         with IPRoute() as netlink:
-            netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
-            bridge = netlink.link_lookup(ifname=_BRIDGE)[0]
+            bridge = bridges.Bridges(netlink, 1).root
             netlink.link("add", ifname="a", kind="veth", master=bridge, peer={"ifname": "b"})
             (port,) = netlink.link_lookup(ifname="a")
             gate.close(netlink, port, str(POOL[1]), POOL)

@@ -155,13 +155,13 @@ def _tag_in(command_line: bytes) -> tuple[str, dict[str, str]] | None:
 
 
 def end(processes: Sequence[Tagged], number: int, timeout_s: float) -> None:
-    """Send a signal to each process and wait until all are gone or the time is over.
+    """Send a signal to each process and wait until all are gone, so long for each few hundred.
 
     The PID is pinned by a pidfd and the tag read again before the signal, so a PID that was
     given to another process meanwhile is never hit.
     """
-    deadline_s = time.monotonic() + timeout_s
     for start in range(0, len(processes), _OPEN_AT_ONCE):
+        deadline_s = time.monotonic() + timeout_s
         signalled = [
             (process.pid, fd)
             for process in processes[start : start + _OPEN_AT_ONCE]

@@ -236,13 +236,17 @@ def test_more_hosts_than_the_kernel_lets_run_the_vpns_program_are_refused_before
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(TEMPLATES.parent / "wireguard", project / "resources" / "wireguard")
-    asked: list[str] = []
-    monkeypatch.setattr(limits, "read_sysctl", lambda name: asked.append(name) or 48)
+    inotify, numbers = "fs.inotify.max_user_instances", "kernel.pid_max"
+    low = {inotify: 48, numbers: 32 * 26 + 16}
+    monkeypatch.setattr(limits, "read_sysctl", lambda name: low[name])
     monkeypatch.setattr(Program, "is_needed_here", property(lambda it: it.name == "wireguard-go"))
     with pytest.raises(ConfigError, match=r"ask for at most 31, .*sysctl -w fs\.inotify\S+=98"):
         opened(clients=32, vpn="wireguard")
-    assert asked == ["fs.inotify.max_user_instances"]
+    low.update({inotify: 99, numbers: 32 * 26 + 15})
+    with pytest.raises(ConfigError, match=r"ask for at most 30, .*sysctl -w kernel\.pid_max=1696"):
+        opened(clients=31, vpn="wireguard")
     assert not (project / "runs").exists()
+    low.update({inotify: 48, numbers: 32 * 26 + 16})
     with opened(clients=31, vpn="wireguard") as session:
         assert session.run.root.is_dir()
     with opened(clients=49) as session:  # OpenVPN takes none

@@ -112,8 +112,8 @@ def test_a_campaign_is_described_with_its_blocks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("clients", 5000, "less than or equal to 1000"),
-        ("clients", "ten", "expected: number of clients, 1 to 1000"),
+        ("clients", 5000, "less than or equal to 4000"),
+        ("clients", "ten", "expected: number of clients, 1 to 4000"),
         ("name", "My Run", "lower-case letters"),
         ("tests", "tunel-tcp", "did you mean 'tunnel-tcp'?"),
         ("tests", "", "names no test"),

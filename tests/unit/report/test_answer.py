@@ -16,6 +16,8 @@ from perfkit.campaign import phases
 from perfkit.model import Window
 from perfkit.report.answer import Answer, compose, render
 from perfkit.report.answer_tables import provenance
+from perfkit.report.answer_words import verdict_sentences
+from perfkit.report.ratio_plots import ratios
 from perfkit.report.tables import CAPTION_CHARS
 from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
@@ -174,6 +176,26 @@ def test_with_variants_the_sentence_is_the_verdict_and_the_picture_paired_ratios
     ]
     assert table.to_frame()["said"].tolist() == ["worse", "same"]
     assert "exploratory" in varied.tables["explored"].title
+
+
+def test_many_figures_are_said_by_verdict_and_drawn_in_one_panel(varied: Answer) -> None:
+    judged = varied.found.judged
+    assert judged is not None
+    own = judged[judged["is_primary"]]
+    others = [own.head(1).assign(figure=name) for name in ("rtt_median_s", "rtt_p99_s", "pps")]
+    judged = pd.concat([own, *others], ignore_index=True)
+    found = replace(varied.found, judged=judged)
+    (sentence,) = verdict_sentences(found)
+    assert "worse: goodput 0." in sentence
+    assert sentence.endswith("; same: VPN CPU per Gbit.")
+    unknown = judged.assign(verdict="not judged", reason="one run a side")
+    (sentence,) = verdict_sentences(replace(found, judged=unknown))
+    assert sentence.endswith(
+        "every figure not judged (one run a side); the ratios are in the table."
+    )
+    plot = ratios(found)  # a picture that collapses is a warning, and warnings are errors
+    assert plot is not None
+    assert plot.alt.count("slow, N = ") == len(judged)
 
 
 def test_what_carried_the_packets_is_said_of_each_variant_where_it_differs(varied: Answer) -> None:

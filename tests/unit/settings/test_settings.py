@@ -43,12 +43,12 @@ def test_defaults_are_valid_and_files_win_over_samples(project: Path) -> None:
     [
         ("clients", 0, "greater than or equal to 1"),
         ("clients", -1, "greater than or equal to 1"),
-        ("clients", 10**9, "less than or equal to 1000"),
+        ("clients", 10**9, "less than or equal to 4000"),
         *(("clients", v, "a whole number") for v in ("ten", 2.5, "1_0", "010", True, " 5", "5.0")),
         *(("threads", v, "a whole number") for v in ("1e2", "+5", "\uff15", False)),
         *(("expires_min", v, "a number is needed") for v in ("1_0", "060", True, "inf", "nan")),
         *(("duration_s", v, "too short for a window") for v in ("5e-324", 0.5)),
-        ("quorum", "1e-300", "greater than or equal to 0.001"),
+        ("quorum", "1e-300", "greater than or equal to 0.00025"),
         ("tests", "direct-tcp,direct-tcp", "named twice, and runs once; name it once"),
         ("tests", "tunnel-tcp, direct-tcp ,tunnel-tcp", "named twice"),
         ("client", 5, "did you mean 'clients'?"),
@@ -58,7 +58,7 @@ def test_defaults_are_valid_and_files_win_over_samples(project: Path) -> None:
         ("duration_s", -1, "greater than or equal to 0"),
         ("keep_fleet", "perhaps", "boolean"),
         ("starter", "at", "'epoch' or 'cron'"),
-        ("quorum", 0, "greater than or equal to 0.001"),
+        ("quorum", 0, "greater than or equal to 0.00025"),
         ("config_dir", "/nonexistent", "no such folder"),
     ],
 )

@@ -15,8 +15,9 @@ from perfkit.errors import LaunchError
 if not sys.platform.startswith("linux"):
     pytest.skip("netlink is Linux's", allow_module_level=True)
 
-from perfkit.fleet.local import linux, network
+from perfkit.fleet.local import linux, network, rtnetlink
 
+VETH = rtnetlink.veth
 SUBNETS = list(network.POOL.subnets(new_prefix=network.SUBNET_BITS))
 
 
@@ -26,10 +27,6 @@ def test_a_subnet_is_free_and_in_the_pool(run_id: str, taken: set[IPv4Network]) 
     assert chosen in SUBNETS
     assert chosen not in taken
     assert chosen == network.choose_subnet(run_id, taken)
-
-
-def test_a_subnet_holds_all_hosts_of_a_run() -> None:
-    assert SUBNETS[0].num_addresses - 3 >= network.MAX_HOSTS
 
 
 def test_routes_elsewhere_do_not_matter_and_wider_ones_inside_do() -> None:
@@ -44,8 +41,8 @@ def test_a_full_pool_is_an_error_that_names_what_takes_it() -> None:
 
 
 def refused_link() -> None:
-    switch = network.Switch(f"unit-{os.getpid()}")
-    switch.connect(2**22 - 1, 0)  # no such process
+    switch = network.Switch(f"unit-{os.getpid()}", 2)
+    switch.connect(2**22 - 1, switch.address(0), is_server=False)  # no such process
 
 
 @pytest.mark.root
@@ -56,10 +53,38 @@ def test_what_netlink_refuses_is_a_launch_error() -> None:
 
 
 @pytest.mark.root
-def test_a_host_beyond_the_bridges_ports_is_a_launch_error() -> None:
-    error = in_child(lambda: network.Switch(f"unit-{os.getpid()}").address(network.MAX_HOSTS))
+def test_a_host_beyond_the_addresses_of_the_subnet_is_a_launch_error() -> None:
+    def last_and_beyond() -> str:
+        switch = network.Switch(f"unit-{os.getpid()}", 2)
+        last = switch.address(network.MAX_ADDRESSES - 1)
+        assert last == str(switch.subnet.broadcast_address - 1)
+        return switch.address(network.MAX_ADDRESSES)
+
+    error = in_child(last_and_beyond)
     assert isinstance(error, LaunchError)
-    assert f"at most {network.MAX_HOSTS}" in str(error)
+    assert f"at most {network.MAX_ADDRESSES}" in str(error)
+
+
+@pytest.mark.root
+def test_a_bridge_that_is_full_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was begun for few hosts and came to have more live ones than a bridge has ports."""
+
+    def fill() -> None:
+        switch = network.Switch(f"unit-{os.getpid()}", 2)
+        for index in range(1_023):  # the uplink has one
+            switch.connect(os.getpid(), switch.address(index), is_server=False)
+
+    monkeypatch.setattr(rtnetlink, "veth", end_of_a_name_of_its_own)
+    error = in_child(fill)
+    assert isinstance(error, LaunchError)
+    assert "1,023 ports, and the run was begun for 2 hosts" in str(error)
+
+
+def end_of_a_name_of_its_own(
+    name: str, index: int, master: int, _peer: str, mac: str, pid: int
+) -> object:
+    """All other ends are in the one process there is, so they cannot all be `eth0`."""
+    return VETH(name, index, master, f"{name}p", mac, pid)
 
 
 def test_a_pool_that_other_runs_hold_is_not_blamed_on_routes() -> None:
@@ -96,7 +121,7 @@ def refused_neighbour() -> str:
     linux.unshare(linux.CLONE_NEWNET)
     try:
         # private: the kernel refuses this only where the index is wrong
-        network._enter_neighbours(network._netlink_socket(), 999, [str(SUBNETS[0][1])] * 3)
+        network._introduce(rtnetlink.open_socket(), 999, [str(SUBNETS[0][1])] * 3)
     except OSError as exc:
         return str(exc)
     return "accepted"

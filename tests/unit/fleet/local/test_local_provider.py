@@ -52,7 +52,7 @@ def test_more_hosts_than_fit_into_memory_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     provider = LocalProvider("loopback")
-    monkeypatch.setattr("perfkit.fleet.local.provider.MEMORY_PER_HOST_BYTES", 10**12)
+    monkeypatch.setattr("perfkit.fleet.local.limits.MEMORY_PER_HOST_BYTES", 10**12)
     with pytest.raises(ProviderError, match=r"2 local hosts need about 2000000 MB .* at most 0"):
         provider.preflight(2)
 
