@@ -98,6 +98,12 @@ print("all")
 def test_every_host_reaches_every_other_across_the_bridges(tree: Tree) -> None:
     bridges = tree.at_the_bridges("ip", "-o", "link", "show", "type", "bridge").splitlines()
     assert len(bridges) == 1 + 3  # the root, and leaves with 2, 3 and 2 clients
+    # With the MAC of a port it would forget all whenever one with a lower one comes.
+    assert "02:70:6b:00:00:00" in tree.at_the_bridges("ip", "link", "show", "dev", "perfkit")
+    known = tree.at_the_bridges("ip", "neigh", "show", "dev", "perfkit", "nud", "permanent")
+    assert {line.split()[0] for line in known.splitlines()} == {
+        host.address for host in tree.hosts.values()
+    }
     addresses = [host.address for host in tree.hosts.values()]
     for host in tree.hosts.values():
         assert wait_until(lambda host=host: answers(host), 60), host  # type: ignore[misc]

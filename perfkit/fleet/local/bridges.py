@@ -76,7 +76,7 @@ class Bridges:
         """
         self._library, self._n_hosts = library, n_hosts
         self._netlink = rtnetlink.open_socket()
-        self.root = self._add(_NAME)
+        self.root = self._add(ROOT)
         self._leaves: dict[int, tuple[int, int]] = {}  # its index, and the root's port to it
 
     def lead_to_machine(self, uplink: int, mac: str) -> None:
@@ -120,7 +120,7 @@ class Bridges:
 
     def _leaf(self, number: int) -> tuple[int, int]:
         if number not in self._leaves:
-            leaf = self._add(f"{_NAME}{number}")
+            leaf = self._add(number)
             up, down = f"up{number}", f"down{number}"  # ports of the leaf and of the root
             self._library.link(
                 "add",
@@ -140,6 +140,13 @@ class Bridges:
             self._leaves[number] = leaf, joint
         return self._leaves[number]
 
-    def _add(self, name: str) -> int:
-        self._library.link("add", ifname=name, kind="bridge", state="up")
+    def _add(self, number: int) -> int:
+        """Make a bridge with a MAC of its own: its index.
+
+        It would else take the lowest of its ports', and the kernel forget, with each change, every
+        address that it was told for good.
+        """
+        name = f"{_NAME}{number or ''}"
+        mac = f"02:70:6b:00:00:{number:02x}"
+        self._library.link("add", ifname=name, kind="bridge", state="up", address=mac)
         return socket.if_nametoindex(name)
