@@ -96,16 +96,26 @@ def require_kernel(n_hosts: int) -> None:
 
 
 def machine_limits(proc: Path = _PROC) -> Iterator[Limit]:
-    """The limits that the whole machine, and this process, has."""
+    """The limits that the whole machine, and this process, has; those that the kernel shows."""
     tasks = int((proc / "loadavg").read_text().split()[3].partition("/")[2])
-    for name in ("kernel.pid_max", "kernel.threads-max"):
-        yield _sysctl(proc, name, "process numbers", tasks, PROCESSES_PER_HOST)
-    for kind in NAMESPACES:
-        name = f"user.max_{kind}_namespaces"
-        if (proc / "sys" / name.replace(".", "/", 1)).exists():
-            yield _sysctl(proc, name, f"{kind} namespaces", 0, 1)
     in_use = int((proc / "sys/fs/file-nr").read_text().split()[0])
-    yield _sysctl(proc, "fs.file-max", "open files", in_use, FILES_PER_HOST)
+    sysctls = [
+        ("kernel.pid_max", "process numbers", tasks, PROCESSES_PER_HOST),
+        ("kernel.threads-max", "process numbers", tasks, PROCESSES_PER_HOST),
+        *((f"user.max_{kind}_namespaces", f"{kind} namespaces", 0, 1) for kind in NAMESPACES),
+        ("fs.file-max", "open files", in_use, FILES_PER_HOST),
+    ]
+    for name, of, used, per_host in sysctls:
+        path = proc / "sys" / name.replace(".", "/", 1)
+        if path.exists():
+            yield Limit(
+                of=of,
+                name=name,
+                most=int(path.read_text()),
+                used=used,
+                per_host=per_host,
+                raise_by=f"sysctl -w {name}={{}}",
+            )
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:
         yield Limit(
@@ -118,15 +128,10 @@ def machine_limits(proc: Path = _PROC) -> Iterator[Limit]:
         )
 
 
-def _sysctl(proc: Path, name: str, of: str, used: int, per_host: int) -> Limit:
-    most = int((proc / "sys" / name.replace(".", "/", 1)).read_text())
-    command = f"sysctl -w {name}={{}}"
-    return Limit(of=of, name=name, most=most, used=used, per_host=per_host, raise_by=command)
-
-
 def cgroup_limits(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> Iterator[Limit]:
     """`pids.max` of the control group that hosts would be in, and of all that it is in (cgroups(7))."""
-    for line in (proc / "self/cgroup").read_text().splitlines():
+    groups = proc / "self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "pids"):
             continue
