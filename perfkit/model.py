@@ -144,6 +144,26 @@ class HostLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityGoal:
+    """What a search for capacity looks for; loads are payload of all clients together.
+
+    Attributes:
+        loss_ratio: Most that may be lost of the datagrams.
+        width: How near the bounds must be, as a share of the upper one.
+        exceed_ratio: Share of `trials` that may lose more at a load that is carried all the same.
+        trials: That a load is decided by, at most.
+        from_bps, to_bps: The loads between which is searched.
+    """
+
+    loss_ratio: float
+    width: float = 0.05
+    exceed_ratio: float = 0.5
+    trials: int = 3
+    from_bps: float = 1e6
+    to_bps: float = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TestSpec:
     """One section of tests.conf: a script, when it starts, and how long it runs.
 

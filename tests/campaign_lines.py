@@ -55,6 +55,7 @@ class Lines:
             attempt=todo.attempt,
             folder=f"blocks/{todo.number:04d}",
             hosts=["server", "client-001"],
+            load_bps=todo.load_bps,
         )
 
     def begin(self, repetition: int, *clients: int) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from perfkit.analysis import block_figures
 from perfkit.analysis.answers import cells, frame
+from perfkit.analysis.capacity_search import TRIAL, Trial, read_trial
 from perfkit.logs.run_logs import RunLogs
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.folder import Run, sha256_of, write_json
@@ -29,6 +30,7 @@ class BlockRecord:
         folder: Its run folder, below the campaign's.
         void: The rule and why; empty: it counts.
         seconds: From its claim to its end; NaN: not known.
+        trial: What its search knows of it; None: it is of none, or nothing.
     """
 
     block: int
@@ -39,6 +41,7 @@ class BlockRecord:
     folder: str
     void: str = ""
     seconds: float = float("nan")
+    trial: Trial | None = None
 
 
 def finished_blocks(run: Run) -> list[BlockRecord]:
@@ -54,6 +57,9 @@ def finished_blocks(run: Run) -> list[BlockRecord]:
         if event.kind == "block-claimed":
             known = {name: fields[name] for name in BlockRecord.__slots__ if name in fields}
             claimed[int(fields["block"])] = BlockRecord(**known)
+        elif event.kind == TRIAL:
+            number = int(fields["block"])
+            claimed[number] = replace(claimed[number], trial=read_trial(fields))
         elif event.kind in ("block-void", "block-done"):
             number = int(fields["block"])
             before = ended.get(number, claimed[number])

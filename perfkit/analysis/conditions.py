@@ -30,7 +30,7 @@ _OUTWARD = {
     "threads",
     "link_real_hosts",
 }
-_CAMPAIGNS = {"repetitions", "precision", "max_repetitions", "budget", "seed"}
+_CAMPAIGNS = {"capacity", "repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS
 _FACTS = (
     "kernel",

@@ -88,6 +88,11 @@ def _reduced(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[Reduced
     if not campaign_folder.is_campaign(run):
         return [[reduce_run(run, phases=phases)]]
     planned = design.load(run)
+    if planned.capacity is not None:
+        raise CampaignError(
+            f"campaign {run.id} searched for capacity: its blocks differ in what they offer, and are no side of a "
+            "comparison; compare the bounds of two such answers (perfkit report), or give single blocks"
+        )
     variants: dict[str, list[Reduced]] = {name: [] for name in planned.variants}
     for record in campaign_cells.finished_blocks(run):
         if record.void:

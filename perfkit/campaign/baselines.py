@@ -108,7 +108,13 @@ def measured(runs: Sequence[Run]) -> tuple[Measured, pd.DataFrame]:
 
 
 def _campaign(run: Run) -> tuple[Measured, pd.DataFrame]:
-    planned, cells = design.load(run), campaign_cells.refresh(run)
+    planned = design.load(run)
+    if planned.capacity is not None:
+        raise CampaignError(
+            f"campaign {run.id} searched for capacity: its blocks differ in what they offer, and their figures "
+            "are of no cell; compare the bounds of two such answers (perfkit report)"
+        )
+    cells = campaign_cells.refresh(run)
     variant = planned.variants[0]
     own = cells[(cells["variant"] == variant).to_numpy()].assign(variant=BASE)
     folders = own.loc[own["void"] == "", "folder"].drop_duplicates()

@@ -89,7 +89,7 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
     Raises:
         RunError: the folder cannot be written.
     """
-    chosen = _settings_of(campaign, todo.planned)
+    chosen = _settings_of(campaign, todo.planned, todo.rate_bps)
     manifest, named = campaign.run.manifest(), list(hosts)
 
     def fill(run: Run) -> dict[str, Any]:
@@ -102,6 +102,7 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
             "block": todo.number,
             "repetition": todo.planned.repetition,
             "attempt": todo.attempt,
+            **({} if todo.load_bps is None else {"load_bps": todo.load_bps}),
             "variant": todo.planned.variant,
             "variant_changes": changes,
             "idle_hosts": len(campaign.inventory.hosts(HostState.CONFIGURED)) - len(named),
@@ -137,12 +138,12 @@ def reopen(campaign: Session, design: Design, claim: Claim) -> BlockSession | No
     except RunError:
         return None
     (planned,) = [p for p in design.order[claim.repetition - 1] if claim.is_at(p)]
-    return BlockSession(campaign, run, _settings_of(campaign, planned))
+    return BlockSession(campaign, run, _settings_of(campaign, planned, claim.rate_bps))
 
 
-def _settings_of(campaign: Session, planned: PlannedBlock) -> Settings:
+def _settings_of(campaign: Session, planned: PlannedBlock, rate_bps: float | None) -> Settings:
     """A single run's; a block that lost a client is repeated, so it needs all of them."""
     (variant,) = (it for it in variants.load(campaign.settings) if it.name == planned.variant)
-    chosen = variants.applied(campaign.settings, variant).for_block(planned)
+    chosen = variants.applied(campaign.settings, variant).for_block(planned, rate_bps)
     whole = chosen.parameters.model_copy(update={"on_shortfall": "fail"})
     return replace(chosen, parameters=whole)

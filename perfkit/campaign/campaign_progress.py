@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from perfkit.analysis.answers import cells
 from perfkit.analysis.answers.frame import counted
 from perfkit.analysis.answers.headline import headline_of
-from perfkit.campaign.blocks import BlockLog, Claim
+from perfkit.campaign.blocks import BlockLog, Claim, is_over, search_state
+from perfkit.report.answer_capacity import range_words, trial_words
 from perfkit.report.columns import FIGURES
 from perfkit.report.tables import Column
 from perfkit.runs.design import Design, PlannedBlock
@@ -27,6 +28,8 @@ def block_line(design: Design, log: BlockLog, frame: pd.DataFrame) -> str:
     `block 12 of 42: 20 clients base, repetition 2: tunnel-tcp 338 Mbit/s (so far 341 ±4 %), 12 min left`
     """
     claim = log.claims[-1]
+    if design.capacity is not None:
+        return _trial_line(design, log, claim)
     at_most = "" if design.repetitions is not None else "at most "
     count = f"{claim.block} of {at_most}{claim.block + len(_left(design, log))}"
     what = f"block {count}: {claim.clients} clients {claim.variant}, repetition {claim.repetition}"
@@ -36,6 +39,20 @@ def block_line(design: Design, log: BlockLog, frame: pd.DataFrame) -> str:
     return f"{what}: {figures}{_rest(design, log)}"
 
 
+def _trial_line(design: Design, log: BlockLog, claim: Claim) -> str:
+    """What the last trial of a search came to, and between which loads the capacity lies so far."""
+    assert design.capacity is not None
+    planned = _place(design.order[claim.repetition - 1], claim.clients, claim.variant)
+    what = (
+        f"block {claim.block}: {claim.clients} clients {claim.variant}, search {claim.repetition}"
+    )
+    if claim.trial is None:
+        return f"{what}: VOID, {claim.why}"
+    state = search_state(design, log, planned)
+    ends = "found" if state.next_bps is None else "so far"
+    return f"{what}: {trial_words(claim.trial, design.capacity)}; {ends}: {range_words(state)}"
+
+
 def _left(design: Design, log: BlockLog) -> list[PlannedBlock]:
     """Places that are still to be run, if all repetitions are."""
     return [
@@ -43,7 +60,7 @@ def _left(design: Design, log: BlockLog) -> list[PlannedBlock]:
         for repetition, of_one in enumerate(design.order, start=1)
         for planned in of_one
         if planned.clients in log.repetitions.get(repetition, design.clients)
-        and not log.is_over(planned)
+        and not is_over(design, log, planned)
     ]
 
 
@@ -114,14 +131,28 @@ def grid(design: Design, log: BlockLog, frame: pd.DataFrame, test: str) -> list[
             clients=clients,
             variant=variant,
             cells=tuple(
-                _sign(log, frame, test, _place(design.order[r], clients, variant))
+                _found_there(design, log, _place(design.order[r], clients, variant))
+                if design.capacity is not None
+                else _sign(log, frame, test, _place(design.order[r], clients, variant))
                 for r in range(shown)
             ),
-            so_far=_estimate(_values(frame, clients, variant, test), headline_column(frame, test)),
+            so_far=""
+            if design.capacity is not None
+            else _estimate(_values(frame, clients, variant, test), headline_column(frame, test)),
         )
         for clients in design.clients
         for variant in design.variants
     ]
+
+
+def _found_there(design: Design, log: BlockLog, planned: PlannedBlock) -> str:
+    """The bounds of a search, with its trials so far."""
+    trials = sum(claim.trial is not None for claim in log.at(planned))
+    if not trials:
+        return SIGNS[""] if log.at(planned) else ""
+    state = search_state(design, log, planned)
+    more = "" if state.next_bps is None else "…"
+    return f"{range_words(state)}{more} ({trials})"
 
 
 def _place(of_one: Sequence[PlannedBlock], clients: int, variant: str) -> PlannedBlock:

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.cells import unfinished
+from perfkit.analysis.capacity_search import TRIAL
 from perfkit.analysis.spent import spent
 from perfkit.campaign import (
     block_session,
@@ -27,6 +28,7 @@ from perfkit.campaign import (
     replacements,
     spot_notices,
     switch,
+    trials,
     void_rules,
 )
 from perfkit.campaign.block_session import BlockSession
@@ -36,6 +38,7 @@ from perfkit.campaign.cost_of_answer import why_over_budget
 from perfkit.campaign.session import Session
 from perfkit.errors import StageError
 from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import RunLogs
 from perfkit.measure.disarming import stop_hosts
 from perfkit.model import Host, HostState
 from perfkit.runs import campaign_folder, journal
@@ -148,6 +151,7 @@ class CampaignRun:
             clients=planned.clients,
             variant=planned.variant,
             attempt=todo.attempt,
+            load_bps=todo.load_bps,
             folder=str(
                 campaign_folder.block_run(self.session.run, todo.number).root.relative_to(
                     self.session.run.root
@@ -226,6 +230,8 @@ class CampaignRun:
         if not known:
             self.view.line(f"block {claim.block}: nobody saw if other load was there before it")
         void = void_rules.why_void(block.run, logs, self.design.void_rules)
+        if claim.load_bps is not None:
+            self._record_trial(claim, logs, void[0] if void else "")
         if void is not None:
             self.session.journal.append(blocks.VOID, block=claim.block, rule=void[0], why=void[1])
         self.session.journal.append(blocks.DONE, block=claim.block, seconds=_seconds(block, claim))
@@ -233,6 +239,14 @@ class CampaignRun:
             self.log,
             campaign_cells.rows_of_block(self.session.run, claim.block, logs),
         )
+
+    def _record_trial(self, claim: Claim, logs: RunLogs, rule: str) -> None:
+        """Say what a search knows of a block, before that is over."""
+        log = self.log
+        (planned,) = (it for it in self.design.order[claim.repetition - 1] if claim.is_at(it))
+        trial = trials.trial_of(logs, blocks.tried(self.design, log, planned), rule)
+        if trial is not None:
+            self.session.journal.append(TRIAL, block=claim.block, **trials.as_fields(trial))
 
     def _fail(self, number: int, reason: str, *, interrupted: bool = False) -> None:
         self.session.journal.append(
@@ -276,7 +290,7 @@ class CampaignRun:
             StageError: they do not; with why the last one did not.
         """
         last = [claim for claim in self.log.claims if not claim.interrupted][-FRUITLESS:]
-        if len(last) == FRUITLESS and all(claim.end in ("void", "failed") for claim in last):
+        if len(last) == FRUITLESS and not any(claim.is_known for claim in last):
             raise StageError(
                 f"measure: the last {FRUITLESS} blocks do not count: {last[-1].why}; mend that and "
                 "give the same command again: it goes on with what is missing",

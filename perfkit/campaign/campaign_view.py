@@ -122,5 +122,6 @@ class CampaignView:
         if self._grid is not None:
             cells = frame.cells_frame(self._rows)
             column = headline_column(cells, self._test)
-            head = f"{self._session.run.id}: {self._test}, {column.label}"
+            what = column.label if self._design.capacity is None else "capacity, (trials)"
+            head = f"{self._session.run.id}: {self._test}, {what}"
             self._grid.show(head, note, grid(self._design, self._log, cells, self._test))

@@ -17,16 +17,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from perfkit.errors import ConfigError, PerfkitError
+from perfkit.campaign.earlier_spread import BlockSpread, earlier_spread
+from perfkit.errors import ConfigError
 from perfkit.fleet.provider import CostEstimate, PricedProvider, Provider
 from perfkit.measure.plan import grace_for, plan
 from perfkit.measure.starters import CRON_LEAD_S
-from perfkit.runs import campaign_folder, folder
 from perfkit.runs.design import Design
-from perfkit.settings import variants
+from perfkit.settings import capacity, variants
 from perfkit.settings.levels import format_counts
 from perfkit.settings.parameters import FEWEST_FOR_PRECISION, Parameters, Settings
 from perfkit.units import format_count, format_duration, minutes_to_s
@@ -34,10 +33,7 @@ from perfkit.units import format_count, format_duration, minutes_to_s
 if TYPE_CHECKING:
     from perfkit.analysis.spent import Spent  # which needs pandas, and a launch does not
 
-ASSUMED_SPREAD = 0.05  # of the blocks of a cell, where no earlier campaign tells
 MARGIN, LEVEL, POWER = 0.05, 0.05, 0.8
-RUNS_TRIED = 20
-LEAST_FREEDOM = 4  # of a spread: fewer blocks beyond the first of a cell say little
 
 # All phases around the timetable took 8.2 s with 3 clients, 11 s with 20, 17 s with 60 and 31 s
 # with 100, on a machine with two processors (`perfkit run`, two tests).
@@ -55,23 +51,6 @@ SWITCH_PER_CLIENT_S = 0.025
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockSpread:
-    """How much blocks of one cell differ.
-
-    Attributes:
-        share: s.d. of the logarithm of goodput.
-        source: The campaign it was seen in; empty: assumed.
-    """
-
-    share: float = ASSUMED_SPREAD
-    source: str = ""
-
-    def __str__(self) -> str:
-        known = f"as in {self.source}" if self.source else "assumed, no earlier campaign tells"
-        return f"If blocks of a cell spread by {100 * self.share:.1f} % ({known})"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CostOfAnswer:
     """What a campaign takes, at least and at most.
 
@@ -84,6 +63,7 @@ class CostOfAnswer:
         primary: Figures that share the level.
         wanted: The most repetitions that were asked for; fewer where it `ends_by` something else.
         is_default: Nobody said how many repetitions.
+        trials: Blocks of a search, see `perfkit.settings.capacity.trial_bounds`; of none, one.
     """
 
     cells: int
@@ -103,12 +83,24 @@ class CostOfAnswer:
     is_default: bool
     usd_per_h: float = 0.0
     worst_usd: float = 0.0
+    trials: tuple[int, int] = (1, 1)
+
+    @property
+    def rounds(self) -> tuple[int, int]:
+        """Blocks of each cell, at least and at most."""
+        (least, most), trials = self.repetitions, self.trials
+        return least * trials[0], most * trials[1]
 
     @property
     def seconds(self) -> tuple[float, float]:
         """In all, at least and at most."""
-        least, most = (self.around_s + n * self.repetition_s for n in self.repetitions)
+        least, most = (self.around_s + n * self.repetition_s for n in self.rounds)
         return least, most
+
+    @property
+    def is_search(self) -> bool:
+        """Whether blocks are trials."""
+        return self.trials != (1, 1)
 
     @property
     def time(self) -> str:
@@ -132,11 +124,14 @@ class CostOfAnswer:
     def lines(self) -> tuple[str, ...]:
         """What to know before it begins, one line each."""
         least, most = self.repetitions
-        often = _span(least, most, "repetition") + (" (the default of a list)" * self.is_default)
-        blocks = _span(least * self.blocks_each, most * self.blocks_each, "block")
+        often = _span(least, most, noun="repetition") + (
+            " (the default of a list)" * self.is_default
+        )
+        blocks = _span(*(n * self.blocks_each for n in self.rounds), noun="block")
+        each = "trial of each cell" if self.is_search else "repetition"
         head = (
             f"{format_count(self.cells, 'cell')}, {often}, {blocks}: {self.time}, "
-            f"{format_duration(self.repetition_s)} a repetition; {self.money}"
+            f"{format_duration(self.repetition_s)} a {each}; {self.money}"
         )
         short = ""
         if most < self.wanted:
@@ -146,6 +141,11 @@ class CostOfAnswer:
     @property
     def outlook(self) -> str:
         """What its repetitions could show, one sentence."""
+        if self.is_search:
+            return (
+                "each cell is a search in each repetition, of as many trials as it needs, at most "
+                f"{self.trials[1]}; a budget ends it with the bounds so far"
+            )
         numbers = sorted({n for n in self.repetitions if n > 1})
         if not numbers:
             return "one repetition gives no interval and no verdict; both need a second one"
@@ -182,7 +182,7 @@ def _pct(share: float) -> str:
     return f"+-{100 * share:.1f} %"
 
 
-def _span(least: int, most: int, noun: str) -> str:
+def _span(least: int, most: int, *, noun: str) -> str:
     return format_count(most, noun) if least == most else f"{least} to {format_count(most, noun)}"
 
 
@@ -224,6 +224,7 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
     """
     parameters = chosen.parameters
     hosts = parameters.most_clients + 1
+    trials = capacity.trial_bounds(parameters.capacity)
     applied = [variants.applied(chosen, variant) for variant in variants.load(chosen)]
     each = [_block_s(own, clients) for own in applied for clients in parameters.clients]
     repetition_s = sum(each)
@@ -234,14 +235,15 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
     by_budget = need(_budget_s(parameters, provider, usd_per_h))
     if by_budget < 1:
         _refuse_budget(parameters, around_s + repetition_s, usd_per_h)
+    by_budget = max(1, by_budget // trials[0])  # the last search may be one that the budget ends
     least = min(parameters.fixed_repetitions or FEWEST_FOR_PRECISION, by_budget)
     expires_s = minutes_to_s(parameters.expires_min)
     is_bound = parameters.is_campaign and not provider.traits.renewable
-    by_life = need(expires_s if is_bound else math.inf)
+    by_life = need(expires_s if is_bound else math.inf) // trials[1]
     if by_life < least:
-        _refuse_life(parameters, provider, around_s + least * repetition_s)
+        _refuse_life(parameters, provider, around_s + least * trials[1] * repetition_s)
     most = min(parameters.most_repetitions, by_budget, by_life)
-    most_s = around_s + most * repetition_s
+    most_s = around_s + most * trials[1] * repetition_s
     is_renewed = parameters.is_campaign and most_s > expires_s
     life_s = most_s + expires_s if is_renewed else expires_s
     return CostOfAnswer(
@@ -257,11 +259,12 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
         around_s=around_s,
         repetition_s=repetition_s,
         life_s=life_s,
-        spread=_earlier_spread(chosen) if parameters.is_campaign else BlockSpread(),
+        spread=earlier_spread(chosen) if parameters.is_campaign else BlockSpread(),
         is_paired=len(parameters.crossed) > 1,
         primary=2 if any(test.path == "tunnel" for test in chosen.tests) else 1,
         usd_per_h=usd_per_h,
         worst_usd=_price(provider, hosts, life_s).worst_usd if priced else 0.0,
+        trials=trials,
     )
 
 
@@ -345,38 +348,3 @@ def why_over_budget(plan: Design, used: Spent, *, worked_s: float, next_s: float
     if plan.budget_usd is not None and usd > plan.budget_usd:
         return f"{used.usd:.2f} of {plan.budget_usd:g} USD are spent"
     return ""
-
-
-def _earlier_spread(chosen: Settings) -> BlockSpread:
-    """That of the newest campaign of this provider and these tests with enough blocks."""
-    try:
-        runs = folder.list_runs(chosen.runs_dir)[-RUNS_TRIED:]
-    except PerfkitError:
-        return BlockSpread()
-    for run in reversed(runs):
-        cells = campaign_folder.cells_path(run)
-        try:
-            kept = run.manifest()["parameters"] if cells.exists() else {}
-            is_like = kept.get("provider") == chosen.parameters.provider
-            share = _spread_in(cells, {it.name for it in chosen.tests}) if is_like else 0.0
-        except (PerfkitError, KeyError, ValueError, OSError):
-            continue
-        if share > 0:
-            return BlockSpread(share=share, source=run.id)
-    return BlockSpread()
-
-
-def _spread_in(path: Path, tests: set[str]) -> float:
-    """s.d. of log goodput inside the cells, pooled; 0 of other tests, or where too few blocks tell."""
-    import numpy as np  # noqa: PLC0415 -- a run that is no campaign needs no pandas
-    import pandas as pd  # noqa: PLC0415 -- as above
-
-    frame = pd.read_parquet(path)
-    frame = frame[(frame["void"] == "") & (frame["goodput_bps"] > 0)]
-    if set(frame["test"]) != tests:
-        return 0.0
-    logs = np.log(frame["goodput_bps"]).groupby([frame[k] for k in ("clients", "variant", "test")])
-    freedom = int((logs.count() - 1).sum())
-    if freedom < LEAST_FREEDOM:
-        return 0.0
-    return math.sqrt(float((logs.var() * (logs.count() - 1)).sum()) / freedom)

@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perfkit.model import NetworkPath
-from perfkit.runs.design import BASE, PRIMARY, VOID_RULES, Design, PlannedBlock, draw, load, save
+from perfkit.runs.design import (
+    BASE,
+    PRIMARY,
+    SEARCH_VOID_RULES,
+    VOID_RULES,
+    Design,
+    PlannedBlock,
+    draw,
+    load,
+    save,
+)
 from perfkit.settings.parameters import Settings
 
 __all__ = [
@@ -58,4 +68,6 @@ def plan_design(chosen: Settings, variant_changes: Mapping[str, Any] | None = No
             repetitions=parameters.most_repetitions,
         ),
         variant_changes=dict(variant_changes or {}),
+        capacity=parameters.capacity,
+        void_rules=VOID_RULES if parameters.capacity is None else SEARCH_VOID_RULES,
     )

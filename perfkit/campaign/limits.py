@@ -15,6 +15,7 @@ from perfkit.campaign.vpn_choice import all_vpns
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import Provider
 from perfkit.model import NetworkPath, Slot
+from perfkit.settings.capacity import trial_bounds
 from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, format_size, minutes_to_s
 from perfkit.vpn.base import NONE
@@ -48,6 +49,7 @@ def require_disk(chosen: Settings) -> None:
     needed_bytes = (parameters.most_clients + 1) * DISK_PER_HOST_BYTES
     if parameters.is_campaign:
         times = parameters.most_repetitions * len(parameters.crossed)
+        times *= trial_bounds(parameters.capacity)[1]
         armed = times * sum(clients + 1 for clients in parameters.clients)
         needed_bytes += armed * DISK_PER_HOST_AND_BLOCK_BYTES
     free_bytes = shutil.disk_usage(existing).free

@@ -49,7 +49,7 @@ from perfkit.vpn.base import destroy_secrets, record_of
 
 _open_here: dict[Path, Session] = {}  # so that a cell may be run again
 
-RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool")
+RECORDED_PACKAGES = ("perfkit", "fabric", "paramiko", "pandas", "papermill", "dool", "MLRsearch")
 
 
 class Session(OpenRun):

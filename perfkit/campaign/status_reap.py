@@ -355,8 +355,6 @@ def _progress(run: Run) -> Iterator[str]:
 def _planned_blocks(run: Run) -> str:
     """How many blocks a campaign may have, in words."""
     try:
-        plan = design.load(run)
+        return design.load(run).size
     except RunError as exc:
         return f"nobody knows how many: {exc}"
-    total = plan.blocks_each * plan.max_repetitions
-    return f"{'at most ' if plan.repetitions is None else ''}{total}"

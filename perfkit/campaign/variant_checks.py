@@ -43,6 +43,7 @@ def require(settings: Settings, *, programs_are_here: bool) -> None:
         ConfigError: the first that is wrong, with the remedy.
     """
     chosen = variants.with_base(settings)
+    _refuse_rates(settings, chosen)
     if len(chosen) == 1:
         return
     vpns, seen = vpns_of(settings, chosen), dict[str, Variant]()
@@ -65,6 +66,16 @@ def require(settings: Settings, *, programs_are_here: bool) -> None:
                     f"it differs from {twin.name} in nothing that this run uses",
                     "change something in it, or write control = yes to see what chance alone does",
                 )
+
+
+def _refuse_rates(settings: Settings, chosen: Iterable[Variant]) -> None:
+    """Refuse a variant with a rate of its own where a search chooses the rate."""
+    for variant in chosen:
+        if settings.parameters.capacity is not None and variant.rate_bps is not None:
+            problem = "the search for capacity chooses the rate of each trial"
+            remedy = "remove rate from the section, or leave capacity out"
+            where = variants.section(variant)
+            raise ConfigError(where, "rate", f"{variant.rate_bps:.0f}bit", problem, remedy)
 
 
 def _bundles(run: folder.Run, settings: Settings, vpns: Mapping[str, base.Vpn]) -> dict[Host, Path]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pandas as pd
 
-from perfkit.analysis import background_load, offered
+from perfkit.analysis import background_load, offered, trial_loss
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -118,6 +118,15 @@ def _offered_load(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[s
             yield f"{slot.name}: {why}"
 
 
+def _loss_unknown(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    for slot in logs.slots:
+        if trial_loss.trial_loss(logs, found, slot) is None:
+            yield (
+                f"{slot.name}: it is not known what was lost after its start: the server's log has no "
+                "report of each client, second by second, or the clients were never all active"
+            )
+
+
 def _rows(frame: pd.DataFrame) -> list[Mapping[str, object]]:
     return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
@@ -129,4 +138,5 @@ _RULES: Mapping[str, Callable[[Run, RunLogs, pd.DataFrame], Iterator[str]]] = {
     "other-load": _other_load,
     "impossible-figures": _impossible_figures,
     "offered-load": _offered_load,
+    "loss-unknown": _loss_unknown,
 }

@@ -183,8 +183,11 @@ def describe(run: Run) -> str:
     if plan is not None:
         void = {e.fields["block"] for e in events if e.kind == "block-void"}
         count = len({e.fields["block"] for e in events if e.kind == "block-done"} - void)
-        most = "at most " if plan.repetitions is None else ""
-        head += f"; {count} of {most}{plan.blocks_each * plan.max_repetitions} blocks"
+        head += (
+            f"; {count} of {plan.size} blocks"
+            if plan.capacity is None
+            else f"; {count} blocks of {plan.size}"
+        )
     if not run.key_path.exists():
         return f"{head}; files only, no hosts."
     done = dict.fromkeys(e.fields["phase"] for e in events if e.kind == "phase-done")

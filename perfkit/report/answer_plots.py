@@ -19,6 +19,7 @@ from perfkit.analysis.answers import resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.answers.frame import counted
 from perfkit.analysis.answers.growth import Growth
+from perfkit.report.capacity_plots import capacity_plots
 from perfkit.report.columns import FIGURES
 from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn
 from perfkit.report.ratio_plots import ratios
@@ -34,6 +35,8 @@ _WIDTH, _HEIGHT = 6.6, 3.5  # inches
 
 def answer_plots(found: CampaignAnswer) -> list[Plot]:
     """The picture of the answer first; every plot there is data for."""
+    if found.design.capacity is not None:
+        return capacity_plots(found)
     draw = _over_clients if len(found.design.clients) > 1 else _in_order
     headlines = dict.fromkeys(map(found.headline, found.primary_tests))
     with mpl.rc_context(STYLE):

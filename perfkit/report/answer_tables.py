@@ -16,6 +16,7 @@ from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.segments import MACHINES
 from perfkit.analysis.spent import HALF_WIDTH
 from perfkit.report import link_tables
+from perfkit.report.answer_capacity import capacity_tables
 from perfkit.report.answer_memory import memory_tables
 from perfkit.report.answer_words import ends, phrase, share
 from perfkit.report.columns import FIGURES, pct, text
@@ -48,16 +49,20 @@ PAIRED_METHOD = (
 
 def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
     """Most asked for first; the first is the page's open one."""
+    tables = capacity_tables(found) or _of_cells(found)
+    tables += [*link_tables.of_campaign(found.run), _blocks(found), _cost(found)]
+    line = provenance(found)
+    return [table.with_provenance(line) for table in tables]
+
+
+def _of_cells(found: CampaignAnswer) -> list[ReportTable]:
     first = _carried(found) if found.judged is None else _judged(found)
     tables = [first, _cells(found)]
     if found.judged is not None:
         tables.append(_explored(found))
     if len(found.in_tunnel):
         tables.append(_in_tunnel(found))
-    tables += [*memory_tables(found), *_laws(found), *_uses(found)]
-    tables += [*link_tables.of_campaign(found.run), _blocks(found), _cost(found)]
-    line = provenance(found)
-    return [table.with_provenance(line) for table in tables]
+    return [*tables, *memory_tables(found), *_laws(found), *_uses(found)]
 
 
 def provenance(found: CampaignAnswer) -> str:
@@ -357,10 +362,12 @@ def _cost(found: CampaignAnswer) -> ReportTable:
         Column("elapsed_s", "Time", "min", scale=60.0, digits=1),
         Column("host_s", "Hosts", "h", digits=2, scale=3600.0), Column("usd", "Cost", "USD", digits=2),
     ]  # fmt: skip
-    return ReportTable.from_records(
-        "cost", "What the answer cost", columns, rows,
-        f"Half the width takes {HALF_WIDTH} times the repetitions, if the spread stays as it is.",
-    )  # fmt: skip
+    caption = (
+        f"Half the width takes {HALF_WIDTH} times the repetitions, if the spread stays as it is."
+    )
+    if found.design.capacity is not None:  # whose bounds are as near as their width says
+        rows, caption = rows[:1], ""
+    return ReportTable.from_records("cost", "What the answer cost", columns, rows, caption)
 
 
 def windows(frame: pd.DataFrame) -> ReportTable:

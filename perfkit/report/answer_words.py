@@ -9,6 +9,7 @@ from typing import Any
 from perfkit.analysis.answers.campaign_answer import GROWN, CampaignAnswer
 from perfkit.analysis.answers.frame import KEY, counted
 from perfkit.analysis.answers.headline import primary_figures
+from perfkit.report.answer_capacity import capacity_sentences, capacity_warnings
 from perfkit.report.answer_memory import memory_sentences
 from perfkit.report.columns import FIGURES
 from perfkit.units import format_count, format_duration, format_some
@@ -31,7 +32,9 @@ def phrase(figure: str) -> str:
 def sentences(found: CampaignAnswer) -> list[str]:
     """The answer, a sentence a test or a variant; the last one is what it stands on."""
     tests = found.primary_tests
-    if counted(found.frame).empty:
+    if found.searches:
+        said, more = capacity_sentences(found), []
+    elif counted(found.frame).empty:
         said, more = ["No block counts yet."], list[str]()
     elif found.judged is not None:
         said, more = verdict_sentences(found), []
@@ -209,6 +212,8 @@ def _more(rows: list[dict[Any, Any]]) -> str:
 
 def warnings(found: CampaignAnswer) -> list[str]:
     """What may change the answer, one line each: tests that were not steady, cells not precise."""
+    if found.design.capacity is not None:
+        return [*capacity_warnings(found), *_without(found)]
     said = [*_not_steady(found), *_not_precise(found), *_failed(found), *_without(found)]
     return [*_adopted(found), *said]
 

@@ -153,6 +153,8 @@ def _alike(run: Run, plan: Design, runs_dir: Path) -> tuple[list[_Campaign], lis
             own = design.load(one)
             if (own.clients, set(own.tests)) != (plan.clients, set(plan.tests)):
                 continue
+            if own.capacity is not None:
+                continue  # its blocks differ in what they offer
             if not campaign_folder.cells_path(one).exists():
                 continue
             frame = frames.load(campaign_folder.cells_path(one))

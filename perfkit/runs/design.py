@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from perfkit.errors import RunError
+from perfkit.model import CapacityGoal
 from perfkit.runs import folder
 from perfkit.runs.campaign_folder import design_path
 from perfkit.runs.folder import Run
@@ -33,6 +34,7 @@ VOID_RULES = (
     *("missing-clients", "spot-notice", "clock", "other-load"),
     *("impossible-figures", "offered-load"),
 )
+SEARCH_VOID_RULES = (*VOID_RULES, "loss-unknown")  # of the trials of a search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class Design:
         order: The blocks of repetition r are order[r - 1], in the order in which they are run.
         void_rules: Why a block may be void, and for nothing else: never because of its figures.
         variant_changes: For each variant, what differs from `base`.
+        capacity: What is searched for at each place of the order, by a block a trial; None: nothing,
+            each place is one block.
         adopted: Ids of the runs that it was made of, where nothing was drawn; empty: it was run.
         adopted_differ: Names of the conditions in which they differ.
     """
@@ -90,6 +94,7 @@ class Design:
     order: tuple[tuple[PlannedBlock, ...], ...]
     void_rules: tuple[str, ...] = VOID_RULES
     variant_changes: Mapping[str, Any] = field(default_factory=dict)
+    capacity: CapacityGoal | None = None
     adopted: tuple[str, ...] = ()
     adopted_differ: tuple[str, ...] = ()
 
@@ -97,6 +102,14 @@ class Design:
     def blocks_each(self) -> int:
         """Blocks of one repetition, with every cell in it."""
         return len(self.clients) * len(self.variants)
+
+    @property
+    def size(self) -> str:
+        """How many blocks it may have: `60`, `at most 60`; or `2 searches`, of as many as they need."""
+        total = self.blocks_each * self.max_repetitions
+        if self.capacity is not None:
+            return f"{total} search{'' if total == 1 else 'es'}"
+        return f"{'at most ' if self.repetitions is None else ''}{total}"
 
     @property
     def cells(self) -> int:

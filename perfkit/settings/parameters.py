@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,10 +24,18 @@ from pydantic import (
 )
 
 from perfkit.errors import ConfigError
-from perfkit.model import BASE_VARIANT, SHORTEST_WINDOW_S, HostLink, TestSpec, Variant
+from perfkit.model import (
+    BASE_VARIANT,
+    SHORTEST_WINDOW_S,
+    CapacityGoal,
+    HostLink,
+    TestSpec,
+    Variant,
+)
 from perfkit.runs import folder
 from perfkit.runs.design import BASE, PlannedBlock
-from perfkit.settings import crossing, ini, levels, links, shebang
+from perfkit.settings import capacity, crossing, ini, levels, links, shebang
+from perfkit.settings.hosts_conf import CronConf, SshConf
 from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir, runs_folder
 from perfkit.settings.tests_conf import load_tests, refuse_times, refuse_unread_rate, select_tests
@@ -61,6 +68,11 @@ Links = Annotated[
     tuple[str, ...],
     BeforeValidator(links.parse_link_levels),
     PlainSerializer(links.format_levels("; ")),
+]
+Capacity = Annotated[
+    CapacityGoal | None,
+    BeforeValidator(capacity.parse_capacity),
+    PlainSerializer(capacity.format_capacity),
 ]
 Precision = Annotated[
     float | None, BeforeValidator(levels.parse_precision), PlainSerializer(levels.format_precision)
@@ -106,6 +118,11 @@ class Parameters(BaseModel):
         "",
         validate_default=True,
         description="link, server 100mbit, loss 1%; several: 10mbit; 1mbit; empty: none",
+    )
+    capacity: Capacity = Field(
+        "",
+        validate_default=True,
+        description="search the most that is carried at a loss of 0.5%; empty: no search",
     )
     repetitions: int = Field(
         0,
@@ -208,7 +225,7 @@ class Parameters(BaseModel):
     def is_campaign(self) -> bool:
         """More is asked for than one block of what stands in resources, which is a single run."""
         several = len(self.clients) > 1 or self.fixed_repetitions != 1
-        return several or self.variant_names != (BASE,)
+        return several or self.variant_names != (BASE,) or self.capacity is not None
 
     @property
     def clients_needed(self) -> int:
@@ -219,32 +236,6 @@ class Parameters(BaseModel):
             "go": 1,
         }
         return enough[self.on_shortfall]
-
-
-class SshConf(BaseModel):
-    """config/ssh.conf, section [ssh]."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    user: str = Field("root", validation_alias=AliasChoices("user", "username"), min_length=1)
-    key_file: str = Field("", validation_alias=AliasChoices("key_file", "keyfile"))
-    # No host answers in less than a tenth of a second at its worst.
-    connect_timeout_s: float = Field(10, ge=0.1, le=600)
-    command_timeout_s: float = Field(60, ge=0.1, le=86_400)
-    host_deadline_s: float = Field(300, ge=0.1, le=86_400)
-    threads: int = Field(32, ge=1, le=512)
-
-
-class CronConf(BaseModel):
-    """config/cron.conf, section [cron]."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shell: str = Field("/bin/sh", pattern=r"^/[A-Za-z0-9/_.-]+$")
-    path: str = Field(
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        pattern=r"^/[A-Za-z0-9/_.:-]+$",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,16 +267,21 @@ class Settings:
         level = self.parameters.link
         return {**(links.parse_links(level[0]) if len(level) == 1 else {}), **self.variant.links}
 
-    def for_block(self, planned: PlannedBlock) -> Settings:
+    def for_block(self, planned: PlannedBlock, rate_bps: float | None = None) -> Settings:
         """The settings of one block of a campaign: a single run's, with its tests as drawn.
 
         Its variant is kept: what that changes is applied by whoever runs the block.
+
+        Args:
+            rate_bps: What each client offers in this trial of a search; None: as the settings say.
         """
         (cell,) = (it for it in self.parameters.crossed if it.name == planned.variant)
+        rate = cell.rate if rate_bps is None else links.format_rate(rate_bps)
         own = {
             "clients": (planned.clients,),
             "variants": (cell.variant,),
-            "rate": (cell.rate,) if cell.rate else (),
+            "capacity": None,
+            "rate": (rate,) if rate else (),
             "link": (cell.link,) if cell.link else (),
             "repetitions": 1,
             "precision": None,
@@ -293,6 +289,8 @@ class Settings:
             "budget": levels.Budget(),
         }
         by_name = {test.name: test for test in self.tests}
+        if rate_bps is not None:
+            by_name = {name: replace(it, rate_bps=rate_bps) for name, it in by_name.items()}
         return replace(
             self,
             parameters=self.parameters.model_copy(update=own),
@@ -335,6 +333,8 @@ def load(parameters: Mapping[str, Any] | None = None) -> Settings:
     if len(chosen.rate) == 1:
         rate_bps = links.parse_rate(chosen.rate[0])
         tests = tuple(replace(test, rate_bps=rate_bps) for test in tests)
+    if chosen.capacity is not None:
+        capacity.require_searchable(chosen.capacity, tests, clients=chosen.clients)
     if chosen.is_campaign:
         refuse_times(tests)
     return Settings(
@@ -378,6 +378,8 @@ def _check_together(chosen: Parameters) -> None:
             "bounds what a precision takes, and none is given",
             "give precision (5%), or repetitions in place of max_repetitions",
         )
+    if chosen.capacity is not None:
+        capacity.refuse_beside(rates=chosen.rate, precision=chosen.precision)
     crossing.check_names(chosen.crossed)
     cells = len(chosen.clients) * len(chosen.crossed)
     if cells * chosen.most_repetitions > MAX_BLOCKS:

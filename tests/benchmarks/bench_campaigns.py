@@ -26,7 +26,7 @@ from truth_row import TruthRow  # noqa: E402 -- found by the line above
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
 
-TABLES = ("cells", "growth", "verdicts")
+TABLES = ("cells", "growth", "verdicts", "capacity")
 SEED = int(os.environ.get("BENCH_SEED", "12"))
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 

@@ -27,7 +27,7 @@ from perfkit.measure.starters import get_starter
 from perfkit.model import Host
 from perfkit.runs.folder import list_runs
 from perfkit.runs.journal import read
-from perfkit.settings.parameters import CronConf
+from perfkit.settings.hosts_conf import CronConf
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.vpn.base import get_vpn

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from perfkit.analysis import campaign_cells, window_rules
-from perfkit.analysis.answers import cells, growth, memory_slope, pairs, verdicts
+from perfkit.analysis.answers import capacity, cells, growth, memory_slope, pairs, verdicts
+from perfkit.analysis.answers.capacity import Search
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
 from perfkit.analysis.answers.headline import headline_of
@@ -45,6 +46,8 @@ class CampaignAnswer:
         stop: Why it ended: `precise`, `repetitions`, `budget`, `stopped`; empty: it has not.
         spent: What it cost.
         memory: What one more idle client costs, see `perfkit.analysis.answers.memory_slope`.
+        searches: What the searches for capacity found. A campaign of them has no mean of a cell, since its
+            blocks differ in what they offer, and nothing that is made of means.
     """
 
     run: Run
@@ -57,6 +60,7 @@ class CampaignAnswer:
     stop: str
     spent: Spent
     memory: tuple[MemorySlope, ...] = ()
+    searches: tuple[Search, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -132,16 +136,17 @@ def find_answer(run: Run) -> CampaignAnswer:
     plan = design.load(run)
     window_rules.apply(run)
     frame = campaign_cells.refresh(run)
-    known = counted(frame)
+    of_cells = frame if plan.capacity is None else frame.iloc[:0]
+    known = counted(of_cells)
     primary = known[known["test"].isin(primary_tests(frame, plan))]
     several = len(plan.variants) > 1 and known["variant"].nunique() > 1
     return CampaignAnswer(
         run=run,
         design=plan,
         frame=frame,
-        means=cells.intervals(frame, FIGURES, precision=plan.precision),
+        means=cells.intervals(of_cells, FIGURES, precision=plan.precision),
         growths=tuple(growth.fit_growths(primary, GROWN)) if len(plan.clients) > 1 else (),
-        in_tunnel=pairs.in_tunnel(frame),
+        in_tunnel=pairs.in_tunnel(of_cells),
         judged=verdicts.judge_variants(
             frame,
             plan.variants[0],
@@ -153,7 +158,8 @@ def find_answer(run: Run) -> CampaignAnswer:
         else None,
         stop=_stop(run),
         spent=spent(run),
-        memory=tuple(memory_slope.memory_slopes(frame)),
+        memory=tuple(memory_slope.memory_slopes(of_cells)),
+        searches=tuple(capacity.find_searches(run, plan)),
     )
 
 
@@ -208,9 +214,11 @@ def to_json(found: CampaignAnswer, sentences: list[str]) -> dict[str, Any]:
             }
             for variant in found.design.variants
             for test in found.primary_tests
+            if found.design.capacity is None
             if (full := found.full(variant, test)) is not None
         ],
         "memory": [dict(_row(asdict(one))) for one in found.memory],
+        "searches": [dict(_row(one.to_record())) for one in found.searches],
         "verdicts": [] if judged is None else _records(judged),
     }
 

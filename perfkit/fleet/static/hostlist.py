@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from perfkit.errors import ConfigError, NotSetUpError, ProviderError, did_you_mean
 from perfkit.model import Host, Jump, Role
 from perfkit.settings import ini
-from perfkit.settings.parameters import SshConf
+from perfkit.settings.hosts_conf import SshConf
 
 FILE = "static.conf"
 COMMON = "static"  # the section that is no machine

@@ -16,6 +16,7 @@ from perfkit.testing.runs import make_run
     [
         ({"variants": "base", "repetitions": 0, "precision": "", "budget": "", "seed": 0}, []),
         ({"repetitions": 5, "max_repetitions": 30, "precision": 0.05, "budget": "60min"}, []),
+        ({"capacity": ""}, []),
         ({"variants": "chacha"}, ["parameter variants"]),
         ({"monitor": "all"}, ["parameter monitor"]),
     ],
