@@ -16,7 +16,7 @@ from perfkit.errors import StoreError
 from perfkit.runs.folder import write_atomic, write_json
 from perfkit.store import contents, parts, schema
 from perfkit.store.contents import FOLDER, INDEX, Contents
-from perfkit.store.schema import FORMAT, TABLES
+from perfkit.store.schema import TABLES
 from perfkit.units import format_size
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def compact(runs_dir: Path) -> Compaction:
             data = parts.to_parquet(pa.concat_tables([_empty(table), *rows[table]]))
             write_atomic(contents.compacted_path(runs_dir, table, generation), data)
             size_bytes += len(data)
-        write_json(
-            place / INDEX, {"format": FORMAT, "generation": generation, "parts": sorted(keys)}
-        )
+        write_json(place / INDEX, {**parts.stamp_of(generation), "parts": sorted(keys)})
         for path in place.glob("*.parquet"):
             if f".{generation}." not in path.name:
                 path.unlink(missing_ok=True)
@@ -66,7 +64,7 @@ def compact(runs_dir: Path) -> Compaction:
 def _empty(table: str) -> pa.Table:
     import pyarrow as pa  # noqa: PLC0415 -- slow to load
 
-    return pa.schema([contents.part_field(), *schema.arrow_schema(table)]).empty_table()
+    return pa.schema([parts.part_field(), *schema.arrow_schema(table)]).empty_table()
 
 
 def _gather(found: Contents, problems: list[str]) -> tuple[set[str], dict[str, list[pa.Table]]]:
@@ -80,7 +78,8 @@ def _gather(found: Contents, problems: list[str]) -> tuple[set[str], dict[str, l
     rows: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
     keys = set(found.compacted.keys & found.parts.keys())
     try:
-        kept = {table: found.read_compacted(table) for table in TABLES} if keys else {}
+        of = found.compacted.tables if keys else ()
+        kept = {table: found.read_compacted(table) for table in of}
     except (StoreError, FileNotFoundError) as exc:
         problems.append(f"{exc}; made anew from the runs' own files")
         keys, kept = set(), {}
@@ -98,5 +97,5 @@ def _gather(found: Contents, problems: list[str]) -> tuple[set[str], dict[str, l
         for table, read in own.items():
             if read.num_rows:
                 named = pa.repeat(pa.scalar(key, pa.string()), read.num_rows)
-                rows[table].append(read.add_column(0, contents.part_field(), named))
+                rows[table].append(read.add_column(0, parts.part_field(), named))
     return keys, rows

@@ -33,9 +33,10 @@ INDEX = "compacted.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compacted:
-    """What was compacted: its generation, and the keys of the parts in it."""
+    """What was compacted: its generation, the tables of it, and the keys of the parts in it."""
 
     generation: str = ""
+    tables: frozenset[str] = frozenset()
     keys: frozenset[str] = frozenset()
 
 
@@ -62,7 +63,7 @@ class Contents:
         problems: list[str] = []
         found: list[pa.Table] = []
         own = dict(self.parts)
-        if self.compacted.keys & own.keys():
+        if table in self.compacted.tables and self.compacted.keys & own.keys():
             try:
                 found.append(self.read_compacted(table).drop_columns(["part"]))
                 own = {key: part for key, part in own.items() if key not in self.compacted.keys}
@@ -91,19 +92,12 @@ class Contents:
         from pyarrow import compute as pc  # noqa: PLC0415 -- as above
 
         path = compacted_path(self.runs_dir, table, self.compacted.generation)
-        rows = parts.read_file(path, table, more=[part_field()])
+        rows = parts.read_file(path, table, keyed=True)
         current = self.compacted.keys & self.parts.keys()
         if current != self.compacted.keys:
             own = pa.array(sorted(current), pa.string())
             rows = rows.filter(pc.is_in(rows.column("part"), value_set=own))
         return rows
-
-
-def part_field() -> Any:
-    """The first column of a compacted file: the key of the part that a row is of."""
-    import pyarrow as pa  # noqa: PLC0415 -- slow to load
-
-    return pa.field("part", pa.string())
 
 
 def compacted_path(runs_dir: Path, table: str, generation: str) -> Path:
@@ -154,4 +148,8 @@ def read_index(runs_dir: Path, problems: list[str]) -> Compacted:
     if not isinstance(kept, dict) or kept.get("format") != FORMAT:
         return Compacted()
     keys: Sequence[Any] = kept.get("parts") or ()
-    return Compacted(generation=str(kept.get("generation")), keys=frozenset(map(str, keys)))
+    return Compacted(
+        generation=str(kept.get("generation")),
+        tables=parts.tables_of(kept),
+        keys=frozenset(map(str, keys)),
+    )

@@ -43,11 +43,12 @@ class Part:
     """The tables of one run, campaign or block.
 
     Attributes:
-        key: The run's id; of a block `<campaign>/<nnnn>`.
+        tables: Those that were written; an earlier version knew fewer.
     """
 
     run: Run
     generation: str
+    tables: frozenset[str] = frozenset(TABLES)
 
     @property
     def key(self) -> str:
@@ -82,12 +83,34 @@ def write(run: Run, tables: Mapping[str, Sequence[Row]]) -> Part:
         for table in TABLES:
             made = schema.to_table(table, tables.get(table, ()))
             write_atomic(part.path(table), to_parquet(made))
-        stamp = {"format": FORMAT, "perfkit": __version__, "generation": part.generation}
-        write_json(place / STAMP, stamp)
+        write_json(place / STAMP, stamp_of(part.generation))
         for path in place.glob("*.parquet"):
             if f".{part.generation}." not in path.name:
                 path.unlink(missing_ok=True)
     return part
+
+
+def stamp_of(generation: str) -> dict[str, Any]:
+    """What is said of files of one writing: the format, who wrote them, and of which tables."""
+    return {
+        "format": FORMAT,
+        "perfkit": __version__,
+        "generation": generation,
+        "tables": list(TABLES),
+    }
+
+
+def tables_of(stamp: Mapping[str, Any]) -> frozenset[str]:
+    """The tables that a stamp names, of those that are known now."""
+    named = stamp.get("tables")
+    return frozenset(TABLES).intersection(map(str, named if isinstance(named, list) else ()))
+
+
+def part_field() -> Any:
+    """The first column of a compacted file: the key of the part that a row is of."""
+    import pyarrow as pa  # noqa: PLC0415 -- slow to load
+
+    return pa.field("part", pa.string())
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -136,7 +159,9 @@ def find_part(run: Run) -> Part | None:
     generation = stamp.get("generation") if isinstance(stamp, dict) else None
     if not isinstance(generation, str) or not _GENERATION.fullmatch(generation):
         raise StoreError(f"{path}: damaged; perfkit runs index {run.id} makes it anew")
-    return Part(run=run, generation=generation) if stamp.get("format") == FORMAT else None
+    if stamp.get("format") != FORMAT:
+        return None
+    return Part(run=run, generation=generation, tables=tables_of(stamp))
 
 
 def holders(runs_dir: Path) -> Iterator[Run]:
@@ -154,6 +179,8 @@ def read_table(part: Part, table: str) -> pa.Table:
         StoreError: the file is damaged, not there, or has other columns than declared.
     """
     for _ in range(_ATTEMPTS):
+        if table not in part.tables:  # a version wrote it that did not know the table
+            return schema.arrow_schema(table).empty_table()
         try:
             return read_file(part.path(table), table)
         except FileNotFoundError:  # written anew meanwhile
@@ -166,28 +193,26 @@ def read_table(part: Part, table: str) -> pa.Table:
     )
 
 
-def read_file(path: Path, table: str, more: Sequence[Any] = ()) -> pa.Table:
-    """A file of a table.
+def read_file(path: Path, table: str, *, keyed: bool = False) -> pa.Table:
+    """A file of a table, with its columns as declared now.
 
     Args:
-        more: Fields that it has before the table's.
+        keyed: A compacted file: its rows begin with `part`, the key of the part that each is of.
 
     Raises:
         FileNotFoundError: it is not there.
-        StoreError: it is damaged, or has other columns than declared.
+        StoreError: it is damaged, or a column has another type than declared.
     """
     import pyarrow as pa  # noqa: PLC0415 -- slow to load
     from pyarrow import parquet as pq  # noqa: PLC0415 -- as above
 
-    expected = pa.schema([*more, *schema.arrow_schema(table)])
     try:
         with path.open("rb") as file:
             found = pq.read_table(file, use_threads=False)
+        rows = schema.conform(table, found)
+        return rows.add_column(0, part_field(), found.column("part")) if keyed else rows
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError, ValueError) as exc:
+    except (pa.ArrowException, OSError, LookupError, ValueError) as exc:
         words = untrusted.one_line(str(exc), 100)
         raise StoreError(f"{path}: damaged ({words}); perfkit runs index makes it anew") from exc
-    if not found.schema.equals(expected):
-        raise StoreError(f"{path}: other columns than declared; perfkit runs index makes it anew")
-    return found

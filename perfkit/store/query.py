@@ -101,11 +101,15 @@ def ask(sql: str, runs_dir: Path) -> Answered:
         for statement in (*_views(sql), *_LOCKED):
             connection.execute(statement)
         frame = _answer(connection, sql)
+    problems = list(dict.fromkeys(problems))
+    if len(problems) > _NAMED:
+        more = f"and {len(problems) - _NAMED} more; perfkit runs index makes them anew"
+        problems[_NAMED:] = [more]
     if known.missing:
         problems.append(
             f"not in the store: {format_some(known.missing, _NAMED)}; perfkit runs index takes them in"
         )
-    return Answered(frame=frame, remarks=tuple(dict.fromkeys(problems)))
+    return Answered(frame=frame, remarks=tuple(problems))
 
 
 def _may_need(sql: str, table: str) -> bool:

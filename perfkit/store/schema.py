@@ -5,7 +5,9 @@ that was measured, and why it does not count if it does not. A file of a table h
 with their types, also when it has no row. Columns of report tables come from
 `perfkit.report.columns`; a number there is a double here, also a count.
 
-`FORMAT` changes when a column is renamed, removed or gets another type or meaning.
+A later version may add tables and columns: what was written before is read with NULL there, or an empty
+text. `FORMAT` changes when a column is renamed or gets another type or meaning; then runs are taken in
+anew.
 """
 
 from __future__ import annotations
@@ -214,6 +216,29 @@ def to_table(table: str, rows: Sequence[Row]) -> pa.Table:
         raise FrameError(
             f"store: a value of {table} has another type than declared: {exc}"
         ) from exc
+    return pa.Table.from_arrays(made, schema=schema)
+
+
+def conform(table: str, found: pa.Table) -> pa.Table:
+    """What was read, with the columns of a table as declared now.
+
+    Raises:
+        FrameError: a column has another type than declared.
+    """
+    import pyarrow as pa  # noqa: PLC0415 -- slow to load
+
+    schema = arrow_schema(table)
+    if found.schema.equals(schema):
+        return found
+    made = []
+    for field in schema:
+        if field.name not in found.column_names:
+            nothing = pa.scalar("" if field.type == pa.string() else None, field.type)
+            made.append(pa.repeat(nothing, found.num_rows))
+        elif found.schema.field(field.name).type != field.type:
+            raise FrameError(f"store: {field.name} of {table} has another type than declared")
+        else:
+            made.append(found.column(field.name))
     return pa.Table.from_arrays(made, schema=schema)
 
 

@@ -164,7 +164,7 @@ def test_a_damaged_file_is_named_and_the_other_runs_are_in_the_answer(
     assert any(str(part.path("tests")) in line and "runs index" in line for line in found.remarks)
 
 
-def test_a_file_of_other_columns_and_one_that_is_lost_are_named(tmp_path: Path) -> None:
+def test_a_file_of_other_types_and_one_that_is_lost_are_named(tmp_path: Path) -> None:
     one, two = (parts.find_part(a_run(tmp_path, number)) for number in (1, 2))
     assert one is not None
     assert two is not None
@@ -172,7 +172,7 @@ def test_a_file_of_other_columns_and_one_that_is_lost_are_named(tmp_path: Path) 
     two.path("tests").unlink()
     found = ask("SELECT * FROM tests", tmp_path)
     assert len(found.frame) == 0
-    assert "other columns" in " ".join(found.remarks)
+    assert "goodput_bps of tests has another type" in " ".join(found.remarks)
     assert "not there" in " ".join(found.remarks)
 
 
@@ -186,6 +186,38 @@ def test_a_damaged_stamp_is_named(stamp: bytes, tmp_path: Path) -> None:
     found = ask("SELECT * FROM tests", tmp_path)
     assert len(found.frame) == 0
     assert f"perfkit runs index {run.id}" in " ".join(found.remarks)
+
+
+def test_what_a_version_with_fewer_tables_and_columns_wrote_is_read_with_null_there(
+    tmp_path: Path,
+) -> None:
+    run = a_run(tmp_path, 1)
+    a_run(tmp_path, 2, 2e8)
+    part = parts.find_part(run)
+    assert part is not None
+    rows = parts.read_table(part, "tests").drop_columns(["jain", "cipher"])
+    pq.write_table(rows, part.path("tests"))
+    part.path("warnings").unlink()
+    path = parts.store_dir(run) / parts.STAMP
+    stamp = json.loads(path.read_text())
+    write_json(path, {**stamp, "tables": [name for name in TABLES if name != "warnings"]})
+    for _ in range(2):  # as they are, and compacted
+        found = ask("SELECT goodput_bps, jain, cipher FROM tests ORDER BY 1", tmp_path)
+        assert list(found.frame["goodput_bps"]) == [1e8, 2e8]
+        assert found.frame["jain"].isna().all()
+        assert list(found.frame["cipher"]) == ["", ""]
+        assert (len(ask("FROM warnings", tmp_path).frame), found.remarks) == (0, ())
+        assert compact(tmp_path).problems == ()
+
+
+def test_many_damages_are_named_in_a_few_lines(tmp_path: Path) -> None:
+    for number in range(9):
+        part = parts.find_part(a_run(tmp_path, number))
+        assert part is not None
+        part.path("tests").write_bytes(b"PAR1")
+    remarks = ask("SELECT * FROM tests", tmp_path).remarks
+    assert len(remarks) == 6
+    assert remarks[-1].startswith("and 4 more")
 
 
 def test_a_part_of_another_format_of_the_store_is_not_read(tmp_path: Path) -> None:
