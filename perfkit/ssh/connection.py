@@ -38,7 +38,7 @@ from perfkit.ssh.commands import (
     shorten,
     wrap,
 )
-from perfkit.ssh.foreign_errors import FOREIGN, is_final, translate, unreachable
+from perfkit.ssh.foreign_errors import FOREIGN, is_final, open_session, translate, unreachable
 from perfkit.ssh.host_log import HostLog
 from perfkit.ssh.jump_hosts import JumpHosts
 from perfkit.ssh.paramiko_keys import login_key, pinned_key
@@ -274,7 +274,7 @@ class Connection:
         guard.daemon = True
         guard.start()
         try:
-            channel = transport.open_session(timeout=limit_s)
+            channel = open_session(transport, limit_s)
             channel.settimeout(limit_s)
             begin(channel)
         finally:
@@ -344,7 +344,7 @@ class Connection:
         if self._jump_hosts.find_fault(self.host):
             raise EOFError("no sign of life")
         with contextlib.suppress(paramiko.ChannelException):
-            self._transport().open_session(timeout=self.access.connect_timeout_s).close()
+            open_session(self._transport(), self.access.connect_timeout_s).close()
 
     @contextlib.contextmanager
     def files(self) -> Iterator[paramiko.SFTPClient]:

@@ -89,3 +89,19 @@ def translate(host: str, exc: BaseException, doing: str) -> HostError:
             host, f"connection lost ({detail}) while {doing}; its outcome is not known"
         )
     return TransferError(host, f"{doing}: {detail}")
+
+
+def open_session(transport: paramiko.Transport, limit_s: float) -> paramiko.Channel:
+    """Open a session channel.
+
+    Raises:
+        paramiko.ChannelException: the server refuses. Of two that are refused at the same time
+            paramiko keeps the reason of one, and has no more than a general error for the other.
+        paramiko.SSHException: the connection has ended, or does not answer in time.
+    """
+    try:
+        return transport.open_session(timeout=limit_s)
+    except paramiko.SSHException as exc:
+        if str(exc) == "Unable to open channel." and transport.is_active():
+            raise paramiko.ChannelException(2, "Connect failed") from exc  # RFC 4254, section 5.1
+        raise

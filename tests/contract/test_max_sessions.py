@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import paramiko
 import pytest
 from local_sshd import LocalSshd, make_access
 
@@ -54,6 +55,20 @@ def test_many_at_once_all_come_to_their_end(remote: Remote, tmp_path: Path) -> N
     assert remote.connection.is_open
     assert remote.connection.sessions.most in (1, 2)
     assert "(MaxSessions)" in (tmp_path / "host.log").read_text()
+
+
+def test_a_refusal_whose_reason_another_thread_took_is_no_lost_connection(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paramiko keeps one exception for all threads, and forgets it when it is asked for."""
+    kept = paramiko.Transport.get_exception
+
+    def taken(transport: paramiko.Transport) -> Exception | None:
+        found = kept(transport)
+        return None if isinstance(found, paramiko.ChannelException) else found
+
+    monkeypatch.setattr(paramiko.Transport, "get_exception", taken)
+    test_many_at_once_all_come_to_their_end(remote, tmp_path)
 
 
 def test_a_recipe_puts_and_runs(remote: Remote, tmp_path: Path) -> None:
