@@ -51,11 +51,11 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {".lock"}
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_each_table_has_the_attributes_first_and_no_column_twice(table: str) -> None:
-    names = [column.name for column in TABLES[table]]
-    assert names[: len(ATTRIBUTES)] == [column.name for column in ATTRIBUTES]
-    assert len(set(names)) == len(names)
+def test_each_table_has_the_attributes_first_and_no_column_twice() -> None:
+    for declared in TABLES.values():
+        names = [column.name for column in declared]
+        assert names[: len(ATTRIBUTES)] == [column.name for column in ATTRIBUTES]
+        assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -76,16 +76,19 @@ def test_every_table_of_columns_py_that_a_run_has_is_in_the_store() -> None:
         assert tuple(shown) in kept
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_table_without_rows_has_the_types_of_one_with_rows(table: str, tmp_path: Path) -> None:
+def test_a_table_without_rows_has_the_types_of_one_with_rows(tmp_path: Path) -> None:
     run = Run(tmp_path / "20261101T000000Z-a-0")
     part = parts.write(run, {})
-    empty = pq.read_schema(part.path(table))
+    empty = {table: pq.read_schema(part.path(table)) for table in TABLES}
     example = {"text": "x", "int": 1, "float": 0.5, "bool": True, "time": STARTED}
-    full = {column.name: example[column.kind] for column in TABLES[table]}
-    part = parts.write(run, {table: [full, {}]})
-    assert pq.read_schema(part.path(table)).equals(empty)
-    assert parts.read_table(part, table).to_pylist()[0] == full
+    full = {
+        table: {column.name: example[column.kind] for column in columns_of}
+        for table, columns_of in TABLES.items()
+    }
+    part = parts.write(run, {table: [row, {}] for table, row in full.items()})
+    for table in TABLES:
+        assert pq.read_schema(part.path(table)).equals(empty[table])
+        assert parts.read_table(part, table).to_pylist()[0] == full[table]
 
 
 def test_nan_is_null_and_values_of_numpy_keep_their_type() -> None:
@@ -342,7 +345,7 @@ def test_two_processes_that_write_and_compact_the_same_run_leave_one_whole_part(
 ) -> None:
     run = a_run(tmp_path, 1)
     started = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(run.root), "6", name])
+        subprocess.Popen([sys.executable, "-c", WRITER, str(run.root), "3", name])
         for name in ("one", "two")
     ]
     while any(process.poll() is None for process in started):
