@@ -22,7 +22,7 @@ from perfkit.errors import CampaignError, PerfkitError
 from perfkit.runs import campaign_folder, design, folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.progress import Progress
-from perfkit.units import format_size
+from perfkit.units import format_count, format_size
 
 _AGE = re.compile(r"([1-9][0-9]{0,4})([hdw])")
 _AGE_UNIT = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -248,4 +248,4 @@ def to_text(listed: Iterable[ListedRun]) -> str:
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([*lines, f"{count} runs, {format_size(total)}", *remarks])
+    return "\n".join([*lines, f"{format_count(count, 'run')}, {format_size(total)}", *remarks])

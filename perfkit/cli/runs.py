@@ -197,9 +197,10 @@ def compact(runs_dir: str) -> None:
 def plot(*, figure: str, by: str, path: str, where: str, out: Path, runs_dir: str) -> None:
     """A FIGURE of all runs over time: a point a run or block, a bar a campaign's interval."""
     from perfkit.store import picture
+    from perfkit.units import format_count
 
     made = picture.figure_over_time(figure, by=by, path=path, where=where, runs_dir=runs_dir)
     picture.save(made.plot, out)
     for line in made.remarks:
         click.echo(line, err=True)
-    click.echo(f"{out}: {len(made.frame)} points; {made.plot.title}")
+    click.echo(f"{out}: {format_count(len(made.frame), 'point')}; {made.plot.title}")

@@ -32,7 +32,7 @@ class Compaction:
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
-        done = f"{self.parts} runs, campaigns and blocks in {len(TABLES)} files"
+        done = f"tables of {self.parts} (runs, campaigns, blocks) in {len(TABLES)} files"
         return "\n".join([*self.problems, f"{done}, {format_size(self.size_bytes)}"])
 
 

@@ -91,7 +91,7 @@ def test_the_command_writes_a_png_or_svg(tmp_path: Path) -> None:
     for name, head in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
         result = CliRunner().invoke(main, [*words, *where, "-o", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
-        assert "1 points" in result.output
+        assert "1 point;" in result.output
         assert (tmp_path / name).read_bytes().startswith(head)
     for name in ("a.pdf", "no/a.png"):
         result = CliRunner().invoke(main, [*words, *where, "-o", str(tmp_path / name)])
