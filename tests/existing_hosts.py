@@ -128,7 +128,7 @@ def existing_hosts(folder: Path, n_clients: int) -> Iterator[Lab]:
     config_dir = folder / "config"
     copy_project(folder, "config")
     try:
-        hosts = provider.launch(run.request("server", *names, life_s=900))
+        hosts = provider.launch(run.request("server", *names, life_s=1800))
         lab = Lab(run, hosts, config_dir)
         lab.pids = {h.name: int(h.identity.split()[1]) for h in provider.hosts(run.run_id)}
         lab.write_conf()

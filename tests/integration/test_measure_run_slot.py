@@ -7,6 +7,7 @@ late: but for the tests about that, orders allow it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -112,11 +113,13 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
     made.end()
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
+def wait_until(
+    condition: Callable[[], bool], limit_s: float = 60, *, pause_s: float = 0.02
+) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 def test_a_test_is_told_when_its_slot_starts_and_where_the_vpn_is(workdir: Workdir) -> None:
@@ -246,6 +249,30 @@ def test_stop_ends_a_waiter_at_once_and_the_test_it_runs(workdir: Workdir) -> No
     wait_until(lambda: is_gone(int(pid_file.read_text())))
     assert list((workdir.root / "slots").glob("*.waiter")) == []
     assert list((workdir.root / "logs").glob("*.events.json")) == []
+
+
+def test_a_stop_right_behind_the_start_of_what_is_waited_for_is_not_lost(workdir: Workdir) -> None:
+    """A child of a shell has the shell's traps until it has become its own program."""
+    workdir.script("hang", "exec sleep 60")
+    for _ in range(60):
+        order, _start = workdir.order("01-hang", "hang", in_s=600)
+        waiter = workdir.start("run-slot", order)
+        place = workdir.root / "slots" / f"{waiter.pid}.waiter"
+        wait_until(place.exists, pause_s=0.0)
+        wait_until(lambda pid=waiter.pid: has_forked_sleep(pid), pause_s=0.0)
+        waiter.send_signal(signal.SIGTERM)
+        assert waiter.wait(timeout=25) == 143  # it would be asleep for 30
+
+
+def has_forked_sleep(pid: int) -> bool:
+    """A child is there that still is the shell, or is asleep as it should be."""
+    own = Path(f"/proc/{pid}/cmdline").read_bytes()
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{child}/cmdline").read_bytes()
+            if words == own or words.startswith(b"sleep"):
+                return True
+    return False
 
 
 SUMMING_UP = "trap 'echo summary; exit 0' INT; echo ready; while :; do sleep 1; done"

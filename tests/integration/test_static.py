@@ -354,7 +354,7 @@ def test_a_host_that_fell_silent_is_named_by_the_release_and_cleans_itself_later
 ) -> None:
     provider = StaticProvider(lab.config_dir)
     run = LocalRun(tmp_path)
-    provider.launch(run.request("server", "client-001", life_s=20))
+    provider.launch(run.request("server", "client-001", life_s=30))
     client = lab.clients[0]
     lab.inside(client, "kill -STOP $(cat /run/sshd.pid)")
     sessions = lab.inside(client, "pgrep -f 'sshd: root' || true").split()
@@ -367,7 +367,7 @@ def test_a_host_that_fell_silent_is_named_by_the_release_and_cleans_itself_later
     finally:
         lab.inside(client, "kill -CONT $(cat /run/sshd.pid)")
     gone = "[ ! -e /var/lib/perfkit/perfkit.tag ] && echo gone || true"
-    assert wait_until(lambda: lab.inside(client, gone) == "gone\n", 90)
+    assert wait_until(lambda: lab.inside(client, gone) == "gone\n", 200)
 
 
 def test_trust_shows_fingerprints_asks_and_writes_what_was_confirmed(lab: Lab) -> None:

@@ -345,8 +345,8 @@ def test_clients_connect_at_once_and_again_after_the_server_with_the_addresses_t
 
     def run(name: str) -> str:
         script = f"tests/connect-storm{'.server' if name == 'server' else ''}"
-        told = f"PERFKIT_T0={t0_s:.3f} PERFKIT_DURATION_S=15 PERFKIT_VPN_DIR=$PWD/vpn"
-        limit = "-s INT --preserve-status 18" if name == "server" else "60"
+        told = f"PERFKIT_T0={t0_s:.3f} PERFKIT_DURATION_S=24 PERFKIT_VPN_DIR=$PWD/vpn"
+        limit = "-s INT --preserve-status 27" if name == "server" else "60"
         return sh(session, name, f"env {told} timeout {limit} {script} {remote} 10.8.0.1 2>&1")
 
     with ThreadPoolExecutor(len(NAMES)) as threads:

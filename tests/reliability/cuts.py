@@ -28,7 +28,8 @@ from .proxy import CLOSE, RESET, SILENCE, CuttingProxy
 
 KILL = "sshd killed"
 WAYS = (KILL, KILL, KILL, KILL, KILL, RESET, RESET, CLOSE, CLOSE, SILENCE)
-SCRIPT = "echo half; sleep 0.2; echo more; sleep 20; echo whole"
+SCRIPT = "echo half; sleep 0.2; echo more; sleep 60; echo whole"
+SOON_S = 45.0  # a busy machine notices it late; the command itself takes longer
 LIMITS = {"connect_timeout_s": 4.0, "patience_s": 20.0, "silence_s": 1.0}
 BARE = 10  # cuts that bare Fabric is given, for comparison
 
@@ -73,7 +74,7 @@ def _cut(remote: Remote, sshd: LocalSshd, proxy: CuttingProxy, way: str, chance:
             result = remote.run_script(SCRIPT, check=False)
         except LostError:
             took_s = time.monotonic() - started
-            return "lost" if took_s < 15 else f"lost after {took_s:.0f} s"
+            return "lost" if took_s < SOON_S else f"lost after {took_s:.0f} s"
         except PerfkitError as exc:
             return type(exc).__name__
         finally:
@@ -108,7 +109,7 @@ def _cut_bare(sshd: LocalSshd, access: Access, chance: Random) -> str:
 EXPERIMENT = Experiment(
     key="R8",
     promise="a cut link is lost, never a result",
-    bound="all lost, each within 15 s",
+    bound=f"all lost, each within {SOON_S:g} s",
     run=run,
     quick=10,
     full=100,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -105,10 +106,14 @@ class ConnectedHost:
         )
         self.env = {
             "PATH": f"{bin_dir}:{os.environ['PATH']}",
-            "PERFKIT_T0": f"{time.time():.6f}",
-            "PERFKIT_DURATION_S": str(PHASES_S),
             "PERFKIT_VPN_DIR": str(self.vpn),
         }
+        self.begin_anew(PHASES_S)
+
+    def begin_anew(self, phases_s: float) -> None:
+        """A test begins now, and nothing was ordered yet."""
+        self.env |= {"PERFKIT_T0": f"{time.time():.6f}", "PERFKIT_DURATION_S": str(phases_s)}
+        (self.root / "orders").unlink(missing_ok=True)
 
     @staticmethod
     def script(path: Path, text: str) -> None:
@@ -158,7 +163,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_a_storm_measures_from_the_start_to_the_first_reply_in_both_phases(
     host: ConnectedHost,
 ) -> None:
-    status, found, said = host.run("connect-storm")
+    for phases_s in (PHASES_S, 10 * PHASES_S, 40 * PHASES_S):
+        host.begin_anew(phases_s)
+        status, found, said = host.run("connect-storm")
+        if not any("no reply within" in note for _, note in found.values()):
+            break  # else the machine was too busy to begin the test while its phases lasted
     assert (status, said) == (0, "")
     assert set(found) == {"late_s first", "connect_s first", "connect_s restart"}
     assert all(value >= 0 for value, _ in found.values())
@@ -210,6 +219,22 @@ def test_a_test_that_is_ended_in_the_middle_leaves_its_vpn_started(
     os.killpg(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     assert host.orders == ["stop", "start"]
+
+
+@pytest.mark.parametrize("name", ["idle", "idle.server", "connect-storm.server"])
+def test_what_a_script_waits_with_ends_with_it_though_it_has_lost_the_signal(
+    host: ConnectedHost, name: str
+) -> None:
+    """As a shell's child does that was forked just before the signal came."""
+    sleep = shutil.which("sleep")
+    deaf = f"trap '' TERM INT; echo >>{host.root}/asleep; exec {sleep} \"$@\""
+    host.script(host.root / "bin" / "sleep", deaf)
+    host.begin_anew(6000)
+    process = host.begin(name)
+    wait_until((host.root / "asleep").exists)
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=120)  # whoever still slept would hold the line
+    assert host.orders[-1:] == ["start"]
 
 
 @pytest.mark.parametrize(
