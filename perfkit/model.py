@@ -51,6 +51,7 @@ class TestKind(StrEnum):
     __test__ = False  # not a pytest class, whatever its name says
 
     TCP = "tcp"
+    TCP_BOTH = "tcp-both"  # both ways at once
     UDP = "udp"
     PPS = "pps"  # small packets
     LATENCY = "latency"  # round-trip time, without and with load
@@ -59,9 +60,14 @@ class TestKind(StrEnum):
     IDLE = "idle"  # connected clients that do nothing
 
     @property
-    def has_goodput(self) -> bool:
+    def has_traffic(self) -> bool:
         """Its traffic fills the window; of the others a goodput would say nothing."""
-        return self in (TestKind.TCP, TestKind.UDP, TestKind.PPS)
+        return self in (TestKind.TCP, TestKind.TCP_BOTH, TestKind.UDP, TestKind.PPS)
+
+    @property
+    def has_goodput(self) -> bool:
+        """It has one goodput; of traffic both ways each way has its own, and they are never added."""
+        return self.has_traffic and self is not TestKind.TCP_BOTH
 
     @property
     def is_of_all_connected(self) -> bool:

@@ -55,6 +55,8 @@ class Figure:
 
 FIGURES = (
     Figure(key="goodput_bps", better="higher", needs_same_clients=True),
+    Figure(key="goodput_up_bps", better="higher", needs_same_clients=True),
+    Figure(key="goodput_down_bps", better="higher", needs_same_clients=True),
     Figure(key="vpn_cpu_s_per_gbit", better="lower"),
     Figure(key="client_median_bps", better="higher"),
     Figure(key="jain", better="higher"),

@@ -13,6 +13,7 @@ from perfkit.model import TestKind, Window
 
 HEADLINE: Mapping[TestKind, str] = {
     TestKind.TCP: "goodput_bps",
+    TestKind.TCP_BOTH: "goodput_up_bps",  # and `goodput_down_bps` beside it
     TestKind.UDP: "goodput_bps",
     TestKind.PPS: "pps",
     TestKind.LATENCY: "rtt_loaded_median_s",
@@ -31,7 +32,7 @@ def figures(
         counted: Clients that count.
         window: The steady one; None: there is none, and so no figure of a rate.
     """
-    if slot.kind.has_goodput:
+    if slot.kind.has_traffic:
         placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
         return offered.figures(slot, placed, counted)
     if slot.kind is TestKind.CONNECT_STORM:

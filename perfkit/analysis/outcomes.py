@@ -11,6 +11,8 @@ is no part of the test. Such clients are marked `cut_off`, and the report says h
 A client whose provider said, before the test was over, that it takes the host back does not count,
 whatever it measured.
 
+In a test both ways both directions must have arrived, each by the log of the end that received it.
+
 A client whose script ended with exit status 0 in a test of which no reader understands any log,
 did the test and has not failed, but it has no figures, so it does not count; such clients are
 marked `unread`.
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import durations
+from perfkit.analysis import both_ways, durations
 from perfkit.analysis.durations import TrafficTime
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import TestKind
@@ -106,6 +108,8 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
             records.append(row)
         if slot.kind is not TestKind.CONNECT_STORM:
             _fail_short_ones(records, traffic, slot.duration_s)
+        if slot.kind is TestKind.TCP_BOTH:
+            _fail_one_way(records, logs, slot)
         rows += records
     types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
     types["samples"] = "int64"
@@ -136,7 +140,7 @@ def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
 def _samples_seen(logs: RunLogs, slot: SlotPlan) -> dict[str, int] | None:
     """Samples with a value per host; None where the test's clients print traffic."""
     own = logs.samples[(logs.samples["slot"] == slot.name).to_numpy()]
-    if own.empty and slot.kind.has_goodput:
+    if own.empty and slot.kind.has_traffic:
         return None
     per_host = own[own["value"].notna()].groupby("host", observed=True).size()
     return {str(host): int(count) for host, count in per_host.items()}
@@ -253,6 +257,19 @@ def _reason(event: Mapping[Hashable, Any], start: float, end: float, nothing: st
     if status != 0:
         return f"exit status {status:.0f}"
     return nothing
+
+
+def _fail_one_way(records: list[_Row], logs: RunLogs, slot: SlotPlan) -> None:
+    """A client of which only one direction arrived did half of a test both ways."""
+    placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
+    done = [str(row["host"]) for row in records if row["ok"]]
+    why = both_ways.why_one_way(placed, logs.server, done)
+    nobodys = _nobodys_streams(logs, slot)
+    for row in records:
+        if reason := why.get(str(row["host"])):
+            there = f": {format_count(nobodys, 'stream')} there without a known client"
+            reason += there if nobodys else ""
+            row |= {"ok": False, "cut_off": False, "reason": reason}
 
 
 def _fail_short_ones(

@@ -96,9 +96,11 @@ def whole_intervals(rows: pd.DataFrame) -> pd.DataFrame:
         rows: Placed lines (`run-traffic`) of one side.
 
     Returns:
-        `slot`, `host`, `log_host`, `t_start_s`, `t_end_s`, `size_bytes`; placed rows only.
+        `slot`, `host`, `log_host`, `t_start_s`, `t_end_s`, `size_bytes`, and `up` if the lines have
+        it; placed rows only.
     """
     columns = ["slot", "host", "log_host", "t_start_s", "t_end_s", "size_bytes"]
+    columns += ["up"] if "up" in rows else []
     rows = rows[rows["t_start_s"].notna()]
     interval = (rows["kind"] == "interval").to_numpy()
     keys = rows.groupby(STREAM, observed=True, sort=False).ngroup().to_numpy()

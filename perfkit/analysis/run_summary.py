@@ -12,6 +12,7 @@ import pandas as pd
 
 from perfkit.analysis import background_load, segments, uncertainty
 from perfkit.analysis.answers.frame import OF_CONNECTING
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.conditions import conditions
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
@@ -23,7 +24,7 @@ from perfkit.model import Segment
 from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import VpnRecord
 
-OVER_TIME = ("goodput_bps", "client_median_bps", "jain", "vpn_cpu_s_per_gbit")
+OVER_TIME = (*GOODPUT, "client_median_bps", "jain", "vpn_cpu_s_per_gbit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Test:
         key: The test's name, and which time it ran where it ran more than once: `tunnel-tcp`,
             `tunnel-tcp (2)`. Runs are matched by it, not by the place in the timetable.
         figures: The row of `perfkit.analysis.stats.summarise`.
-        goodput_bps: Of each counted client, ascending.
+        goodput_bps: Of each counted client, ascending; empty where it has none, as both ways at once.
         spread: Standard error from within the run, by figure; see `perfkit.analysis.uncertainty`.
     """
 
@@ -45,6 +46,11 @@ class Test:
     figures: Mapping[str, Any]
     goodput_bps: tuple[float, ...]
     spread: Mapping[str, Spread]
+
+    @property
+    def clients(self) -> int:
+        """How many count."""
+        return len(self.goodput_bps) or int(self.figures.get("clients_counted", 0))
 
     def figure(self, name: str) -> float:
         """A figure; NaN where there is none, infinite where it is beyond what was seen.
@@ -169,7 +175,7 @@ def _tests(
             key=keys[slot.name],
             slot=slot.name,
             figures={str(name): value for name, value in row.items()},
-            goodput_bps=tuple(np.sort(own["goodput_bps"].to_numpy(dtype=np.float64)).tolist()),
+            goodput_bps=tuple(np.sort(own["goodput_bps"].dropna().to_numpy(np.float64)).tolist()),
             spread=spread,
         )
     return tuple(_with_ratio(test, tests) for test in tests.values())

@@ -88,7 +88,8 @@ def without_warm_up(logs: RunLogs, outcomes: pd.DataFrame, segment: Segment) -> 
     if slot is None or segment.steady is None:
         return segment
     prepared = prepare(logs, slot, outcomes[(outcomes["slot"] == slot.name).to_numpy()])
-    return cut(segment, steady_state.warm_up_s(prepared.by_second_bps(segment.steady).sum(axis=0)))
+    seconds = [prepared.by_second_bps(segment.steady, way).sum(axis=0) for way in prepared.ways]
+    return cut(segment, max(steady_state.warm_up_s(of_way) for of_way in seconds))
 
 
 def cut(segment: Segment, warm_up_s: float) -> Segment:

@@ -14,11 +14,12 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.slot_figures import Prepared
 from perfkit.model import SHORTEST_WINDOW_S, Window
 
 FIGURES = (
-    "goodput_bps",
+    *GOODPUT,
     "client_mean_bps",
     "client_median_bps",
     "jain",
@@ -89,20 +90,21 @@ def sensitivity(
     return pd.DataFrame(rows)
 
 
-def inwards_change_pct(moved: pd.DataFrame, figure: str) -> float:
-    """The largest change of a figure of one slot when its edges move inwards, in percent.
+def inwards_change_pct(moved: pd.DataFrame, *figures: str) -> float:
+    """The largest change of one of several figures of one slot when its edges move inwards, in percent.
 
     What is said of a window in a word is this: outwards, a window of ten seconds takes in seconds
     without traffic, which is no fault of where it lies.
 
     Args:
         moved: What `sensitivity` returns.
-        figure: One of `FIGURES`.
+        figures: Of `FIGURES`.
 
     Returns:
         NaN where it is not known.
     """
-    return float(moved.loc[moved["moves"] == "inwards", f"{figure}_change_pct"].max())
+    columns = [f"{figure}_change_pct" for figure in figures]
+    return float(moved.loc[moved["moves"] == "inwards", columns].max().max())
 
 
 def _largest_change_pct(

@@ -46,7 +46,8 @@ def server_load(
     """The run's own server over a window; empty where the server was not ours.
 
     Rates and ratios are over the monitor's whole ticks in the window, and so is the goodput they
-    are divided by.
+    are divided by. Of traffic both ways the rates are those of the busier direction, as a link carries
+    each by itself, and the ratios those of all bytes.
 
     Args:
         intervals: All traffic of the slot, see `perfkit.analysis.rates.whole_intervals`.
@@ -64,9 +65,11 @@ def server_load(
     }
     device = logs.vpn_record.device
     for name, nic in (("nic", outside_nic(monitor, device)), ("tunnel", device)):
-        mean, sd = counters.mean_and_sd(ticks, *(f"net_{nic}_{way}_bps" for way in ways))
+        columns = [f"net_{nic}_{way}_bps" for way in ways]
+        each = [counters.mean_and_sd(ticks, column) for column in columns]
+        mean, sd = max(each, default=(np.nan, np.nan))
         load |= {f"{name}_bps": mean, f"{name}_sd_bps": sd}
-        load[f"{name}_ratio"] = mean * seconds / arrived
+        load[f"{name}_ratio"] = counters.mean_and_sd(ticks, *columns)[0] * seconds / arrived
     for name in CPU_CLASSES:
         mean, sd = counters.mean_and_sd(ticks, f"cpu_{name}_pct")
         load |= {f"cpu_{name}_pct": mean, f"cpu_{name}_sd_pct": sd}

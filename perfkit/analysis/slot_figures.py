@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.analysis import impossible, rates, server_load
+from perfkit.analysis import both_ways, impossible, rates
 from perfkit.analysis import server_load as serverload
 from perfkit.logs.run_logs import RunLogs, SlotPlan
-from perfkit.model import Window
+from perfkit.model import TestKind, Window
 from perfkit.units import bytes_to_bits
 
 QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
@@ -60,28 +60,47 @@ class Prepared:
     @property
     def has_goodput(self) -> bool:
         """Whether its traffic makes a goodput: none where samples are the figures."""
-        return self.slot.kind.has_goodput and not self.is_sampled
+        return self.slot.kind.has_traffic and not self.is_sampled
+
+    @property
+    def ways(self) -> both_ways.Ways:
+        """The directions that each have a goodput: both, or whichever there is."""
+        is_both = self.slot.kind is TestKind.TCP_BOTH or len(self._ways) > 1
+        return both_ways.BOTH if is_both else both_ways.ONE
 
     @property
     def is_fine(self) -> bool:
         """Whether the log says what came in each second, not only a total of each stream."""
         return self.resolution_s <= COARSEST_S
 
-    def goodput_by_host(self, window: Window) -> pd.Series[float]:
+    def intervals_of(self, way: both_ways.Way) -> pd.DataFrame:
+        """What arrived in a direction."""
+        if way is both_ways.Way.ANY:
+            return self.intervals
+        up = self.intervals["up"].to_numpy(dtype=bool)
+        own: pd.DataFrame = self.intervals[up == (way is both_ways.Way.UP)]
+        return own
+
+    def goodput_by_host(
+        self, window: Window, way: both_ways.Way = both_ways.Way.ANY
+    ) -> pd.Series[float]:
         """Goodput in bit/s of every host that moved something, counted or not."""
-        got = rates.bytes_by_host(self.intervals, window)
+        got = rates.bytes_by_host(self.intervals_of(way), window)
         return got * (bytes_to_bits(1.0) / window.length_s)
 
-    def by_second_bps(self, window: Window) -> NDArray[np.float64]:
+    def by_second_bps(
+        self, window: Window, way: both_ways.Way = both_ways.Way.ANY
+    ) -> NDArray[np.float64]:
         """Goodput of the counted clients in each whole second; shape (clients, seconds).
 
         No seconds where the log does not say what came in each: spread evenly they would look
         alike, and nobody has seen that.
         """
-        seconds = rates.per_second_bps(self.intervals.iloc[:0], window)
+        intervals = self.intervals_of(way)
+        seconds = rates.per_second_bps(intervals.iloc[:0], window)
         if self.is_void or not self.has_goodput or not self.is_fine:
             return np.zeros((len(self.counted), 0))
-        own = dict(tuple(self.intervals.groupby("host", observed=True)))
+        own = dict(tuple(intervals.groupby("host", observed=True)))
         rows = [
             rates.per_second_bps(own[name], window) if name in own else seconds
             for name in self.counted
@@ -95,13 +114,28 @@ class Prepared:
                 self.logs, self.slot, window, self.intervals.iloc[:0], self._ways
             )
         got = self.goodput_by_host(window)
-        values = np.asarray(got.reindex(list(self.counted), fill_value=0.0), dtype=np.float64)
+        values = self._of_clients(got)
+        load = serverload.server_load(self.logs, self.slot, window, self.intervals, self._ways)
+        if self.ways is both_ways.BOTH:
+            return load | both_ways.figures(
+                {way: self._of_clients(self.way_bps(window, way)) for way in self.ways}
+            )
         return {
             "goodput_bps": float(values.sum()) if len(values) else np.nan,
             "received_bps": float(got.sum()),
             **distribution(values),
-            **server_load.server_load(self.logs, self.slot, window, self.intervals, self._ways),
+            **load,
         }
+
+    def way_bps(self, window: Window, way: both_ways.Way) -> pd.Series[float]:
+        """The same as `goodput_by_host`; NaN of all clients where nobody says what arrived that way."""
+        got = self.goodput_by_host(window, way)
+        if not got.empty or way is both_ways.Way.ANY:
+            return got
+        return pd.Series(np.nan, index=pd.Index(list(self.counted), dtype="str"))
+
+    def _of_clients(self, got: pd.Series[float]) -> NDArray[np.float64]:
+        return np.asarray(got.reindex(list(self.counted), fill_value=0.0), dtype=np.float64)
 
     @property
     def _ways(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import (
+    both_ways,
     confidence,
     impossible,
     kind_figures,
@@ -39,7 +40,7 @@ from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
 from perfkit.analysis.slot_figures import Prepared, prepare
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
-from perfkit.model import NetworkPath, Segment
+from perfkit.model import NetworkPath, Segment, Window
 
 _ALIKE = [
     "kind",
@@ -105,6 +106,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` and
         `perfkit.analysis.kind_figures` return.
         `clients` has the outcome's columns and `goodput_bps`, `share` of the total, `retransmits`.
+        A test that went both ways has no `goodput_bps` but that of each, see `perfkit.analysis.both_ways`.
     """
     windows = {segment.slot: segment for segment in segments}
     proposed = _proposals(logs, windows)
@@ -122,7 +124,7 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
             row |= _figures(prepared, segment)
             if not prepared.is_void and prepared.has_goodput:
                 moved.append(sensitivity(prepared, segment.steady))
-                row["goodput_change_pct"] = inwards_change_pct(moved[-1], "goodput_bps")
+                row["goodput_change_pct"] = inwards_change_pct(moved[-1], *both_ways.GOODPUT)
             clients = _clients(prepared, segment, own)
         window = segment.steady if segment is not None else None
         row |= kind_figures.figures(logs, slot, list(own.loc[own["ok"], "host"]), window)
@@ -191,15 +193,9 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     arrived, intervals = prepared.arrived, prepared.intervals
     counted = list(prepared.counted)
     ours = arrived["host"].isin(counted)
-    by_second = prepared.by_second_bps(window)
-    seconds = by_second.sum(axis=0)
-    not_steady = steady_state.why_not_steady(seconds, by_second, counted)
-    goodput = prepared.goodput_by_host(window).reindex(counted, fill_value=0.0)
     idle_s = rates.idle_at_edges_s(arrived[ours], window)
     idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
-    batches = confidence.choose_batches(seconds[:0] if not_steady else seconds)
-    error = batches.error(seconds)
     figures = {
         **transport.udp_figures(arrived, counted),
         **prepared.figures(window),
@@ -209,13 +205,8 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),
         "clients_part_time": ", ".join(sorted(map(str, idle.index))),
         "idle_max_s": float(idle_s.max()),
-        "goodput_se_bps": error,
-        "goodput_ci_bps": confidence.half_width(error, batches.count),
-        "goodput_batches": batches.count,
-        "not_steady": not_steady,
+        **_by_way(prepared, window),
         "resolution_s": prepared.resolution_s,
-        "goodput_sd_bps": float(seconds.std(ddof=1)) if len(seconds) > 1 else np.nan,
-        **unequal_clients(goodput),
         "disagreeing_streams": rates.disagreeing_streams(arrived),
         **transport.tcp_figures(prepared.placed, counted),
         **figures,
@@ -225,6 +216,44 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         )
         if prepared.slot.path == NetworkPath.DIRECT
         else np.nan,
+    }
+
+
+def _by_way(prepared: Prepared, window: Window) -> dict[str, Any]:
+    """How steady the goodput was and how equal its clients; of traffic both ways, of each direction."""
+    figures: dict[str, Any] = {}
+    counted, shaken, unequal = list(prepared.counted), list[str](), list[dict[str, Any]]()
+    for way in prepared.ways:
+        by_second = prepared.by_second_bps(window, way)
+        seconds = by_second.sum(axis=0)
+        why = steady_state.why_not_steady(seconds, by_second, counted)
+        shaken += [f"{way}: {why}" if way else why] if why else []
+        batches = confidence.choose_batches(seconds[:0] if why else seconds)
+        error = batches.error(seconds)
+        own = {
+            "goodput_se_bps": error,
+            "goodput_ci_bps": confidence.half_width(error, batches.count),
+            "goodput_batches": batches.count,
+            "goodput_sd_bps": float(seconds.std(ddof=1)) if len(seconds) > 1 else np.nan,
+        }
+        figures |= {both_ways.name(figure, way): value for figure, value in own.items()}
+        goodput = prepared.way_bps(window, way).reindex(counted, fill_value=0.0)
+        unequal.append(unequal_clients(goodput))
+    return figures | {"not_steady": "; ".join(shaken)} | _either(unequal)
+
+
+def _either(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `unequal_clients` says of each direction, as one: a client that it names in either."""
+    if len(found) == 1:
+        return found[0]
+    named = {
+        key: sorted({name for one in found for name in one[key].split(", ") if name})
+        for key in ("starved_named", "dominant_named")
+    }
+    return {
+        "clients_starved": len(named["starved_named"]),
+        **{key: ", ".join(names) for key, names in named.items()},
+        "dominant_share": float(np.nanmax([0.0, *(one["dominant_share"] for one in found)])),
     }
 
 
@@ -279,11 +308,19 @@ def _clients(prepared: Prepared, segment: Segment, outcomes: pd.DataFrame) -> pd
     assert segment.steady is not None
     if prepared.is_void:
         return outcomes.assign(goodput_bps=np.nan, share=np.nan, retransmits=np.nan)
+    again = outcomes["host"].map(transport.retransmits_by_host(prepared.placed)).astype("float64")
+    if prepared.ways is both_ways.BOTH:
+        each = {
+            both_ways.name("goodput_bps", way): outcomes["host"]
+            .map(prepared.way_bps(segment.steady, way))
+            .astype("float64")
+            for way in both_ways.BOTH
+        }
+        return outcomes.assign(goodput_bps=np.nan, share=np.nan, retransmits=again, **each)
     got = outcomes["host"].map(prepared.goodput_by_host(segment.steady)).fillna(0.0)
     clients = outcomes.assign(goodput_bps=got.astype("float64"))
     counted = clients["goodput_bps"].where(clients["ok"])
-    again = clients["host"].map(transport.retransmits_by_host(prepared.placed))
-    return clients.assign(share=counted / counted.sum(), retransmits=again.astype("float64"))
+    return clients.assign(share=counted / counted.sum(), retransmits=again)
 
 
 def _clock_bound(logs: RunLogs, counted: pd.DataFrame) -> float:

@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.analysis import confidence, rates
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.slot_figures import Prepared
 from perfkit.model import Window
 
@@ -93,15 +94,17 @@ def over_clients(clients: pd.DataFrame, *, seed: int = 0) -> dict[str, Spread]:
     """Bootstrap of the figures that are made of clients.
 
     Args:
-        clients: The counted clients of one slot: `goodput_bps`, and `retransmits` if known.
+        clients: The counted clients of one slot: `goodput_bps`, or that of both ways, and
+            `retransmits` if known.
         seed: Of the resampling; the same run has the same interval every time.
 
     Returns:
-        `goodput_bps` (of the total: the root of n times the s.d., no resampling needed),
+        `goodput_bps` and those of both ways (of the total: the root of n times the s.d., no resampling needed),
         `client_median_bps`, `jain`, and `retransmits_per_gb` *relative* to its value; empty with
         fewer than three clients.
     """
     goodput = clients["goodput_bps"].to_numpy(dtype=np.float64)
+    totals = {name: clients[name] for name in GOODPUT if name in clients}
     n = len(goodput)
     if n < LEAST_CLIENTS:
         return {}
@@ -110,7 +113,7 @@ def over_clients(clients: pd.DataFrame, *, seed: int = 0) -> dict[str, Spread]:
     # A resample of n differs by the biased s.d.; the factor makes it the unbiased one.
     wider = np.sqrt(n / (n - 1))
     errors = {
-        "goodput_bps": np.sqrt(n) * goodput.std(ddof=1),
+        **{name: np.sqrt(n) * float(values.std(ddof=1)) for name, values in totals.items()},
         "client_median_bps": wider * np.median(values, axis=1).std(ddof=1),
         "jain": wider * _each(values, rates.jain_index).std(ddof=1),
     }

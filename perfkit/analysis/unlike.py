@@ -57,7 +57,7 @@ def find_other_clients(ours: Sequence[Test], theirs: Sequence[Test], *, ratio: b
         ratio: Of in-tunnel over out-of-tunnel: both of its ends add clients up.
     """
     tests = [*ours, *theirs]
-    counts = [len(test.goodput_bps) for test in tests]
+    counts = [test.clients for test in tests]
     if ratio:
         direct = [test.figure("direct_clients") for test in tests]
         counts += [int(count) for count in direct if count > 0]

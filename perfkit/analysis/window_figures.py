@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.sensitivity import SAMPLES, inwards_change_pct, sensitivity
 from perfkit.analysis.slot_figures import Prepared, prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -25,7 +26,8 @@ class Readout:
     """Figures over one window.
 
     Attributes:
-        goodput_bps: Of all counted clients together, at the receiver.
+        goodput_bps: Of all counted clients together, at the receiver; NaN of traffic both ways.
+        goodput_up_bps, goodput_down_bps: Of each direction, of traffic both ways only.
         clients: How many count.
         active_least: The least number of them that is active at any moment of the window.
         cpu_busy_pct: Of the server, all cores.
@@ -42,12 +44,22 @@ class Readout:
     goodput_change_pct: float = np.nan
     cpu_change_pct: float = np.nan
     void: str = ""
+    goodput_up_bps: float = np.nan
+    goodput_down_bps: float = np.nan
+
+    @property
+    def goodput(self) -> str:
+        """The goodput in words; of a test that went both ways, of each."""
+        if self.void:
+            return f"VOID ({self.void})"
+        ways = [("up", self.goodput_up_bps), ("down", self.goodput_down_bps)]
+        each = [f"{format_mbps(bps)} {way}" for way, bps in ways if np.isfinite(bps)]
+        return ", ".join(each) or format_mbps(self.goodput_bps)
 
     def __str__(self) -> str:
         clients = f"{self.active_least} of {self.clients} clients active throughout"
         cpu = f"CPU {self.cpu_busy_pct:.1f} %" if np.isfinite(self.cpu_busy_pct) else "CPU n/a"
-        goodput = f"VOID ({self.void})" if self.void else format_mbps(self.goodput_bps)
-        return f"{goodput}, {clients}, {cpu}"
+        return f"{self.goodput}, {clients}, {cpu}"
 
 
 class Readings:
@@ -71,7 +83,7 @@ class Readings:
         clients, active_least = self._active(slot, window)
         found = Readout(
             window=window,
-            goodput_bps=figures.get("goodput_bps", np.nan),
+            **{name: figures.get(name, np.nan) for name in GOODPUT},
             void="; ".join(text for text, _ in prepared.impossible) if prepared.is_void else "",
             clients=clients,
             active_least=active_least,
@@ -82,7 +94,7 @@ class Readings:
         moved = sensitivity(prepared, window, SAMPLES)
         return replace(
             found,
-            goodput_change_pct=inwards_change_pct(moved, "goodput_bps"),
+            goodput_change_pct=inwards_change_pct(moved, *GOODPUT),
             cpu_change_pct=inwards_change_pct(moved, "cpu_busy_pct"),
         )
 

@@ -199,7 +199,7 @@ class RunReader:
             return None
         path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
         silent = not slot.server_script or (path.is_file() and not path.stat().st_size)
-        if silent and not slot.kind.has_goodput:  # its figures are what the clients observed
+        if silent and not slot.kind.has_traffic:  # its figures are what the clients observed
             self._found.pop(path, None)
             return None
         if not path.is_file():

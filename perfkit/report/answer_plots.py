@@ -38,7 +38,7 @@ def answer_plots(found: CampaignAnswer) -> list[Plot]:
     if found.design.capacity is not None:
         return capacity_plots(found)
     draw = _over_clients if len(found.design.clients) > 1 else _in_order
-    headlines = dict.fromkeys(map(found.headline, found.primary_tests))
+    headlines = dict.fromkeys(f for test in found.primary_tests for f in found.headlines(test))
     with mpl.rc_context(STYLE):
         plots = [
             ratios(found) if found.judged is not None else None,
@@ -93,7 +93,7 @@ def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
 
 def _drawn_for(found: CampaignAnswer, figure: str) -> list[str]:
     """The primary tests whose headline a figure is; of the cost, all."""
-    return [t for t in found.primary_tests if figure in (COST, found.headline(t))]
+    return [t for t in found.primary_tests if figure in (COST, *found.headlines(t))]
 
 
 def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:

@@ -101,12 +101,13 @@ def _carriers(found: CampaignAnswer) -> list[str]:
 def _carried(found: CampaignAnswer) -> ReportTable:
     """Primary tests: the headline figure with its interval, and what goes with it."""
     variant = found.design.variants[0]
-    figures = dict.fromkeys(map(found.headline, found.primary_tests))
+    shown = [(test, figure) for test in found.primary_tests for figure in found.headlines(test)]
+    figures = dict.fromkeys(figure for _, figure in shown)
     headline = next(iter(figures), "goodput_bps")
     beside = _BESIDE.get(headline, ()) if len(figures) < 2 else ()
     rows = []
-    for test in found.primary_tests:
-        column = FIGURES[found.headline(test)]
+    for test, figure in shown:
+        column = FIGURES[figure]
         for clients in sorted(found.design.clients):
             mean = found.mean(clients, variant, test, column.key)
             rows.append(

@@ -9,6 +9,7 @@ from typing import Any
 from perfkit.analysis.answers.campaign_answer import GROWN, CampaignAnswer
 from perfkit.analysis.answers.frame import KEY, counted
 from perfkit.analysis.answers.headline import primary_figures
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.report.answer_capacity import capacity_sentences, capacity_warnings
 from perfkit.report.answer_memory import memory_sentences
 from perfkit.report.columns import FIGURES
@@ -57,7 +58,14 @@ def _carried(found: CampaignAnswer, test: str, *, several: bool) -> str:
     carries = f"{who} carries" if figure == "goodput_bps" else f"{test}: {phrase(figure)}"
     asked = found.mean(most, variant, test, "offered_bps") if figure == "goodput_bps" else {}
     offered = f" of {_number(asked)} offered" if asked else ""
-    words = f"{carries} {_value(mean)}{offered} at {format_count(most, 'client')}"
+    value = f"{_value(mean)}{offered}"
+    if figure in (ways := GOODPUT[1:]):
+        each = [found.mean(most, variant, test, way) for way in ways]
+        told = [
+            f"{_value(own)} {way}" for own, way in zip(each, ("up", "down"), strict=True) if own
+        ]
+        carries, value = f"{who} carries", " and ".join(told)
+    words = f"{carries} {value} at {format_count(most, 'client')}"
     grown = found.growth(variant, test, figure)
     if grown is not None:
         words += f", {grown.words}"

@@ -84,12 +84,13 @@ def _of_block(run: Run, record: BlockRecord) -> dict[str, _Line]:
     lines = {}
     for slot in logs.slots:
         prepared = prepare(logs, slot, found[(found["slot"] == slot.name).to_numpy()])
-        seconds = prepared.by_second_bps(_around(slot)).sum(axis=0)
         window = windows.get(slot.name)
         moved = window and Window(
             start_s=window.start_s - slot.start_s, end_s=window.end_s - slot.start_s
         )
-        lines[slot.test] = (seconds, moved, -_MARGIN_S)
+        for way in prepared.ways:
+            seconds = prepared.by_second_bps(_around(slot), way).sum(axis=0)
+            lines[f"{slot.test} {way}".strip()] = (seconds, moved, -_MARGIN_S)
     return lines
 
 

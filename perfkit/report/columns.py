@@ -222,6 +222,14 @@ LOGS = (
     text("remark", "Remark"),
 )
 
+BOTH_WAYS = (
+    mbps("goodput_up_bps", "Goodput up", 1),
+    mbps("goodput_down_bps", "Goodput down", 1),
+    mbps("client_median_up_bps", "Median per client up"),
+    mbps("client_median_down_bps", "Median per client down"),
+    Column("jain_up", "Jain up", digits=3),
+    Column("jain_down", "Jain down", digits=3),
+)
 RTT = (
     ms("rtt_median_s", "RTT without load", 3),
     ms("rtt_p99_s", "RTT without load, p99", 3),
@@ -264,6 +272,7 @@ FIGURES: Mapping[str, Column] = {
         mbps("goodput_bps", "Goodput", 1),
         mbps("client_median_bps", "Median per client"),
         Column("jain", "Jain", digits=3),
+        *BOTH_WAYS,
         Column("vs_direct", "In / out of tunnel", digits=3),
         Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit", digits=2),
         Column("vpn_cores", "VPN CPU", "cores", digits=2),

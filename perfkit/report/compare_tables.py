@@ -107,7 +107,7 @@ def _sizes(comparison: Comparison) -> ReportTable:
     rows = [
         {
             "where": key,
-            "clients": len(tests[0].goodput_bps),
+            "clients": tests[0].clients,
             "side": side.label,
             "runs": len(tests),
             **{name: mean.figure(name) for name in costs},

@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.analysis import connecting, idle_clients, offered, round_trips, short_connections
+from perfkit.analysis import (
+    both_ways,
+    connecting,
+    idle_clients,
+    offered,
+    round_trips,
+    short_connections,
+)
 from perfkit.analysis.kind_figures import HEADLINE
 from perfkit.analysis.slot_figures import QUANTILES_METHOD
 from perfkit.analysis.stats import Summary
@@ -38,6 +45,11 @@ _PACKETS_METHOD = (
     f"{offered.METHOD}. Loss: datagrams lost over those sent, sums over clients and whole streams. Packets: "
     "datagrams that arrived in the steady window, per second; VPN CPU: of the server's VPN, per such datagram"
 )
+GOODPUT_WORDS: Mapping[str, str] = {  # behind a test's name
+    "goodput_bps": "",
+    "goodput_up_bps": " up",
+    "goodput_down_bps": " down",
+}
 Rows = Sequence[Mapping[Hashable, Any]]
 
 
@@ -63,7 +75,25 @@ def _connects(stem: str) -> tuple[Column, ...]:
     )
 
 
+_UP, _DOWN, *_EACH = columns.BOTH_WAYS
+_BOTH_WAYS = (
+    columns.TEST,
+    _CLIENTS,
+    _UP,
+    columns.mbps("goodput_ci_up_bps", "± up", 1),
+    _DOWN,
+    columns.mbps("goodput_ci_down_bps", "± down", 1),
+    columns.mbps("offered_bps", "Offered each way", 1),
+    *_EACH,
+    Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit", digits=2),
+)
+
 TABLES = (
+    _Table(
+        "both-ways", "Both ways at once", _BOTH_WAYS, both_ways.GOODPUT[1:],
+        "Up: clients to server; down: server to clients. The two are never added.",
+        f"{both_ways.METHOD}. Offered: the rate asked of each end. ±: half of the 95 % interval.",
+    ),
     _Table(
         "offered", "Offered and carried", _LOAD, ("offered_bps", "pps"),
         "Offered: what the clients sent. Carried: what arrived in the steady window.",
@@ -114,6 +144,8 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
     made = []
     for table in TABLES:
         own = [row for row in tests if any(_known(row.get(key)) for key in table.keys)]
+        if table.name == "offered":  # of each way, in the table of both
+            own = [row for row in own if not goes_both_ways(row)]
         known = [c for c in table.columns if any(_there(row.get(c.key)) for row in own)]
         if own:
             made.append(
@@ -124,13 +156,18 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
     return made
 
 
+def goes_both_ways(row: Mapping[Hashable, Any]) -> bool:
+    """Whether a test has a goodput of each direction instead of one."""
+    return any(_known(row.get(key)) for key in both_ways.GOODPUT[1:])
+
+
 def with_headlines(tests: Rows) -> list[dict[Hashable, Any]]:
     """The rows with `headline`, `headline_value` and `headline_half` in words, if some test has no goodput.
 
     A test whose kind's figure is not known has none; where all have a goodput, rows are as they are.
     """
     kinds = [TestKind(row.get("kind") or TestKind.TCP) for row in tests]
-    if all(kind.has_goodput for kind in kinds):
+    if all(kind.has_goodput for kind in kinds) and not any(map(goes_both_ways, tests)):
         return [dict(row) for row in tests]
     made = []
     for kind, row in zip(kinds, tests, strict=True):
@@ -141,6 +178,13 @@ def with_headlines(tests: Rows) -> list[dict[Hashable, Any]]:
         own: dict[Hashable, Any] = dict(row)
         own["headline"], own["headline_half"] = column.label, half
         own["headline_value"] = column.show(row.get(figure))
+        if goes_both_ways(row):
+            own["headline"] = "Goodput up / down (Mbit/s)"
+            own["headline_value"] = (
+                f"{_UP.show(row.get(_UP.key))} / {_DOWN.show(row.get(_DOWN.key))}"
+            )
+            halves = [_UP.show(row.get(f"goodput_ci_{way}_bps")) for way in ("up", "down")]
+            own["headline_half"] = " / ".join(halves) if any(halves) else ""
         made.append(own)
     return made
 

@@ -27,7 +27,7 @@ from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Segment
-from perfkit.report.kind_tables import Times, observed_times
+from perfkit.report.kind_tables import GOODPUT_WORDS, Times, observed_times
 from perfkit.units import SI_PREFIXES
 
 MEGA = SI_PREFIXES["M"]
@@ -87,7 +87,7 @@ def draw_plots(logs: RunLogs, segments: Sequence[Segment], summary: Summary) -> 
         server = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy()]
         if len(server):
             plots.append(_server_over_time(server, segments, logs))
-        if "goodput_bps" in summary.tests and len(_counted(summary)):
+        if len(_counted(summary)):
             plots.append(_per_client(summary))
         times = observed_times(logs, summary)
         if times:
@@ -229,9 +229,11 @@ def _per_client(summary: Summary) -> Plot:
     """
     counted = _counted(summary)
     tests = {
-        str(slot): np.sort(counted.loc[counted["slot"] == slot, "goodput_bps"].to_numpy() / MEGA)
+        f"{slot}{words}": np.sort(own[figure].to_numpy() / MEGA)
         for slot in summary.tests["slot"]
-        if (counted["slot"] == slot).any()
+        for figure, words in GOODPUT_WORDS.items()
+        if figure in counted
+        and len(own := counted[((counted["slot"] == slot) & counted[figure].notna()).to_numpy()])
     }
     largest = [float(values[-1]) for values in tests.values()]
     apart = max(largest) > FAR_APART * min(largest)
@@ -274,9 +276,11 @@ def _box(fewest: int, most: int) -> str:
 
 def _counted(summary: Summary) -> pd.DataFrame:
     """Clients that count in a test with goodput: one of another kind, or without a window, has none."""
-    has_goodput = summary.tests.loc[summary.tests["goodput_bps"].notna(), "slot"]
-    clients = summary.clients[summary.clients["slot"].isin(has_goodput).to_numpy()]
-    return clients[clients["ok"] & clients["goodput_bps"].notna()]
+    tests, clients = summary.tests, summary.clients
+    known = [figure for figure in GOODPUT_WORDS if figure in tests and figure in clients]
+    has_goodput = tests.loc[tests[known].notna().any(axis=1), "slot"]
+    clients = clients[(clients["slot"].isin(has_goodput) & clients["ok"]).to_numpy()]
+    return clients[clients[known].notna().any(axis=1).to_numpy()]
 
 
 def _distribution(axis: Axes, values: Any) -> None:

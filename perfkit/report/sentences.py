@@ -13,6 +13,8 @@ from perfkit.units import bps_to_mbps, format_count, format_mbps
 
 # Headline figures of tests without goodput, and those that go with them.
 _OBSERVED: Mapping[str, tuple[str, ...]] = {
+    "goodput_up_bps": ("goodput_down_bps",),
+    "goodput_down_bps": (),
     "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s", "rtt_lost_ratio"),
     "rtt_median_s": ("rtt_p99_s", "rtt_lost_ratio"),
     "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
@@ -63,7 +65,7 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
 
 
 def _observed(row: Mapping[Hashable, Any]) -> str:
-    """The headline figure of a test whose clients print samples, and what goes with it; or empty."""
+    """The headline figure of a test without one goodput, and what goes with it; or empty."""
     for headline, others in _OBSERVED.items():
         if _known(row.get(headline)):
             shown = [FIGURES[name] for name in (headline, *others) if _known(row.get(name))]

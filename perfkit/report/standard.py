@@ -17,9 +17,14 @@ from perfkit.analysis import transport, vpn
 from perfkit.analysis.sensitivity import NOTABLE_PCT
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
-from perfkit.logs.run_logs import Finding, RunLogs
+from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.report import columns, link_tables
-from perfkit.report.kind_tables import kind_tables, with_headlines
+from perfkit.report.kind_tables import (
+    GOODPUT_WORDS,
+    goes_both_ways,
+    kind_tables,
+    with_headlines,
+)
 from perfkit.report.methods import (
     ABOUT_TICKS,
     CORES_METHOD,
@@ -191,9 +196,14 @@ def _ratios(tests: Sequence[Mapping[Hashable, Any]], most: int = 1000) -> str:
 
 
 def _both_ways(tests: Sequence[Mapping[Hashable, Any]]) -> str:
-    """Tests whose figures are sums of both directions."""
-    both = [str(row["slot"]) for row in tests if row.get("ways") == "recv+send"]
-    return f" Both directions are added, goodput and NIC, in {', '.join(both)}." if both else ""
+    """Tests of which both directions have a goodput, in a table of their own."""
+    both = [str(row["slot"]) for row in tests if goes_both_ways(row)]
+    return (
+        f" Both ways at once, so there is no total, and NIC and tunnel are the busier direction's: "
+        f"{', '.join(both)}."
+        if both
+        else ""
+    )
 
 
 def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
@@ -311,7 +321,9 @@ def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
     for row in summary.clients.to_dict("records"):
         # Bytes of a client that failed are in no figure, so they are not shown as one.
         if row["ok"]:
-            goodput.setdefault(str(row["host"]), {})[str(row["slot"])] = row["goodput_bps"]
+            own = goodput.setdefault(str(row["host"]), {})
+            for figure, words in GOODPUT_WORDS.items():
+                own[f"{row['slot']}{words}"] = row.get(figure, math.nan)
     clients = summary.clients
     failed = set(clients.loc[~(clients["ok"] | clients["unread"]), "host"])
     chosen = (
@@ -319,7 +331,7 @@ def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
         columns.text("role", "Role"),
         columns.text("address", "Address"),
         columns.text("state", "State"),
-        *(columns.mbps(slot.name, slot.name) for slot in logs.slots),
+        *(columns.mbps(name, name) for slot in logs.slots for name in _goodputs(slot, summary)),
         columns.text("reason", "Reason"),
     )
     rows = [
@@ -332,6 +344,14 @@ def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
     rows.sort(key=lambda row: (row["name"] not in failed and not row["reason"], row["name"]))
     caption = f"{len(rows)} hosts; {len(failed)} failed in at least one test."
     return ReportTable.from_records("hosts", "Hosts", chosen, rows, caption)
+
+
+def _goodputs(slot: SlotPlan, summary: Summary) -> list[str]:
+    """A column of a test's goodput; of traffic both ways one each."""
+    row = summary.tests[(summary.tests["slot"] == slot.name).to_numpy()]
+    if any(map(goes_both_ways, row.to_dict("records"))):
+        return [f"{slot.name}{words}" for words in GOODPUT_WORDS.values() if words]
+    return [slot.name]
 
 
 def _logs(logs: RunLogs) -> ReportTable:

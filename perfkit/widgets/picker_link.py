@@ -19,7 +19,6 @@ from perfkit.analysis.timeline import Timeline
 from perfkit.analysis.window_figures import Readings, Readout
 from perfkit.errors import PerfkitError
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
-from perfkit.units import format_mbps
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.timeline_picture import LEAST_WIDTH_PX, LEFT_PX, MOST_WIDTH_PX, View
 from perfkit.widgets.window_editor import WindowEditor
@@ -225,7 +224,7 @@ def _entries(slot: str, found: Readout | None) -> list[tuple[str, str, str]]:
 
 
 def _goodput(found: Readout) -> str:
-    return "VOID" if found.void else format_mbps(found.goodput_bps)
+    return "VOID" if found.void else found.goodput
 
 
 def _change(pct: float) -> str:

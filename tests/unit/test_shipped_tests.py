@@ -60,9 +60,13 @@ def test_iperf_is_told_of_ipv6_where_the_address_it_uses_is_one(
         ("tunnel-udp", {"PERFKIT_RATE_BPS": "200000"}, ["-b 200000", "-l 1372", "-u"]),
         ("tunnel-pps", {"PERFKIT_PACKET_BYTES": "512"}, ["-b 10g", "-l 512", "-u"]),
         ("direct-pps", {"PERFKIT_RATE_BPS": "", "PERFKIT_PACKET_BYTES": ""}, ["-b 10g", "-l 64"]),
+        ("direct-tcp-down", {}, ["-R", f"-c {V4}"]),
+        ("tunnel-tcp-down", {"PERFKIT_RATE_BPS": "200000"}, ["-R", "-b 200000", "-c 10.8.0.1"]),
+        ("direct-tcp-both", {}, ["--full-duplex", f"-c {V4}"]),
+        ("tunnel-tcp-both", {}, ["--full-duplex", "-c 10.8.0.1"]),
     ],
 )
-def test_iperf_is_told_the_rate_of_a_client_and_the_size_of_a_packet(
+def test_iperf_is_told_the_direction_the_rate_of_a_client_and_the_size_of_a_packet(
     tmp_path: Path, name: str, env: dict[str, str], told: list[str]
 ) -> None:
     stand_in = tmp_path / "iperf"
@@ -76,7 +80,9 @@ def test_iperf_is_told_the_rate_of_a_client_and_the_size_of_a_packet(
         check=True,
     )
     assert all(f" {words} " in done.stdout for words in told)
-    assert told or (" -b " not in done.stdout and " -l " not in done.stdout)
+    is_limited = " -b " in done.stdout or " -l " in done.stdout
+    assert is_limited is any(words[:2] in ("-b", "-l") for words in told)
+    assert (" -R " in done.stdout) is name.endswith("-down")
 
 
 @pytest.mark.parametrize(("address", "proto"), [(V4, "udp"), (V6, "udp6")])

@@ -19,16 +19,17 @@ from perfkit.analysis.answers import capacity, cells, growth, memory_slope, pair
 from perfkit.analysis.answers.capacity import Search
 from perfkit.analysis.answers.frame import FIGURES, counted
 from perfkit.analysis.answers.growth import Growth
-from perfkit.analysis.answers.headline import headline_of
+from perfkit.analysis.answers.headline import headline_of, headlines_of
 from perfkit.analysis.answers.memory_slope import MemorySlope
 from perfkit.analysis.answers.resources import FullResource, full_resource
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.spent import Spent, spent
 from perfkit.runs import design, journal
 from perfkit.runs.design import Design
 from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import vpn_of
 
-GROWN = ("goodput_bps", "pps", "requests_per_s", "vpn_cpu_s_per_gbit")  # whose growth is asked for
+GROWN = (*GOODPUT, "pps", "requests_per_s", "vpn_cpu_s_per_gbit")  # whose growth is asked for
 FORMAT = 1  # of answer.json
 
 
@@ -92,6 +93,10 @@ class CampaignAnswer:
     def headline(self, test: str) -> str:
         """The figure that stands for a test, see `perfkit.analysis.answers.headline`."""
         return headline_of(self.frame, test)
+
+    def headlines(self, test: str) -> tuple[str, ...]:
+        """The same, and of traffic both ways the goodput of each."""
+        return headlines_of(self.frame, test)
 
     def mean(self, clients: int, variant: str, test: str, figure: str) -> Mapping[str, Any]:
         """A cell's row of `means`; empty: nothing is known."""

@@ -82,17 +82,33 @@ COLUMNS: Mapping[str, CellColumn] = {
         "str", "", "what carried the VPN's packets on the server; empty: not said"
     ),
     "shared_cpu": CellColumn("bool", "", "server and clients ran on the same processors"),
-    "goodput_bps": _figure("bit/s", "total goodput of the clients that count"),
+    "goodput_bps": _figure(
+        "bit/s", "total goodput of the clients that count; NaN: both ways at once"
+    ),
     "client_median_bps": _figure("bit/s", "median goodput of a client"),
     "jain": _figure("", "fairness over clients, 1/n to 1"),
-    "vpn_cpu_s_per_gbit": _figure("s/Gbit", "CPU seconds of the server's VPN per Gbit of goodput"),
+    **{
+        f"{stem}_{way}{unit and '_bps'}": _figure(unit, f"{what}, {words}")
+        for way, words in (("up", "clients to server"), ("down", "server to clients"))
+        for stem, unit, what in (
+            ("goodput", "bit/s", "total goodput of a test both ways"),
+            ("client_median", "bit/s", "median goodput of a client of a test both ways"),
+            ("jain", "", "fairness over clients of a test both ways"),
+        )
+    },
+    "vpn_cpu_s_per_gbit": _figure(
+        "s/Gbit",
+        "CPU seconds of the server's VPN per Gbit of goodput, of both ways where both were carried",
+    ),
     "vpn_cores": _figure("cores", "CPU use of the server's VPN process"),
     "busiest_core_pct": _figure("%", "the server's core that was busiest over the window"),
     "busiest_core_tick_pct": _figure("%", "the server's busiest core of each second, mean"),
     "cpu_busy_pct": _figure("%", "all processors of the server"),
     "cpu_softirq_pct": _figure("%", "all processors of the server, in softirq"),
     "cpu_steal_pct": _figure("%", "all processors of the server, taken by the hypervisor"),
-    "nic_bps": _figure("bit/s", "the server's outer interface, in the direction of the test"),
+    "nic_bps": _figure(
+        "bit/s", "the server's outer interface, in the direction of the test, the busier of both"
+    ),
     "link_bps": _figure("bit/s", "capacity of the server's link; NaN: not known"),
     "queue_drops": _figure(
         "packets",

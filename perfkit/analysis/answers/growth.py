@@ -39,6 +39,8 @@ CLOSE = 0.10
 # What the laws are laws of: the figure itself, it times the clients, or the clients over it.
 KINDS: Mapping[str, Kind] = {
     "goodput_bps": "total",
+    "goodput_up_bps": "total",
+    "goodput_down_bps": "total",
     "nic_bps": "total",
     "vpn_cores": "total",
     "pps": "total",

@@ -11,10 +11,12 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.kind_figures import HEADLINE
 from perfkit.model import TestKind
 
-_GOODPUT = HEADLINE[TestKind.TCP]
+_GOODPUT, *_BOTH = GOODPUT
+_BOTH_WAYS = tuple(_BOTH)
 
 
 def kind_of(frame: pd.DataFrame, test: str) -> TestKind:
@@ -24,19 +26,29 @@ def kind_of(frame: pd.DataFrame, test: str) -> TestKind:
 
 
 def headline_of(frame: pd.DataFrame, test: str) -> str:
-    """The figure that stands for a test: its kind's; goodput where no block has that but goodput."""
-    figure = HEADLINE[kind_of(frame, test)]
+    """The figure that stands for a test: its kind's; goodput where no block has that but goodput.
+
+    Traffic that went both ways has a goodput of each, whatever kind the test was called.
+    """
     own = frame[(frame["test"] == test).to_numpy()]
-    is_known = figure in own and own[figure].notna().any()
-    return figure if is_known or own[_GOODPUT].isna().all() else _GOODPUT
+    figure = HEADLINE[kind_of(frame, test)]
+    known = [f for f in (figure, _GOODPUT, _BOTH_WAYS[0]) if f in own and own[f].notna().any()]
+    return next(iter(known), figure)
+
+
+def headlines_of(frame: pd.DataFrame, test: str) -> tuple[str, ...]:
+    """The figures that stand for a test: its headline, and of traffic both ways that of each."""
+    figure = headline_of(frame, test)
+    return _BOTH_WAYS if figure in _BOTH_WAYS else (figure,)
 
 
 def primary_of(kind: TestKind, primary: Sequence[str]) -> tuple[str, ...]:
     """What of a design's primary figures stands for in a test of a kind."""
-    places = {_GOODPUT: HEADLINE[kind]}
+    places = {_GOODPUT: _BOTH_WAYS if kind is TestKind.TCP_BOTH else (HEADLINE[kind],)}
     if kind is TestKind.PPS:
-        places["vpn_cpu_s_per_gbit"] = "vpn_cpu_us_per_packet"
-    return tuple(dict.fromkeys(places.get(figure, figure) for figure in primary))
+        places["vpn_cpu_s_per_gbit"] = ("vpn_cpu_us_per_packet",)
+    found = [name for figure in primary for name in places.get(figure, (figure,))]
+    return tuple(dict.fromkeys(found))
 
 
 def primary_figures(

@@ -18,6 +18,7 @@ from perfkit.runs.folder import write_json
 from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.logtext import GAP_S, T0_UTC_S
 from perfkit.testing.runs import make_run
+from tests.both_ways_runs import make_both_ways
 from tests.sampled_runs import make_sampled, rows, sampled_run
 
 
@@ -77,6 +78,26 @@ def test_a_cell_of_latency_is_as_precise_as_its_round_trips_are(grown: answer.An
     assert np.isnan(found.frame.loc[found.frame["test"] == "tunnel-tcp", "goodput_bps"]).all()
     assert found.headline("tunnel-tcp") == "rtt_loaded_median_s"
     assert found.headline("direct-tcp") == "goodput_bps"
+
+
+def test_the_answer_of_a_test_both_ways_names_both_and_adds_nothing(tmp_path: Path) -> None:
+    run = make_campaign(
+        tmp_path / "run", clients=(2,), repetitions=2, void=(), duration_s=9, tests=("tunnel-tcp",)
+    )
+    for folder in sorted((run.root / "blocks").iterdir()):
+        block = campaign_folder.block_run(run, int(folder.name))
+        make_both_ways(block, "01-tunnel-tcp")
+        block.segments_path.unlink()
+    campaign_folder.cells_path(run).unlink()
+    found = answer.render(run)
+    first = found.sentences[0]
+    assert first.startswith("The tunnel carries "), first
+    up, _, down = first.partition(" up and ")
+    assert "Mbit/s" in up
+    assert "Mbit/s" in down.partition(" down at 2 clients")[0]
+    assert len(found.tables["answer"].rows) == 2  # a row each
+    assert {plot.name for plot in found.plots} >= {"goodput-up-bps", "goodput-down-bps"}
+    assert found.found.frame["goodput_bps"].isna().all()
 
 
 def test_what_is_carried_stands_beside_what_was_offered(tmp_path: Path) -> None:
