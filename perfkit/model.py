@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -112,6 +112,7 @@ class Host:
         key_file: Private key that the host lets in; empty: the run's.
         jump: SSH goes through it; None: directly.
         inside_address: Where the run's other hosts reach it, if not at `address`.
+        ipv6_address: Where they reach it by IPv6 as well; empty: nowhere.
     """
 
     name: str
@@ -125,11 +126,25 @@ class Host:
     key_file: str = ""
     jump: Jump | None = None
     inside_address: str = ""
+    ipv6_address: str = ""
 
     @property
     def traffic_address(self) -> str:
         """Where out-of-tunnel traffic from the run's other hosts goes."""
         return self.inside_address or self.address
+
+    def reached_by(self, ip_version: int | None) -> Host | None:
+        """The host with traffic that goes to it by a version of IP; None: it has no address of that.
+
+        Args:
+            ip_version: None: whichever its address is of.
+        """
+        if ip_version in (None, 6 if ":" in self.traffic_address else 4):
+            return self
+        other = self.ipv6_address if ip_version == 6 else self.address
+        if (":" in other) is (ip_version == 6) and other:
+            return replace(self, inside_address=other)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +231,8 @@ class Variant:
         control: It may equal another variant, to show what differs by chance alone.
         rate_bps: What each client is to offer; None: as the parameters say.
         links: By role or name of a host: the link that it has in place of that of the parameters.
+        inside_ip, outside_ip: The version of IP in the tunnel and outside it, 4 or 6; None: as the
+            parameters say.
     """
 
     name: str
@@ -227,6 +244,8 @@ class Variant:
     control: bool = False
     rate_bps: float | None = None
     links: Mapping[str, HostLink] = field(default_factory=dict)
+    inside_ip: int | None = None
+    outside_ip: int | None = None
 
 
 BASE_VARIANT = Variant(name="base")

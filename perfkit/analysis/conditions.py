@@ -32,6 +32,7 @@ _OUTWARD = {
 }
 _CAMPAIGNS = {"capacity", "repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS
+_USUAL = (("variants", BASE), ("inside_ip", "4"), ("outside_ip", ""))  # as all runs once were
 _FACTS = (
     "kernel",
     "os",
@@ -55,7 +56,7 @@ def conditions(run: Run, logs: RunLogs) -> dict[str, str]:
     found |= {
         f"parameter {name}": str(value)
         for name, value in logs.manifest.get("parameters", {}).items()
-        if name not in _OUTWARD and name != "clients" and (name, value) != ("variants", BASE)
+        if name not in _OUTWARD and name != "clients" and (name, value) not in _USUAL
     }
     found |= {
         f"hosts {name}": str(value)

@@ -19,7 +19,7 @@ from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.session import Session
 from perfkit.campaign.vpn_choice import vpn_of
 from perfkit.errors import RunError
-from perfkit.fleet.inventory import EVENT_KIND, Inventory
+from perfkit.fleet.inventory import EVENT_KIND, HostRecord, Inventory
 from perfkit.model import HostState, Role
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.design import Design, PlannedBlock
@@ -113,9 +113,15 @@ def open_new(campaign: Session, todo: Todo, hosts: Iterable[str], changes: Any) 
     write_atomic(run.journal_path, b"")
     block = BlockSession(campaign, run, chosen)
     for name in named:
-        block.inventory.enter(campaign.inventory.get_record(name))
+        block.inventory.enter(_as_reached(campaign.inventory.get_record(name), chosen))
     block.write_hosts()
     return block
+
+
+def _as_reached(record: HostRecord, chosen: Settings) -> HostRecord:
+    """A host with the address by which a block's tests go to it."""
+    host = record.host.reached_by(chosen.outside_ip) if record.host else None
+    return replace(record, host=host) if host else record
 
 
 def is_of_all_connected(campaign: Session) -> bool:

@@ -65,7 +65,7 @@ def _unwell(session: Session, hosts: list[Host], vpn: Vpn | None) -> dict[str, s
             hosts,
             session.pool,
             vpn=vpn,
-            peer=tunnel.server_tunnel_address,
+            peer=tunnel.server_tunnel_address,  # of IPv4, which every tunnel carries
             threads=session.settings.threads,
         )
         return {name: f"tunnel: {it.reason}" for name, it in found.items() if not it.ok}

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 import click
 
-from perfkit.campaign import cost_of_answer, design, limits, links, variant_checks
+from perfkit.campaign import cost_of_answer, design, ip_versions, limits, links, variant_checks
 from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.vpn_choice import all_vpns, vpn_of, vpns_of
@@ -160,6 +160,8 @@ class Session(OpenRun):
                 probe_threads=max(16, self.settings.threads),
                 earlier=unresolved(events),
                 tokens=frozenset(progress.follow(events).batches),
+                with_ipv6=self.provider.traits.can_ipv6 and ip_versions.is_used(self.settings),
+                outside_ip=self.settings.outside_ip,
             ),
             keep=chosen.keep_fleet,
             **self._probe(),
@@ -231,6 +233,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     variant_checks.require(chosen, programs_are_here=provider.traits.shared_cpu)
     provider.preflight(chosen.parameters.most_clients + 1)
     links.require(chosen, provider)
+    ip_versions.require(chosen, provider)
     cost = cost_of_answer.reckon(chosen, provider)
     notices += cost.lines if chosen.parameters.is_campaign else ()
     notices += _priced(chosen, provider, cost)

@@ -28,7 +28,7 @@ from perfkit.runs.folder import Run
 from perfkit.settings import variants
 from perfkit.ssh.workers import run_on_hosts
 from perfkit.vpn import base, health
-from perfkit.vpn.plan import TUNNEL_NETWORK
+from perfkit.vpn.plan import peer_address
 
 # In the VPN's folder on a host.
 _IN_FORCE = ".variant"  # which variant's tunnel has carried a ping
@@ -183,7 +183,7 @@ def _gate(
         hosts,
         session.pool,
         vpn=vpn,
-        peer=TUNNEL_NETWORK[1],
+        peer=peer_address(_inside_ip(session, variant)),
         timeout_s=timeout_s,
         threads=max(session.settings.threads, len(hosts)),
         then=lambda host: _mark_if_in_place(session.run, host, variant),
@@ -197,6 +197,12 @@ def _gate(
         log = session.pool.log_path(host)
         results[host.name] = HostResult(host=host.name, ok=it.ok, reason=reason, log=log)
     return results
+
+
+def _inside_ip(session: OpenRun, variant: str) -> int:
+    """The version of IP that a variant's tests use in the tunnel."""
+    chosen = {it.name: it for it in variants.with_base(session.settings)}
+    return replace(session.settings, variant=chosen[variant]).inside_ip
 
 
 def _tell_version(session: OpenRun, vpn: base.Vpn, hosts: Sequence[Host]) -> dict[str, HostResult]:

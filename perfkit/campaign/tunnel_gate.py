@@ -13,18 +13,25 @@ from time import monotonic
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import on_result
 from perfkit.model import Host, HostState, StageResult
+from perfkit.settings import variants
 from perfkit.vpn import health
 from perfkit.vpn.base import Vpn
-from perfkit.vpn.plan import TunnelPlan
+from perfkit.vpn.plan import TunnelPlan, peer_address
 
 
 def tunnel_of(session: Session) -> TunnelPlan | None:
     """The plan of the run's VPN, if it has one; waits until the server has an address."""
     if session.vpn is None:
         return None
+    server = session.inventory.wait_for_host("server")
+    in_variants = {
+        it.name: server.reached_by(variants.applied(session.settings, it).outside_ip)
+        for it in variants.load(session.settings)
+    }
     return TunnelPlan(
-        server_address=session.inventory.wait_for_host("server").traffic_address,
+        server_address=server.traffic_address,
         clients=session.settings.parameters.most_clients,
+        addresses={name: host.traffic_address for name, host in in_variants.items() if host},
     )
 
 
@@ -50,7 +57,7 @@ def with_tunnels(
         hosts,
         session.pool,
         vpn=vpn,
-        peer=tunnel.server_tunnel_address,
+        peer=peer_address(session.settings.inside_ip),
         threads=max(session.settings.threads, len(hosts)),
         then=then,
     )

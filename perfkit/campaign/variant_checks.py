@@ -10,6 +10,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from perfkit.campaign.vpn_choice import vpn_of, vpns_of
@@ -81,13 +82,18 @@ def _refuse_rates(settings: Settings, chosen: Iterable[Variant]) -> None:
 def _bundles(run: folder.Run, settings: Settings, vpns: Mapping[str, base.Vpn]) -> dict[Host, Path]:
     """What a server and a client would get."""
     usual = vpn_of(settings)
-    made = Bundles(
-        run, settings.resources_dir, (usual, _NOWHERE) if usual else None, {}, dict(vpns)
-    )
+    six = (it for it in variants.with_base(settings) if _outside(settings, it) == 6)
+    addresses = {it.name: "2001:db8::1" for it in six}
+    plan = (usual, replace(_NOWHERE, addresses=addresses)) if usual else None
+    made = Bundles(run, settings.resources_dir, plan, {}, dict(vpns))
     bundles = {host: made.make(host) for host in _HOSTS}
     for bundle in bundles.values():
         (bundle / "logs").mkdir()
     return bundles
+
+
+def _outside(settings: Settings, variant: Variant) -> int | None:
+    return variants.applied(settings, variant).outside_ip
 
 
 def _try(variant: Variant, vpn: base.Vpn, host: Host, place: Path) -> None:
@@ -127,6 +133,7 @@ def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) 
         for it in applied.tests
     ]
     words.append(repr(sorted((side, repr(link)) for side, link in applied.links.items())))
+    words.append(f"outside_ip {applied.outside_ip or 4}")
     scripts = [script for it in applied.tests for script in (it.script, it.server_script) if script]
     scripts += sorted((applied.resources_dir / "bin").iterdir())
     words += [f"{path.name} {folder.sha256_of(path)}" for path in scripts if path.is_file()]

@@ -9,7 +9,7 @@ from perfkit.errors import ConfigError
 from perfkit.model import NetworkPath, Role, Variant
 from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
-from perfkit.vpn.base import Changes, Vpn, get_vpn, vpn_factory
+from perfkit.vpn.base import IPV6, Changes, Vpn, get_vpn, vpn_factory
 
 
 def vpn_of(chosen: Settings) -> Vpn | None:
@@ -25,13 +25,20 @@ def vpn_of(chosen: Settings) -> Vpn | None:
         vpn_factory(name, source)  # a name that nobody has is said in any case
         return None
     vpn = get_vpn(name, chosen.resources_dir, source)
-    if vpn is None or not (variant.vpn_options or variant.binary):
+    inside_ip = chosen.inside_ip
+    if vpn is None or not (variant.vpn_options or variant.binary or inside_ip == IPV6):
         return vpn
+    if inside_ip == IPV6 and not vpn.traits.carries_ipv6:
+        where = variants.section(variant) if variant.inside_ip else "parameters"
+        problem = f"{vpn.traits.title} carries no IPv6 here"
+        remedy = "use inside_ip = 4, or a VPN that does (openvpn, wireguard)"
+        raise ConfigError(where, "inside_ip", inside_ip, problem, remedy)
     return vpn.changed(
         Changes(
             source=variants.section(variant),
             options={Role(role): options for role, options in variant.vpn_options.items()},
             binary=variant.binary,
+            inside_ip=inside_ip,
         )
     )
 

@@ -59,9 +59,11 @@ class Bundles:
         folders = [*_SHARED, *sorted(self._of_vpns)]
         _copy_shared(resources_dir, self._shared, folders, extra_files)
         self.digest = digest([], [self._shared])  # the recipes' own file among them
-        for it in every:
-            assert vpn is not None
-            it.prepare(run, vpn[1])
+        if vpn is None:
+            return
+        vpn[0].prepare(run, vpn[1])
+        for name, it in self._variants.items():
+            it.prepare(run, vpn[1].of_variant(name))
 
     def make(self, host: Host) -> Path:
         """Make, or bring up to date, the bundle of one host; returns its folder."""

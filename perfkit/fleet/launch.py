@@ -55,6 +55,8 @@ class LaunchPlan:
         probe_threads: Hosts probed at the same time.
         earlier: What `calls.unresolved` found in the journal of a run that was begun before.
         tokens: Of all batches it had asked for: hosts of them that are gone get another one.
+        with_ipv6: See `perfkit.fleet.provider.LaunchRequest`.
+        outside_ip: The version of IP by which hosts are to reach each other; None: any.
     """
 
     owner: str
@@ -65,6 +67,8 @@ class LaunchPlan:
     probe_threads: int = 16
     earlier: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     tokens: frozenset[str] = frozenset()
+    with_ipv6: bool = False
+    outside_ip: int | None = None
 
 
 class Fleet:
@@ -274,6 +278,7 @@ class Fleet:
             hosts=batch,
             record=record,
             earlier=tuple(self._unresolved.get(token, ())),
+            with_ipv6=self.plan.with_ipv6,
         )
         self._journal.append("launch-intent", token=token, names=names)
         self._unresolved.setdefault(token, [])
@@ -292,11 +297,14 @@ class Fleet:
         waited_for = self.inventory.names(HostState.REQUESTED)
         new = [host for host in hosts if host.name in waited_for]
         for host in new:  # before the result: with one, the batch is not asked for again
-            self.inventory.move(host.name, HostState.RUNNING, host=host)
+            self.inventory.move(host.name, HostState.RUNNING, host=self._as_reached(host))
         if known:
             self._journal.append("launch-result", token=token, names=[h.name for h in hosts])
             self._unresolved.pop(token, None)
         return new, reasons
+
+    def _as_reached(self, host: Host) -> Host:
+        return host.reached_by(self.plan.outside_ip) or host
 
     def _fail(self, names: Iterable[str], reason: str) -> None:
         for name in names:
@@ -306,6 +314,11 @@ class Fleet:
         if self._is_releasing:
             self._fail([host.name], RELEASING)
             return
+        if host.reached_by(self.plan.outside_ip) is None:
+            wanted = self.plan.outside_ip
+            reason = f"no address of IPv{wanted}, and outside_ip = {wanted}: it is {host.traffic_address}"
+            self._fail([host.name], reason)
+            return
         try:
             ready = self._probe(host, self.plan.ready_timeout_s) or host
         except PerfkitError as exc:
@@ -313,7 +326,7 @@ class Fleet:
         except Exception as exc:  # noqa: BLE001 - whoever waits for the host must be told
             self._fail([host.name], f"the probe raised {type(exc).__name__}: {exc}")
         else:
-            self.inventory.move(host.name, HostState.REACHABLE, host=ready)
+            self.inventory.move(host.name, HostState.REACHABLE, host=self._as_reached(ready))
 
 
 def _batches(requests: list[HostRequest], size: int) -> Iterator[tuple[HostRequest, ...]]:

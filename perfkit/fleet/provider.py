@@ -41,6 +41,7 @@ class Traits:
         asks_hosts: Its listing is what each host answers, so a host that does not answer is not in
             it and may still be there: it has the method of `AskingProvider`.
         can_link: Its hosts can have links: it has the methods of `LinkingProvider`.
+        can_ipv6: Its hosts have an address of IPv6 too, if `LaunchRequest.with_ipv6` asks for it.
         settle_s: Longest time that something asked for may take to show up in a listing.
         ready_s: Longest time from launched to reachable.
         batches_at_once: Launch calls that may be under way at the same time.
@@ -55,6 +56,7 @@ class Traits:
     interruptible: bool = False
     asks_hosts: bool = False
     can_link: bool = False
+    can_ipv6: bool = False
     settle_s: float = 0.0
     ready_s: float = 60.0
     batches_at_once: int = 1
@@ -90,6 +92,8 @@ class LaunchRequest:
             name) when it returns fewer hosts than it was asked for.
         earlier: The fields of `launch-call` records of this token, from before a crash, that did
             not end in a failure: to be found again or sent again, before anything new is asked.
+        with_ipv6: Hosts are to have an address of IPv6 as well, `Host.ipv6_address`. Only providers
+            whose traits say `can_ipv6` are asked for it.
     """
 
     token: str
@@ -100,6 +104,7 @@ class LaunchRequest:
     hosts: tuple[HostRequest, ...]
     record: Callable[..., object] = field(default=_forget, repr=False, compare=False)
     earlier: tuple[Mapping[str, Any], ...] = ()
+    with_ipv6: bool = False
 
 
 def check_request(request: LaunchRequest) -> None:

@@ -117,8 +117,20 @@ def provenance(logs: RunLogs) -> str:
             )
             if facts.get(key)
         ),
+        *_by_ipv6(logs),
     ]
     return "; ".join(parts)
+
+
+def _by_ipv6(logs: RunLogs) -> list[str]:
+    """Where the tests' traffic went by IPv6, by the server's addresses."""
+    server = logs.hosts[(logs.hosts["name"] == logs.server).to_numpy()]
+    places = {"tunnel_address": "in the tunnel", "traffic_address": "outside the tunnel"}
+    return [
+        f"IPv6 {words}"
+        for column, words in places.items()
+        if any(":" in str(address) for address in server[column])
+    ]
 
 
 def shared_cpu(logs: RunLogs) -> bool:

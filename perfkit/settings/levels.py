@@ -32,7 +32,7 @@ def parse_counts(value: object) -> tuple[int, ...]:
     Raises:
         ValueError: one is no count from 1 to 4000 or comes twice, or a range has no such end.
     """
-    counts = [count for item in _items(value) for count in _counts(item)]
+    counts = [count for item in parse_items(value) for count in _counts(item)]
     if not counts:
         raise ValueError("names no count; give one (10), a list (1,2,5) or a range (10..100:10)")
     for count in counts:
@@ -73,7 +73,7 @@ def parse_names(value: object) -> tuple[str, ...]:
     Raises:
         ValueError: one is not a name, or comes twice, or there is none.
     """
-    names = [str(item) for item in _items(value)]
+    names = [str(item) for item in parse_items(value)]
     for name in names:
         if not NAME_PATTERN.fullmatch(name):
             raise ValueError(f"{name!r} is no name; use lower-case letters, digits, - and _")
@@ -133,7 +133,7 @@ def parse_budget(value: object) -> Budget:
     if isinstance(value, Budget):
         return value
     amounts: dict[str, float] = {}
-    for item in [] if value in ("", None) else _items(value):
+    for item in [] if value in ("", None) else parse_items(value):
         found = _BUDGET.fullmatch(item) if isinstance(item, str) else None
         if found is None:
             raise ValueError(f"{item}: no budget; {_TIMES_AND_MONEY}")
@@ -145,13 +145,13 @@ def parse_budget(value: object) -> Budget:
     return Budget(amounts.get("min"), amounts.get("usd"))
 
 
-def _items(value: object) -> list[object]:
+def parse_items(value: object) -> list[object]:
     """What stands between commas; a list's items; a single value."""
     if isinstance(value, str):
         parts = value.split(",")
         return [part.strip() for part in parts] if len(parts) > 1 else [value]
     if isinstance(value, list | tuple | range):
-        return [item for one in value for item in _items(one)]
+        return [item for one in value for item in parse_items(one)]
     return [value]
 
 

@@ -12,22 +12,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from perfkit.errors import ConfigError
 from perfkit.model import (
     BASE_VARIANT,
     SHORTEST_WINDOW_S,
-    CapacityGoal,
     HostLink,
     TestSpec,
     Variant,
@@ -35,6 +27,17 @@ from perfkit.model import (
 from perfkit.runs import folder
 from perfkit.runs.design import BASE, PlannedBlock
 from perfkit.settings import capacity, crossing, ini, levels, links, shebang
+from perfkit.settings.field_types import (
+    Budget,
+    Capacity,
+    Counts,
+    Flag,
+    IpVersions,
+    Links,
+    Names,
+    Precision,
+    Rates,
+)
 from perfkit.settings.hosts_conf import CronConf, SshConf
 from perfkit.settings.levels import MAX_CLIENTS
 from perfkit.settings.project import project_dir, runs_folder
@@ -44,40 +47,6 @@ REPETITIONS_OF_A_LIST = 3  # where neither repetitions nor precision is given
 FEWEST_FOR_PRECISION = 5  # the spread of fewer says too little about when to stop
 MAX_REPETITIONS = 100
 MAX_BLOCKS = 10_000
-
-
-def _plain_bool(value: object) -> object:
-    """Papermill passes `-p keep_fleet no` as text."""
-    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    return words.get(value.lower(), value) if isinstance(value, str) else value
-
-
-Flag = Annotated[bool, BeforeValidator(_plain_bool)]
-Counts = Annotated[
-    tuple[int, ...], BeforeValidator(levels.parse_counts), PlainSerializer(levels.format_counts)
-]
-Names = Annotated[
-    tuple[str, ...], BeforeValidator(levels.parse_names), PlainSerializer(levels.format_names)
-]
-Rates = Annotated[
-    tuple[str, ...],
-    BeforeValidator(links.parse_rate_levels),
-    PlainSerializer(links.format_levels(",")),
-]
-Links = Annotated[
-    tuple[str, ...],
-    BeforeValidator(links.parse_link_levels),
-    PlainSerializer(links.format_levels("; ")),
-]
-Capacity = Annotated[
-    CapacityGoal | None,
-    BeforeValidator(capacity.parse_capacity),
-    PlainSerializer(capacity.format_capacity),
-]
-Precision = Annotated[
-    float | None, BeforeValidator(levels.parse_precision), PlainSerializer(levels.format_precision)
-]
-Budget = Annotated[levels.Budget, BeforeValidator(levels.parse_budget), PlainSerializer(str)]
 
 
 class Parameters(BaseModel):
@@ -118,6 +87,16 @@ class Parameters(BaseModel):
         "",
         validate_default=True,
         description="link, server 100mbit, loss 1%; several: 10mbit; 1mbit; empty: none",
+    )
+    inside_ip: IpVersions = Field(
+        "4",
+        validate_default=True,
+        description="version of IP in the tunnel, 4 or 6; both: 4,6",
+    )
+    outside_ip: IpVersions = Field(
+        "",
+        validate_default=True,
+        description="version of IP outside it, 4 or 6; both: 4,6; empty: of the hosts' address",
     )
     capacity: Capacity = Field(
         "",
@@ -194,13 +173,14 @@ class Parameters(BaseModel):
 
     @property
     def crossed(self) -> tuple[crossing.Crossed, ...]:
-        """The variants of the run: those named, each with each level of rate and link."""
-        return crossing.cross(self.variants, self.rate, self.link)
+        """The variants of the run: those named, each with each level of rate, link and IP."""
+        return crossing.cross(self.variants, self.rate, self.link, self.inside_ip, self.outside_ip)
 
     @property
     def has_levels(self) -> bool:
-        """Whether rate or link is a factor: then no variant is by the name that was given."""
-        return len(self.rate) > 1 or len(self.link) > 1
+        """Whether one of these is a factor: then no variant is by the name that was given."""
+        factors = (self.rate, self.link, self.inside_ip, self.outside_ip)
+        return any(len(levels) > 1 for levels in factors)
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -267,6 +247,17 @@ class Settings:
         level = self.parameters.link
         return {**(links.parse_links(level[0]) if len(level) == 1 else {}), **self.variant.links}
 
+    @property
+    def inside_ip(self) -> int:
+        """The version of IP in the tunnel: the variant's, else the parameter's first."""
+        return self.variant.inside_ip or int((*self.parameters.inside_ip, "4")[0])
+
+    @property
+    def outside_ip(self) -> int | None:
+        """The same of what goes outside it; None: that of the hosts' addresses."""
+        level = self.parameters.outside_ip
+        return self.variant.outside_ip or (int(level[0]) if len(level) == 1 else None)
+
     def for_block(self, planned: PlannedBlock, rate_bps: float | None = None) -> Settings:
         """The settings of one block of a campaign: a single run's, with its tests as drawn.
 
@@ -283,6 +274,7 @@ class Settings:
             "capacity": None,
             "rate": (rate,) if rate else (),
             "link": (cell.link,) if cell.link else (),
+            **{key: (level,) if level else () for key, level in cell.ip_versions.items()},
             "repetitions": 1,
             "precision": None,
             "max_repetitions": _default("max_repetitions"),

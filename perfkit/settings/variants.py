@@ -10,6 +10,7 @@ A section is a variant; `base`, which needs none, is what stands in resources/ a
     test.tunnel-tcp.duration = 20 a value of tests.conf
     rate = 200kbit                what each client offers
     link.server = 100mbit         a link, see `perfkit.settings.links`; or client, both, client-001
+    inside_ip = 6                 the version of IP in the tunnel; outside_ip: beside it
     control = yes                 it may equal another variant
 
 What can be seen in files is refused here. What only the VPN knows is `perfkit.campaign.variant_checks`'.
@@ -28,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import BASE_VARIANT, HostLink, Role, TestSpec, Variant
+from perfkit.model import BASE_VARIANT, Role, TestSpec, Variant
 from perfkit.runs import folder
-from perfkit.settings import ini, links, shebang
+from perfkit.settings import ini, links, shebang, variant_keys
 from perfkit.settings.crossing import Crossed
+from perfkit.settings.ip_versions import IP_KEYS
 from perfkit.settings.parameters import Settings
 from perfkit.settings.secrets import refuse_secrets
 from perfkit.settings.tests_conf import TestConf, check_kind, refuse_unread_rate
@@ -40,7 +42,7 @@ NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
 _OF_TESTS = ("duration", "port", "server", "needs", "packet_bytes")
 _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
-_PLAIN = ("control", "resources", "rate", "vpn")
+_PLAIN = ("control", "resources", "rate", "vpn", *IP_KEYS)
 _ELSEWHERE = ("test", "link")  # first words of keys that are no options of a VPN
 _NO_VPN = "none"
 
@@ -62,20 +64,26 @@ def _crossed(settings: Settings, cell: Crossed) -> Variant:
     """
     variant = _named(settings, cell.variant)
     rates, levels = settings.parameters.rate, settings.parameters.link
-    for key, is_factor, own in (
-        ("rate", len(rates) > 1, variant.rate_bps is not None),
-        ("link", len(levels) > 1, bool(variant.links)),
+    for key, is_factor, own, level in (
+        ("rate", len(rates) > 1, variant.rate_bps is not None, cell.rate),
+        ("link", len(levels) > 1, bool(variant.links), cell.link),
+        *(
+            (key, len(getattr(settings.parameters, key)) > 1, getattr(variant, key), level)
+            for key, level in cell.ip_versions.items()
+        ),
     ):
         if is_factor and own:
             problem = f"the parameter {key} has several levels, and each variant gets each of them"
             remedy = f"remove {key} from the section, or give the parameter one level"
-            raise ConfigError(
-                section(variant), key, cell.rate if key == "rate" else cell.link, problem, remedy
-            )
+            raise ConfigError(section(variant), key, level, problem, remedy)
     if len(rates) > 1:
         variant = replace(variant, rate_bps=links.parse_rate(cell.rate))
     if len(levels) > 1:
         variant = replace(variant, links=links.parse_links(cell.link))
+    if len(settings.parameters.inside_ip) > 1:
+        variant = replace(variant, inside_ip=int(cell.inside_ip))
+    if len(settings.parameters.outside_ip) > 1:
+        variant = replace(variant, outside_ip=int(cell.outside_ip))
     return replace(variant, name=cell.name)
 
 
@@ -162,6 +170,7 @@ def _changes(run_vpn: str, variant: Variant) -> dict[str, Any]:
         f"link.{side}": links.format_link(link) or links.NONE
         for side, link in variant.links.items()
     }
+    found |= {key: str(version) for key in IP_KEYS if (version := getattr(variant, key))}
     return found | ({"control": "yes"} if variant.control else {})
 
 
@@ -183,16 +192,18 @@ def _read(settings: Settings, name: str) -> Variant:
         name=name,
         vpn=vpn if vpn != settings.parameters.vpn else "",
         vpn_options=_options(vpn, keys, where),
-        binary=_binary(vpn, keys, where),
+        binary=variant_keys.binary(vpn, keys, where),
         resources=_resources(settings, vpn, keys, where),
         test_parameters={
             key.removeprefix("test."): value
             for key, value in keys.items()
             if key.startswith("test.")
         },
-        control=_control(keys, where),
-        rate_bps=_rate(keys, where),
-        links=_links(keys, where),
+        control=variant_keys.control(keys, where),
+        rate_bps=variant_keys.rate_bps(keys, where),
+        links=variant_keys.links_by_side(keys, where),
+        inside_ip=variant_keys.ip_version("inside_ip", keys, where),
+        outside_ip=variant_keys.ip_version("outside_ip", keys, where),
     )
     _check_tests(settings, variant, where)
     return variant
@@ -239,57 +250,6 @@ def _remedy(vpn: str, key: str) -> str:
     if "." in key and first != vpn:
         return f"the variant's VPN is {vpn}, not {first}; known are: {', '.join(known)}"
     return did_you_mean(key, known) if "." not in key else f"known are: {', '.join(known)}"
-
-
-def _binary(vpn: str, keys: Mapping[str, str], where: str) -> str:
-    key = f"{vpn}.binary"
-    value = keys.get(key, "")
-    if key in keys and not (value.startswith("/") and value.isprintable()):
-        problem = "not an absolute path"
-        raise ConfigError(where, key, value, problem, "name a program that is there on every host")
-    return value
-
-
-def _control(keys: Mapping[str, str], where: str) -> bool:
-    words = {"yes": True, "no": False}
-    value = keys.get("control", "no")
-    if value not in words:
-        remedy = "write yes or no, or remove the line"
-        raise ConfigError(where, "control", value, "neither yes nor no", remedy)
-    return words[value]
-
-
-def _rate(keys: Mapping[str, str], where: str) -> float | None:
-    try:
-        return links.parse_rate(keys["rate"]) if "rate" in keys else None
-    except ValueError as exc:
-        raise _refused(where, "rate", keys["rate"], exc) from exc
-
-
-def _links(keys: Mapping[str, str], where: str) -> dict[str, HostLink]:
-    """Links by role or host; `none` is one that bounds nothing."""
-    found: dict[str, HostLink] = {}
-    for key, value in keys.items():
-        first, _, side = key.partition(".")
-        if first != "link":
-            continue
-        try:
-            sides = links.sides_of(side)
-            link = HostLink() if value == links.NONE else links.parse_link(value)
-        except ValueError as exc:
-            raise _refused(where, key, value, exc) from exc
-        for one in sides:
-            if one in found:
-                problem = f"given for the {one} by another key too"
-                raise ConfigError(where, key, value, problem, "remove one of them")
-            found[one] = link
-    return found
-
-
-def _refused(where: str, key: str, value: str, exc: ValueError) -> ConfigError:
-    """What is wrong with a value, and what follows a semicolon there as the remedy."""
-    problem, _, remedy = str(exc).removeprefix(f"{value}: ").partition("; ")
-    return ConfigError(where, key, value, problem, remedy or "compare it with the sample file")
 
 
 def _resources(settings: Settings, vpn: str, keys: Mapping[str, str], where: str) -> Path | None:

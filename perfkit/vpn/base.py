@@ -28,6 +28,7 @@ START, STOP = "start", "stop"  # scripts in it, POSIX sh, run as root in that fo
 CHECK = "check"  # a third one, run as the SSH user
 SCRIPTS = frozenset({START, STOP, CHECK})
 IMPLEMENTATION = "implementation"  # a file in it, see `Vpn.files`
+IPV6, LEAST_MTU_OF_IPV6 = 6, 1280
 VARIANTS = "variants"  # in that folder: the files in which variants differ, a folder for each
 
 
@@ -69,6 +70,7 @@ class VpnTraits:
         pid_file: Of the process whose CPU time counts, below `<workdir>`; empty: it has none.
         version_command: Prints its version.
         secrets: Patterns below a run's folder: files nobody needs once its hosts are released.
+        carries_ipv6: It can give its hosts addresses of IPv6, see `Changes.inside_ip`.
     """
 
     name: str
@@ -79,6 +81,7 @@ class VpnTraits:
     pid_file: str
     version_command: tuple[str, ...]
     secrets: tuple[str, ...]
+    carries_ipv6: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +108,25 @@ class Changes:
         options: By role: the value of an option by its name, as in the VPN's own configuration;
             an empty value: it takes none.
         binary: The program to run instead of the VPN's own; empty: that one.
+        inside_ip: 6: hosts get an address of the plan's `network_6` too, by which they are then
+            reached in the tunnel. Only a VPN whose traits say `carries_ipv6` is asked for it.
     """
 
     source: str = "variant"
     options: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
     binary: str = ""
+    inside_ip: int = 4
+
+
+def check_mtu(changes: Changes, key: str, value: str) -> None:
+    """Refuse a device that would be too narrow for IPv6, which needs 1280 bytes (RFC 8200, section 5).
+
+    Raises:
+        ConfigError: it is.
+    """
+    if changes.inside_ip == IPV6 and value.isdigit() and int(value) < LEAST_MTU_OF_IPV6:
+        problem = f"inside_ip is 6, and IPv6 needs a device of {LEAST_MTU_OF_IPV6} bytes"
+        raise ConfigError(changes.source, key, value, problem, "give more, or inside_ip = 4")
 
 
 @runtime_checkable

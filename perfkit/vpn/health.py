@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from shlex import quote
 
 from perfkit import untrusted
@@ -18,7 +18,10 @@ TICK_S = 0.2
 MARGIN_S = 10.0
 _LOG_LINES = 5
 _LINE_LENGTH = 300
-_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_ADDRESSES = {
+    "-4": re.compile(r"\d{1,3}(?:\.\d{1,3}){3}"),
+    "-6": re.compile(r"[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}"),
+}
 
 _STAMP = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\w{3} \w{3} +\d+ [\d:]{8} \d{4}) +")
 
@@ -50,8 +53,9 @@ ends=ENDS
 tick=0
 while [ $tick -lt TICKS ]; do
     if has_device; then
-        address=$(ip -4 -o addr show dev DEVICE | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
-        case $(ip -4 route get PEER 2>/dev/null) in *"dev "DEVICE* | local*) route=yes ;; esac
+        address=$(ip FAMILY -o addr show dev DEVICE scope global |
+            sed -n 's/.* inet6* \([0-9a-f.:]*\).*/\1/p')
+        case $(ip FAMILY route get PEER 2>/dev/null) in *"dev "DEVICE* | local*) route=yes ;; esac
         if [ "$address" ] && [ "$route" ]; then
             ping -n -q -c 1 -W 1 PEER >/dev/null 2>&1 && ping=yes && break
             tick=$((tick + 5))
@@ -105,7 +109,7 @@ def check_tunnels(
     pool: RemotePool,
     *,
     vpn: Vpn,
-    peer: IPv4Address | str,
+    peer: IPv4Address | IPv6Address | str,
     timeout_s: float = 30.0,
     threads: int = 32,
     then: Callable[[Host], str] | None = None,
@@ -155,6 +159,7 @@ def health_script(vpn: Vpn, host: Host, ticks: int, peer: str, then: str = ":") 
         _SCRIPT.replace("ENDINGS", endings or "' '")
         .replace("DEVICE", quote(traits.devices[host.role]))
         .replace("TICKS", str(ticks))
+        .replace("FAMILY", _family(peer))
         .replace("PEER", quote(peer))
         .replace("LINES", str(_LOG_LINES))
         .replace("PID_FILE", quote(f"{host.workdir}/{traits.pid_file}"))
@@ -165,12 +170,17 @@ def health_script(vpn: Vpn, host: Host, ticks: int, peer: str, then: str = ":") 
     )
 
 
+def _family(peer: str) -> str:
+    """The option by which `ip` is told the version of an address."""
+    return "-6" if ":" in peer else "-4"
+
+
 def parse_health(vpn: VpnTraits, host: Host, text: str, peer: str) -> TunnelHealth:
     """Read what the script printed: four answers, then the end of the VPN's log."""
     lines = [untrusted.one_line(line, _LINE_LENGTH) for line in text.splitlines()]
     answers = dict(line.partition("=")[::2] for line in lines[:4])
     address = answers.get("address") or None
-    if address is not None and not _ADDRESS.fullmatch(address):
+    if address is not None and not _ADDRESSES[_family(peer)].fullmatch(address):
         address = None
     route_ok, ping_ok = answers.get("route") == "yes", answers.get("ping") == "yes"
     missing = [

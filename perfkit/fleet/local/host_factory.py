@@ -21,6 +21,7 @@ from perfkit.fleet.local import (
     cleanup,
     confinement,
     hosts,
+    ipv6,
     links,
     linux,
     machine_view,
@@ -76,6 +77,7 @@ class HostFactory:
         # A look at the whole process table for every batch took a quarter of a keeper's time.
         self._made: dict[str, tags.Tagged] = {}
         self._next_index = 0
+        self._has_ipv6 = False  # as the first request says, and all of a run
 
     def launch(self, request: dict[str, Any]) -> dict[str, Any]:
         """Make the hosts of one request; a token that was served before makes nothing.
@@ -84,6 +86,7 @@ class HostFactory:
             `hosts`: the tags of those that run; `failed`: reason by name.
         """
         token = str(request["token"])
+        self._has_ipv6 |= bool(request.get("with_ipv6"))
         if token not in self._failed:
             self._make_all(request, token)
         failed = self._failed[token]
@@ -181,12 +184,18 @@ class HostFactory:
                 "isolation": tags.NAMESPACES,
             },
             address=address,
-            neighbours=[self._switch.controller, *known],
+            neighbours=[self._switch.controller, *self._addresses(known)],
             expires_s=float(request["expires"]),
             host_key=str(wanted["host_key"]),
             host_key_private=str(wanted["host_key_private"]),
             authorized_key=str(request["authorized_key"]),
+            address_6=ipv6.address_of(address) if self._has_ipv6 else "",
         )
+
+    def _addresses(self, of_hosts: Sequence[str]) -> list[str]:
+        """All addresses of hosts that have these of IPv4."""
+        more = [ipv6.address_of(address) for address in of_hosts] if self._has_ipv6 else []
+        return [*of_hosts, *more]
 
     def _introduce(self, plans: Sequence[hosts.HostPlan]) -> None:
         """Tell the machine and the hosts that are there already about those to come."""
@@ -199,7 +208,7 @@ class HostFactory:
                 continue
             # One that has just ended needs to know nobody.
             with contextlib.suppress(ProcessLookupError), tags.pinned(tagged) as pidfd:
-                self._switch.introduce_to_host(pidfd, addresses)
+                self._switch.introduce_to_host(pidfd, self._addresses(addresses))
 
     def _connect(self, one: _Making) -> str:
         """Give a host its `eth0`, once it is in its own network; the reason when that fails."""

@@ -45,6 +45,7 @@ class HostPlan:
     Attributes:
         fields: Its tag.
         neighbours: Addresses whose MAC it knows from the start.
+        address_6: Its address of IPv6; empty: it has none.
         expires_s: End of its life, epoch seconds.
     """
 
@@ -55,6 +56,7 @@ class HostPlan:
     host_key: str
     host_key_private: str
     authorized_key: str
+    address_6: str = ""
 
     @property
     def name(self) -> str:
@@ -104,7 +106,7 @@ def _become(plan: HostPlan, tools: HostTools, view: MachineView, ready: socket.s
     _enter_root(plan, view)
     if ready.recv(1) != GO_ON:
         raise ConnectionAbortedError("the keeper gave up")
-    network.configure_host(plan.address, plan.neighbours)
+    network.configure_host(plan.address, plan.neighbours, plan.address_6)
     confinement.lift_limits()
     owner.become_root_inside()
     confinement.confine()

@@ -21,7 +21,7 @@ from typing import Any
 
 import perfkit
 from perfkit.errors import LaunchError, LaunchUnknownError, ProviderError, ReleaseError
-from perfkit.fleet.local import claims, cleanup, keeper, linux, tags, userns
+from perfkit.fleet.local import claims, cleanup, ipv6, keeper, linux, tags, userns
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
 from perfkit.model import Host, HostLink, Role
@@ -153,6 +153,9 @@ def launch(
             address=running[wanted.name]["address"],
             host_key=wanted.host_key,
             can_tunnel=can_tunnel,
+            ipv6_address=ipv6.address_of(running[wanted.name]["address"])
+            if request.with_ipv6
+            else "",
         )
         for wanted in request.hosts
         if wanted.name in running
@@ -303,6 +306,7 @@ def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
         "owner": request.owner,
         "expires": request.expires_utc.timestamp(),
         "authorized_key": request.authorized_key,
+        "with_ipv6": request.with_ipv6,
         "hosts": [
             {
                 "name": host.name,

@@ -20,14 +20,13 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from perfkit.errors import LaunchError
-from perfkit.fleet.local import bridges, claims, gate, linux, rtnetlink, tags
+from perfkit.fleet.local import bridges, claims, gate, ipv6, linux, rtnetlink, tags
 
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
 SUBNET_BITS = 20
@@ -95,9 +94,7 @@ class Switch:
             # From here on /proc/sys/net is the new namespace's own. No IPv6 on a bridge: its
             # neighbour discovery would be flooded to every one of the hosts.
             for scope in ("all", "default"):
-                switch_off = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
-                if switch_off.exists():
-                    switch_off.write_text("1")
+                ipv6.switch_off(scope)
             self._netlink = IPRoute()
             self._bridges = bridges.Bridges(self._netlink, n_hosts)
             self._make_uplink(machine_namespace)
@@ -200,23 +197,30 @@ class Switch:
             linux.enter(self._namespace, linux.CLONE_NEWNET)
 
 
-def configure_host(address: str, neighbours: Iterable[str]) -> None:
+def configure_host(address: str, neighbours: Iterable[str], address_6: str = "") -> None:
     """Bring up lo and eth0 of the network namespace this process is in.
+
+    Without an address of IPv6 its eth0 has none of that.
 
     By ioctl: a netlink library opened in every one of a thousand short-lived processes
     costs 4 ms, these cost 0.05 ms (netdevice(7)).
     """
     netmask = str(ipaddress.ip_network(f"0.0.0.0/{SUBNET_BITS}").netmask)
-    no_ipv6 = Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6")
-    if no_ipv6.exists():
-        no_ipv6.write_text("1")
+    if address_6:
+        ipv6.switch_on()
+    else:
+        ipv6.switch_off()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         _bring_up(control, "lo")
         for request, value in ((_SIOCSIFADDR, address), (_SIOCSIFNETMASK, netmask)):
             sockaddr = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
             fcntl.ioctl(control, request, struct.pack("16s16s", b"eth0", sockaddr))
         _bring_up(control, "eth0")
-    _introduce_here([neighbour for neighbour in neighbours if neighbour != address])
+    if address_6:
+        ipv6.give_address("eth0", address_6)
+    _introduce_here(
+        [neighbour for neighbour in neighbours if neighbour not in (address, address_6)]
+    )
 
 
 def _bring_up(control: socket.socket, interface: str) -> None:
@@ -245,8 +249,12 @@ def _introduce(netlink: socket.socket, index: int, addresses: Sequence[str]) -> 
 
 
 def _mac(address: str) -> str:
-    """A locally administered MAC that is the address in disguise: captures can be read."""
-    return ":".join(f"{byte:02x}" for byte in (0x02, 0x70, *socket.inet_aton(address)))
+    """A locally administered MAC that is the address in disguise: captures can be read.
+
+    An address of IPv6 ends with that of IPv4.
+    """
+    packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0x70, *packed[-4:]))
 
 
 def _claim_subnet(run_id: str, machine: Any) -> tuple[ipaddress.IPv4Network, int]:

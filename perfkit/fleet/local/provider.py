@@ -97,6 +97,7 @@ class LocalProvider:
             can_tunnel=in_namespaces and Path("/dev/net/tun").exists(),
             max_hosts=MAX_HOSTS[self.isolation],
             can_link=in_namespaces,
+            can_ipv6=in_namespaces,
         )
 
     def preflight(self, n_hosts: int) -> None:

@@ -88,8 +88,10 @@ def _refusals(netlink: socket.socket, last: int) -> list[int]:
 
 def neighbour(index: int, address: str, mac: str) -> Request:
     """Let the namespace of an interface know for good which MAC an address behind it has."""
-    head = _NEIGHBOUR_HEAD.pack(socket.AF_INET, index, _PERMANENT, 0, 0)
-    body = head + _attribute(_DST, socket.inet_aton(address)) + _attribute(_LLADDR, _bytes(mac))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    head = _NEIGHBOUR_HEAD.pack(family, index, _PERMANENT, 0, 0)
+    packed = socket.inet_pton(family, address)
+    body = head + _attribute(_DST, packed) + _attribute(_LLADDR, _bytes(mac))
     return Request(_NEWNEIGH, _REPLACE | _CREATE, body)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from perfkit.errors import ConfigError
 from perfkit.model import Host, Role
 from perfkit.runs.folder import Run
-from perfkit.vpn.base import CHECK, START, STOP, Changes, LastWords, Program, VpnTraits
+from perfkit.vpn.base import CHECK, IPV6, START, STOP, Changes, LastWords, Program, VpnTraits
 from perfkit.vpn.openvpn import options
 from perfkit.vpn.openvpn.scripts import scripts
 from perfkit.vpn.plan import SPARE_CLIENTS, TunnelPlan
@@ -85,6 +85,7 @@ class OpenVpn:
             pid_file="vpn/openvpn.pid",
             version_command=(self._program, "--version"),
             secrets=self.secrets,
+            carries_ipv6=True,
         )
 
     def changed(self, changes: Changes) -> OpenVpn:
@@ -100,6 +101,9 @@ class OpenVpn:
             role: options.with_options(fill_in(path, values), role, self._changes)
             for role, path in self._templates.items()
         }
+        if self._changes.inside_ip == IPV6:
+            conf = self._confs[Role.SERVER]
+            self._confs[Role.SERVER] = f"{conf.rstrip()}\nserver-ipv6 {plan.network_6}\n"
         self._authority = Authority(run.keys_dir, days=plan.certificate_days)
 
     def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from perfkit.errors import ConfigError
 from perfkit.model import Role
-from perfkit.vpn.base import Changes
+from perfkit.vpn.base import Changes, check_mtu
 
 # What perfkit starts, finds, identifies and reads OpenVPN by: the same in all variants of a run.
 _OURS = {
     *("dev", "dev-type", "client", "server", "topology", "remote", "port", "lport", "rport"),
+    *("server-ipv6", "ifconfig-ipv6", "ifconfig-ipv6-pool"),
     *("ca", "cert", "key", "crl-verify", "tls-crypt"),
     *("cd", "config", "daemon", "log", "log-append", "status", "status-version", "writepid"),
 }
@@ -37,6 +38,8 @@ def check(changes: Changes) -> None:
                 problem = "perfkit needs this option as it is, the same in all variants"
                 remedy = "change another one; what all variants share stands in resources/openvpn"
                 raise ConfigError(changes.source, key, value, problem, remedy)
+            if name == "tun-mtu":
+                check_mtu(changes, key, value)
             if not value.isprintable():
                 raise ConfigError(changes.source, key, value, "not one line", "write it on one")
     _check_protocol(changes)

@@ -8,14 +8,13 @@ there, and a client needs nothing but the server's public key.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from perfkit.errors import ConfigError, RunError
 from perfkit.model import Host, Role
 from perfkit.runs.folder import Run
-from perfkit.vpn.base import CHECK, START, STOP, Changes, LastWords, Program, VpnTraits
+from perfkit.vpn.base import CHECK, IPV6, START, STOP, Changes, LastWords, Program, VpnTraits
 from perfkit.vpn.plan import TunnelPlan
 from perfkit.vpn.wireguard import templates
 from perfkit.vpn.wireguard.scripts import (
@@ -73,6 +72,7 @@ class WireGuard:
             pid_file="vpn/wireguard.pid",
             version_command=IMPLEMENTATION_COMMAND,
             secrets=self.secrets,
+            carries_ipv6=True,
         )
 
     def changed(self, changes: Changes) -> WireGuard:
@@ -90,7 +90,7 @@ class WireGuard:
             raise ConfigError("parameters", "clients", plan.clients, problem, remedy)
         self._plan = plan
         for role in templates.ROLES:
-            self._settings(role, plan.network[1 if role is Role.SERVER else 2])
+            self._settings(role, 1 if role is Role.SERVER else 2)
         self._keys = HostKeys(run.keys_dir)
 
     def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:
@@ -98,14 +98,14 @@ class WireGuard:
         del earlier  # all is made from the run's secret, so nothing needs to be kept
         assert self._plan is not None, "prepare comes first"
         assert self._keys is not None
-        address = self._address(host)
-        settings = self._settings(host.role, address)
+        place = self._place(host)
+        settings = self._settings(host.role, place)
         start, stop, check, sample = scripts(host.role, settings.device, self._changes.binary)
         texts = {
             START: start,
             STOP: stop,
             CHECK: check,
-            _INTERFACE: f"address={settings.address}\nmtu={settings.mtu}\n",
+            _INTERFACE: f"address={settings.address}\n{self._address_6(place)}mtu={settings.mtu}\n",
             _CONF: self._conf(host.role, settings),
             _KEY: f"{self._keys.of(host.name).private}\n",
         }
@@ -126,35 +126,52 @@ class WireGuard:
             endings=("Shutting down",),
         )
 
-    def _settings(self, role: Role, address: IPv4Address) -> templates.FilledTemplate:
+    @property
+    def _is_dual(self) -> bool:
+        """Whether hosts have an address of IPv6 as well."""
+        return self._changes.inside_ip == IPV6
+
+    def _address_6(self, place: int) -> str:
+        assert self._plan is not None
+        network = self._plan.network_6
+        return f"address_6={network[place]}/{network.prefixlen}\n" if self._is_dual else ""
+
+    def _allowed(self, place: int) -> str:
+        """What a client may send from."""
+        assert self._plan is not None
+        own = f"{self._plan.network[place]}/32"
+        return f"{own}, {self._plan.network_6[place]}/128" if self._is_dual else own
+
+    def _settings(self, role: Role, place: int) -> templates.FilledTemplate:
         assert self._plan is not None
         server = self._plan.server_address
         values = {
             "port": str(self._plan.port),
-            "address": f"{address}/{self._plan.network.prefixlen}",
+            "address": f"{self._plan.network[place]}/{self._plan.network.prefixlen}",
         }
         if role is Role.CLIENT:
             values["server_address"] = f"[{server}]" if ":" in server else server
-            values["network"] = str(self._plan.network)
+            own = [str(self._plan.network), *([str(self._plan.network_6)] if self._is_dual else [])]
+            values["network"] = ", ".join(own)
         settings = templates.read(self._templates[role], values)
         return settings.with_options(self._changes.options.get(role, {}))
 
-    def _address(self, host: Host) -> IPv4Address:
-        """A host's address in the tunnel, by its place among the run's names.
+    def _place(self, host: Host) -> int:
+        """Which address of the tunnel's is a host's, by its place among the run's names.
 
         Raises:
             RunError: the run has no client of that name.
         """
         assert self._plan is not None
         if host.role is Role.SERVER:
-            return self._plan.server_tunnel_address
+            return 1
         names = self._plan.client_names
         if host.name not in names:
             raise RunError(
                 f"{host.name}: not one of the {len(names)} clients that the run was planned with, "
                 "so the server does not know its key"
             )
-        return self._plan.network[2 + names.index(host.name)]
+        return 2 + names.index(host.name)
 
     def _conf(self, role: Role, settings: templates.FilledTemplate) -> str:
         """For `wg setconf`, but for the private key."""
@@ -167,7 +184,7 @@ class WireGuard:
             return "\n".join(parts) + "\n"
         for place, name in enumerate(self._plan.client_names, start=2):
             parts += ["[Peer]", f"PublicKey = {self._keys.of(name).public}"]
-            parts += [f"AllowedIPs = {self._plan.network[place]}/32", *_lines(settings.peer)]
+            parts += [f"AllowedIPs = {self._allowed(place)}", *_lines(settings.peer)]
         return "\n".join(parts) + "\n"
 
     def _names(self) -> str:

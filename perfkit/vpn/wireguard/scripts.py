@@ -3,7 +3,7 @@
 ROLE, DEVICE and BINARY stand for a host's role, its device, and the program to use instead of the
 kernel; empty: the kernel if it can, else wireguard-go.
 
-What lies there besides: `interface` (address, mtu), `wireguard.conf` (for `wg`, without the private
+What lies there besides: `interface` (address, address_6, mtu), `wireguard.conf` (for `wg`, without the private
 key), `wireguard.key`; made on the host: `.made` (the device is ours), `.up` (all is done),
 `implementation`, `wireguard.pid`, `sample.pid`.
 """
@@ -44,6 +44,7 @@ fail() {
 for file in interface wireguard.conf wireguard.key; do
     [ -r $file ] || fail "$file is not here: configure this host"
 done
+address_6=
 . ./interface
 now=$(date +%s) # in whole seconds, as wireguard-go's own lines: a handshake is not before it
 if [ -z "$program" ] && said=$(ip link add dev DEVICE type wireguard 2>&1); then
@@ -76,6 +77,7 @@ set_up() { # the private key goes through a pipe, into no file but its own
 said=$(set_up) || said=$(set_up) || fail "wg setconf: ${said:-no answer in 10 s, twice}"
 said=$({
     ip address add "$address" dev DEVICE &&
+        { [ -z "$address_6" ] || ip address add "$address_6" dev DEVICE nodad; } &&
         ip link set dev DEVICE ${mtu:+mtu "$mtu"} up
 } 2>&1) || fail "$said"
 echo "# $now start $(cat IMPLEMENTATION)" >>../logs/LOG_FILE

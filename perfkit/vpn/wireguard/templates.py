@@ -12,7 +12,7 @@ from pathlib import Path
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import Role
-from perfkit.vpn.base import Changes
+from perfkit.vpn.base import Changes, check_mtu
 from perfkit.vpn.template_text import fill_in, text_of
 
 _INTERFACE, _PEER = "[Interface]", "[Peer]"
@@ -81,6 +81,8 @@ def check(changes: Changes) -> None:
             if not (re.fullmatch("[0-9]{1,10}", value) and least <= int(value) <= most):
                 problem = f"not a whole number from {least} to {most}"
                 raise ConfigError(*where, problem, "write it as wg takes it, without a unit")
+            if name.lower() == "mtu":
+                check_mtu(changes, where[1], value)
 
 
 def device_of(template: Path) -> str:

@@ -118,3 +118,15 @@ def test_a_host_whose_openvpn_has_ended_is_not_waited_for(
 def test_strangers_that_a_server_refused_say_nothing_of_the_server(tmp_path: Path) -> None:
     log = f"{STAMP}192.0.2.66:4000 VERIFY ERROR: depth=0\n{STAMP}Exiting due to fatal error\n"
     assert "VERIFY" not in script_of(tmp_path, Role.SERVER, log, is_running=False)
+
+
+def test_a_tunnel_of_ipv6_is_asked_for_its_address_of_that() -> None:
+    peer = "fd70:6572:666b::1"
+    script = health_script(VPN, CLIENT, 1, peer)
+    assert "ip -6 -o addr show dev" in script
+    assert f"ip -6 route get {peer}" in script
+    said = "address=fd70:6572:666b::4\nroute=yes\nping=yes\nfinal=\n"
+    found = parse_health(VPN.traits, CLIENT, said, peer)
+    assert (found.ok, found.tunnel_address) == (True, "fd70:6572:666b::4")
+    of_other = parse_health(VPN.traits, CLIENT, said.replace("fd70:6572:666b::4", "10.8.0.4"), peer)
+    assert of_other.reason.startswith("no tunnel address")

@@ -34,12 +34,34 @@ def host(name: str) -> Host:
 
 
 def files_of(
-    run: Run, name: str, plan: TunnelPlan = PLAN, options: Mapping[str, str] | None = None
+    run: Run,
+    name: str,
+    plan: TunnelPlan = PLAN,
+    options: Mapping[str, str] | None = None,
+    inside_ip: int = 4,
 ) -> dict[str, str]:
-    changes = Changes(options={role: options or {} for role in Role}, source="variants.conf [x]")
+    changes = Changes(
+        options={role: options or {} for role in Role},
+        source="variants.conf [x]",
+        inside_ip=inside_ip,
+    )
     vpn = WireGuard(RESOURCES).changed(changes)
     vpn.prepare(run, plan)
     return {it: data.decode() for it, data in vpn.files(host(name), Path("nowhere")).items()}
+
+
+def test_each_client_has_an_address_of_ipv6_too_where_that_is_asked(run: Run) -> None:
+    server = files_of(run, "server", inside_ip=6)
+    allowed = re.findall(r"AllowedIPs = (.*)", server["wireguard.conf"])
+    assert allowed[:2] == [
+        "10.8.0.2/32, fd70:6572:666b::2/128",
+        "10.8.0.3/32, fd70:6572:666b::3/128",
+    ]
+    client = files_of(run, "client-002", inside_ip=6)
+    assert "address=10.8.0.3/20\naddress_6=fd70:6572:666b::3/112\n" in client["interface"]
+    assert "AllowedIPs = 10.8.0.0/20, fd70:6572:666b::/112\n" in client["wireguard.conf"]
+    plan = TunnelPlan(server_address="fd00::7", clients=3)
+    assert "Endpoint = [fd00::7]:1194\n" in files_of(run, "client-002", plan)["wireguard.conf"]
 
 
 def test_the_server_knows_each_client_by_its_key_and_lets_it_send_from_one_address(

@@ -1,0 +1,50 @@
+"""The types of parameters that a person writes as a word or as several: read, checked, and kept as text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from perfkit.model import CapacityGoal
+from perfkit.settings import capacity, levels, links
+from perfkit.settings.ip_versions import parse_ip_versions
+
+
+def _plain_bool(value: object) -> object:
+    """Papermill passes `-p keep_fleet no` as text."""
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Flag = Annotated[bool, BeforeValidator(_plain_bool)]
+Counts = Annotated[
+    tuple[int, ...], BeforeValidator(levels.parse_counts), PlainSerializer(levels.format_counts)
+]
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(levels.parse_names), PlainSerializer(levels.format_names)
+]
+Rates = Annotated[
+    tuple[str, ...],
+    BeforeValidator(links.parse_rate_levels),
+    PlainSerializer(links.format_levels(",")),
+]
+Links = Annotated[
+    tuple[str, ...],
+    BeforeValidator(links.parse_link_levels),
+    PlainSerializer(links.format_levels("; ")),
+]
+IpVersions = Annotated[
+    tuple[str, ...],
+    BeforeValidator(parse_ip_versions),
+    PlainSerializer(links.format_levels(",")),
+]
+Capacity = Annotated[
+    CapacityGoal | None,
+    BeforeValidator(capacity.parse_capacity),
+    PlainSerializer(capacity.format_capacity),
+]
+Precision = Annotated[
+    float | None, BeforeValidator(levels.parse_precision), PlainSerializer(levels.format_precision)
+]
+Budget = Annotated[levels.Budget, BeforeValidator(levels.parse_budget), PlainSerializer(str)]
