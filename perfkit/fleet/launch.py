@@ -316,8 +316,11 @@ class Fleet:
             return
         if host.reached_by(self.plan.outside_ip) is None:
             wanted = self.plan.outside_ip
-            reason = f"no address of IPv{wanted}, and outside_ip = {wanted}: it is {host.traffic_address}"
-            self._fail([host.name], reason)
+            self._fail(
+                [host.name],
+                f"it has no address of IPv{wanted}, only {host.traffic_address}: leave outside_ip out, or "
+                "give it one",
+            )
             return
         try:
             ready = self._probe(host, self.plan.ready_timeout_s) or host

@@ -130,6 +130,37 @@ def test_a_block_launches_hands_hosts_on_and_releases_all(tmp_path: Path) -> Non
     assert fleet.inventory.counts() == {HostState.RELEASED: 5}
 
 
+@pytest.mark.parametrize(
+    ("asked", "address_6", "reached"),
+    [
+        (None, "", "198.18.0.9"),
+        (4, "", "198.18.0.9"),
+        (6, "fd00::9", "fd00::9"),
+        (None, "fd00::9", "198.18.0.9"),
+        (6, "", None),
+    ],
+)
+def test_hosts_reach_each_other_by_the_version_of_ip_that_is_asked(
+    tmp_path: Path, asked: int | None, address_6: str, reached: str | None
+) -> None:
+    seen: list[bool] = []
+
+    class WithIpv6(MemoryProvider):
+        def launch(self, request: LaunchRequest) -> Sequence[Host]:
+            seen.append(request.with_ipv6)
+            return [replace(host, ipv6_address=address_6) for host in super().launch(request)]
+
+    with a_fleet(WithIpv6(), tmp_path) as fleet:
+        fleet.plan = replace(fleet.plan, outside_ip=asked, with_ipv6=bool(address_6))
+        fleet.launch(requests(1))
+        found = [host.traffic_address for host in fleet.reachable()]
+        (record,) = fleet.inventory.records()
+    assert found == ([reached] if reached else [])
+    assert seen == [bool(address_6)]
+    if reached is None:
+        assert record.reason.startswith("it has no address of IPv6, only 198.18.0.9: ")
+
+
 def test_an_error_in_the_block_releases_all_the_same(tmp_path: Path) -> None:
     provider = MemoryProvider()
 
