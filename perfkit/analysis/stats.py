@@ -83,7 +83,7 @@ class Summary:
 
 
 def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame) -> Summary:
-    """Reduce a run to its figures.
+    """Reduce a run to its figures; those of a test both ways: see `perfkit.analysis.both_ways`.
 
     Args:
         segments: At most one a slot; a slot without a steady window has NaN figures, and so has
@@ -106,7 +106,6 @@ def summarise(logs: RunLogs, segments: Sequence[Segment], outcomes: pd.DataFrame
         window, see `perfkit.analysis.rates.idle_at_edges_s`), and what `perfkit.analysis.transport` and
         `perfkit.analysis.kind_figures` return.
         `clients` has the outcome's columns and `goodput_bps`, `share` of the total, `retransmits`.
-        A test that went both ways has no `goodput_bps` but that of each, see `perfkit.analysis.both_ways`.
     """
     windows = {segment.slot: segment for segment in segments}
     proposed = _proposals(logs, windows)

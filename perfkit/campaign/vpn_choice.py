@@ -31,7 +31,7 @@ def vpn_of(chosen: Settings) -> Vpn | None:
     if inside_ip == IPV6 and not vpn.traits.carries_ipv6:
         where = variants.section(variant) if variant.inside_ip else "parameters"
         problem = f"{vpn.traits.title} carries no IPv6 here"
-        remedy = "use inside_ip = 4, or a VPN that does (openvpn, wireguard)"
+        remedy = "use inside_ip = 4, or a VPN that does"
         raise ConfigError(where, "inside_ip", inside_ip, problem, remedy)
     return vpn.changed(
         Changes(
