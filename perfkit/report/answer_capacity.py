@@ -67,14 +67,20 @@ def capacity_sentences(found: CampaignAnswer) -> list[str]:
 def _said(found: CampaignAnswer, test: str, variant: str, own: Sequence[Search]) -> str:
     goal, clients = own[0].goal, format_count(own[0].clients, "client")
     of = f" of {variant}" if len(found.design.variants) > 1 else ""
-    ranges = format_some([_found(it) for it in own], _NAMED, "; ")
+    different = list(dict.fromkeys(map(_found, own)))
+    ranges = format_some(different, _NAMED, "; ")
+    if len(own) > 1 and len(different) == 1:
+        ranges += f" in each of {len(own)} searches"
     head = f"{test}{of}: the capacity with {clients} at a loss of {loss_words(goal.loss_ratio)} is {ranges}"
     through = [it.state.conditional_bps for it in own if it.state.conditional_bps is not None]
     parts = (
         [f"conditional throughput {' and '.join(map(_mbit, through))} Mbit/s"] if through else []
     )
     if math.isfinite(apart := capacity.apart_share(own)):
-        parts.append(f"found {format_count(len(through), 'time')}, {loss_words(apart)} apart")
+        known = f"each known to {loss_words(goal.width)}"
+        parts.append(
+            f"found {format_count(len(through), 'time')}, {loss_words(apart)} apart, {known}"
+        )
     trials = sum(len(it.blocks) for it in own)
     return "; ".join([head, *parts, f"{format_count(trials, 'trial')} by MLRsearch"]) + "."
 

@@ -184,8 +184,8 @@ def require_searchable(
         least, most = load_bounds(goal, count)
         if least >= most * (1 - goal.width):
             problem = (
-                f"{count} clients offer at least {format_rate(count * SLOWEST_BPS)} together, and the "
-                f"search goes up to {format_rate(goal.to_bps)}"
+                f"with {count} clients the search goes from {format_rate(least)} (each offers at least "
+                f"{format_rate(SLOWEST_BPS)}) to {format_rate(most)}, which is no more than its width"
             )
             raise ConfigError(
                 "parameters", "capacity", text, problem, "give a higher one: to 2gbit"

@@ -13,8 +13,8 @@ from perfkit.runs import campaign_folder, design
 
 pytestmark = pytest.mark.root
 
-MOST_BPS = 80e6
-CONF = "[direct-udp]\nkind = udp\nduration = 3\nneeds = iperf\npath = direct\n"
+MOST_BPS = 20e6
+CONF = "[direct-udp]\nkind = udp\nduration = 2\nneeds = iperf\npath = direct\n"
 
 
 def test_a_search_of_a_planted_link_is_blocks_at_the_rates_that_it_asks_for(
@@ -30,8 +30,8 @@ def test_a_search_of_a_planted_link_is_blocks_at_the_rates_that_it_asks_for(
         clients=2,
         tests="direct-udp",
         vpn="none",
-        link="server 20mbit",
-        capacity="loss 5%, width 50%, trials 1, exceed 0%, from 5mbit, to 80mbit",
+        link="server 12mbit",
+        capacity="loss 5%, width 20%, trials 1, exceed 0%, from 15mbit, to 20mbit",
         name="capacity",
         runs_dir=str(tmp_path / "runs"),
         config_dir=str(tmp_path / "config"),

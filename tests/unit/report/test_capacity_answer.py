@@ -28,7 +28,7 @@ RUN = "20261122T122000Z-capacity-abc123"
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory: pytest.TempPathFactory) -> Answer:
     """Two searches of a link that is a little other each time."""
-    link = SyntheticLink(CAPACITY_BPS, spread=0.01, seed=4)
+    link = SyntheticLink(CAPACITY_BPS, spread=0.04, seed=5)
     goal = CapacityGoal(loss_ratio=0.005, trials=1, exceed_ratio=0.0)
     root = tmp_path_factory.mktemp("runs") / RUN
     return answer.render(
@@ -49,7 +49,7 @@ def test_the_sentence_says_between_which_loads_how_far_apart_and_by_what_method(
     found = re.fullmatch(
         r"tunnel-udp: the capacity with 2 clients at a loss of 0.5 % is between "
         r"([\d.]+) and ([\d.]+) Mbit/s; between ([\d.]+) and ([\d.]+) Mbit/s; conditional throughput "
-        r"([\d.]+) and ([\d.]+) Mbit/s; found 2 times, ([\d.]+) % apart; \d+ trials by MLRsearch\.",
+        r"([\d.]+) and ([\d.]+) Mbit/s; found 2 times, ([\d.]+) % apart, each known to 5 %; \d+ trials by MLRsearch\.",
         first,
     )
     assert found is not None, first
@@ -99,6 +99,17 @@ def test_page_exports_and_json_have_the_searches(twice: Answer) -> None:
         "loss_ratio": 0.005, "width": 0.05, "exceed_ratio": 0.0, "trials": 1, "from_bps": 1e6,
         "to_bps": 1e9,
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_logs")
+def test_searches_that_come_to_the_same_say_so_once_and_how_well_each_is_known(
+    tmp_path: Path,
+) -> None:
+    run = search_campaign(tmp_path / RUN, lambda _: SyntheticLink(CAPACITY_BPS), repetitions=3)
+    (first, *_) = answer.compose(run).sentences
+    assert first.count("between") == 1
+    assert " in each of 3 searches; " in first
+    assert "found 3 times, 0 % apart, each known to 5 %" in first
 
 
 @pytest.mark.usefixtures("no_logs")

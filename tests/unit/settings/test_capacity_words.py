@@ -115,9 +115,10 @@ def test_a_goal_that_no_search_has_is_refused_with_what_to_write(text: str, said
         ({"rate": "1mbit"}, "chooses the rate"),
         ({"rate": "1mbit,2mbit"}, "chooses the rate"),
         ({"precision": "5%"}, "leave precision out"),
+        ({"capacity": "1%, width 50%, from 15mbit, to 20mbit"}, "no more than its width"),
         (
             {"clients": 200, "capacity": "1%, to 1mbit, from 100kbit"},
-            "200 clients offer at least 1.6mbit",
+            "with 200 clients the search goes from 1.6mbit",
         ),
     ],
 )
