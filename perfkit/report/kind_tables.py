@@ -90,7 +90,7 @@ _BOTH_WAYS = (
 
 TABLES = (
     _Table(
-        "both-ways", "Both ways at once", _BOTH_WAYS, both_ways.GOODPUT[1:],
+        "directions", "Both ways at once", _BOTH_WAYS, both_ways.GOODPUT[1:],
         "Up: clients to server; down: server to clients. The two are never added.",
         f"{both_ways.METHOD}. Offered: the rate asked of each end. ±: half of the 95 % interval.",
     ),

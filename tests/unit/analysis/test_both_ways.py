@@ -148,7 +148,7 @@ def test_a_block_of_it_has_both_figures_and_they_are_its_primary_ones(run: Run) 
 def test_its_report_shows_both_beside_each_other(run: Run) -> None:
     page = compose(run)
     tables = {**page.tables}
-    heads = [column.key for column in tables["both-ways"].columns]
+    heads = [column.key for column in tables["directions"].columns]
     assert heads[2:6] == [
         "goodput_up_bps", "goodput_ci_up_bps", "goodput_down_bps", "goodput_ci_down_bps",
     ]  # fmt: skip
