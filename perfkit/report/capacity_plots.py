@@ -133,5 +133,7 @@ def _plain_numbers(axis: Axes, values: list[float] | list[int], *, is_x_of: bool
     low, high = min(values), max(values)
     ticks = list(values) if is_x_of else np.geomspace(low, max(high, 1.01 * low), 6).tolist()
     axis.xaxis.set_major_locator(FixedLocator([float(it) for it in ticks]))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 100 else f"{value:.3g}")
+    )
     axis.xaxis.set_minor_locator(NullLocator())
