@@ -24,6 +24,7 @@ works on a copied run folder, on a laptop with no network. Only files cross the 
 `perfkit.report`        one table model, its exports, plots, the report page
 `perfkit.store`         tables of all runs as parquet; SQL over them, pictures over time
 `perfkit.runs.folder`          the layout of a run folder, its journal, its progress
+`perfkit.executors`     who works on many runs: this process, a pool, a Dask cluster
 `perfkit.settings.parameters`      config/*.conf and parameters, validated; secrets are refused
 `perfkit.testing`       synthetic logs with known truth, and contract suites, for tests
 `perfkit.doctor`        is this machine ready?

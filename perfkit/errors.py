@@ -33,7 +33,9 @@
     ├── FrameError (ValueError)         a frame breaks the column contract
     ├── SegmentError (ValueError)       a window holds no data or is not a window
     ├── StoreError                      the store of runs is damaged, or a query of it is wrong
-    └── CampaignError                   runs that cannot be compared or repeated
+    ├── CampaignError                   runs that cannot be compared or repeated
+    └── ExecutorError                   work on many runs found no worker that can do it
+        └── UnitsFailedError            some of them could not be done    (.failures)
 
 A message says what, where, what was expected and what was found, and what to do next. All
 arguments go to `super().__init__`, so `str`, `repr` and `pickle` work.
@@ -42,7 +44,7 @@ arguments go to `super().__init__`, so `str`, `repr` and `pickle` work.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -276,3 +278,21 @@ class StoreError(PerfkitError):
 
 class CampaignError(PerfkitError):
     """Runs that cannot be repeated or compared."""
+
+
+class ExecutorError(PerfkitError):
+    """Work on many runs could not be given out: no workers, or none that can do it."""
+
+
+class UnitsFailedError(ExecutorError):
+    """Some runs, blocks or logs could not be worked on; `failures` says why, by name."""
+
+    def __init__(self, of: str, failures: Mapping[str, str]) -> None:
+        super().__init__(of, dict(failures))
+        self.of, self.failures = of, dict(failures)
+
+    def __str__(self) -> str:
+        lines = [f"  {name}: {why}" for name, why in self.failures.items()]
+        return "\n".join(
+            [f"{len(self.failures)} of {self.of} could not be done; all others were:", *lines]
+        )

@@ -8,7 +8,7 @@ of what they show, so a block is reduced again as well when that has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 from perfkit.analysis import block_figures
 from perfkit.analysis.answers import cells, frame
 from perfkit.analysis.capacity_search import TRIAL, Trial, read_trial
+from perfkit.executors.mapping import Handover, Unit, Where, each
 from perfkit.logs.run_logs import RunLogs
 from perfkit.runs import campaign_folder, journal
 from perfkit.runs.folder import Run, sha256_of, write_json
@@ -72,16 +73,20 @@ def finished_blocks(run: Run) -> list[BlockRecord]:
     return [ended[number] for number in sorted(ended)]
 
 
-def refresh(run: Run) -> pd.DataFrame:
+def refresh(run: Run, executor: Where = None) -> pd.DataFrame:
     """Bring cells.parquet up to what blocks and windows are now.
 
     Writes cells.parquet, and a missing segments.json of a block.
+
+    Args:
+        executor: Who reduces the blocks, see `perfkit.executors.mapping`.
 
     Returns:
         The cells frame, see `perfkit.analysis.answers.frame`.
 
     Raises:
         RunError, SegmentError: a block cannot be read.
+        ExecutorError: as `perfkit.executors.mapping.each`.
     """
     path = campaign_folder.cells_path(run)
     before = frame.load(path) if path.exists() else frame.cells_frame([])
@@ -90,19 +95,21 @@ def refresh(run: Run) -> pd.DataFrame:
     blocks = {record.folder: record for record in finished_blocks(run)}
     first_s = next((_t0(Run(run.root / folder)) for folder in blocks), 0.0)
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in before.to_dict("records"):
-        rows.setdefault(str(row["folder"]), []).append({str(k): v for k, v in row.items()})
-    cuts, read = cells.median_cuts(before), dict[str, str]()
+    for row in frame.to_records(before):
+        rows.setdefault(str(row["folder"]), []).append(row)
+    changed = [
+        record
+        for folder, record in blocks.items()
+        if folder not in rows or kept.get(folder) != _windows(Run(run.root / folder))
+    ]
+    rows |= _reduced(run, changed, first_s, cells.median_cuts(before), executor)
     for folder, record in blocks.items():
-        windows = _windows(Run(run.root / folder))
-        if folder not in rows or kept.get(folder) != windows:
-            rows[folder] = _rows(run, record, first_s, cuts)
         rows[folder] = [{**row, "void": record.void} for row in rows[folder]]
-        read[folder] = _windows(Run(run.root / folder))  # there is one now
+    read = {folder: _windows(Run(run.root / folder)) for folder in blocks}  # all have some now
     made = _made(rows, read)
     cuts = cells.median_cuts(made)
-    for folder in cells.other_cuts(made, cuts):
-        rows[folder] = _rows(run, blocks[folder], first_s, cuts)
+    others = [blocks[folder] for folder in cells.other_cuts(made, cuts)]
+    rows |= _reduced(run, others, first_s, cuts, executor)
     made = _made(rows, read)
     if read != kept or not path.exists() or not made.equals(before):
         frame.save(made, path)
@@ -133,11 +140,41 @@ def _t0(block: Run) -> float:
     return float(block.load_json(block.timetable_path)["t0_utc_s"])
 
 
+def _reduced(
+    run: Run,
+    records: Sequence[BlockRecord],
+    first_s: float,
+    cuts: Mapping[cells.Key, float],
+    executor: Where,
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of some blocks, by folder."""
+    own = Run(run.root.resolve())
+    units = [
+        Unit(
+            name=Run(own.root / record.folder).id,
+            arguments=(own, record, first_s, _own_cuts(record, cuts)),
+            folder=Run(own.root / record.folder).cache_dir,
+        )
+        for record in records
+    ]
+    found = each(_rows, units, executor, form=_CELLS)
+    return {record.folder: rows for record, rows in zip(records, found, strict=True)}
+
+
+def _own_cuts(record: BlockRecord, cuts: Mapping[cells.Key, float]) -> dict[str, float]:
+    """What is cut off the tests of a block."""
+    return {
+        test: warm_up_s
+        for (clients, variant, test), warm_up_s in cuts.items()
+        if (clients, variant) == (record.clients, record.variant)
+    }
+
+
 def _rows(
     run: Run,
     record: BlockRecord,
     first_s: float,
-    cuts: Mapping[cells.Key, float],
+    cuts: Mapping[str, float],
     logs: RunLogs | None = None,
 ) -> list[dict[str, Any]]:
     block, usd_per_h = Run(run.root / record.folder), float(run.manifest().get("usd_per_h", 0.0))
@@ -153,9 +190,15 @@ def _rows(
         "host_s": record.seconds * (record.clients + 1),
         "cost_usd": record.seconds / 3600 * usd_per_h if usd_per_h else float("nan"),
     }
-    own = {
-        test: warm_up_s
-        for (clients, variant, test), warm_up_s in cuts.items()
-        if (clients, variant) == (record.clients, record.variant)
-    }
-    return block_figures.block_rows(block, place, own, logs)
+    return block_figures.block_rows(block, place, cuts, logs)
+
+
+def _to_parquet(rows: list[dict[str, Any]]) -> bytes:
+    return frame.to_parquet(frame.cells_frame(rows))
+
+
+def _from_parquet(data: bytes) -> list[dict[str, Any]]:
+    return frame.to_records(frame.from_parquet(data))
+
+
+_CELLS = Handover(_to_parquet, _from_parquet)

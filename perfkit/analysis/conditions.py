@@ -29,6 +29,7 @@ _OUTWARD = {
     "expires_min",
     "threads",
     "link_real_hosts",
+    "executor",
 }
 _CAMPAIGNS = {"capacity", "repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.run_summary import BlockOf, Reduced, Test, reduce_run
 from perfkit.errors import CampaignError
+from perfkit.executors.mapping import Unit, Where, each, json_of
 from perfkit.runs import campaign_folder, design
 from perfkit.runs.folder import Run
 from perfkit.units import format_count
@@ -52,8 +53,19 @@ class Side:
         return [test for run in runs if (test := run.find_test(key)) is not None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A run, or a block of a campaign, that is to be reduced."""
+
+    run: Run
+    phases: tuple[tuple[str, float], ...] = ()
+    block: BlockOf | None = None
+
+
 def reduce_sides(
-    groups: Sequence[Sequence[Run]], phases: Mapping[str, Sequence[tuple[str, float]]]
+    groups: Sequence[Sequence[Run]],
+    phases: Mapping[str, Sequence[tuple[str, float]]],
+    executor: Where = None,
 ) -> list[list[Reduced]]:
     """Read the runs of each side; a campaign becomes its blocks that count.
 
@@ -61,39 +73,49 @@ def reduce_sides(
 
     Args:
         phases: (name, seconds) of each phase, by run id.
+        executor: Who reduces the runs, see `perfkit.executors.mapping`.
 
     Raises:
         CampaignError: a campaign of several variants beside other runs of one side.
         RunError, SegmentError: a run cannot be read.
+        ExecutorError: as `perfkit.executors.mapping.each`.
     """
-    sides: list[list[Reduced]] = []
+    wanted: list[list[_Wanted]] = []
     for group in groups:
-        found = [_reduced(run, phases.get(run.id, ())) for run in group]
+        found = [_wanted(run, phases.get(run.id, ())) for run in group]
         if len(found) > 1 and any(len(variants) > 1 for variants in found):
             raise CampaignError(
                 "a campaign of several variants is a side for each of them, and joins no other runs; "
                 "give it by itself"
             )
         if len(found) == 1:
-            sides += found[0]
+            wanted += found[0]
         else:
-            sides.append([run for variants in found for run in variants[0]])
+            wanted.append([run for variants in found for run in variants[0]])
+    units = [
+        Unit(name=one.run.id, arguments=(one,), folder=one.run.cache_dir)
+        for side in wanted
+        for one in side
+    ]
+    reduced = iter(each(_reduce, units, executor, form=_REDUCED))
+    sides = [[next(reduced) for _ in side] for side in wanted]
     if all(len(side) == 1 and side[0].block is None for side in sides):
         return group_alike([run for side in sides for run in side])
     return sides
 
 
-def _reduced(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[Reduced]]:
+def _wanted(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[_Wanted]]:
     """A run by itself, or the blocks of each variant of a campaign."""
+    root = run.root.resolve()
     if not campaign_folder.is_campaign(run):
-        return [[reduce_run(run, phases=phases)]]
+        return [[_Wanted(run=Run(root), phases=tuple(phases))]]
     planned = design.load(run)
     if planned.capacity is not None:
         raise CampaignError(
             f"campaign {run.id} searched for capacity: its blocks differ in what they offer, and are no side of a "
             "comparison; compare the bounds of two such answers (perfkit report), or give single blocks"
         )
-    variants: dict[str, list[Reduced]] = {name: [] for name in planned.variants}
+    variants: dict[str, list[_Wanted]] = {name: [] for name in planned.variants}
     for record in campaign_cells.finished_blocks(run):
         if record.void:
             continue
@@ -103,12 +125,7 @@ def _reduced(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[Reduced
             variant=record.variant,
             planned=planned.repetitions,
         )
-        reduced = reduce_run(Run(run.root / record.folder))
-        # Another load is for the idle control before each block, which has voided those it found.
-        counted = replace(
-            reduced, block=block, conditions=_of_block(reduced, record.variant), other_load=""
-        )
-        variants[record.variant].append(counted)
+        variants[record.variant].append(_Wanted(run=Run(root / record.folder), block=block))
     empty = [name for name, blocks in variants.items() if not blocks]
     if empty:
         raise CampaignError(
@@ -116,6 +133,18 @@ def _reduced(run: Run, phases: Sequence[tuple[str, float]]) -> list[list[Reduced
             "says how far it came"
         )
     return list(variants.values())
+
+
+def _reduce(wanted: _Wanted) -> Reduced:
+    reduced = reduce_run(wanted.run, phases=wanted.phases)
+    if wanted.block is None:
+        return reduced
+    # Another load is for the idle control before each block, which has voided those it found.
+    known = _of_block(reduced, wanted.block.variant)
+    return replace(reduced, block=wanted.block, conditions=known, other_load="")
+
+
+_REDUCED = json_of(Reduced)
 
 
 def _of_block(run: Reduced, variant: str) -> dict[str, str]:

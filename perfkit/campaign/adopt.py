@@ -19,6 +19,7 @@ from perfkit.analysis import campaign_cells
 from perfkit.analysis.conditions import differing
 from perfkit.campaign.baselines import recorded_conditions, why_void_alone
 from perfkit.errors import CampaignError
+from perfkit.executors.mapping import Unit, Where, each, json_of
 from perfkit.logs.reader import read_run
 from perfkit.runs import campaign_folder, design, folder
 from perfkit.runs.design import BASE, Design, PlannedBlock
@@ -31,32 +32,51 @@ _NAMED = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repetition:
-    """A run and its place in the campaign.
+class Seen:
+    """What is asked of a run that is to become a repetition.
 
     Attributes:
+        tests: In the order in which they were run.
         seconds: From the begin of its first test to the end of its last.
+        void: The rule by which it does not count, and why; empty: it counts.
     """
+
+    tests: tuple[str, ...]
+    clients: int
+    seconds: float
+    conditions: Mapping[str, str]
+    void: tuple[str, ...]
+
+
+_SEEN = json_of(Seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """A run and its place in the campaign."""
 
     run: Run
     block: PlannedBlock
-    seconds: float
-    conditions: Mapping[str, str]
+    seen: Seen
 
 
-def adopt(name: str, runs: Sequence[Run], runs_dir: Path) -> Run:
+def adopt(name: str, runs: Sequence[Run], runs_dir: Path, executor: Where = None) -> Run:
     """Make a finished campaign of runs; the order given is the order of its blocks.
+
+    Args:
+        executor: Who reads the runs, see `perfkit.executors.mapping`.
 
     Raises:
         CampaignError: fewer than two runs, one given twice, a campaign, or runs of other tests.
         RunError, SegmentError: a run cannot be read, or the folder not be written.
+        ExecutorError: as `perfkit.executors.mapping.each`.
     """
     if not folder.NAME_PATTERN.fullmatch(name):
         raise CampaignError(
             f"{name!r} is no name of a campaign: lower case letters, digits, _ and -"
         )
-    placed = _placed(runs)
-    apart = differing(one.conditions for one in placed)
+    placed = _placed(runs, executor)
+    apart = differing(one.seen.conditions for one in placed)
     notice = (
         f"Adopted from {len(placed)} runs ({format_some([one.run.id for one in placed], _NAMED)}); "
         + (f"they differ in {format_some(apart, _NAMED)}" if apart else "nothing recorded differs")
@@ -76,39 +96,46 @@ def adopt(name: str, runs: Sequence[Run], runs_dir: Path) -> Run:
     provider = placed[0].run.manifest()["parameters"].get("provider", "")
     parameters = {"name": name, "clients": sizes, "provider": provider, "expires_min": 0}
     made = folder.create(runs_dir, name, parameters, fill=fill)
-    campaign_cells.refresh(made)
+    campaign_cells.refresh(made, executor)
     return made
 
 
-def _placed(runs: Sequence[Run]) -> list[Repetition]:
+def _placed(runs: Sequence[Run], executor: Where) -> list[Repetition]:
     ids = [run.id for run in runs]
     if len(ids) < 2 or len(set(ids)) < len(ids):
         raise CampaignError("give two runs or more, and none twice: a run does not repeat itself")
-    times: Counter[int] = Counter()
-    placed: list[Repetition] = []
     for run in runs:
         if campaign_folder.is_campaign(run):
             raise CampaignError(f"{run.id} is a campaign already; its blocks are repetitions")
-        logs = read_run(run)
-        tests = tuple(slot.test for slot in logs.slots)
+    own = [Run(run.root.resolve()) for run in runs]
+    units = [Unit(name=run.id, arguments=(run,), folder=run.cache_dir) for run in own]
+    times: Counter[int] = Counter()
+    placed: list[Repetition] = []
+    for run, seen in zip(runs, each(_see, units, executor, form=_SEEN), strict=True):
+        tests = seen.tests
         if placed and sorted(tests) != sorted(placed[0].block.tests):
             raise CampaignError(
                 f"{run.id} ran {', '.join(tests)}, and {placed[0].run.id} "
                 f"{', '.join(placed[0].block.tests)}: repetitions have the same tests; adopt "
                 "them as campaigns of their own"
             )
-        times[len(logs.clients)] += 1
+        times[seen.clients] += 1
         block = PlannedBlock(
-            repetition=times[len(logs.clients)],
-            clients=len(logs.clients),
-            variant=BASE,
-            tests=tests,
+            repetition=times[seen.clients], clients=seen.clients, variant=BASE, tests=tests
         )
-        seconds = max(s.end_s for s in logs.slots) - min(s.start_s for s in logs.slots)
-        placed.append(
-            Repetition(run=run, block=block, seconds=seconds, conditions=recorded_conditions(run))
-        )
+        placed.append(Repetition(run=run, block=block, seen=seen))
     return placed
+
+
+def _see(run: Run) -> Seen:
+    logs = read_run(run)
+    return Seen(
+        tests=tuple(slot.test for slot in logs.slots),
+        clients=len(logs.clients),
+        seconds=max(s.end_s for s in logs.slots) - min(s.start_s for s in logs.slots),
+        conditions=recorded_conditions(run, logs),
+        void=why_void_alone(run, logs) or (),
+    )
 
 
 def _design(name: str, placed: Sequence[Repetition], apart: Sequence[str]) -> Design:
@@ -149,10 +176,10 @@ def _journal(made: Run, placed: Sequence[Repetition]) -> None:
                 folder=str(campaign_folder.block_run(made, number).root.relative_to(made.root)),
                 hosts=[],
             )
-            void = why_void_alone(one.run, read_run(one.run))
-            if void:
-                journal.append("block-void", block=number, rule=void[0], why=void[1])
-            journal.append("block-done", block=number, seconds=one.seconds)
+            if one.seen.void:
+                rule, why = one.seen.void
+                journal.append("block-void", block=number, rule=rule, why=why)
+            journal.append("block-done", block=number, seconds=one.seen.seconds)
         journal.append("answer", stop="repetitions")
         journal.append("released", leaked=[])
     finally:

@@ -32,6 +32,7 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.unlike import HOST_TYPES
 from perfkit.campaign.void_rules import why_void
 from perfkit.errors import CampaignError, RunError, did_you_mean
+from perfkit.executors.mapping import Unit, Where, each, json_of
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import RunLogs
 from perfkit.report.check import CheckReport
@@ -73,11 +74,14 @@ class Measured:
     variant: str = field(default=BASE)
 
 
-def measured(runs: Sequence[Run]) -> tuple[Measured, pd.DataFrame]:
+def measured(runs: Sequence[Run], executor: Where = None) -> tuple[Measured, pd.DataFrame]:
     """Read a campaign, or several runs as its repetitions.
 
     Of a campaign of several variants, the first is taken. Writes cells.parquet of a campaign, and
     missing segments.json.
+
+    Args:
+        executor: Who reduces the runs or blocks, see `perfkit.executors.mapping`.
 
     Returns:
         What was measured, and its cells, void ones too; the variant is called `base` in them.
@@ -85,43 +89,51 @@ def measured(runs: Sequence[Run]) -> tuple[Measured, pd.DataFrame]:
     Raises:
         CampaignError: a campaign among several runs, or a run given twice.
         RunError, SegmentError: a run cannot be read.
+        ExecutorError: as `perfkit.executors.mapping.each`.
     """
     if len(runs) == 1 and campaign_folder.is_campaign(runs[0]):
-        return _campaign(runs[0])
+        return _campaign(runs[0], executor)
     among = [run.id for run in runs if campaign_folder.is_campaign(run)]
     if among:
         raise CampaignError(f"{among[0]} is a campaign: give it by itself, or runs only")
     ids = [run.id for run in runs]
     if len(set(ids)) < len(ids) or not ids:
         raise CampaignError("give at least one run, and none twice: a run does not repeat itself")
-    cells = frame.cells_frame(
-        row for number, run in enumerate(runs, start=1) for row in _rows(run, number)
-    )
+    own = [Run(run.root.resolve()) for run in runs]
+    units = [
+        Unit(name=run.id, arguments=(run, number), folder=run.cache_dir)
+        for number, run in enumerate(own, start=1)
+    ]
+    every = each(_repetition, units, executor, form=_REPETITION)
+    cells = frame.cells_frame(row for one in every for row in one.rows)
     figures = ["clients", "test", "goodput_bps"]
     twins = cells[cells["goodput_bps"].gt(0) & cells.duplicated(figures, keep=False)]
     if len(twins):
         names = format_some(sorted(set(twins["folder"])), 2)
         raise CampaignError(f"{names} have the same goodput to the last digit: one is a copy")
     return _described(
-        runs[0].id if len(runs) == 1 else format_some(ids, 3), runs, ids, cells
+        runs[0].id if len(runs) == 1 else format_some(ids, 3),
+        [one.conditions for one in every],
+        ids,
+        cells,
     ), cells
 
 
-def _campaign(run: Run) -> tuple[Measured, pd.DataFrame]:
+def _campaign(run: Run, executor: Where) -> tuple[Measured, pd.DataFrame]:
     planned = design.load(run)
     if planned.capacity is not None:
         raise CampaignError(
             f"campaign {run.id} searched for capacity: its blocks differ in what they offer, and their figures "
             "are of no cell; compare the bounds of two such answers (perfkit report)"
         )
-    cells = campaign_cells.refresh(run)
+    cells = campaign_cells.refresh(run, executor)
     variant = planned.variants[0]
     own = cells[(cells["variant"] == variant).to_numpy()].assign(variant=BASE)
     folders = own.loc[own["void"] == "", "folder"].drop_duplicates()
     if folders.empty:
         raise CampaignError(f"campaign {run.id}: no block counts yet; perfkit status {run.id}")
-    blocks = [Run(run.root / folders.iloc[0])]
-    found = _described(run.id, blocks, [run.id], own)
+    block = Run(run.root / folders.iloc[0])
+    found = _described(run.id, [recorded_conditions(block, read_run(block))], [run.id], own)
     made = Measured(
         **{
             **asdict(found),
@@ -134,8 +146,9 @@ def _campaign(run: Run) -> tuple[Measured, pd.DataFrame]:
     return made, own.reset_index(drop=True)
 
 
-def _described(name: str, runs: Sequence[Run], ids: Sequence[str], cells: pd.DataFrame) -> Measured:
-    every = [recorded_conditions(run) for run in runs]
+def _described(
+    name: str, every: Sequence[Mapping[str, str]], ids: Sequence[str], cells: pd.DataFrame
+) -> Measured:
     first = every[0]
     tests = {key.removeprefix("test "): v for key, v in first.items() if key.startswith("test ")}
     return Measured(
@@ -148,9 +161,8 @@ def _described(name: str, runs: Sequence[Run], ids: Sequence[str], cells: pd.Dat
     )
 
 
-def recorded_conditions(run: Run) -> dict[str, str]:
+def recorded_conditions(run: Run, logs: RunLogs) -> dict[str, str]:
     """Those that a repetition should share: not how many clients, nor in which order."""
-    logs = read_run(run)
     found = conditions(run, logs)
     names = {f"test {slot.name}": f"test {slot.test}" for slot in logs.slots}
     return {names.get(key, key): value for key, value in found.items() if key != "clients"}
@@ -167,8 +179,18 @@ def why_void_alone(run: Run, logs: RunLogs) -> tuple[str, str] | None:
     return void or (("other-load", load[0].text) if load else None)
 
 
-def _rows(run: Run, number: int) -> list[dict[str, Any]]:
-    """A run as one repetition."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Repetition:
+    """A run as one repetition: its rows of the cells frame."""
+
+    rows: tuple[dict[str, Any], ...]
+    conditions: Mapping[str, str]
+
+
+_REPETITION = json_of(_Repetition)
+
+
+def _repetition(run: Run, number: int) -> _Repetition:
     logs = read_run(run)
     place = {
         "block": number,
@@ -179,7 +201,8 @@ def _rows(run: Run, number: int) -> list[dict[str, Any]]:
         "variant": BASE,
         "void": ": ".join(why_void_alone(run, logs) or ()),
     }
-    return block_figures.block_rows(run, place)
+    rows = block_figures.block_rows(run, place, logs=logs)
+    return _Repetition(rows=tuple(rows), conditions=recorded_conditions(run, logs))
 
 
 def save(
@@ -189,6 +212,7 @@ def save(
     *,
     primary: Sequence[str] = (),
     margin: float | None = None,
+    executor: Where = None,
 ) -> Path:
     """Keep what was measured as a baseline; returns its folder, which is new.
 
@@ -196,6 +220,7 @@ def save(
         primary: The figures that decide in a check; empty: those of the campaign's design. They are
             fixed here, before anything is held against them.
         margin: Share by which one must be worse; None: as in the design.
+        executor: Who reduces the runs, as in `measured`.
 
     Raises:
         CampaignError: the name will not do or is taken, a figure has no good direction, or nothing
@@ -208,7 +233,7 @@ def save(
             f"baseline {name} is there already ({folder}), and a baseline is never changed; "
             "save under another name, or delete that folder"
         )
-    found, cells = measured(runs)
+    found, cells = measured(runs, executor)
     found = replace(
         found,
         primary=_deciding(primary) or found.primary,
@@ -272,8 +297,11 @@ def _folder(name: str, runs_dir: Path) -> Path:
     return runs_dir / FOLDER / name
 
 
-def check(runs: Sequence[Run], against: str, runs_dir: Path) -> CheckReport:
+def check(runs: Sequence[Run], against: str, runs_dir: Path, executor: Where = None) -> CheckReport:
     """Hold a campaign, or runs, against a baseline.
+
+    Args:
+        executor: Who reduces the runs, as in `measured`.
 
     Raises:
         CampaignError: there is no such baseline, or it is one of other tests or client counts, or of
@@ -289,7 +317,7 @@ def check(runs: Sequence[Run], against: str, runs_dir: Path) -> CheckReport:
             "(perfkit baseline save CAMPAIGN --as NAME)"
         )
     kept, cells = _load(path), frame.load(path.parent / "cells.parquet")
-    now, own = measured(runs)
+    now, own = measured(runs, executor)
     _refuse_other(now, kept, against)
     found = baselines.check(own, cells, kept.margin, primary=kept.primary)
     return CheckReport(

@@ -16,6 +16,7 @@ from perfkit.analysis import campaign_cells, segments, stats, window_rules
 from perfkit.analysis.outcomes import outcomes
 from perfkit.campaign import baselines, run_store
 from perfkit.errors import CampaignError
+from perfkit.executors.mapping import DONE, Unit, Where, each
 from perfkit.logs.reader import read_run
 from perfkit.report import answer, answer_tables, page
 from perfkit.report import compare as compare_report
@@ -50,13 +51,16 @@ def find_run(run: str = LATEST, *, runs_dir: str = "", phase: str = "segment") -
     return found.run
 
 
-def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
+def segment(
+    run: Run, *, policy: segments.Policy | None = None, executor: Where = None
+) -> ReportTable:
     """Choose the window of each test that counts, and keep it in segments.json.
 
     A window that was chosen before stays; one whose log has changed since says so.
 
     Args:
         policy: `events`, `saved` or `auto`; None: the run's parameter `segments`.
+        executor: Who works on a campaign's blocks, see `perfkit.executors.mapping`.
 
     Of a campaign: of each block that was run to its end; a window that was corrected since is taken
     into its cells.
@@ -66,7 +70,7 @@ def segment(run: Run, *, policy: segments.Policy | None = None) -> ReportTable:
         row a block and test.
     """
     if campaign_folder.is_campaign(run):
-        return campaign_windows(run, policy)
+        return campaign_windows(run, policy, executor)
     logs = read_run(run)
     found = outcomes(logs)
     segments.current(run, logs, found, policy)
@@ -96,18 +100,28 @@ def skip_first(run: Run, first_s: float, *, tests: str = "tunnel", who: str = ""
     return segment(run)
 
 
-def campaign_windows(run: Run, policy: segments.Policy | None) -> ReportTable:
+def campaign_windows(
+    run: Run, policy: segments.Policy | None, executor: Where = None
+) -> ReportTable:
     """Choose the windows of a campaign's blocks; those that are chosen stay."""
-    for record in campaign_cells.finished_blocks(run):
-        block = Run(run.root / record.folder)
-        if policy is not None or not block.segments_path.exists():
-            logs = read_run(block)
-            segments.current(block, logs, outcomes(logs), policy)
+    root = run.root.resolve()
+    blocks = [Run(root / record.folder) for record in campaign_cells.finished_blocks(run)]
+    units = [
+        Unit(name=block.id, arguments=(block, policy), folder=block.cache_dir)
+        for block in blocks
+        if policy is not None or not block.segments_path.exists()
+    ]
+    each(_choose_windows, units, executor, form=DONE)
     window_rules.apply(run)
-    return answer_tables.windows(campaign_cells.refresh(run))
+    return answer_tables.windows(campaign_cells.refresh(run, executor))
 
 
-def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
+def _choose_windows(block: Run, policy: segments.Policy | None) -> None:
+    logs = read_run(block)
+    segments.current(block, logs, outcomes(logs), policy)
+
+
+def report(run: Run, *, echo: bool | None = None, executor: Where = None) -> Report | Answer:
     """Write tables, plots and `report/index.html`; called again, it writes them anew.
 
     Of a campaign: its answer, from its blocks as they are now.
@@ -115,10 +129,11 @@ def report(run: Run, *, echo: bool | None = None) -> Report | Answer:
     Args:
         echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
             runs shows the object, so only the page's place is printed there.
+        executor: Who works on a campaign's blocks, see `perfkit.executors.mapping`.
     """
     made: Report | Answer
     if campaign_folder.is_campaign(run):
-        made = answer.render(run)
+        made = answer.render(run, executor=executor)
     else:
         made = page.render(run, phases=_phase_times(run), unfinished=run_store.unfinished(run))
     if lack := run_store.keep(made):
@@ -142,6 +157,7 @@ def compare(
     runs_dir: str = "",
     out: str = "",
     echo: bool | None = None,
+    executor: Where = None,
 ) -> ComparisonReport:
     """Hold runs against each other, the first is the baseline; needs files only.
 
@@ -155,6 +171,7 @@ def compare(
         out: The folder; empty: `report/compare-<other>` of the newest run.
         echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
             runs shows the object, so only the page's place is printed there.
+        executor: Who reduces the runs, see `perfkit.executors.mapping`.
 
     Raises:
         CampaignError: nothing to compare, or a run given twice.
@@ -164,19 +181,25 @@ def compare(
         raise CampaignError("a side names no run; perfkit compare RUN,RUN RUN")
     folder = Path(out).resolve() if out else compare_report.folder_for(groups)
     times = {run.id: _phase_times(run) for group in groups for run in group}
-    made = compare_report.render(groups, folder, phases=times)
+    made = compare_report.render(groups, folder, phases=times, executor=executor)
     _echo(made.text(), f"comparison: {made.page}", echo=echo)
     return made
 
 
 def save_baseline(
-    *runs: str | Run, name: str, runs_dir: str = "", figures: str = "", margin: str = ""
+    *runs: str | Run,
+    name: str,
+    runs_dir: str = "",
+    figures: str = "",
+    margin: str = "",
+    executor: Where = None,
 ) -> Path:
     """Keep a campaign, or runs that repeat each other, for later ones to be held against.
 
     Args:
         figures: The figures that decide, by column name with commas between; empty: as designed.
         margin: How much worse one must be, `10%` or `0.1`; empty: as designed.
+        executor: Who reduces the runs, see `perfkit.executors.mapping`.
 
     Returns:
         The baseline's folder, `runs/baselines/<name>`.
@@ -191,24 +214,34 @@ def save_baseline(
     except ValueError as exc:
         raise CampaignError(f"margin {margin!r}: {exc}") from exc
     return baselines.save(
-        found, name, runs_folder(runs_dir), primary=split_names([figures]), margin=share
+        found,
+        name,
+        runs_folder(runs_dir),
+        primary=split_names([figures]),
+        margin=share,
+        executor=executor,
     )
 
 
 def check(
-    *runs: str | Run, against: str, runs_dir: str = "", echo: bool | None = None
+    *runs: str | Run,
+    against: str,
+    runs_dir: str = "",
+    echo: bool | None = None,
+    executor: Where = None,
 ) -> CheckReport:
     """Did it regress? Hold a campaign, or runs that repeat each other, against a baseline.
 
     Args:
         against: The baseline's name.
         echo: Also print the answer; None: where no person sees the returned object.
+        executor: Who reduces the runs, see `perfkit.executors.mapping`.
 
     Raises:
         CampaignError: there is no such baseline, or it is one of other tests or client counts.
     """
     found = [_find(run, runs_dir) for run in runs]
-    made = baselines.check(found, against, runs_folder(runs_dir))
+    made = baselines.check(found, against, runs_folder(runs_dir), executor)
     if echo or (echo is None and not is_interactive()):
         click.echo(made.text())
     return made

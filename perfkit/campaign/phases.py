@@ -346,8 +346,9 @@ def run_all(session: Session) -> Report | Answer:
             click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
         elif (released := release(session)).leaked:
             click.echo(released)
-    segment(session.run)
-    made = report(session.run)
+    executor = session.settings.parameters.executor
+    segment(session.run, executor=executor)
+    made = report(session.run, executor=executor)
     if broken is not None:
         raise broken
     conclude(session, made)

@@ -21,7 +21,7 @@ from perfkit.runs.progress import Progress
 from perfkit.settings import variants
 from perfkit.settings.parameters import Parameters, Settings
 
-_PLACES = {"run", "runs_dir", "config_dir", "threads"}  # where, and how fast
+_PLACES = {"run", "runs_dir", "config_dir", "threads", "executor"}  # where, and how fast
 DEFAULT_NAME = str(Parameters.model_fields["name"].default)
 
 

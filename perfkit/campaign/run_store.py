@@ -16,6 +16,7 @@ from perfkit.analysis.answers.campaign_answer import CampaignAnswer, find_answer
 from perfkit.analysis.answers.frame import COLUMNS as CELL_COLUMNS
 from perfkit.campaign.baselines import why_void_alone
 from perfkit.errors import PerfkitError, StoreError
+from perfkit.executors.mapping import TEXT, Unit, Where, each
 from perfkit.report import page
 from perfkit.report.answer import Answer
 from perfkit.report.page import Report
@@ -147,26 +148,38 @@ def _cells(
     ]
 
 
-def index(runs: Sequence[Run], *, anew: bool = False) -> Iterator[str]:
+def index(runs: Sequence[Run], *, anew: bool = False, executor: Where = None) -> Iterator[str]:
     """Take runs into the store that are not in it, or whose tables are damaged; a line each.
 
     Their logs are analysed as they are now; reports are not written.
 
     Args:
         anew: Also those that are in it.
+        executor: Who analyses the runs, see `perfkit.executors.mapping`; None: this process, and
+            each line comes when its run is done.
+
+    Raises:
+        ExecutorError: as `perfkit.executors.mapping.each`.
     """
-    for run in runs:
-        try:
-            if not anew and is_whole(run):
-                continue
-            if lack := latest.find_lack(run, "segment"):
-                yield f"{run.id}: not taken in: {lack}"
-                continue
-            taken = _take_in(run)
-        except PerfkitError as exc:
-            yield f"{run.id}: not taken in: {exc}"
-        else:
-            yield f"{run.id}: taken in ({taken.key.rpartition('@')[2]})"
+    if executor is None or executor == "":
+        yield from (line for run in runs if (line := _index(run, anew)))
+        return
+    own = [Run(run.root.resolve()) for run in runs]
+    units = [Unit(name=run.id, arguments=(run, anew), folder=run.cache_dir) for run in own]
+    yield from (line for line in each(_index, units, executor, form=TEXT) if line)
+
+
+def _index(run: Run, anew: bool) -> str:  # noqa: FBT001 - a worker is given it by its place
+    """Take a run in; what became of it, empty where there is nothing to do."""
+    try:
+        if not anew and is_whole(run):
+            return ""
+        if lack := latest.find_lack(run, "segment"):
+            return f"{run.id}: not taken in: {lack}"
+        taken = _take_in(run)
+    except PerfkitError as exc:
+        return f"{run.id}: not taken in: {exc}"
+    return f"{run.id}: taken in ({taken.key.rpartition('@')[2]})"
 
 
 def _take_in(run: Run) -> Part:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from perfkit.cli.options import runs_folder_option
+from perfkit.cli.options import executor_option, runs_folder_option
 
 STATUS = {"same or better": 0, "worse": 3, "not enough data": 4}
 
@@ -24,7 +24,16 @@ def baseline() -> None:
 )
 @click.option("--margin", default="", metavar="SHARE", help="what is worse, as 10% [the design's]")
 @runs_folder_option
-def save(runs: tuple[str, ...], name: str, figures: str, margin: str, runs_dir: str) -> None:
+@executor_option
+def save(
+    *,
+    runs: tuple[str, ...],
+    name: str,
+    figures: str,
+    margin: str,
+    runs_dir: str,
+    executor: str,
+) -> None:
     """Keep a CAMPAIGN, or RUNs that repeat each other, in runs/baselines/NAME.
 
     The figures that decide are fixed here: goodput and the VPN's processor time per Gbit, unless you
@@ -34,7 +43,12 @@ def save(runs: tuple[str, ...], name: str, figures: str, margin: str, runs_dir: 
 
     names = offline.split_names(runs)
     made = offline.save_baseline(
-        *names, name=name, runs_dir=runs_dir, figures=figures, margin=margin
+        *names,
+        name=name,
+        runs_dir=runs_dir,
+        figures=figures,
+        margin=margin,
+        executor=executor,
     )
     click.echo(made)
     click.echo(f"perfkit check CAMPAIGN --against {name} holds others against it")
@@ -61,12 +75,13 @@ def list_(runs_dir: str) -> None:
 @click.argument("runs", nargs=-1, required=True, metavar="CAMPAIGN | RUN...")
 @click.option("--against", required=True, metavar="NAME", help="the baseline")
 @runs_folder_option
-def check(runs: tuple[str, ...], against: str, runs_dir: str) -> None:
+@executor_option
+def check(*, runs: tuple[str, ...], against: str, runs_dir: str, executor: str) -> None:
     """Did it regress? Exit status 0: same or better, 3: worse, 4: not enough data, 1: an error."""
     from perfkit.campaign import offline
 
     names = offline.split_names(runs)
-    made = offline.check(*names, against=against, runs_dir=runs_dir, echo=True)
+    made = offline.check(*names, against=against, runs_dir=runs_dir, echo=True, executor=executor)
     sys.exit(STATUS[made.outcome])
 
 
@@ -74,13 +89,14 @@ def check(runs: tuple[str, ...], against: str, runs_dir: str) -> None:
 @click.argument("name")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
 @runs_folder_option
-def adopt(name: str, runs: tuple[str, ...], runs_dir: str) -> None:
+@executor_option
+def adopt(*, name: str, runs: tuple[str, ...], runs_dir: str, executor: str) -> None:
     """Make a campaign NAME of RUNs that exist: they become its repetitions, as copies."""
     from perfkit.campaign import adopt as adopting
     from perfkit.campaign import offline
     from perfkit.settings.project import runs_folder
 
     found = [offline.find_run(run, runs_dir=runs_dir) for run in offline.split_names(runs)]
-    made = adopting.adopt(name, found, runs_folder(runs_dir))
+    made = adopting.adopt(name, found, runs_folder(runs_dir), executor)
     click.echo("\n".join([str(made.root), *made.manifest()["notices"]]))
     click.echo(f"perfkit report, compare, check and baseline work on {made.id}")

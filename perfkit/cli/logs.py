@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perfkit.errors import LogError
+from perfkit.cli.options import executor_option
 
 if TYPE_CHECKING:
     from perfkit.analysis.legacy.tables import Table, TableFormat
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("logs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-def read(logs: tuple[Path, ...]) -> None:
+@executor_option
+def read(logs: tuple[Path, ...], executor: str) -> None:
     """What is this log file, how many clients does it hold, what is not understood?"""
-    from perfkit.logs.describe import describe
+    from perfkit.logs.describe import describe_many
 
     refused = False
-    for path in logs:
-        try:
-            click.echo(describe(path))
-        except LogError as exc:
-            refused = True
-            click.echo(f"{path}: refused: {type(exc).__name__}: {exc.message}", err=True)
+    for described in describe_many(logs, executor):
+        refused |= described.is_refused
+        click.echo(described.text, err=described.is_refused)
     if refused:
         sys.exit(1)
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from perfkit.executors import address
 from perfkit.settings.parameters import Parameters
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -16,6 +17,22 @@ runs_folder_option = click.option(
 )
 config_folder_option = click.option(
     "--config-dir", default="", metavar="DIR", help="where static.conf is"
+)
+
+
+def _executor(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    try:
+        return address.checked(name)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+
+
+executor_option = click.option(
+    "--executor",
+    default="",
+    callback=_executor,
+    metavar="WHO",
+    help="who works on many runs: tcp://HOST:PORT of Dask, processes [this one]",
 )
 
 

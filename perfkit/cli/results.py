@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perfkit.cli.options import run_argument, runs_folder_option
+from perfkit.cli.options import executor_option, run_argument, runs_folder_option
 
 if TYPE_CHECKING:
     from perfkit.analysis.segments import Policy
@@ -24,14 +24,21 @@ if TYPE_CHECKING:
     "--skip-first", type=float, metavar="S", help="skip so many seconds of each test; 0: no more"
 )
 @click.option("--of", default="tunnel", metavar="TESTS", help="of tunnel, direct, all, or one test")
+@executor_option
 def segment(
-    run: str, runs_dir: str, policy: Policy | None, skip_first: float | None, of: str
+    *,
+    run: str,
+    runs_dir: str,
+    policy: Policy | None,
+    skip_first: float | None,
+    of: str,
+    executor: str,
 ) -> None:
     """Find the windows that count, from the recorded starts and ends."""
     from perfkit.campaign import offline
 
     found = offline.find_run(run, runs_dir=runs_dir)
-    made = offline.segment(found, policy=policy)
+    made = offline.segment(found, policy=policy, executor=executor)
     if skip_first is not None:
         made = offline.skip_first(found, skip_first, tests=of)
     click.echo(made.to_text())
@@ -39,18 +46,21 @@ def segment(
 
 @click.command()
 @run_argument
-def report(run: str, runs_dir: str) -> None:
+@executor_option
+def report(run: str, runs_dir: str, executor: str) -> None:
     """Write tables, plots and index.html, and print the tables."""
     from perfkit.campaign import phases
 
-    phases.report(phases.find_run(run, runs_dir=runs_dir, phase="report"), echo=True)
+    found = phases.find_run(run, runs_dir=runs_dir, phase="report")
+    phases.report(found, echo=True, executor=executor)
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--out", default="", metavar="DIR", help="where compare.html goes [the newest run]")
 @runs_folder_option
-def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
+@executor_option
+def compare(*, runs: tuple[str, ...], out: str, runs_dir: str, executor: str) -> None:
     """Runs or campaigns side by side, with verdicts; RUN,RUN are repetitions.
 
     One run against one gets no verdict. The blocks of a campaign are its repetitions, and each of
@@ -58,19 +68,20 @@ def compare(runs: tuple[str, ...], out: str, runs_dir: str) -> None:
     """
     from perfkit.campaign import phases
 
-    phases.compare(*runs, out=out, runs_dir=runs_dir, echo=True)
+    phases.compare(*runs, out=out, runs_dir=runs_dir, echo=True, executor=executor)
 
 
 @click.command()
 @run_argument
-def history(run: str, runs_dir: str) -> None:
+@executor_option
+def history(run: str, runs_dir: str, executor: str) -> None:
     """When did the figures of campaigns like this one change?"""
     from perfkit.campaign import offline
     from perfkit.report.history import compose
     from perfkit.settings.project import runs_folder
 
     found = offline.find_run(run, runs_dir=runs_dir)
-    click.echo(compose(found, runs_folder(runs_dir)).text())
+    click.echo(compose(found, runs_folder(runs_dir), executor).text())
 
 
 @click.command()

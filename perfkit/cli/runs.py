@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perfkit.cli.options import runs_folder_option
+from perfkit.cli.options import executor_option, runs_folder_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +154,8 @@ def tables(table: str) -> None:
 @runs.command()
 @click.argument("names", nargs=-1, metavar="[RUN...]")
 @runs_folder_option
-def index(*, names: tuple[str, ...], runs_dir: str) -> None:
+@executor_option
+def index(*, names: tuple[str, ...], runs_dir: str, executor: str) -> None:
     """Take runs of older versions, imported and damaged ones into the store; named RUNs anew.
 
     Their logs are analysed as they are now. Each run that cannot be taken in is named.
@@ -164,7 +165,7 @@ def index(*, names: tuple[str, ...], runs_dir: str) -> None:
 
     found = run_store.find_to_index(runs_folder(runs_dir), names)
     failed = False
-    for line in run_store.index(found, anew=bool(names)):
+    for line in run_store.index(found, anew=bool(names), executor=executor):
         failed |= "not taken in" in line
         click.echo(line)
     if failed:

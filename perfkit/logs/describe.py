@@ -1,28 +1,97 @@
-"""What a log is, in a few words for people: `perfkit read LOG…`."""
+"""What a log is, in a few words for people: `perfkit read LOG…`.
+
+Many logs are given out in chunks, as a log by itself is read sooner than it is given out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from perfkit.errors import LogError
+from perfkit.executors.mapping import Unit, Where, each, json_of
 from perfkit.logs.format import Reading
+from perfkit.logs.parallel import in_chunks
 from perfkit.logs.reader import read
 from perfkit.units import bytes_to_bits, format_rate, format_size
 
 SHOWN = 5  # lines not understood
 
 
-def describe(path: Path) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A log in words, or why it is refused."""
+
+    text: str
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    found: tuple[Described, ...]
+
+
+_CHUNK = json_of(_Chunk)
+_Log = tuple[Path, str, int]  # its place, how it is called, its size in bytes
+
+
+def describe_many(paths: Sequence[Path], executor: Where = None) -> Iterator[Described]:
+    """Describe logs, in the order given.
+
+    Args:
+        executor: Who reads them, see `perfkit.executors.mapping`.
+
+    Raises:
+        ExecutorError: as `perfkit.executors.mapping.each`; the others come one by one.
+    """
+    logs = [(path.resolve(), str(path), path.stat().st_size) for path in paths]
+    if executor is None or executor == "":
+        yield from (described for log in logs for described in _describe_chunk([log]).found)
+        return
+    left, units = iter(logs), []
+    for _, tasks in in_chunks([(path, None) for path, _, _ in logs]):
+        chunk = [next(left) for _ in tasks]
+        name = chunk[0][1] + (f" and {len(chunk) - 1} more" if len(chunk) > 1 else "")
+        units.append(Unit(name=name, arguments=(chunk,), folder=None))
+    for done in each(_describe_chunk, units, executor, form=_CHUNK):
+        yield from done.found
+
+
+def _describe_chunk(logs: Sequence[_Log]) -> _Chunk:
+    return _Chunk(tuple(_describe_or_refuse(*log) for log in logs))
+
+
+def _describe_or_refuse(path: Path, name: str, size_bytes: int) -> Described:
+    try:
+        there_bytes = path.stat().st_size
+    except OSError as exc:
+        why = f"not there where it is read ({exc.strerror})"
+        return Described(text=f"{name}: refused: {why}", is_refused=True)
+    if there_bytes != size_bytes:
+        why = f"another file where it is read, of {there_bytes} bytes and not {size_bytes}"
+        return Described(text=f"{name}: refused: {why}", is_refused=True)
+    try:
+        return Described(text=describe(path, name))
+    except LogError as exc:
+        why = f"{type(exc).__name__}: {exc.message}"
+        return Described(text=f"{name}: refused: {why}", is_refused=True)
+
+
+def describe(path: Path, name: str = "") -> str:
     """Format, content, notes, and every kind of line not understood.
+
+    Args:
+        name: How the log is called; empty: by its path.
 
     Raises:
         LogError: the file is refused.
     """
     reading = read(path)
     rows = f"{len(reading.frame)} rows{', partial' if reading.partial else ''}"
-    lines = [f"{path}: {reading.format}, {rows}", *_content(reading)]
+    lines = [f"{name or path}: {reading.format}, {rows}", *_content(reading)]
     lines += [f"note: {note}" for note in reading.notes]
     lines += [f"the tool said: {message}" for message in reading.messages]
     if reading.unparsed.count:

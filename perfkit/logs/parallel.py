@@ -52,7 +52,7 @@ def read_all(
             handed over can be pickled, so threads, processes and a Dask client's executor all do.
             None = threads for large logs, one by one for small ones.
     """
-    chunks = list(_chunks(tasks))
+    chunks = list(in_chunks(tasks))
     if executor is not None:
         return _by(executor, chunks, cache)
     threads = min(os.cpu_count() or 1, len(chunks))
@@ -95,7 +95,7 @@ def _by(
     executor: Executor, chunks: Sequence[tuple[int, list[Task]]], cache: Cache | None
 ) -> list[Reading | LogError]:
     futures = [
-        executor.submit(_read_chunk, chunk, cache, [_state(path) for path, _ in chunk])
+        executor.submit(_read_chunk, chunk, cache, [state_of(path) for path, _ in chunk])
         for _, chunk in chunks
     ]
     try:
@@ -105,7 +105,7 @@ def _by(
             future.cancel()
 
 
-def _state(path: Path) -> State:
+def state_of(path: Path) -> State:
     """What tells a file from what it was before, or is elsewhere; unlike any other if nothing does.
 
     That is so for a file that cannot be seen from here, and for one that has just been written.
@@ -119,7 +119,7 @@ def _state(path: Path) -> State:
     return state if changed_ns < time.time_ns() - _TOO_NEW_NS else (*state, uuid.uuid4().hex)
 
 
-def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
+def in_chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
     """Tasks in chunks of about a megabyte, and each chunk's size in bytes."""
     size, chunk = 0, list[Task]()
     for path, format_name in tasks:

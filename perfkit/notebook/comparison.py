@@ -1,7 +1,7 @@
 """What 07_compare asks: runs and campaigns side by side, baselines kept and checked against.
 
 Each function says in words what it was not asked, so that the notebook runs to its end with nothing
-but a run.
+but a run. `executor` says who works on many runs, see `perfkit.executors.mapping`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Said:
     __repr__ = __str__
 
 
-def compared(run: str, against: str, *, runs_dir: str = "") -> ComparisonReport | Said:
+def compared(
+    run: str, against: str, *, runs_dir: str = "", executor: str = ""
+) -> ComparisonReport | Said:
     """Hold a run or campaign against another one, the baseline; several runs with commas between.
 
     Raises:
@@ -42,10 +44,10 @@ def compared(run: str, against: str, *, runs_dir: str = "") -> ComparisonReport 
     """
     if not against:
         return Said("Not asked: set `against` to the run or campaign that came before.")
-    return offline.compare(against, run, runs_dir=runs_dir)
+    return offline.compare(against, run, runs_dir=runs_dir, executor=executor)
 
 
-def kept(run: str, save_as: str, *, runs_dir: str = "") -> Said:
+def kept(run: str, save_as: str, *, runs_dir: str = "", executor: str = "") -> Said:
     """Keep a campaign, or runs that repeat each other, as a baseline.
 
     Raises:
@@ -53,11 +55,14 @@ def kept(run: str, save_as: str, *, runs_dir: str = "") -> Said:
     """
     if not save_as:
         return Said("Not asked: set `save_as` to the name under which it is kept.")
-    folder: Path = baselines.save(_found(run, runs_dir), save_as, runs_folder(runs_dir))
+    found = _found(run, runs_dir)
+    folder: Path = baselines.save(found, save_as, runs_folder(runs_dir), executor=executor)
     return Said(f"kept in {folder}")
 
 
-def checked(run: str, baseline: str, *, runs_dir: str = "") -> CheckReport | Said:
+def checked(
+    run: str, baseline: str, *, runs_dir: str = "", executor: str = ""
+) -> CheckReport | Said:
     """Hold a campaign, or runs that repeat each other, against a baseline.
 
     Raises:
@@ -66,14 +71,14 @@ def checked(run: str, baseline: str, *, runs_dir: str = "") -> CheckReport | Sai
     known = ", ".join(baselines.saved(runs_folder(runs_dir))) or "none yet"
     if not baseline:
         return Said(f"Not asked: set `baseline` to the name of one; there are: {known}.")
-    return baselines.check(_found(run, runs_dir), baseline, runs_folder(runs_dir))
+    return baselines.check(_found(run, runs_dir), baseline, runs_folder(runs_dir), executor)
 
 
 def _found(run: str, runs_dir: str) -> list[Run]:
     return [offline.find_run(one, runs_dir=runs_dir) for one in offline.split_names([run])]
 
 
-def developed(run: str, *, runs_dir: str = "") -> HistoryReport | Said:
+def developed(run: str, *, runs_dir: str = "", executor: str = "") -> HistoryReport | Said:
     """How the figures of a campaign developed over all campaigns like it.
 
     Raises:
@@ -82,7 +87,7 @@ def developed(run: str, *, runs_dir: str = "") -> HistoryReport | Said:
     found = offline.find_run(run, runs_dir=runs_dir)
     if not campaign_folder.is_campaign(found):
         return Said(f"{found.id} is a single run; the course of figures is that of campaigns.")
-    return history.compose(found, runs_folder(runs_dir))
+    return history.compose(found, runs_folder(runs_dir), executor)
 
 
 def over_time(figure: str, *, by: str, runs_dir: str = "") -> Pictured | Said:

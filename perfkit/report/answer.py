@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer, find_answer, to_json
+from perfkit.executors.mapping import Where
 from perfkit.report import answer_words, export, methods
 from perfkit.report.answer_tables import answer_tables
 from perfkit.report.document import fill, plain, standalone
@@ -68,17 +69,20 @@ class Answer:
         )
 
 
-def compose(run: Run) -> Answer:
+def compose(run: Run, executor: Where = None) -> Answer:
     """Read a campaign's blocks as they are now, and make its answer.
 
     Writes cells.parquet where windows or blocks have changed since it was written.
 
+    Args:
+        executor: Who reduces the blocks, see `perfkit.executors.mapping`.
+
     Raises:
-        RunError: it is no campaign, or a block cannot be read.
+        RunError: it is no campaign, or a block cannot be read. ExecutorError: its workers failed.
     """
     from perfkit.report.answer_plots import answer_plots  # noqa: PLC0415 -- loads matplotlib
 
-    found = find_answer(run)
+    found = find_answer(run, executor)
     return Answer(
         run=run,
         found=found,
@@ -89,13 +93,14 @@ def compose(run: Run) -> Answer:
     )
 
 
-def render(run: Run, *, now: datetime | None = None) -> Answer:
+def render(run: Run, *, executor: Where = None, now: datetime | None = None) -> Answer:
     """Make a campaign's answer and write it: answer.json and `report/` of its folder.
 
     Args:
+        executor: Who reduces the blocks.
         now: The moment printed on the page; the clock's if None.
     """
-    answer, moment = compose(run), now or datetime.now(UTC)
+    answer, moment = compose(run, executor), now or datetime.now(UTC)
     for table in answer.tables.values():
         export.write(table, run.report_dir)
     for plot in answer.plots:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from perfkit import __version__
 from perfkit.analysis.compare import Comparison, compare
 from perfkit.analysis.sides import Side, reduce_sides, to_sides
+from perfkit.executors.mapping import Where
 from perfkit.report import export, methods
 from perfkit.report.compare_tables import comparison_tables
 from perfkit.report.compare_verdicts import sentences
@@ -93,22 +94,26 @@ def _shown_first(tables: Mapping[str, ReportTable]) -> list[str]:
     return [name for name in _FIRST if name in tables and tables[name].rows]
 
 
-def compose(groups: Sequence[Sequence[Run]], *, phases: Phases | None = None) -> ComparisonReport:
+def compose(
+    groups: Sequence[Sequence[Run]], *, phases: Phases | None = None, executor: Where = None
+) -> ComparisonReport:
     """Read the runs and hold them against each other.
 
     Args:
         groups: The sides, the baseline first. Sides of one run each are grouped: runs made under
             the same recorded conditions are taken as repetitions.
         phases: (name, seconds) of each phase, by run id.
+        executor: Who reduces the runs, see `perfkit.executors.mapping`.
 
     Raises:
         CampaignError: nothing to compare. RunError, SegmentError: a run cannot be read.
+        ExecutorError: as `perfkit.executors.mapping.each`.
     """
     from perfkit.report.compare_plots import (  # noqa: PLC0415 -- loads matplotlib
         draw_comparison,
     )
 
-    comparison = compare(to_sides(reduce_sides(groups, phases or {})))
+    comparison = compare(to_sides(reduce_sides(groups, phases or {}, executor)))
     tables = [cleaned(table) for table in comparison_tables(comparison)]
     return ComparisonReport(
         comparison=comparison,
@@ -130,15 +135,17 @@ def render(
     folder: Path,
     *,
     phases: Phases | None = None,
+    executor: Where = None,
     now: datetime | None = None,
 ) -> ComparisonReport:
     """Compare runs, and write the page, the tables in every format, and the pictures.
 
     Args:
         folder: Made if it is not there; nothing is written anywhere else.
+        executor: Who reduces the runs.
         now: The moment printed on the page; the clock's if None.
     """
-    made = compose(groups, phases=phases)
+    made = compose(groups, phases=phases, executor=executor)
     for table in made.tables.values():
         export.write(table, folder)
     for plot in made.plots:

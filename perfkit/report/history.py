@@ -24,6 +24,7 @@ from perfkit.analysis.answers.campaign_answer import primary_tests
 from perfkit.analysis.answers.headline import primary_figures
 from perfkit.analysis.answers.history import LEAST_PART, LEAST_SIZE, ChangePoint, change_points
 from perfkit.errors import PerfkitError
+from perfkit.executors.mapping import Unit, Where, each, json_of
 from perfkit.report.answer_words import phrase
 from perfkit.report.columns import FIGURES, text
 from perfkit.report.document import fill, plain
@@ -104,13 +105,16 @@ class HistoryReport:
         )
 
 
-def compose(run: Run, runs_dir: Path) -> HistoryReport:
+def compose(run: Run, runs_dir: Path, executor: Where = None) -> HistoryReport:
     """Find the campaigns like this one in a runs folder, and the changes between them.
 
+    Args:
+        executor: Who reads the campaigns, see `perfkit.executors.mapping`.
+
     Raises:
-        RunError: it is no campaign.
+        RunError: it is no campaign. ExecutorError: as `perfkit.executors.mapping.each`.
     """
-    alike, left_out = _alike(run, design.load(run), runs_dir)
+    alike, left_out = _alike(run, design.load(run), runs_dir, executor)
     courses = tuple(_courses(alike))
     columns = (
         text("what", "Figure"), Column("campaigns", "Campaigns"), text("since", "Changed with"),
@@ -138,34 +142,87 @@ def compose(run: Run, runs_dir: Path) -> HistoryReport:
     )
 
 
-_Campaign = tuple[Run, Design, float, Any]  # its moment, its means
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mean:
+    """A primary figure of a cell: its mean over the repetitions."""
+
+    clients: int
+    test: str
+    figure: str
+    mean: float
 
 
-def _alike(run: Run, plan: Design, runs_dir: Path) -> tuple[list[_Campaign], list[str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Campaign:
+    """What a campaign found.
+
+    Attributes:
+        moment_s: When it was made, seconds since 1970.
+        means: Of its first variant.
+        why: Why it is left out; empty: it is not.
+        is_like: It is of the sizes, tests and provider that are looked for.
+    """
+
+    run: str
+    moment_s: float = 0.0
+    means: tuple[_Mean, ...] = ()
+    why: str = ""
+    is_like: bool = True
+
+
+_CAMPAIGN = json_of(_Campaign)
+
+
+def _alike(
+    run: Run, plan: Design, runs_dir: Path, executor: Where
+) -> tuple[list[_Campaign], list[str]]:
     """The campaigns of the same sizes, tests and provider, oldest first; and which cannot be read."""
-    provider = _provider(run)
-    found: dict[str, _Campaign] = {}
-    left_out = []
-    for one in [*folder.list_runs(runs_dir), run]:
-        try:
-            if not campaign_folder.is_campaign(one) or _provider(one) != provider:
-                continue
-            own = design.load(one)
-            if (own.clients, set(own.tests)) != (plan.clients, set(plan.tests)):
-                continue
-            if own.capacity is not None:
-                continue  # its blocks differ in what they offer
-            if not campaign_folder.cells_path(one).exists():
-                continue
-            frame = frames.load(campaign_folder.cells_path(one))
-            frame = frame[(frame["variant"] == own.variants[0]).to_numpy()]
-            moment = datetime.fromisoformat(own.created_utc).timestamp()
-            keep = frame["test"].isin(primary_tests(frame, own))
-            figures = primary_figures(frame, primary_tests(frame, own), own.primary)
-            found[one.id] = (one, own, moment, cells.intervals(frame[keep], figures))
-        except PerfkitError as exc:
-            left_out.append(f"{one.id} is left out: {exc}")
-    return sorted(found.values(), key=lambda kept: kept[2]), left_out
+    every = {one.id: Run(one.root.resolve()) for one in [*folder.list_runs(runs_dir), run]}
+    wanted = (_provider(run), plan.clients, frozenset(plan.tests))
+    units = [
+        Unit(name=name, arguments=(one, wanted), folder=one.cache_dir)
+        for name, one in every.items()
+        if campaign_folder.is_campaign(one)
+    ]
+    found = each(_read_campaign, units, executor, form=_CAMPAIGN)
+    left_out = [f"{one.run} is left out: {one.why}" for one in found if one.why]
+    like = [one for one in found if one.is_like and not one.why]
+    return sorted(like, key=lambda one: one.moment_s), left_out
+
+
+def _read_campaign(run: Run, wanted: tuple[str, tuple[int, ...], frozenset[str]]) -> _Campaign:
+    """The means of a campaign, if it is of the provider, sizes and tests wanted."""
+    other = _Campaign(run=run.id, is_like=False)
+    try:
+        if _provider(run) != wanted[0]:
+            return other
+        own = design.load(run)
+        if (own.clients, frozenset(own.tests)) != wanted[1:]:
+            return other
+        if own.capacity is not None:  # its blocks differ in what they offer
+            return other
+        if not campaign_folder.cells_path(run).exists():
+            return other
+        frame = frames.load(campaign_folder.cells_path(run))
+        frame = frame[(frame["variant"] == own.variants[0]).to_numpy()]
+        tests = primary_tests(frame, own)
+        figures = primary_figures(frame, tests, own.primary)
+        means = cells.intervals(frame[frame["test"].isin(tests)], figures)
+    except PerfkitError as exc:
+        return _Campaign(run=run.id, why=str(exc))
+    return _Campaign(
+        run=run.id,
+        moment_s=datetime.fromisoformat(own.created_utc).timestamp(),
+        means=tuple(
+            _Mean(
+                clients=int(row["clients"]),
+                test=str(row["test"]),
+                figure=str(row["figure"]),
+                mean=float(row["mean"]),
+            )
+            for row in means.to_dict("records")
+        ),
+    )
 
 
 def _provider(run: Run) -> str:
@@ -175,10 +232,10 @@ def _provider(run: Run) -> str:
 
 def _courses(alike: Sequence[_Campaign]) -> list[Course]:
     points: dict[tuple[int, str, str], list[tuple[str, float, float]]] = {}
-    for run, _, moment, means in alike:
-        for row in means.to_dict("records"):
-            key = (int(row["clients"]), str(row["test"]), str(row["figure"]))
-            points.setdefault(key, []).append((run.id, moment, float(row["mean"])))
+    for campaign in alike:
+        for one in campaign.means:
+            key = (one.clients, one.test, one.figure)
+            points.setdefault(key, []).append((campaign.run, campaign.moment_s, one.mean))
     courses = []
     for (clients, test, figure), own in sorted(points.items()):
         runs, times_s, values = zip(*own, strict=True)

@@ -22,7 +22,7 @@
       raw/controller/interruptions.json   hosts that the provider took back, and when it said so
       raw/SHA256SUMS              of all the above; read-only once collected
       tables/*.parquet            tidy frames
-      tables/cache/               frames of large logs as parsed; may be deleted (`perfkit.logs.cache`)
+      tables/cache/               frames of large logs, what workers hand over (`perfkit.executors`); may be deleted
       segments.json               the windows that count, who chose them
       report/                     index.html, tables in every format, plots
 

@@ -17,13 +17,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from perfkit.errors import ConfigError
-from perfkit.model import (
-    BASE_VARIANT,
-    SHORTEST_WINDOW_S,
-    HostLink,
-    TestSpec,
-    Variant,
-)
+from perfkit.executors.address import ExecutorName
+from perfkit.model import BASE_VARIANT, SHORTEST_WINDOW_S, HostLink, TestSpec, Variant
 from perfkit.runs import folder
 from perfkit.runs.design import BASE, PlannedBlock
 from perfkit.settings import capacity, crossing, ini, levels, links, shebang
@@ -156,6 +151,10 @@ class Parameters(BaseModel):
         default=False, description="links also on existing hosts and EC2's, undone at release"
     )
     keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
+    executor: ExecutorName = Field(
+        "",
+        description="who works on many blocks: tcp://host:port of Dask, processes; empty: this one",
+    )
     runs_dir: str = Field("", description="where run folders go; empty: the project's runs/")
     config_dir: str = Field("", description="where *.conf is read; empty: the project's config/")
 

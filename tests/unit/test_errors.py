@@ -46,6 +46,8 @@ SPECIMENS: list[PerfkitError] = [
     errors.SegmentError("no sample in [3, 4)"),
     errors.StoreError("tests.parquet: damaged"),
     errors.CampaignError("different clients"),
+    errors.ExecutorError("no worker"),
+    errors.UnitsFailedError("3 units", {"runs/x": "SegmentError: damaged"}),
 ]
 
 

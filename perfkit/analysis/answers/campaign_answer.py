@@ -24,6 +24,7 @@ from perfkit.analysis.answers.memory_slope import MemorySlope
 from perfkit.analysis.answers.resources import FullResource, full_resource
 from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.spent import Spent, spent
+from perfkit.executors.mapping import Where
 from perfkit.runs import design, journal
 from perfkit.runs.design import Design
 from perfkit.runs.folder import Run
@@ -129,18 +130,22 @@ class CampaignAnswer:
         return next((g for g in self.growths if (g.variant, g.test, g.figure) == key), None)
 
 
-def find_answer(run: Run) -> CampaignAnswer:
+def find_answer(run: Run, executor: Where = None) -> CampaignAnswer:
     """Read a campaign's blocks, as they are now, and find what they say.
 
     Brings windows and cells.parquet up to date first, see `perfkit.analysis.window_rules` and
     `perfkit.analysis.campaign_cells`.
 
+    Args:
+        executor: Who reduces the blocks, see `perfkit.executors.mapping`.
+
     Raises:
         RunError: it is no campaign, or a block cannot be read.
+        ExecutorError: its workers could not do it.
     """
     plan = design.load(run)
     window_rules.apply(run)
-    frame = campaign_cells.refresh(run)
+    frame = campaign_cells.refresh(run, executor)
     of_cells = frame if plan.capacity is None else frame.iloc[:0]
     known = counted(of_cells)
     primary = known[known["test"].isin(primary_tests(frame, plan))]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -222,7 +223,13 @@ def save(frame: pd.DataFrame, path: Path) -> None:
     Raises:
         RunError: the disk is full or the folder read-only.
     """
-    write_atomic(path, frame.to_parquet(index=False))
+    write_atomic(path, to_parquet(frame))
+
+
+def to_parquet(frame: pd.DataFrame) -> bytes:
+    """The frame as the bytes of cells.parquet."""
+    data: bytes = frame.to_parquet(index=False)
+    return data
 
 
 def load(path: Path) -> pd.DataFrame:
@@ -232,9 +239,25 @@ def load(path: Path) -> pd.DataFrame:
         FrameError: it is no Parquet file, or not one of cells.
     """
     try:
-        records = pd.read_parquet(path).to_dict("records")
+        return from_parquet(path.read_bytes())
     except (OSError, ValueError) as exc:
         raise FrameError(
             f"{path}: not a frame of cells ({exc}); make it anew from blocks/"
         ) from exc
-    return cells_frame([{str(name): value for name, value in r.items()} for r in records])
+
+
+def from_parquet(data: bytes) -> pd.DataFrame:
+    """Read what `to_parquet` made.
+
+    Raises:
+        FrameError: it is no Parquet, or no frame of cells.
+    """
+    try:
+        return cells_frame(to_records(pd.read_parquet(BytesIO(data))))
+    except (OSError, ValueError, TypeError) as exc:
+        raise FrameError(f"not a frame of cells ({exc})") from exc
+
+
+def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """One dictionary a row."""
+    return [{str(name): value for name, value in r.items()} for r in frame.to_dict("records")]

@@ -194,7 +194,7 @@ def test_a_campaign_that_cannot_go_on_answers_with_what_it_has_and_fails(
 ) -> None:
     said: list[str] = []
     for name in ("segment", "report"):
-        monkeypatch.setattr(phases, name, lambda _run, name=name: said.append(name))
+        monkeypatch.setattr(phases, name, lambda _run, executor, name=name: said.append(name))
     lab.hosts.lost = lambda block: "" if block.run.root.name == "0001" else "no server"
     run = lab.launch()
     with sessions.attach(run.root.parent, run.id) as session:

@@ -39,7 +39,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Answer:
 @pytest.fixture
 def no_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the answer knows of blocks beside their trials is nothing."""
-    monkeypatch.setattr(campaign_cells, "refresh", lambda _run: cells_frame([]))
+    monkeypatch.setattr(campaign_cells, "refresh", lambda *_: cells_frame([]))
 
 
 def test_the_sentence_says_between_which_loads_how_far_apart_and_by_what_method(
