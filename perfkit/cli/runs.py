@@ -18,7 +18,23 @@ if TYPE_CHECKING:
 STATES = ("running", "leaked", "unfinished", "released", "analysed")
 
 
-@click.group(invoke_without_command=True)
+HELP = """The runs that are there: state, size, date, clients, tests.
+
+\b
+running     a process has it open, or its hosts are up
+leaked      its hosts were not released
+unfinished  without hosts, and not all logs were collected
+released    logs collected, hosts released, no report yet
+analysed    it has a report
+
+\b
+perfkit runs query "SELECT vpn_version, count(*) AS n, avg(goodput_bps) / 1e6 AS mbps
+                    FROM tunnel WHERE clients = 10 GROUP BY vpn_version"
+perfkit runs plot goodput_bps --by vpn_version -o goodput.png
+"""
+
+
+@click.group(invoke_without_command=True, help=HELP)
 @click.option("--state", type=click.Choice(STATES), multiple=True, help="only runs of this state")
 @click.option("--name", default="", metavar="NAME", help="only runs of this name; also 'ovpn*'")
 @click.option("--older-than", default="", metavar="AGE", help="made longer ago: 12h, 30d or 8w")
@@ -34,20 +50,7 @@ def runs(
     as_json: bool,
     runs_dir: str,
 ) -> None:
-    r"""The runs that are there: state, size, date, clients, tests.
-
-    \b
-    running     a process has it open, or its hosts are up
-    leaked      its hosts were not released
-    unfinished  without hosts, and not all logs were collected
-    released    logs collected, hosts released, no report yet
-    analysed    it has a report
-
-    \b
-    perfkit runs query "SELECT vpn_version, count(*) AS n, avg(goodput_bps) / 1e6 AS mbps
-                        FROM tunnel WHERE clients = 10 GROUP BY vpn_version"
-    perfkit runs plot goodput_bps --by vpn_version -o goodput.png
-    """
+    """List the runs; with a command, ask their store. `HELP` is what is shown."""
     if ctx.invoked_subcommand is not None:
         return
     from perfkit.campaign import run_list
