@@ -7,7 +7,9 @@ does not hang on how long that trial warmed up.
 
 Of each stream the receiver's report of the whole less its intervals before the cut is taken: so what
 is lost at the end is in it, and a client of which nothing arrived any more. Where the report of the
-whole was lost, what the sender sent stands in its place.
+whole was lost, or counts more datagrams than were sent, what the sender sent stands in its place; then
+at most the last second of a stream counts as neither lost nor sent, since the receiver was ended, or
+too busy, before it had read what was on its way.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import pandas as pd
 from perfkit.analysis import rates, segments, steady_state
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import Window
+
+_LAST_TRIES = 12  # that an iperf client sends its last datagram, and one to begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def trial_loss(logs: RunLogs, found: pd.DataFrame, slot: SlotPlan) -> TrialLoss 
     arrived = arrived[arrived["datagrams"].notna().to_numpy()]
     if not (arrived["kind"] == "interval").any():
         return None  # nobody knows what was lost in which part
-    whole = _whole(arrived, placed, counted)
+    whole = _whole(arrived, placed, counted, window, slot)
     before = _before(arrived, window.start_s)
     if set(whole.index) != counted or not whole.notna().all(axis=None):
         return None
@@ -69,7 +73,13 @@ def trial_loss(logs: RunLogs, found: pd.DataFrame, slot: SlotPlan) -> TrialLoss 
     return TrialLoss(min(round(float(counts["lost"])), sent), sent) if sent else None
 
 
-def _whole(arrived: pd.DataFrame, placed: pd.DataFrame, counted: Collection[str]) -> pd.DataFrame:
+def _whole(
+    arrived: pd.DataFrame,
+    placed: pd.DataFrame,
+    counted: Collection[str],
+    window: Window,
+    slot: SlotPlan,
+) -> pd.DataFrame:
     """Lost and sent of each client's whole streams, by host; NaN: not known."""
     lines = arrived.assign(
         ends=(arrived["kind"] == "summary").to_numpy(), host=arrived["host"].astype("str")
@@ -80,8 +90,13 @@ def _whole(arrived: pd.DataFrame, placed: pd.DataFrame, counted: Collection[str]
     cut_off = used.groupby("host")["ends"].all().eq(other=False)
     heard = (found["datagrams"] - found["lost"]).where(lambda count: count > 0)
     sent = (_sent_bytes(placed).reindex(found.index) / (found["size_bytes"] / heard)).round()
-    found["datagrams"] = found["datagrams"].mask(cut_off, sent)
-    found["lost"] = found["lost"].mask(cut_off, sent - heard)
+    # iperf's receiver may take the last datagram, sent again, for one far ahead: all between is "lost".
+    unknown = cut_off | (found["datagrams"] > sent + _LAST_TRIES)
+    known = _before(arrived, window.end_s)["lost"].reindex(found.index, fill_value=0.0)
+    missing = (sent - heard - known).clip(lower=0.0)
+    missing = missing.mask(missing <= sent / slot.duration_s, 0.0)
+    found["lost"] = found["lost"].mask(unknown, known + missing)
+    found["datagrams"] = found["datagrams"].mask(unknown, heard + known + missing)
     return found[["lost", "datagrams"]]
 
 

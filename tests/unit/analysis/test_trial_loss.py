@@ -74,6 +74,32 @@ def test_a_client_of_which_nothing_arrives_any_more_has_lost_the_rest(
     assert found.sent % 200 == 0
 
 
+def test_what_a_receiver_counts_beyond_what_was_sent_is_not_lost(tmp_path: Path) -> None:
+    """iperf took the last datagram, sent again, for one far ahead: seen at 1,000 clients."""
+    run = udp_run(tmp_path / "run", {FIRST: at(s6=30), SECOND: NONE})
+    log = run.host_raw_dir("server") / f"{SLOT}.server.log"
+    text = log.read_text()
+    assert text.count(" 30/1200 ") == 1
+    log.write_text(text.replace(" 30/1200 ", " 1211/2381 "))
+    found = loss(run)
+    assert found is not None
+    assert found.lost == 30
+    assert found.sent % 200 == 0
+
+
+@pytest.mark.parametrize(("silent_s", "lost"), [(11, 0), (10, 200)])
+def test_of_a_stream_whose_end_was_not_read_the_last_second_counts_as_nothing(
+    tmp_path: Path, silent_s: int, lost: int
+) -> None:
+    run = udp_run(
+        tmp_path / "run", {FIRST: NONE, SECOND: NONE}, without_summary=(FIRST,),
+        silent_from={FIRST: silent_s},
+    )  # fmt: skip
+    found = loss(run)
+    assert found is not None
+    assert found.lost == lost
+
+
 def test_without_the_seconds_nobody_knows_what_was_lost_after_the_start(tmp_path: Path) -> None:
     run = udp_run(tmp_path / "run", {FIRST: NONE}, silent_from={FIRST: 0})
     assert loss(run) is None
