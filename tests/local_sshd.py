@@ -88,11 +88,11 @@ class LocalSshd:
         found: list[int] = []
         queue = [self.process.pid]
         while queue:
-            for thread in Path(f"/proc/{queue.pop()}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    pids = [int(pid) for pid in thread.read_text().split()]
-                    found += pids
-                    queue += pids
+            with contextlib.suppress(OSError):  # one that has just ended
+                threads = list(Path(f"/proc/{queue.pop()}/task").iterdir())
+                pids = [int(pid) for it in threads for pid in (it / "children").read_text().split()]
+                found += pids
+                queue += pids
         return found
 
     def signal(self, number: signal.Signals, *, listener: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -32,6 +33,13 @@ class Kept(Executor):
         return self._executor.submit(fn, *args, **kwargs)
 
 
+def is_tracker(process: psutil.Process) -> bool:
+    """Python's own, which lives as long as this process."""
+    with contextlib.suppress(psutil.Error):
+        return "resource_tracker" in str(process.cmdline())
+    return False
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
@@ -48,11 +56,13 @@ def client() -> Iterator[Client]:
     ):
         made.wait_for_workers(2)
         yield made
-        mine = [p for p in psutil.Process().children(recursive=True) if p.pid not in before]
+        mine = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process.pid not in before and not is_tracker(process)
+        ]
     _, alive = psutil.wait_procs(mine, timeout=60)
-    assert [
-        process.cmdline() for process in alive if "resource_tracker" not in str(process.cmdline())
-    ] == []
+    assert [process.cmdline() for process in alive] == []
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pytest
 from perfkit.testing.provider_runs import wait_until
 
 ROOT = Path(__file__).parents[2]
-LANES = 7  # of pytest, in scripts/test
+LANES = 8  # of pytest, in scripts/test
 NOBODY = pwd.getpwnam("nobody")
 APT_GETS_IT = 'case "$*" in *" install "*) cp "$0" "${0%/*}/no-such-tool" ;; esac'
 
