@@ -37,6 +37,16 @@ CHANGED_SINCE = "find {folders} -xdev -newerct @{since_s:.3f} 2>/dev/null || tru
 SHARED_FOLDERS = """awk '$3 == "overlay" { print $2 }' /proc/self/mounts"""
 
 
+def listens(port: int = 22) -> str:
+    """A condition of sh: somebody listens at the port. sshd goes into the background before."""
+    return f"grep -qs ':{port:04X} .* 0A ' /proc/net/tcp /proc/net/tcp6"
+
+
+def until_it_listens(port: int = 22) -> str:
+    """Words of sh that wait for it."""
+    return f"until {listens(port)}; do sleep 0.1; done"
+
+
 @dataclass
 class Lab:
     """Some machines and the folder of the static.conf that names them."""

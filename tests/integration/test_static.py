@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from existing_hosts import Lab, existing_hosts
+from existing_hosts import Lab, existing_hosts, until_it_listens
 from local_runs import LocalRun, wait_until
 from project_copy import PROJECT, copy_project
 
@@ -267,7 +267,8 @@ def test_what_would_make_a_host_another_one_than_it_seems_is_said(lab: Lab) -> N
     _, noisy, fish, twice = lab.hosts
     lab.inside(noisy, "echo 'echo Welcome, left=1' >/root/.bashrc")
     lab.inside(fish, "cp /bin/dash /bin/fish && usermod -s /bin/fish root")
-    lab.inside(twice, "/usr/sbin/sshd -p 2222 -o PidFile=/run/other.pid -f /etc/ssh/sshd_config")
+    other = "/usr/sbin/sshd -p 2222 -o PidFile=/run/other.pid -f /etc/ssh/sshd_config"
+    lab.inside(twice, f"{other}; {until_it_listens(2222)}")
     again = lab.section(twice, "again", port="2222")
     lab.write_conf(*[lab.section(host) for host in lab.hosts], again)
     try:

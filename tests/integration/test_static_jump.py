@@ -10,7 +10,7 @@ from pathlib import Path
 
 import busy_machine
 import pytest
-from existing_hosts import Lab, existing_hosts
+from existing_hosts import Lab, existing_hosts, listens, until_it_listens
 from local_runs import LocalRun
 from project_copy import copy_project
 
@@ -22,8 +22,11 @@ from perfkit.runs.journal import Event
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-KILL_SSHD = "kill -KILL $(pgrep -x sshd)"
-START_SSHD = "setsid /usr/sbin/sshd -f /etc/ssh/sshd_config >/dev/null 2>&1 </dev/null"
+KILL_SSHD = f"kill -KILL $(pgrep -x sshd); while {listens()}; do sleep 0.1; done"
+START_SSHD = (
+    "setsid /usr/sbin/sshd -f /etc/ssh/sshd_config >/dev/null 2>&1 </dev/null; "
+    f"{until_it_listens()}"
+)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from existing_hosts import Lab, existing_hosts
+from existing_hosts import Lab, existing_hosts, until_it_listens
 from project_copy import copy_project
 
 from perfkit.runs.folder import list_runs
@@ -71,7 +71,7 @@ def test_a_release_that_reaches_nobody_fails_each_time_and_the_next_one_that_doe
 
     for host in lab.hosts[:2]:
         assert run.id in lab.inside(host, TAG)
-        lab.inside(host, "/usr/sbin/sshd -f /etc/ssh/sshd_config")
+        lab.inside(host, f"/usr/sbin/sshd -f /etc/ssh/sshd_config; {until_it_listens()}")
     # One of them is not in the file any more; the run's own copy still names it.
     server, _, other = lab.hosts
     text = "\n".join([lab.section(server), lab.section(other)])
