@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
@@ -123,8 +124,9 @@ def _kernel_of(pid: int) -> int | None:
     """The Jupyter kernel that a papermill process has started."""
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
-            if b"ipykernel" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+            with contextlib.suppress(OSError):  # a child that has just ended
+                if b"ipykernel" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
     return None
 
 
