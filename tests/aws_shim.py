@@ -196,16 +196,18 @@ class AwsShim:
 
     def alive(self, region: str = REGION, **tags: str) -> list[str]:
         """Ids of the instances that really are there, whatever listings say yet."""
-        return [
-            instance.id
-            for instance in self.instances(region)
-            if instance.state != "terminated"
-            and tags.items() <= {t["key"]: t["value"] for t in instance.get_tags()}.items()
-        ]
+        with self._lock:  # moto's dictionaries may be growing
+            return [
+                instance.id
+                for instance in self.instances(region)
+                if instance.state != "terminated"
+                and tags.items() <= {t["key"]: t["value"] for t in instance.get_tags()}.items()
+            ]
 
     def instances(self, region: str = REGION) -> list[Any]:
         """Moto's own objects."""
-        return list(ec2_backends[ACCOUNT][region].all_instances())
+        with self._lock:
+            return list(ec2_backends[ACCOUNT][region].all_instances())
 
     def reset(self) -> None:
         """Forget everything, moto's things included."""

@@ -25,6 +25,13 @@ def wait_until(found: Callable[[], T]) -> T:
     return value
 
 
+def whole_json(path: Path) -> dict[str, object]:
+    """What is in a file, once all of it is; the scheduler writes its own in place."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return dict(json.loads(path.read_text()))
+    return {}
+
+
 @dataclass
 class Cluster:
     address: str
@@ -51,7 +58,7 @@ def started(folder: Path, workers: int = 2) -> Iterator[Cluster]:
             return process
 
         scheduler = start("dask_scheduler", "--port", "0", "--scheduler-file", str(said))
-        address = str(wait_until(lambda: said.exists() and json.loads(said.read_text()))["address"])
+        address = str(wait_until(lambda: whole_json(said))["address"])
         one = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0")
         yield Cluster(
             address, scheduler, [start("dask_worker", address, *one) for _ in range(workers)]

@@ -217,9 +217,10 @@ class RealHosts:
     def _watch(self) -> None:
         """A host that is gone has powered itself off: its instance has ended."""
         while not self._stop.wait(0.25):
+            known = self._known.copy()  # first: one that is made while we look is not gone
             there = {host.name for host in self._local.hosts(self.run_id)}
             for instance in self.aws.instances(REGION):
-                if instance.id in self._known - there and instance.state == "running":
+                if instance.id in known & self._known - there and instance.state == "running":
                     time.sleep(0.1)
                     instance.terminate()
 

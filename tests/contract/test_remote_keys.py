@@ -73,7 +73,11 @@ def test_a_key_with_a_passphrase_is_used_through_the_agent_or_refused_with_the_r
         subprocess.run(change, check=True, capture_output=True)
         with pytest.raises(UnreachableError, match=r"passphrase.*ssh-add "):
             Remote(sshd.host, access).open()
-        assert wait_until(socket.exists, 60)
+        # The socket is there before anybody listens at it; 2: nobody does, 1: no key yet.
+        asks = ["ssh-add", "-l"]
+        assert wait_until(
+            lambda: subprocess.run(asks, capture_output=True, check=False).returncode == 1, 60
+        )
         env = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
         subprocess.run(["ssh-add", "-q", key], env=env, check=True, capture_output=True)
         with Remote(sshd.host, access) as remote:

@@ -29,6 +29,14 @@ def listens(port: int, protocol: str) -> bool:
     return any(line[1].endswith(f":{port:04X}") and line[3] == state for line in lines)
 
 
+def until_it_listens(server: subprocess.Popen[bytes], port: int, *protocols: str) -> None:
+    deadline_s = time.monotonic() + FAR_S
+    while not all(listens(port, protocol) for protocol in protocols):
+        assert server.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
 @contextmanager
 def serving(name: str, port: int, *protocols: str) -> Iterator[None]:
     """The server's script of a test, in a group of its own, until the test is over."""
@@ -38,15 +46,13 @@ def serving(name: str, port: int, *protocols: str) -> Iterator[None]:
         process_group=0,
     )
     try:
-        deadline_s = time.monotonic() + FAR_S
-        while not all(listens(port, protocol) for protocol in protocols):
-            assert server.poll() is None
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
+        until_it_listens(server, port, *protocols)
         yield
     finally:
         os.killpg(server.pid, 9)
         server.wait()
+        while any(listens(port, protocol) for protocol in protocols):
+            time.sleep(0.05)  # a child of it has not been told yet that it is over
 
 
 def run(name: str, port: int, where: Path, **more: str) -> tuple[int, Reading]:
@@ -84,8 +90,8 @@ def test_udp_at_a_rate_sends_that_rate_in_packets_of_the_size_asked(tmp_path: Pa
 def test_a_latency_test_has_round_trips_without_and_with_load(tmp_path: Path) -> None:
     require(shutil.which("irtt") and shutil.which("iperf"), "irtt or iperf is not installed")
     port = free_port()
-    with serving("direct-latency", port, "udp", "tcp"):
-        status, reading = run("direct-latency", port, tmp_path, PERFKIT_DURATION_S="6")
+    with serving("direct-latency", port, "udp", "tcp"):  # 10 s: its loaded phase may begin 3 s late
+        status, reading = run("direct-latency", port, tmp_path, PERFKIT_DURATION_S="10")
     trips = reading.frame[reading.frame["quantity"] == "rtt_s"]
     assert (status, reading.format, reading.unparsed.count) == (0, "irtt", 0)
     notes = trips["note"].astype("str").tolist()
@@ -96,12 +102,14 @@ def test_a_latency_test_has_round_trips_without_and_with_load(tmp_path: Path) ->
 
 def test_a_latency_test_whose_stream_is_blocked_keeps_its_round_trips(tmp_path: Path) -> None:
     require(shutil.which("irtt") and shutil.which("iperf"), "irtt or iperf is not installed")
+    port = free_port()
     with (
-        socket.create_server(("127.0.0.1", 5935)),  # takes the stream, and reads nothing of it
-        subprocess.Popen(["irtt", "server", "-b", "127.0.0.1:5935"]) as irtt,
+        socket.create_server(("127.0.0.1", port)),  # takes the stream, and reads nothing of it
+        subprocess.Popen(["irtt", "server", "-b", f"127.0.0.1:{port}"]) as irtt,
     ):
         try:
-            status, reading = run("direct-latency", 5935, tmp_path, PERFKIT_DURATION_S="6")
+            until_it_listens(irtt, port, "udp")
+            status, reading = run("direct-latency", port, tmp_path, PERFKIT_DURATION_S="6")
         finally:
             irtt.kill()
     values = reading.frame.groupby("quantity", observed=True)["value"]

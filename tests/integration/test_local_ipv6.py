@@ -48,7 +48,7 @@ def test_hosts_reach_each_other_by_ipv6_and_the_machine_by_none(
     for name in ("client-001", "client-002"):
         told = run.ssh(
             hosts[name],
-            f"ip -6 -j addr show dev eth0; ping -n -q -c 1 -W 5 {server.ipv6_address} >/dev/null && "
+            f"ip -6 -j addr show dev eth0; ping -n -q -c 1 -W 60 {server.ipv6_address} >/dev/null && "
             f"ip -6 -j neigh show to {server.ipv6_address} dev eth0",
         )
         assert told.returncode == 0, told.stderr

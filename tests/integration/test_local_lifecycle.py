@@ -313,9 +313,11 @@ def test_a_killed_host_is_gone_whole_and_the_others_stay(
     server, client = provider.launch(run.request("server", "client-001"))
     run.ssh(client, "setsid sleep 300 >/dev/null 2>&1 </dev/null &")
     pid = one(run, tags.HOST, "client-001")
-    inside = namespace(pid, "pid")
+    theirs = namespace(pid, "pid")
+    inside = [one for one in tags.pids() if namespace(one, "pid") == theirs]
     os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: inside not in {namespace(pid, "pid") for pid in tags.pids()}, SOON_S)
+    # Only those that were inside before, as above.
+    assert wait_until(lambda: theirs not in {namespace(one, "pid") for one in inside}, SOON_S)
     assert [host.name for host in provider.hosts(run.run_id)] == ["server"]
     assert run.ssh(server, "echo alive").stdout == "alive\n"
 

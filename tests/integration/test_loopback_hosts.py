@@ -203,14 +203,17 @@ def test_what_a_dead_host_has_left_running_is_listed_and_ended(
 
 
 def test_an_idle_session_whose_listening_sshd_was_killed_is_ended(
-    run: LocalRun, provider: LocalProvider
+    run: LocalRun, provider: LocalProvider, tmp_path: Path
 ) -> None:
     (host,) = provider.launch(run.request("client-001"))
     run.pin([host])
+    logged_in = tmp_path / "logged-in"  # before that, a session does not outlive who accepts it
+    tell = ["-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=touch '{logged_in}'"]
     with subprocess.Popen(
-        [*run.client("ssh", host, "-p")[:-1], "-N", f"{host.user}@{host.address}"]
+        [*run.client("ssh", host, "-p")[:-1], *tell, "-N", f"{host.user}@{host.address}"]
     ):
-        assert wait_until(lambda: len(sshds(run, host)) >= 2, SOON_S)
+        assert wait_until(logged_in.exists, SOON_S)
+        assert len(sshds(run, host)) >= 2
         processes = loopback_processes.find(run.run_id, {})["client-001"]
         (listener,) = [it for it in processes if loopback_processes.listen_on([it], host.port)]
         os.kill(listener.pid, signal.SIGKILL)

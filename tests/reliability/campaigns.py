@@ -123,7 +123,10 @@ def turning_points(run: Run) -> list[float]:
 def _kernel_of(pid: int) -> int | None:
     """The Jupyter kernel that a papermill process has started."""
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
+        children = []
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            children = task.read_text().split()
+        for child in children:
             with contextlib.suppress(OSError):  # a child that has just ended
                 if b"ipykernel" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return int(child)

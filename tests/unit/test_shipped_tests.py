@@ -280,3 +280,14 @@ def test_an_idle_client_whose_tunnel_does_not_come_up_has_failed(host: Connected
     status, found, said = host.run("idle")
     assert (status, found) == (1, {})
     assert "no reply through the tunnel" in said
+
+
+def test_an_idle_client_asks_its_tunnel_once_though_the_clock_ticks_before_it_does(
+    host: ConnectedHost,
+) -> None:
+    """A second may begin between two looks at the clock; here one begins at each."""
+    date, ticks = shutil.which("date"), host.root / "ticks"
+    tick = f"echo >>{ticks}; exec wc -l <{ticks}"
+    host.script(host.root / "bin" / "date", f'[ "$*" != +%s ] || {{ {tick}; }}; exec {date} "$@"')
+    assert host.run("idle")[0] == 0
+    assert ticks.exists()

@@ -68,7 +68,7 @@ def end_here(run_id: str, names: Sequence[str] | None = None) -> dict[str, list[
     leaked += [
         f"process {pid} in a namespace of the run"
         for pid, start in guests.items()
-        if _start_of(pid) == start
+        if start and _start_of(pid) == start
     ]
     if names is None:
         leaked += uplinks(run_id)

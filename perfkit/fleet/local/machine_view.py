@@ -190,14 +190,15 @@ def _unreadable(folder: Path) -> list[Path]:
     """What a plain user of the machine could not read, topmost only."""
     found = []
     for entry in os.scandir(folder):
-        mode = entry.stat(follow_symlinks=False).st_mode
-        if stat.S_ISDIR(mode):
-            if mode & 0o005 == 0o005:
-                found += _unreadable(Path(entry.path))
-            else:
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                if mode & 0o005 == 0o005:
+                    found += _unreadable(Path(entry.path))
+                else:
+                    found.append(Path(entry.path))
+            elif stat.S_ISREG(mode) and not mode & 0o004:
                 found.append(Path(entry.path))
-        elif stat.S_ISREG(mode) and not mode & 0o004:
-            found.append(Path(entry.path))
     return found
 
 

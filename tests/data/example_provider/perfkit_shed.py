@@ -78,7 +78,6 @@ class ShedProvider:
             for wanted in request.hosts:
                 if not (run / wanted.name).exists():
                     self._start(run / wanted.name, request, wanted)
-            time.sleep(0.1)  # a process has no command line while it begins
         mine = {tag["name"]: tag for tag in self._tags(run) if tag["token"] == request.token}
         for name in names:
             if name not in mine:
@@ -145,6 +144,9 @@ class ShedProvider:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        # A process has no command line while it begins.
+        while keeper.poll() is None and not Path(f"/proc/{keeper.pid}/cmdline").read_bytes():
+            time.sleep(0.01)
         keeper.returncode = 0  # it outlives us: nobody waits for it
         (folder / "tag.json").write_text(json.dumps({**tag, "pid": keeper.pid}))
 
@@ -155,10 +157,10 @@ class ShedProvider:
         for path in sorted(run.glob("*/tag.json")):
             try:
                 tag = json.loads(path.read_text())
-            except (FileNotFoundError, ValueError):
-                continue  # the host ends, or is being made, at this moment
-            command_line = Path(f"/proc/{tag['pid']}/cmdline")
-            if command_line.exists() and str(path.parent).encode() in command_line.read_bytes():
+                command_line = Path(f"/proc/{tag['pid']}/cmdline").read_bytes()
+            except (OSError, ValueError):
+                continue  # the host has ended, or is being made, at this moment
+            if str(path.parent).encode() in command_line:
                 yield tag
 
     def runs(self) -> Sequence[str]:

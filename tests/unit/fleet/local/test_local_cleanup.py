@@ -56,3 +56,17 @@ def test_every_few_hundred_processes_have_the_whole_time_to_end(
     tags.end(HOSTS[:5], signal.SIGKILL, 60)
     first, second, third, fourth, fifth = deadlines_s
     assert first == second < third == fourth < fifth
+
+
+def test_a_process_that_ended_while_it_was_looked_at_is_no_leak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone, nobody = "", 2**22 + 1  # above the highest PID that Linux gives
+    private = {
+        "_chosen": lambda *_: [],
+        "_ours": lambda _run: [],
+        "_guests": lambda _processes: {nobody: gone},
+    }
+    for name, stand_in in private.items():
+        monkeypatch.setattr(cleanup, name, stand_in)
+    assert cleanup.end_here("r", ["client-001"])["leaked"] == []
