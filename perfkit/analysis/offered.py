@@ -34,11 +34,7 @@ def sent_by_host(placed: pd.DataFrame) -> dict[str, float]:
     Args:
         placed: All lines of a slot (`run-traffic`).
     """
-    own = (placed["side"] == "sender") & (placed["protocol"] == "udp")
-    own &= (placed["kind"] == "summary") & (
-        placed["log_host"].astype("str") == placed["host"].astype("str")
-    )
-    rows = placed[own.to_numpy(dtype=bool)]
+    rows = _own_sums(placed)
     rates = (
         bytes_to_bits(1.0)
         * rows["size_bytes"]
@@ -46,6 +42,40 @@ def sent_by_host(placed: pd.DataFrame) -> dict[str, float]:
     )
     per_host = rates.groupby(rows["host"].astype("str")).agg(lambda own: own.sum(skipna=False))
     return {str(host): float(rate) for host, rate in per_host.items()}
+
+
+def _own_sums(placed: pd.DataFrame) -> pd.DataFrame:
+    """What UDP clients' own logs say that they sent, a line for each stream."""
+    own = (placed["side"] == "sender") & (placed["protocol"] == "udp")
+    own &= (placed["kind"] == "summary") & (
+        placed["log_host"].astype("str") == placed["host"].astype("str")
+    )
+    return placed[own.to_numpy(dtype=bool)]
+
+
+def datagrams_sent(placed: pd.DataFrame, arrived: pd.DataFrame) -> pd.Series[float]:
+    """How many datagrams each client sent to the server, by its own log.
+
+    iperf says the bytes; the size of a datagram is that of most lines that say what arrived. A
+    receiver's own count is not taken: iperf 2.1.8 counts the last datagram, which its client sends up
+    to ten times, as others, or as one far ahead.
+
+    Args:
+        placed: All lines of a slot (`run-traffic`).
+        arrived: The receiver's lines of it, see `perfkit.analysis.rates.receiver_rows`.
+
+    Returns:
+        By host; a client that does not say it, or to which the server sent too, is not there.
+    """
+    if not {"lost", "datagrams"} <= set(arrived.columns):
+        return pd.Series(dtype="float64")
+    rows = _own_sums(placed)
+    sent_bytes = rows.groupby(rows["host"].astype("str"))["size_bytes"].sum(min_count=1)
+    heard = arrived["datagrams"] - arrived["lost"]
+    hosts = arrived["host"].astype("str")
+    size_bytes = (arrived["size_bytes"] / heard.where(heard > 0)).groupby(hosts).median()
+    counts = (sent_bytes / size_bytes).round().dropna()
+    return counts[~counts.index.isin(hosts[~arrived["up"].to_numpy(dtype=bool)])]
 
 
 def offered_bps(slot: SlotPlan, placed: pd.DataFrame, counted: Collection[str]) -> float:

@@ -196,7 +196,7 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
     figures = {
-        **transport.udp_figures(arrived, counted),
+        **transport.udp_figures(arrived, counted, offered.datagrams_sent(prepared.placed, arrived)),
         **prepared.figures(window),
     }
     return outline | {

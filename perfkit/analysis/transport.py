@@ -28,7 +28,8 @@ METHOD = (
 )
 UDP_METHOD = (
     "UDP, by the receiver's reports of whole streams, also outside the steady windows: loss = all "
-    "datagrams lost / all sent, which the receiver knows from their numbers; median and maximum of "
+    "datagrams lost / all sent, which the receiver knows from their numbers (no more than the client says "
+    "that it sent); median and maximum of "
     "the streams' jitter (RFC 1889)"
 )
 
@@ -83,12 +84,16 @@ def _mss(placed: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
     return {"mss_min_bytes": float(sizes.min()), "mss_max_bytes": float(sizes.max())}
 
 
-def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
+def udp_figures(
+    arrived: pd.DataFrame, counted: Collection[str], sent: pd.Series[float] | None = None
+) -> dict[str, float]:
     """What did not arrive, and how unevenly the rest did.
 
     Args:
         arrived: The receiver's lines of a slot, see `perfkit.analysis.rates.receiver_rows`.
         counted: Clients that count.
+        sent: Datagrams that clients sent, see `perfkit.analysis.offered.datagrams_sent`; what a
+            receiver counts beyond them is not lost.
 
     Returns:
         `udp_lost`, `udp_datagrams`, `udp_loss_pct`, `jitter_median_s`, `jitter_max_s`,
@@ -106,14 +111,14 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
     if reports.empty:
         return {}
     usable = reports["lost"].between(0, reports["datagrams"]) & (reports["datagrams"] > 0)
-    good = reports[usable]
-    sent, lost = float(good["datagrams"].sum()), float(good["lost"].sum())
+    good = reports[usable] if sent is None else _within_sent(reports[usable], sent)
+    total, lost = float(good["datagrams"].sum()), float(good["lost"].sum())
     heard = good[good["lost"] < good["datagrams"]]  # what never arrived has no jitter, not none
     jitter = heard["jitter_s"].dropna() if "jitter_s" in heard else pd.Series(dtype="float64")
     figures = {
         "udp_lost": lost,
-        "udp_datagrams": sent,
-        "udp_loss_pct": 100.0 * lost / sent if sent else np.nan,
+        "udp_datagrams": total,
+        "udp_loss_pct": 100.0 * lost / total if total else np.nan,
         "udp_streams": len(good),
         "jitter_median_s": float(jitter.median()),
         "jitter_max_s": float(jitter.max()),
@@ -127,6 +132,19 @@ def udp_figures(arrived: pd.DataFrame, counted: Collection[str]) -> dict[str, fl
     return figures
 
 
+def _within_sent(reports: pd.DataFrame, sent: pd.Series[float]) -> pd.DataFrame:
+    """The reports; of a client that sent less than they count, lost is what did not arrive of it."""
+    heard = reports["datagrams"] - reports["lost"]
+    hosts = reports["host"].astype("str")
+    all_sent = hosts.map(sent)
+    all_heard, all_lost = (it.groupby(hosts).transform("sum") for it in (heard, reports["lost"]))
+    share = ((all_sent - all_heard).clip(lower=0.0) / all_lost).where(
+        all_heard + all_lost > all_sent, 1.0
+    )
+    lost = (reports["lost"] * share).round().where(all_lost > 0, 0.0)
+    return reports.assign(lost=lost, datagrams=heard + lost)
+
+
 def _one_report_a_stream(lines: pd.DataFrame) -> pd.DataFrame:
     """Each stream's summary; where it has none, its intervals added, with the last one's jitter.
 
@@ -137,7 +155,7 @@ def _one_report_a_stream(lines: pd.DataFrame) -> pd.DataFrame:
     ended = np.isin(stream, stream[summary])
     rest = lines[~ended & (lines["kind"] == "interval").to_numpy()]
     how: dict[str, Any] = dict.fromkeys(("lost", "datagrams", "size_bytes"), "sum")
-    how["jitter_s"] = "last"
+    how |= {"jitter_s": "last", "host": "first"}
     how["out_of_order"] = lambda counts: counts.sum(min_count=1)  # none said is not 0
     how = {column: act for column, act in how.items() if column in rest}
     added = rest.groupby(STREAM, observed=True, sort=False)[list(how)].agg(how)

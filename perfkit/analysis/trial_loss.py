@@ -5,25 +5,25 @@ The first third of a trial does not count: all clients begin at the same instant
 (`perfkit.analysis.steady_state.most_cut_s`), and always the same, so that the figure of one trial
 does not hang on how long that trial warmed up.
 
-Of each stream the receiver's report of the whole less its intervals before the cut is taken: so what
-is lost at the end is in it, and a client of which nothing arrived any more. Where the report of the
-whole was lost, or counts more datagrams than were sent, what the sender sent stands in its place; then
-at most the last second of a stream counts as neither lost nor sent, since the receiver was ended, or
-too busy, before it had read what was on its way.
+Of each client the lines of the seconds from there to the window's end count. To them comes what it
+says that it sent and no line counts, neither as arrived nor as lost, where that is more than a
+second's worth: so a client of which nothing arrives any more has lost the rest. Less than that was
+still on its way when the receiver ended. The receiver's reports of whole streams say only what
+arrived, since their loss is wrong both ways in iperf 2.1.8: the last datagram, sent again, may be
+counted as one far ahead, and what is read of other clients when all begin at once is taken off what was
+lost as out of order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from perfkit.analysis import rates, segments, steady_state
+from perfkit.analysis import offered, rates, segments, steady_state
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import Window
-
-_LAST_TRIES = 12  # that an iperf client sends its last datagram, and one to begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,52 +64,40 @@ def trial_loss(logs: RunLogs, found: pd.DataFrame, slot: SlotPlan) -> TrialLoss 
     arrived = arrived[arrived["datagrams"].notna().to_numpy()]
     if not (arrived["kind"] == "interval").any():
         return None  # nobody knows what was lost in which part
-    whole = _whole(arrived, placed, counted, window, slot)
-    before = _before(arrived, window.start_s)
-    if set(whole.index) != counted or not whole.notna().all(axis=None):
+    hosts = sorted(counted)
+    inside = _between(arrived, window.start_s, window.end_s).reindex(hosts, fill_value=0.0)
+    gone = _gone(arrived, placed, window, slot).reindex(hosts)
+    if gone.isna().any():
         return None
-    counts = whole.sub(before.reindex(whole.index, fill_value=0.0)).clip(lower=0.0).sum()
-    sent = round(float(counts["datagrams"]))
-    return TrialLoss(min(round(float(counts["lost"])), sent), sent) if sent else None
+    lost, sent = (round(float((inside[name] + gone).sum())) for name in ("lost", "datagrams"))
+    return TrialLoss(min(lost, sent), sent) if sent else None
 
 
-def _whole(
-    arrived: pd.DataFrame,
-    placed: pd.DataFrame,
-    counted: Collection[str],
-    window: Window,
-    slot: SlotPlan,
-) -> pd.DataFrame:
-    """Lost and sent of each client's whole streams, by host; NaN: not known."""
+def _gone(
+    arrived: pd.DataFrame, placed: pd.DataFrame, window: Window, slot: SlotPlan
+) -> pd.Series[float]:
+    """Datagrams of each client that no line before the window's end counts, and that never arrived.
+
+    Up to a second's worth of them is none: it was on its way. NaN: not known.
+    """
     lines = arrived.assign(
         ends=(arrived["kind"] == "summary").to_numpy(), host=arrived["host"].astype("str")
     )
     ended = lines.groupby(rates.STREAM, observed=True)["ends"].transform("any")
-    used = lines[(lines["ends"] | ~ended).to_numpy() & lines["host"].isin(list(counted)).to_numpy()]
-    found = used.groupby("host")[["lost", "datagrams", "size_bytes"]].sum()
-    cut_off = used.groupby("host")["ends"].all().eq(other=False)
-    heard = (found["datagrams"] - found["lost"]).where(lambda count: count > 0)
-    sent = (_sent_bytes(placed).reindex(found.index) / (found["size_bytes"] / heard)).round()
-    # iperf's receiver may take the last datagram, sent again, for one far ahead: all between is "lost".
-    unknown = cut_off | (found["datagrams"] > sent + _LAST_TRIES)
-    known = _before(arrived, window.end_s)["lost"].reindex(found.index, fill_value=0.0)
+    used = lines[(lines["ends"] | ~ended).to_numpy()]
+    found = used.groupby("host")[["lost", "datagrams"]].sum()
+    is_whole = used.groupby("host")["ends"].all()
+    sent = offered.datagrams_sent(placed, arrived).reindex(found.index)
+    sent = sent.fillna(found["datagrams"].where(is_whole))
+    heard = found["datagrams"] - found["lost"]
+    known = _between(arrived, -math.inf, window.end_s)["lost"].reindex(found.index, fill_value=0.0)
     missing = (sent - heard - known).clip(lower=0.0)
-    missing = missing.mask(missing <= sent / slot.duration_s, 0.0)
-    found["lost"] = found["lost"].mask(unknown, known + missing)
-    found["datagrams"] = found["datagrams"].mask(unknown, heard + known + missing)
-    return found[["lost", "datagrams"]]
+    return missing.mask(missing <= sent / slot.duration_s, 0.0)
 
 
-def _sent_bytes(placed: pd.DataFrame) -> pd.Series[float]:
-    """What each client says that it sent."""
-    own = (placed["side"] == "sender") & (placed["kind"] == "summary")
-    own &= placed["log_host"].astype("str") == placed["host"].astype("str")
-    rows = placed[own.to_numpy(dtype=bool)]
-    return rows.groupby(rows["host"].astype("str"))["size_bytes"].sum()
-
-
-def _before(arrived: pd.DataFrame, start_s: float) -> pd.DataFrame:
-    """Lost and sent of the intervals whose larger part is before a moment, by host."""
+def _between(arrived: pd.DataFrame, start_s: float, end_s: float) -> pd.DataFrame:
+    """Lost and sent of the intervals whose larger part is between two moments, by host."""
     middle = (arrived["t_start_s"] + arrived["t_end_s"]) / 2
-    own = arrived[((arrived["kind"] == "interval") & (middle < start_s)).to_numpy()]
+    chosen = (arrived["kind"] == "interval") & (middle >= start_s) & (middle < end_s)
+    own = arrived[chosen.to_numpy()]
     return own.groupby(own["host"].astype("str"))[["lost", "datagrams"]].sum()

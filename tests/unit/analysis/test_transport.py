@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from udp_runs import say_of_whole, udp_run
 
-from perfkit.analysis import checks, server_load, transport
+from perfkit.analysis import checks, offered, server_load, transport
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.segments import from_events
 from perfkit.analysis.stats import Summary, summarise
@@ -107,6 +108,27 @@ def test_loss_in_the_tools_own_words(name: str, lost: int, datagrams: int) -> No
     figures = transport.udp_figures(frame, ["a"])
     assert (figures["udp_lost"], figures["udp_datagrams"]) == (lost, datagrams)
     assert 0 < figures["jitter_median_s"] < 1e-4
+
+
+@pytest.mark.parametrize("whole", ["1211/2381", "39/1209"])
+def test_what_a_receiver_counts_beyond_what_was_sent_is_not_lost(
+    tmp_path: Path, whole: str
+) -> None:
+    """iperf took the last datagram, sent again, for others, or for one far ahead."""
+    lost = {"client-001": [0, 0, 0, 0, 0, 0, 30, 0, 0, 0, 0, 0], "client-002": [1] * 12}
+    run = udp_run(tmp_path / "run", lost)
+    say_of_whole(run, "30/1200", whole)
+    (row,) = summary_of(run).tests.to_dict("records")
+    assert (row["udp_lost"], row["udp_datagrams"]) == (42, 2400)
+    assert row["loss_ratio"] == 42 / 2400
+
+
+def test_of_traffic_from_the_server_too_the_clients_count_is_no_bound() -> None:
+    placed = lines("udp", host=["a", "a"], lost=[np.nan, 5.0], datagrams=[np.nan, 100.0],
+                   size_bytes=[1e4, 95e3]).assign(side=["sender", "receiver"], log_host="a")  # fmt: skip
+    arrived = placed.iloc[1:]
+    for up, sent in ((True, [10.0]), (False, [])):
+        assert offered.datagrams_sent(placed, arrived.assign(up=up)).to_list() == sent
 
 
 def test_of_a_test_in_which_nothing_arrived_the_loss_is_known_and_the_jitter_is_not() -> None:
