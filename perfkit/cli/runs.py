@@ -106,18 +106,19 @@ def delete(*, names: tuple[str, ...], yes: bool, runs_dir: str) -> None:
 def query(*, sql: str, form: str | None, out: Path | None, runs_dir: str) -> None:
     """Ask the tables of all runs in SQL; perfkit runs tables names them.
 
-    A row of `tests` is a test of a run, or of a block of a campaign. Void blocks and unfinished runs
-    are in `all_tests` only. Rates are bit/s, times s, sizes bytes, as the names say.
+    A row of `tests` is a test of a run, or of a block of a campaign. Tests of void blocks and unfinished
+    runs are in `all_tests` only. Rates are bit/s, times s, sizes bytes, as the names say.
     """
     from perfkit.settings.project import runs_folder
     from perfkit.store import query as store
+    from perfkit.units import format_count
 
     found = store.ask(sql, runs_folder(runs_dir))
     for line in found.remarks:
         click.echo(line, err=True)
     if out is not None:
         store.write(found.frame, out)
-        click.echo(f"{out}: {len(found.frame)} rows")
+        click.echo(f"{out}: {format_count(len(found.frame), 'row')}")
     else:
         click.echo(_shown(found.frame, form), nl=form != "csv")
 
@@ -147,8 +148,13 @@ def tables(table: str) -> None:
             click.echo(f"{name:14}{text if len(text) < 60 else 'a run, or a block of a campaign'}")
         click.echo("all_<table> has what does not count, too: void, not finished, a copy")
         return
+    if table in query.MORE_VIEWS:
+        text, needed = query.MORE_VIEWS[table]
+        click.echo(f"{table}: {text}")
+        table = needed
     if table not in schema.TABLES:
-        raise StoreError(f"no table {table!r}; {did_you_mean(table, schema.TABLES)}")
+        known = [*schema.TABLES, *query.MORE_VIEWS]
+        raise StoreError(f"no table {table!r}; {did_you_mean(table, known)}")
     click.echo(f"{table}: a row is {schema.row_of(table)}")
     for one in schema.TABLES[table]:
         click.echo(f"  {one.name:26}{one.kind:6} {one.unit:14}{one.meaning}")

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Collection, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from perfkit.errors import ExecutorError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _START = "dask scheduler; dask worker ADDRESS on each machine"
 _LEAST_WIDTH = 64  # workers may join later
+_LOOK_S = 0.1  # between two looks for a first worker
 _NAMED = 3
 
 
@@ -79,7 +80,7 @@ def connect(address: str, patience: Patience = PATIENCE) -> Iterator[Cluster]:
             cluster.wait_for_workers()
             yield cluster
         finally:
-            with contextlib.suppress(OSError, TimeoutError):  # it is gone already
+            with contextlib.suppress(OSError):  # it is gone already, or silent
                 client.close(timeout=patience.scheduler_s)
 
 
@@ -129,14 +130,17 @@ class Cluster:
     def wait_for_workers(self) -> None:
         """Wait for a first worker.
 
+        Dask's own wait has no end where the scheduler is silent.
+
         Raises:
-            ExecutorError: there is none for as long as one waits.
+            ExecutorError: there is none for as long as one waits, or the scheduler is gone.
         """
-        try:
-            self.client.wait_for_workers(1, timeout=self.patience.workers_s)
-        except (TimeoutError, OSError) as exc:
-            raise self._no_workers("it") from exc
-        self.width = max(_LEAST_WIDTH, 4 * self._threads())
+        while not (threads := self._threads()):
+            if monotonic() - self._seen_s > self.patience.workers_s:
+                raise self._no_workers("it")
+            sleep(_LOOK_S)
+        self._seen_s = monotonic()
+        self.width = max(_LEAST_WIDTH, 4 * threads)
 
     def check(self, waiting: Collection[str]) -> None:
         """Are scheduler and workers still there?"""
@@ -178,7 +182,7 @@ class Cluster:
             raise self._gone()
         try:
             threads = self.client.sync(scheduler.ncores, callback_timeout=self.patience.scheduler_s)
-        except (OSError, TimeoutError, CancelledError) as exc:
+        except (OSError, RuntimeError, CancelledError) as exc:
             raise self._gone() from exc
         return sum(dict(threads).values())
 

@@ -70,16 +70,17 @@ def _empty(table: str) -> pa.Table:
 def _gather(found: Contents, problems: list[str]) -> tuple[set[str], dict[str, list[pa.Table]]]:
     """The keys of the parts that can be read whole, and their rows by table.
 
-    What was compacted already is taken from there; a part with a damaged file stays out, so that its
-    damage is named until it is made anew.
+    What was compacted already is taken from there, if by a version that knew all tables; a part with a
+    damaged file stays out, so that its damage is named until it is made anew.
     """
     import pyarrow as pa  # noqa: PLC0415 -- slow to load
 
     rows: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
     keys = set(found.compacted.keys & found.parts.keys())
+    if found.compacted.tables != TABLES.keys():
+        keys.clear()
     try:
-        of = found.compacted.tables if keys else ()
-        kept = {table: found.read_compacted(table) for table in of}
+        kept = {table: found.read_compacted(table) for table in TABLES if keys}
     except (StoreError, FileNotFoundError) as exc:
         problems.append(f"{exc}; made anew from the runs' own files")
         keys, kept = set(), {}

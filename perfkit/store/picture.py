@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from perfkit.analysis.answers.frame import figure_values
 from perfkit.errors import StoreError, did_you_mean
 from perfkit.report.columns import FIGURES
 from perfkit.report.document import fill, standalone
@@ -85,12 +87,11 @@ def figure_over_time(
         )
     if path not in ("tunnel", "direct", ""):
         raise StoreError(f"no path {path!r}: tunnel, direct, or empty for both")
-    condition = f"{figure} IS NOT NULL"
-    condition += f" AND path = '{path}'" if path else ""
+    condition = f"path = '{path}'" if path else "true"
     condition += f" AND ({where}\n)" if where else ""
     sql = f"SELECT * FROM tests WHERE {condition} ORDER BY started, run, block"  # noqa: S608 -- as below
     found = ask(sql, runs_folder(runs_dir))
-    points = found.frame[found.frame["started"].notna()]
+    points, left_out = _drawable(found.frame, figure)
     if points.empty:
         raise StoreError(
             f"no test has {figure} ({condition}); perfkit runs query asks what there is"
@@ -98,8 +99,22 @@ def figure_over_time(
     of_figure = f"figure = '{figure}' AND low IS NOT NULL"
     sql = f"SELECT * FROM intervals WHERE {of_figure}"  # noqa: S608 -- it can only read
     bars = ask(sql, runs_folder(runs_dir)).frame
-    plot, left_out = draw(points, bars, figure, by)
-    return Pictured(plot=plot, frame=points, remarks=(*found.remarks, *left_out))
+    plot, more = draw(points, bars, figure, by)
+    return Pictured(plot=plot, frame=points, remarks=(*found.remarks, *left_out, *more))
+
+
+def _drawable(tests: pd.DataFrame, figure: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows that have a figure and a time, and how many have only one of them."""
+    values = figure_values(tests, figure)
+    known, dated = np.isfinite(values), tests["started"].notna()
+    remarks = []
+    if beyond := int(np.isinf(values).sum()):
+        remarks.append(
+            f"not drawn: {format_count(beyond, 'test')} in which too many clients failed for {figure}"
+        )
+    if undated := int((known & ~dated).sum()):
+        remarks.append(f"not drawn: {format_count(undated, 'test')} without a time of start")
+    return tests[known & dated], remarks
 
 
 def draw(points: pd.DataFrame, bars: pd.DataFrame, figure: str, by: str) -> tuple[Plot, list[str]]:

@@ -7,7 +7,8 @@
 
 Each table of `perfkit.store.schema` has a view of its name, without what does not count: void blocks,
 runs that were not finished, and copies of runs that are there themselves. `all_<table>` has every row.
-`tunnel` and `direct` are the tests of that path, `runs` the runs and blocks.
+`tunnel` and `direct` are the tests of that path; `runs` are all runs and blocks, `void` says which do
+not count.
 
 What a statement may touch is in memory before it runs: DuckDB has no access to files and network, loads
 no extension, sees no Python variable, and its settings are locked.

@@ -14,6 +14,7 @@ import socket
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,6 +166,22 @@ def test_an_address_without_a_scheduler_is_an_error_with_the_remedy(*, answers: 
         assert address in str(raised.value)
         assert "dask scheduler" in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+class Silent:
+    """A client whose scheduler was there, and does not answer any more."""
+
+    status = "running"
+    scheduler = SimpleNamespace(ncores=None)
+
+    def sync(self, _ask: object, callback_timeout: float) -> None:
+        raise TimeoutError(callback_timeout)
+
+
+def test_a_scheduler_that_falls_silent_before_its_workers_come_is_not_waited_for_for_ever() -> None:
+    cluster = dask_cluster.Cluster("tcp://h:1", Silent(), Patience())  # type: ignore[arg-type]
+    with pytest.raises(ExecutorError, match="does not answer any more"):
+        cluster.wait_for_workers()
 
 
 class Unasked:

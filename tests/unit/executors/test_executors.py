@@ -208,12 +208,26 @@ def test_a_folder_that_cannot_be_written_is_that_units_failure(tmp_path: Path) -
     assert len(lent.orders) == 4
 
 
+class Sound:
+    """What a pool does besides handing out, as long as nothing goes wrong."""
+
+    def check(self, waiting: Collection[str]) -> None:
+        raise AssertionError(waiting)
+
+    def death(self, exc: BaseException) -> str:
+        raise exc
+
+    def forget(self, units: Collection[Future[str]]) -> None:
+        for unit in units:
+            unit.cancel()
+
+
 def test_no_more_units_are_handed_out_than_the_pool_is_wide(tmp_path: Path) -> None:
     waiting: list[tuple[Future[str], Order]] = []
     most = 0
 
     @dataclass
-    class Narrow:
+    class Narrow(Sound):
         width: int = 3
 
         def submit(self, order: Order) -> Future[str]:
@@ -226,16 +240,6 @@ def test_no_more_units_are_handed_out_than_the_pool_is_wide(tmp_path: Path) -> N
                     ready.set_result(carry_out(one))
                 waiting.clear()
             return future
-
-        def check(self, waiting: Collection[str]) -> None:
-            raise AssertionError(waiting)
-
-        def death(self, exc: BaseException) -> str:
-            raise exc
-
-        def forget(self, units: Collection[Future[str]]) -> None:
-            for unit in units:
-                unit.cancel()
 
     last = Unit(name="last", arguments=(1, 2), folder=tmp_path / "last")
     found = drive(Narrow(), [*units(tmp_path, 10), last])
@@ -257,7 +261,7 @@ class DiedError(Exception):
 
 
 @dataclass
-class Deadly:
+class Deadly(Sound):
     """A pool in which unit 2 kills its worker each time, and takes a neighbour along the first time."""
 
     width: int = 2
@@ -271,9 +275,6 @@ class Deadly:
         else:
             future.set_result(carry_out(order))
         return future
-
-    def check(self, waiting: Collection[str]) -> None:
-        raise AssertionError(waiting)
 
     def death(self, exc: BaseException) -> str:
         assert isinstance(exc, DiedError)
@@ -312,7 +313,7 @@ def test_an_interrupt_cancels_what_was_handed_out_and_leaves_no_file(tmp_path: P
     handed: list[Future[str]] = []
 
     @dataclass
-    class Slow:
+    class Slow(Sound):
         width: int = 4
 
         def submit(self, order: Order) -> Future[str]:
@@ -320,16 +321,6 @@ def test_an_interrupt_cancels_what_was_handed_out_and_leaves_no_file(tmp_path: P
             if len(handed) == 3:
                 raise KeyboardInterrupt
             return handed[-1]
-
-        def check(self, waiting: Collection[str]) -> None:
-            raise AssertionError(waiting)
-
-        def death(self, exc: BaseException) -> str:
-            raise exc
-
-        def forget(self, units: Collection[Future[str]]) -> None:
-            for unit in units:
-                unit.cancel()
 
     with pytest.raises(KeyboardInterrupt):
         drive(Slow(), units(tmp_path))

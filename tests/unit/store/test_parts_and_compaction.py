@@ -266,6 +266,20 @@ def test_after_compaction_new_runs_are_added_deleted_ones_vanish_and_none_is_cou
     assert len(files(tmp_path / contents.FOLDER)) == len(TABLES) + 1
 
 
+def test_what_a_version_with_fewer_tables_compacted_is_compacted_anew_with_all(
+    tmp_path: Path,
+) -> None:
+    a_run(tmp_path, 1, 1e8)
+    compact(tmp_path)
+    path = tmp_path / contents.FOLDER / contents.INDEX
+    index = json.loads(path.read_text())
+    write_json(path, {**index, "tables": [name for name in TABLES if name != "tests"]})
+    for _ in range(2):  # as it is, and compacted by this version
+        assert goodputs(tmp_path) == [1e8]
+        compact(tmp_path)
+    assert set(json.loads(path.read_text())["tables"]) == set(TABLES)
+
+
 def test_killed_while_compacting_the_store_is_as_before(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -50,6 +50,20 @@ def test_void_runs_are_not_drawn(tmp_path: Path) -> None:
     assert len(figure_over_time(runs_dir=str(tmp_path)).frame) == 1
 
 
+def test_a_test_without_the_figure_or_a_time_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    a_run(tmp_path, 0, connect_median_s=0.5)
+    a_run(tmp_path, 1, connect_median_s=float("nan"), connect_failed=3.0)
+    a_run(tmp_path, 2, connect_median_s=0.7, connect_failed=1.0, started=None)
+    a_run(tmp_path, 3)
+    made = figure_over_time("connect_median_s", runs_dir=str(tmp_path))
+    assert len(made.frame) == 1
+    assert made.remarks == (
+        "not drawn: 1 test in which too many clients failed for connect_median_s",
+        "not drawn: 1 test without a time of start",
+    )
+    assert figure_over_time(runs_dir=str(tmp_path)).remarks == made.remarks[1:]
+
+
 def test_what_is_not_drawn_or_differs_unseen_is_said(tmp_path: Path) -> None:
     for day in range(PANELS + 2):
         a_run(tmp_path, day, clients=day + 1, cipher=("AES-256-GCM", "")[day % 2])

@@ -227,5 +227,9 @@ def test_the_tables_are_listed_with_units() -> None:
     one = CliRunner().invoke(main, ["runs", "tables", "tests"]).output
     assert "goodput_bps" in one
     assert "bit/s" in one
+    for view in MORE_VIEWS:
+        shown = CliRunner().invoke(main, ["runs", "tables", view]).output
+        assert shown.startswith(f"{view}: SELECT ")
+        assert "goodput_bps" in shown
     wrong = CliRunner().invoke(main, ["runs", "tables", "test"])
     assert (wrong.exit_code, "did you mean 'tests'" in wrong.output) == (1, True)
