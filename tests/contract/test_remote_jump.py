@@ -30,7 +30,7 @@ def places(tmp_path: Path) -> Iterator[tuple[LocalSshd, LocalSshd, Access]]:
     yield (
         sshd,
         gate,
-        make_access(tmp_path, key, sshd.host, connect_timeout_s=2.0, patience_s=4.0, silence_s=0.5),
+        make_access(tmp_path, key, sshd.host, connect_timeout_s=4.0, patience_s=8.0, silence_s=0.5),
     )
     sshd.stop()
     gate.stop()
@@ -45,17 +45,24 @@ def behind(gate: LocalSshd, sshd: LocalSshd) -> list[Host]:
 
 @pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_jump_host_that_dies_under_a_command_is_named_as_the_cause(
-    places: tuple[LocalSshd, LocalSshd, Access], fault: signal.Signals
+    places: tuple[LocalSshd, LocalSshd, Access], fault: signal.Signals, tmp_path: Path
 ) -> None:
     sshd, gate, access = places
     first, second, *_ = behind(gate, sshd)
+    begun = tmp_path / "begun"
+
+    def kill_once_it_has_begun() -> None:
+        wait_until(begun.exists, 60)
+        gate.signal(fault)
+
+    killer = threading.Thread(target=kill_once_it_has_begun)
     with RemotePool(access) as pool:
         pool.admit(first)
         pool.admit(second)
-        killer = threading.Timer(0.3, gate.signal, [fault])
         killer.start()
         with pytest.raises(LostError, match=r"its jump host gate does not answer any more.*sleep"):
-            pool.get(first).run_script("sleep 20")
+            pool.get(first).run_script(f": >{begun}; sleep 60")
+        killer.join()
         with pytest.raises(
             HostError, match=r"its jump host gate (was not reached|does not answer)"
         ):

@@ -33,4 +33,4 @@ def test_a_server_that_greets_late_is_waited_for() -> None:
 
 def test_what_answers_instead_of_ssh_is_shown() -> None:
     with pytest.raises(UnreachableError, match=r"something else than SSH answers: b'HTTP"):
-        await_greeting(host_that_says(b"HTTP/1.1 400 Bad Request\r\n"), 0.2)
+        await_greeting(host_that_says(b"HTTP/1.1 400 Bad Request\r\n"), 2)
