@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import background_load, durations, offered, propose
+from perfkit.analysis import background_load, both_ways, durations, offered, propose
 from perfkit.analysis.slot_figures import COARSEST_S, Prepared
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
@@ -257,10 +257,12 @@ def _contradictions(row: dict[str, object]) -> list[Finding]:
         texts.append(
             f"{figure('disagreeing_streams'):.0f} streams' intervals exceed their summaries"
         )
-    failed_bps = figure("received_bps") - figure("goodput_bps")
-    if failed_bps > 0.001 * figure("received_bps"):
-        share = failed_bps / figure("received_bps")
-        texts.append(f"failed clients moved {share:.1%} of the bytes; they are not in the total")
+    for way in both_ways.Way:
+        received_bps = figure(both_ways.name("received_bps", way))
+        failed_bps = received_bps - figure(both_ways.name("goodput_bps", way))
+        if failed_bps > 0.001 * received_bps:
+            moved = f"{failed_bps / received_bps:.1%} of the bytes {way}".rstrip()
+            texts.append(f"failed clients moved {moved}; they are not in the total")
     lost = figure("udp_loss_pct") / 100
     about_nic = nic_findings(
         slot,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perfkit.analysis import campaign_cells
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.run_summary import BlockOf, Reduced, Test, reduce_run
 from perfkit.errors import CampaignError
 from perfkit.executors.mapping import Unit, Where, each, json_of
@@ -167,8 +168,9 @@ def to_sides(groups: Sequence[Sequence[Reduced]]) -> tuple[Side, ...]:
         raise CampaignError(f"run {twice[0]} is given twice; a run cannot be held against itself")
     figures: dict[object, str] = {}
     for run in (run for group in groups for run in group):
-        same = figures.setdefault(tuple(test.goodput_bps for test in run.tests), run.run_id)
-        if same != run.run_id and any(test.goodput_bps for test in run.tests):
+        arrived = tuple(_arrived(test) for test in run.tests)
+        same = figures.setdefault(arrived, run.run_id)
+        if same != run.run_id and any(arrived):
             raise CampaignError(
                 f"{run.run_id} and {same} have the same goodput of every client to the last digit: one is a "
                 "copy of the other, and a run is no repetition of itself"
@@ -184,6 +186,11 @@ def to_sides(groups: Sequence[Sequence[Reduced]]) -> tuple[Side, ...]:
                 "give them as sides of their own"
             )
     return tuple(Side(label=_label(place), runs=tuple(group)) for place, group in enumerate(groups))
+
+
+def _arrived(test: Test) -> tuple[float, ...]:
+    """What a copy of a run has in common with it: each client's goodput; of both ways, each total."""
+    return test.goodput_bps or tuple(bps for name in GOODPUT if (bps := test.figure(name)) > 0)
 
 
 def _label(place: int) -> str:

@@ -94,11 +94,12 @@ class Prepared:
         """Goodput of the counted clients in each whole second; shape (clients, seconds).
 
         No seconds where the log does not say what came in each: spread evenly they would look
-        alike, and nobody has seen that.
+        alike, and nobody has seen that. None of a direction of which nobody says what arrived.
         """
         intervals = self.intervals_of(way)
         seconds = rates.per_second_bps(intervals.iloc[:0], window)
-        if self.is_void or not self.has_goodput or not self.is_fine:
+        is_known = not intervals.empty or way is both_ways.Way.ANY
+        if self.is_void or not self.has_goodput or not self.is_fine or not is_known:
             return np.zeros((len(self.counted), 0))
         own = dict(tuple(intervals.groupby("host", observed=True)))
         rows = [
@@ -117,9 +118,10 @@ class Prepared:
         values = self._of_clients(got)
         load = serverload.server_load(self.logs, self.slot, window, self.intervals, self._ways)
         if self.ways is both_ways.BOTH:
-            return load | both_ways.figures(
-                {way: self._of_clients(self.way_bps(window, way)) for way in self.ways}
-            )
+            each = {way: self.way_bps(window, way) for way in self.ways}
+            received = {both_ways.name("received_bps", way): it.sum() for way, it in each.items()}
+            of_clients = {way: self._of_clients(it) for way, it in each.items()}
+            return load | received | both_ways.figures(of_clients)
         return {
             "goodput_bps": float(values.sum()) if len(values) else np.nan,
             "received_bps": float(got.sum()),

@@ -42,11 +42,7 @@ from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import NetworkPath, Segment, Window
 
-_ALIKE = [
-    "kind",
-    "protocol",
-    "ways",
-]  # what tests must have in common for a ratio of their goodputs
+_ALIKE = ["kind", "protocol", "ways"]  # in common, for a ratio of two tests' goodputs
 _NAMES = ("clients_part_time", "starved_named", "dominant_named")
 _WORDS = ("void", "not_steady", "side", "protocol", "ways", "chosen_by", *_NAMES)  # text
 STARVED_SHARE = 0.01  # of the median client's goodput

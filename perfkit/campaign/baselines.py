@@ -27,6 +27,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from perfkit.analysis import background_load, block_figures, campaign_cells
 from perfkit.analysis.answers import baselines, frame
 from perfkit.analysis.answers.verdicts import BETTER
+from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.conditions import NOT_RECORDED, conditions, differing
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.unlike import HOST_TYPES
@@ -106,8 +107,8 @@ def measured(runs: Sequence[Run], executor: Where = None) -> tuple[Measured, pd.
     ]
     every = each(_repetition, units, executor, form=_REPETITION)
     cells = frame.cells_frame(row for one in every for row in one.rows)
-    figures = ["clients", "test", "goodput_bps"]
-    twins = cells[cells["goodput_bps"].gt(0) & cells.duplicated(figures, keep=False)]
+    has_goodput = cells[list(GOODPUT)].gt(0).any(axis=1)
+    twins = cells[has_goodput & cells.duplicated(["clients", "test", *GOODPUT], keep=False)]
     if len(twins):
         names = format_some(sorted(set(twins["folder"])), 2)
         raise CampaignError(f"{names} have the same goodput to the last digit: one is a copy")

@@ -123,6 +123,8 @@ SENSITIVITY = (
         Column(f"{name}_change_pct", heading, "%", digits=2)
         for name, heading in (
             ("goodput_bps", "Total goodput"),
+            ("goodput_up_bps", "Goodput up"),
+            ("goodput_down_bps", "Goodput down"),
             ("client_mean_bps", "Mean per client"),
             ("client_median_bps", "Median per client"),
             ("jain", "Jain"),

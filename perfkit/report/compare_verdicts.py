@@ -18,6 +18,7 @@ _SIGNIFICANT = 4  # digits of a figure beside its difference
 _NAMED = 3  # figures in a sentence
 
 _OF_KINDS = (
+    "goodput_up_bps", "goodput_down_bps",
     "pps", "vpn_cpu_us_per_packet", "rtt_median_s", "rtt_loaded_median_s", "rtt_loaded_p99_s",
     "requests_per_s", "request_p99_s", "connect_median_s", "reconnect_median_s", "vpn_rss_bytes",
     "vpn_rss_per_client_bytes",

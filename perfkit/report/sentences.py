@@ -44,7 +44,7 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
     goodput = row.get("goodput_bps", math.nan)
     if not _known(goodput):
         if said := _observed(row):
-            return f"{who}: {said}"
+            return f"{who}: {said}{', not steady' if row.get('not_steady') else ''}"
         if counted and _known(row.get("window_s")):
             return f"{who}: what it measures is not known, see its tables and the warnings"
         why = "no client counts" if not counted else "it has no steady window"

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from perfkit import __version__
-from perfkit.analysis import transport, vpn
+from perfkit.analysis import both_ways, transport, vpn
 from perfkit.analysis.sensitivity import NOTABLE_PCT
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
@@ -68,7 +68,7 @@ def standard_tables(
             f"{_ratios(tests, 2)}{_notable(tests)}{_both_ways(tests)}".strip(),
             f"{METHOD}{_batches(tests)}{_ratios(tests)}{ABOUT_TICKS}",
         ),
-        make("clients", "Goodput per client", columns.CLIENTS, tests, method=OVER_CLIENTS),
+        make("clients", "Goodput per client", columns.CLIENTS, _one_way(tests), method=OVER_CLIENTS),
         make("server", "Server load", _server(tests), tests, cpu, f"{SERVER_METHOD}{CORES_METHOD}"),
         *_transport(tests),
         *link_tables.of_run(logs),
@@ -76,7 +76,7 @@ def standard_tables(
         *_vpn(logs, summary),
         make(
             "sensitivity", "How much each figure depends on where the window lies",
-            columns.SENSITIVITY, moved, "The largest change when the window's edges move.",
+            _sensitivity(moved), moved, "The largest change when the window's edges move.",
             SENSITIVITY_METHOD,
         ),
         make(
@@ -182,7 +182,7 @@ def _summary(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
 
 def _within(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     """What the ± beside a total is."""
-    if not any(_known(row.get("goodput_ci_bps")) for row in tests):
+    if not any(map(_batches_of, tests)):
         if any(row.get("not_steady") for row in tests):
             return "No interval: not steady, see the warnings, or too short."
         return "No interval: too few seconds for one."
@@ -223,6 +223,18 @@ def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     sources = {"clients_unread": "clients_unread", "is_void": "void"}
     absent = {key for key, source in sources.items() if not any(r.get(source) for r in tests)}
     return [column for column in columns.TESTS if column.key not in absent]
+
+
+def _one_way(tests: Sequence[Mapping[Hashable, Any]]) -> list[Mapping[Hashable, Any]]:
+    """Those that have one goodput or none: the clients of the others are in the table of both ways."""
+    return [row for row in tests if not goes_both_ways(row)]
+
+
+def _sensitivity(moved: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
+    """Without the goodput of each direction where no test went both ways."""
+    each = {f"{figure}_change_pct" for figure in both_ways.GOODPUT[1:]}
+    absent = {key for key in each if not any(_known(row.get(key)) for row in moved)}
+    return [column for column in columns.SENSITIVITY if column.key not in absent]
 
 
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
@@ -284,13 +296,20 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
 
 def _batches(tests: Sequence[Mapping[Hashable, Any]]) -> str:
     """How many batches the confidence intervals stand on, as the end of `METHOD`'s sentence."""
-    counts = sorted(
-        {int(row["goodput_batches"]) for row in tests if _known(row.get("goodput_ci_bps"))}
-    )
+    counts = sorted({count for row in tests for count in _batches_of(row)})
     if not counts:
         return " (none here)."
     batches = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     return f" ({batches} batches here); what changes from run to run is not in it."
+
+
+def _batches_of(row: Mapping[Hashable, Any]) -> list[int]:
+    """Batches of each interval that a test's goodput has; of traffic both ways each has its own."""
+    return [
+        int(row[both_ways.name("goodput_batches", way)])
+        for way in both_ways.Way
+        if _known(row.get(both_ways.name("goodput_ci_bps", way)))
+    ]
 
 
 def _notable(tests: Sequence[Mapping[Hashable, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from perfkit.analysis.answers.headline import primary_of
 from perfkit.analysis.answers.verdicts import BETTER
 from perfkit.analysis.block_figures import block_rows
 from perfkit.analysis.both_ways import GOODPUT, Way, name
-from perfkit.analysis.compare import FIGURES
+from perfkit.analysis.compare import FIGURES, compare
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import reduce_run
+from perfkit.analysis.sides import to_sides
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.analysis.window_figures import Readings
+from perfkit.errors import CampaignError
 from perfkit.logs.reader import read_run
 from perfkit.model import TestKind
+from perfkit.report.compare_verdicts import sentences
 from perfkit.report.page import compose
 from perfkit.runs.folder import Run
 from perfkit.testing.runs import make_run
@@ -90,7 +94,11 @@ def test_a_client_of_which_one_direction_did_not_arrive_does_not_count(run: Run)
     assert lost["reason"] == "exit status 0, but nothing arrived from the server"
     assert found.loc[(DIRECT, "client-002"), "ok"]
     assert found["ok"].sum() == 9
-    assert summary_of(run).tests.set_index("slot").loc[TUNNEL, "clients_counted"] == 4
+    summary = summary_of(run)
+    assert summary.tests.set_index("slot").loc[TUNNEL, "clients_counted"] == 4
+    moved = [it.text for it in summary.findings if it.text.startswith("failed clients moved")]
+    assert len(moved) == 1  # what it received, nobody says
+    assert moved[0].endswith(" of the bytes up; they are not in the total")
 
 
 def test_without_the_servers_log_what_it_received_is_not_known_and_nobody_fails_for_it(
@@ -100,7 +108,9 @@ def test_without_the_servers_log_what_it_received_is_not_known_and_nobody_fails_
     both = summary_of(run).tests.set_index("slot").loc[TUNNEL]
     assert both["clients_counted"] == 5
     assert np.isnan(both["goodput_up_bps"])
+    assert np.isnan(both["goodput_ci_up_bps"])
     assert both["goodput_down_bps"] > 0
+    assert both["goodput_ci_down_bps"] > 0
 
 
 def test_a_test_called_tcp_that_went_both_ways_has_no_sum_either(run: Run) -> None:
@@ -174,6 +184,37 @@ def test_a_window_says_both_and_a_comparison_counts_its_clients(run: Run) -> Non
     assert test is not None
     assert (test.goodput_bps, test.clients) == ((), 5)
     assert test.spread["goodput_down_bps"].known
+
+
+def test_a_run_of_nothing_else_says_on_what_its_intervals_stand(run: Run) -> None:
+    for slot in (DIRECT, TUNNEL):
+        set_kind(run, slot, TestKind.TCP_BOTH)
+    make_both_ways(run, DIRECT)
+    tables = compose(run).tables
+    assert tables["summary"].caption.startswith("±: 95 % interval")
+    assert " batches here)" in tables["tests"].method
+    assert not tables["clients"].rows
+    moved = [column.key for column in tables["sensitivity"].columns]
+    assert {"goodput_up_bps_change_pct", "goodput_down_bps_change_pct"} < set(moved)
+
+
+def test_two_runs_are_compared_by_each_direction_and_a_copy_is_refused(
+    run: Run, tmp_path: Path
+) -> None:
+    other = make_run(tmp_path / "other", clients=5, seed=4, duration_s=30)
+    make_both_ways(other, TUNNEL)
+    first, second = reduce_run(run), reduce_run(other)
+    for one in (first, second):
+        assert one.find_test("tunnel-tcp") is not None
+    (said,) = sentences(compare(to_sides([[first], [second]])))
+    assert "Goodput up of tunnel-tcp at 5 clients" in said
+    assert "Goodput down of tunnel-tcp at 5 clients" in said
+    alone = [
+        replace(it, tests=tuple(test for test in it.tests if test.slot == TUNNEL))
+        for it in (first, replace(first, run_id="copy"))
+    ]
+    with pytest.raises(CampaignError, match="one is a copy of the other"):
+        to_sides([[it] for it in alone])
 
 
 @pytest.mark.parametrize(
