@@ -6,15 +6,15 @@ levels make of `base` the variants `base-200kbit` and `base-1mbit`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 from perfkit.errors import ConfigError
 from perfkit.runs.folder import NAME_PATTERN
-from perfkit.settings.ip_versions import IP_KEYS
 from perfkit.settings.links import level_name
 
+FACTORS = ("rate", "link", "inside_ip", "outside_ip")  # parameters that may have several levels
 _WORDS = {"inside_ip": "in", "outside_ip": "out"}  # before a level that is a bare number
 
 
@@ -25,34 +25,20 @@ class Crossed:
     Attributes:
         name: Of the variant that it is.
         variant: The one of variants.conf, or `base`.
-        rate: Its level of `rate`; empty: there is none.
-        link: Its level of `link`; empty: there is none.
-        inside_ip, outside_ip: The same of these.
+        levels: Its level of each of `FACTORS`; empty: there is none.
     """
 
     name: str
     variant: str
-    rate: str = ""
-    link: str = ""
-    inside_ip: str = ""
-    outside_ip: str = ""
-
-    @property
-    def ip_versions(self) -> dict[str, str]:
-        """Its levels of IP, by the key of their parameter."""
-        return {key: getattr(self, key) for key in IP_KEYS}
+    levels: Mapping[str, str]
 
 
-def cross(
-    variants: Sequence[str],
-    rates: Sequence[str],
-    links: Sequence[str],
-    inside_ip: Sequence[str] = (),
-    outside_ip: Sequence[str] = (),
-) -> tuple[Crossed, ...]:
-    """All combinations, those of a variant together."""
-    factors: dict[str, Sequence[str]] = {"rate": rates, "link": links}
-    factors |= {"inside_ip": inside_ip, "outside_ip": outside_ip}
+def cross(variants: Sequence[str], factors: Mapping[str, Sequence[str]]) -> tuple[Crossed, ...]:
+    """All combinations, those of a variant together.
+
+    Args:
+        factors: The levels of each of `FACTORS`, if any.
+    """
     found = []
     for variant, *levels in product(variants, *(own or ("",) for own in factors.values())):
         chosen = dict(zip(factors, levels, strict=True))
@@ -61,7 +47,7 @@ def cross(
             for key, level in chosen.items()
             if len(factors[key]) > 1
         ]
-        found.append(Crossed(name="-".join([variant, *words]), variant=variant, **chosen))
+        found.append(Crossed(name="-".join([variant, *words]), variant=variant, levels=chosen))
     return tuple(found)
 
 
@@ -78,6 +64,8 @@ def check_names(crossed: Sequence[Crossed]) -> None:
                 f"the variant would be called {one.name!r}, which is too long or another's name"
             )
             remedy = "write a section with a short name into variants.conf for each level (link.server = …)"
-            levels = {"link": one.link, "rate": one.rate, **one.ip_versions}
-            key = next((key for key, level in levels.items() if level), "variants")
-            raise ConfigError("parameters", key, levels.get(key, one.variant), problem, remedy)
+            several = [key for key in FACTORS if len({it.levels[key] for it in crossed}) > 1]
+            if not several:
+                raise ConfigError("parameters", "variants", one.variant, problem, remedy)
+            key = max(several, key=lambda key: len(one.levels[key]))  # most of the name
+            raise ConfigError("parameters", key, one.levels[key], problem, remedy)

@@ -171,15 +171,19 @@ class Parameters(BaseModel):
         return max(self.clients)
 
     @property
+    def factors(self) -> dict[str, tuple[str, ...]]:
+        """The levels of each parameter of which several are variants."""
+        return {key: getattr(self, key) for key in crossing.FACTORS}
+
+    @property
     def crossed(self) -> tuple[crossing.Crossed, ...]:
         """The variants of the run: those named, each with each level of rate, link and IP."""
-        return crossing.cross(self.variants, self.rate, self.link, self.inside_ip, self.outside_ip)
+        return crossing.cross(self.variants, self.factors)
 
     @property
     def has_levels(self) -> bool:
         """Whether one of these is a factor: then no variant is by the name that was given."""
-        factors = (self.rate, self.link, self.inside_ip, self.outside_ip)
-        return any(len(levels) > 1 for levels in factors)
+        return any(len(levels) > 1 for levels in self.factors.values())
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -266,14 +270,14 @@ class Settings:
             rate_bps: What each client offers in this trial of a search; None: as the settings say.
         """
         (cell,) = (it for it in self.parameters.crossed if it.name == planned.variant)
-        rate = cell.rate if rate_bps is None else links.format_rate(rate_bps)
+        cell_levels = dict(cell.levels)
+        if rate_bps is not None:
+            cell_levels["rate"] = links.format_rate(rate_bps)
         own = {
             "clients": (planned.clients,),
             "variants": (cell.variant,),
             "capacity": None,
-            "rate": (rate,) if rate else (),
-            "link": (cell.link,) if cell.link else (),
-            **{key: (level,) if level else () for key, level in cell.ip_versions.items()},
+            **{key: (level,) if level else () for key, level in cell_levels.items()},
             "repetitions": 1,
             "precision": None,
             "max_repetitions": _default("max_repetitions"),

@@ -23,7 +23,7 @@ import configparser
 import functools
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from perfkit.model import BASE_VARIANT, Role, TestSpec, Variant
 from perfkit.runs import folder
 from perfkit.settings import ini, links, shebang, variant_keys
 from perfkit.settings.crossing import Crossed
-from perfkit.settings.ip_versions import IP_KEYS
+from perfkit.settings.ip_versions import IP_KEYS, parse_ip_version
 from perfkit.settings.parameters import Settings
 from perfkit.settings.secrets import refuse_secrets
 from perfkit.settings.tests_conf import TestConf, check_kind, refuse_unread_rate
@@ -45,6 +45,13 @@ _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
 _PLAIN = ("control", "resources", "rate", "vpn", *IP_KEYS)
 _ELSEWHERE = ("test", "link")  # first words of keys that are no options of a VPN
 _NO_VPN = "none"
+# Each factor: what of a variant it is, and how its level is read.
+_FACTORS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "rate": ("rate_bps", links.parse_rate),
+    "link": ("links", links.parse_links),
+    "inside_ip": ("inside_ip", parse_ip_version),
+    "outside_ip": ("outside_ip", parse_ip_version),
+}
 
 
 def load(settings: Settings) -> tuple[Variant, ...]:
@@ -63,27 +70,14 @@ def _crossed(settings: Settings, cell: Crossed) -> Variant:
         ConfigError: it has a value of its own of such a factor.
     """
     variant = _named(settings, cell.variant)
-    rates, levels = settings.parameters.rate, settings.parameters.link
-    for key, is_factor, own, level in (
-        ("rate", len(rates) > 1, variant.rate_bps is not None, cell.rate),
-        ("link", len(levels) > 1, bool(variant.links), cell.link),
-        *(
-            (key, len(getattr(settings.parameters, key)) > 1, getattr(variant, key), level)
-            for key, level in cell.ip_versions.items()
-        ),
-    ):
-        if is_factor and own:
+    for key, (field, parse) in _FACTORS.items():
+        if len(settings.parameters.factors[key]) < 2:
+            continue
+        if getattr(variant, field):
             problem = f"the parameter {key} has several levels, and each variant gets each of them"
             remedy = f"remove {key} from the section, or give the parameter one level"
-            raise ConfigError(section(variant), key, level, problem, remedy)
-    if len(rates) > 1:
-        variant = replace(variant, rate_bps=links.parse_rate(cell.rate))
-    if len(levels) > 1:
-        variant = replace(variant, links=links.parse_links(cell.link))
-    if len(settings.parameters.inside_ip) > 1:
-        variant = replace(variant, inside_ip=int(cell.inside_ip))
-    if len(settings.parameters.outside_ip) > 1:
-        variant = replace(variant, outside_ip=int(cell.outside_ip))
+            raise ConfigError(section(variant), key, cell.levels[key], problem, remedy)
+        variant = replace(variant, **{field: parse(cell.levels[key])})
     return replace(variant, name=cell.name)
 
 
