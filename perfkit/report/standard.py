@@ -39,6 +39,7 @@ from perfkit.units import MS_PER_S, format_count, format_duration, format_some
 SHARED_CPU = (
     "CPU is the whole machine's: server, clients and generators share it; VPN CPU is its own."
 )
+_EACH_WAY = [f"{figure}_change_pct" for figure in both_ways.GOODPUT[1:]]
 
 
 def standard_tables(
@@ -59,6 +60,7 @@ def standard_tables(
     ]
     tests = with_headlines(tests)
     make = ReportTable.from_records
+    one_way = [row for row in tests if not goes_both_ways(row)]  # the others have a table
     moved = summary.sensitivity.to_dict("records")
     cpu = SHARED_CPU if shared_cpu(logs) else ""
     tables = [
@@ -68,7 +70,7 @@ def standard_tables(
             f"{_ratios(tests, 2)}{_notable(tests)}{_both_ways(tests)}".strip(),
             f"{METHOD}{_batches(tests)}{_ratios(tests)}{ABOUT_TICKS}",
         ),
-        make("clients", "Goodput per client", columns.CLIENTS, _one_way(tests), method=OVER_CLIENTS),
+        make("clients", "Goodput per client", columns.CLIENTS, one_way, method=OVER_CLIENTS),
         make("server", "Server load", _server(tests), tests, cpu, f"{SERVER_METHOD}{CORES_METHOD}"),
         *_transport(tests),
         *link_tables.of_run(logs),
@@ -76,7 +78,7 @@ def standard_tables(
         *_vpn(logs, summary),
         make(
             "sensitivity", "How much each figure depends on where the window lies",
-            _sensitivity(moved), moved, "The largest change when the window's edges move.",
+            _where_known(columns.SENSITIVITY, _EACH_WAY, moved), moved, "The largest change when the window's edges move.",
             SENSITIVITY_METHOD,
         ),
         make(
@@ -225,18 +227,6 @@ def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     return [column for column in columns.TESTS if column.key not in absent]
 
 
-def _one_way(tests: Sequence[Mapping[Hashable, Any]]) -> list[Mapping[Hashable, Any]]:
-    """Those that have one goodput or none: the clients of the others are in the table of both ways."""
-    return [row for row in tests if not goes_both_ways(row)]
-
-
-def _sensitivity(moved: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
-    """Without the goodput of each direction where no test went both ways."""
-    each = {f"{figure}_change_pct" for figure in both_ways.GOODPUT[1:]}
-    absent = {key for key in each if not any(_known(row.get(key)) for row in moved)}
-    return [column for column in columns.SENSITIVITY if column.key not in absent]
-
-
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     """Without proposals, and without a warm-up cut, where there are none."""
     absent = {k for k in ("proposal", "warm_up_s") if not any(_there(row.get(k)) for row in tests)}
@@ -250,8 +240,15 @@ def _there(value: object) -> bool:
 def _server(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     """Without the busiest core, and softirq, where the monitor did not look at them."""
     watched = ("busiest_core_pct", "busiest_core_tick_pct", "cpu_softirq_pct")
-    absent = {key for key in watched if not any(_known(row.get(key)) for row in tests)}
-    return [column for column in columns.SERVER if column.key not in absent]
+    return _where_known(columns.SERVER, watched, tests)
+
+
+def _where_known(
+    every: Sequence[Column], optional: Sequence[str], rows: Sequence[Mapping[Hashable, Any]]
+) -> list[Column]:
+    """The columns without the optional ones that no row knows."""
+    absent = {key for key in optional if not any(_known(row.get(key)) for row in rows)}
+    return [column for column in every if column.key not in absent]
 
 
 def _transport(tests: Sequence[Mapping[Hashable, Any]]) -> list[ReportTable]:
