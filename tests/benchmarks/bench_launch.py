@@ -51,6 +51,7 @@ done
 @dataclass(frozen=True)
 class Measured:
     what: str
+    hosts: int
     launched_s: float
     reachable_s: float
     pss_mb: float  # of all processes, shared pages divided among those who share them
@@ -58,7 +59,7 @@ class Measured:
 
     def __str__(self) -> str:
         return (
-            f"{self.what:32} {N_HOSTS:5} hosts  launched {self.launched_s:6.2f} s  "
+            f"{self.what:32} {self.hosts:5} hosts  launched {self.launched_s:6.2f} s  "
             f"all sshds greet {self.reachable_s:6.2f} s  per host: "
             f"processes {self.pss_mb:5.2f} MB, MemAvailable {self.available_mb:5.2f} MB"
         )
@@ -105,10 +106,10 @@ def pss_mb(pids: Iterable[int]) -> float:
     return total_kb / 1000
 
 
-def measure_perfkit(folder: Path) -> Measured:
+def measure_perfkit(folder: Path, n_hosts: int = N_HOSTS) -> Measured:
     provider = LocalProvider("namespaces")
     run = LocalRun(folder)
-    names = ["server", *(f"client-{number:04d}" for number in range(1, N_HOSTS))]
+    names = ["server", *(f"client-{number:04d}" for number in range(1, n_hosts))]
     request = run.request(*names, life_s=600)
     before_mb, begin_s = available_mb(), time.monotonic()
     try:
@@ -119,10 +120,11 @@ def measure_perfkit(folder: Path) -> Measured:
         time.sleep(1)
         return Measured(
             "perfkit, isolation=namespaces",
+            n_hosts,
             launched_s,
             reachable_s,
-            pss_mb(tagged.pid for tagged in tags.scan(run.run_id)) / N_HOSTS,
-            (before_mb - available_mb()) / N_HOSTS,
+            pss_mb(tagged.pid for tagged in tags.scan(run.run_id)) / n_hosts,
+            (before_mb - available_mb()) / n_hosts,
         )
     finally:
         release_s = time.monotonic()
@@ -130,28 +132,28 @@ def measure_perfkit(folder: Path) -> Measured:
         say(f"\nreleased in {time.monotonic() - release_s:.2f} s")
 
 
-def measure_shell(folder: Path) -> Measured:
+def measure_shell(folder: Path, n_hosts: int = N_HOSTS) -> Measured:
     private, _ = new_key()
     key = folder / "shell_key"
     key.write_text(private)
     key.chmod(0o600)
     done = subprocess.run(
-        [sys.executable, __file__, str(key)],
+        [sys.executable, __file__, str(key), str(n_hosts)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    return Measured("plain shell, ip netns and sshd", **json.loads(done.stdout))
+    return Measured("plain shell, ip netns and sshd", n_hosts, **json.loads(done.stdout))
 
 
-def measure_shell_here(key: str) -> None:
+def measure_shell_here(key: str, n_hosts: int) -> None:
     """In a process, network and mount namespace of its own, so that all of it goes with it."""
     linux.unshare(linux.CLONE_NEWNET | linux.CLONE_NEWNS)
     linux.make_mounts_private()
     before_mb, begin_s = available_mb(), time.monotonic()
-    script = ["sh", "-c", SHELL, "sh", str(N_HOSTS), "/usr/sbin/sshd", key]
+    script = ["sh", "-c", SHELL, "sh", str(n_hosts), "/usr/sbin/sshd", key]
     addresses = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()
     launched_s = time.monotonic() - begin_s
     wait_for_all(addresses)
@@ -163,8 +165,8 @@ def measure_shell_here(key: str) -> None:
     measured = {
         "launched_s": launched_s,
         "reachable_s": reachable_s,
-        "pss_mb": pss_mb(daemons) / N_HOSTS,
-        "available_mb": (before_mb - available_mb()) / N_HOSTS,
+        "pss_mb": pss_mb(daemons) / n_hosts,
+        "available_mb": (before_mb - available_mb()) / n_hosts,
     }
     for pid in daemons:
         if command_line(pid).startswith(b"sshd"):
@@ -188,4 +190,4 @@ def test_launch_time_and_memory_of_local_hosts(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    measure_shell_here(sys.argv[1])
+    measure_shell_here(sys.argv[1], int(sys.argv[2]))

@@ -80,7 +80,7 @@ def processor_s(work: Callable[[], object]) -> float:
 
 
 def side_by_side(
-    ours: Callable[[], object], theirs: Callable[[], object]
+    ours: Callable[[], object], theirs: Callable[[], object], turns: int = TURNS
 ) -> tuple[float, float, float]:
     """Medians of our seconds, their seconds, and of the ratio turn by turn."""
     ours()  # files into the page cache, modules into memory
@@ -88,16 +88,16 @@ def side_by_side(
     mine_s, other_s = (
         statistics.median(processor_s(work) for _ in range(3)) for work in (ours, theirs)
     )
-    turns = []
-    for turn in range(TURNS):  # who comes second finds the memory that the first has given back
+    took = []
+    for turn in range(turns):  # who comes second finds the memory that the first has given back
         first, second = (ours, theirs) if turn % 2 else (theirs, ours)
         took_s = seconds(first), seconds(second)
-        turns.append(took_s if turn % 2 else took_s[::-1])
+        took.append(took_s if turn % 2 else took_s[::-1])
     say(f"\nof all processors ours takes {mine_s:.2f} s, theirs {other_s:.2f} s")
     return (
-        statistics.median(mine for mine, _ in turns),
-        statistics.median(other for _, other in turns),
-        statistics.median(mine / other for mine, other in turns),
+        statistics.median(mine for mine, _ in took),
+        statistics.median(other for _, other in took),
+        statistics.median(mine / other for mine, other in took),
     )
 
 
