@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import background_load, both_ways, durations, offered, propose
+from perfkit.analysis import (
+    background_load,
+    both_ways,
+    datagram_loss,
+    durations,
+    offered,
+    propose,
+)
 from perfkit.analysis.slot_figures import COARSEST_S, Prepared
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import Segment
@@ -60,7 +67,7 @@ def findings_of(
         found += [Finding(segment.slot, note) for note in segment.notes]
     for row in tests.to_dict("records"):
         named = {str(key): value for key, value in row.items()}
-        found += [*_doubts(named), *_contradictions(named)]
+        found += [*_doubts(named), *_contradictions(named), *datagram_loss.findings(named)]
     found += background_load.findings(logs, outcomes)
     for host, clock in logs.clocks.items():
         moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)

@@ -98,13 +98,15 @@ def packet_figures(test: Mapping[str, Any], kind: TestKind) -> dict[str, float]:
     """Loss, and of small packets how many a second, from a test's other figures.
 
     Args:
-        test: `udp_lost`, `udp_datagrams`, `udp_payload_bytes` (mean of a datagram that arrived),
-            `goodput_bps` and `vpn_cpu_s_per_gbit`; what is not known may be missing.
+        test: `window_lost` and `window_datagrams`, else `udp_lost` and `udp_datagrams` of whole streams,
+            `udp_payload_bytes` (mean of a datagram that arrived), `goodput_bps` and
+            `vpn_cpu_s_per_gbit`; what is not known may be missing.
     """
     nan = float("nan")
-    if not test.get("udp_datagrams", nan) > 0:
+    over = "window" if test.get("window_datagrams", nan) > 0 else "udp"
+    if not test.get(f"{over}_datagrams", nan) > 0:
         return {}
-    found = {"loss_ratio": test["udp_lost"] / test["udp_datagrams"]}
+    found = {"loss_ratio": test[f"{over}_lost"] / test[f"{over}_datagrams"]}
     size_bytes = test.get("udp_payload_bytes", nan)
     if kind is TestKind.PPS and size_bytes > 0:
         bits = bytes_to_bits(size_bytes)

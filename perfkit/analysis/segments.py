@@ -89,7 +89,10 @@ def without_warm_up(logs: RunLogs, outcomes: pd.DataFrame, segment: Segment) -> 
         return segment
     prepared = prepare(logs, slot, outcomes[(outcomes["slot"] == slot.name).to_numpy()])
     seconds = [prepared.by_second_bps(segment.steady, way).sum(axis=0) for way in prepared.ways]
-    return cut(segment, max(steady_state.warm_up_s(of_way) for of_way in seconds))
+    settling_s = steady_state.settling_s(
+        prepared.arrived["protocol"].astype("str").unique(), segment.steady.length_s
+    )
+    return cut(segment, max(settling_s, *(steady_state.warm_up_s(of_way) for of_way in seconds)))
 
 
 def cut(segment: Segment, warm_up_s: float) -> Segment:

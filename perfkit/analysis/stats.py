@@ -19,6 +19,7 @@ import pandas as pd
 from perfkit.analysis import (
     both_ways,
     confidence,
+    datagram_loss,
     impossible,
     kind_figures,
     links,
@@ -191,8 +192,10 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     idle_s = rates.idle_at_edges_s(arrived[ours], window)
     idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
+    lost = datagram_loss.by_client(prepared.placed, arrived, window, prepared.slot, counted)
     figures = {
         **transport.udp_figures(arrived, counted, offered.datagrams_sent(prepared.placed, arrived)),
+        **datagram_loss.figures(lost, arrived, window),
         **prepared.figures(window),
     }
     return outline | {

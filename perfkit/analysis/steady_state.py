@@ -6,6 +6,10 @@ All works on goodput by the second over a steady window: of all clients together
 of the window. Of a series without any warm-up it would cut now and then, too; so a cut is made
 only where the seconds before it differ from the rest by more than chance would explain.
 
+*Settling*: UDP clients at a rate do not wait for each other, and all begin at the same instant. What
+that burst loses is seen in the loss, and hardly in the goodput; so their first seconds are always cut.
+A cut by what was lost would take loss out of the figure that is to show it.
+
 *Steadiness*: a second with next to nothing, a last third that differs from the first, or clients
 that fall silent. The mean of such a test is one of different states, and so has no interval.
 
@@ -15,7 +19,7 @@ Simulation 69 (1997) 323-334.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +30,7 @@ from perfkit.units import format_count, format_some
 Floats = NDArray[np.float64]
 
 MOST_CUT = 1 / 3  # of the window
+SETTLING_S = 3  # of tests by UDP
 CUT_LEVEL = 0.999  # how sure a warm-up must be
 STALL_SHARE = 0.1  # of the median second
 BEGUN_SHARE = 0.5  # of the median second: traffic has begun
@@ -37,7 +42,7 @@ LEAST_SECONDS = 6  # of which thirds say anything
 NAMED = 8
 METHOD = (
     "Warm-up: MSER over goodput by the second, at most a third of the window, cut where it differs from "
-    "the rest by chance in 1 of 1000. Not steady: a second under 10 % of the median one, a last third "
+    "the rest by chance in 1 of 1000; of UDP 3 s at least, since all clients begin at once. Not steady: a second under 10 % of the median one, a last third "
     "that differs from the first by more than 10 %, or clients silent for the last third"
 )
 
@@ -72,6 +77,11 @@ def _stops_again(seconds: Floats, cut: int) -> bool:
     usual = float(np.median(seconds[cut:]))
     begun = np.flatnonzero(seconds[:cut] >= BEGUN_SHARE * usual)
     return bool(len(begun)) and bool((seconds[begun[0] : cut] < STALL_SHARE * usual).any())
+
+
+def settling_s(protocols: Collection[str], window_s: float) -> int:
+    """What is always cut off the begin of a window, by what its test sends, in whole seconds."""
+    return min(SETTLING_S, most_cut_s(window_s)) if set(protocols) == {"udp"} else 0
 
 
 def most_cut_s(window_s: float) -> int:

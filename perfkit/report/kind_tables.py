@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from perfkit.analysis import (
     both_ways,
     connecting,
+    datagram_loss,
     idle_clients,
     offered,
     round_trips,
@@ -38,11 +39,12 @@ _LOAD = (
     columns.mbps("offered_bps", "Offered", 1),
     columns.mbps("goodput_bps", "Carried", 1),
     Column("loss_ratio", "Loss", "%", digits=3, scale=0.01),
+    Column("clients_carrying", "Carrying"),
     Column("pps", "Packets", "/s"),
     Column("vpn_cpu_us_per_packet", "VPN CPU", "µs/packet", digits=2),
 )
 _PACKETS_METHOD = (
-    f"{offered.METHOD}. Loss: datagrams lost over those sent, sums over clients and whole streams. Packets: "
+    f"{offered.METHOD}. {datagram_loss.METHOD}. Packets: "
     "datagrams that arrived in the steady window, per second; VPN CPU: of the server's VPN, per such datagram"
 )
 GOODPUT_WORDS: Mapping[str, str] = {  # behind a test's name

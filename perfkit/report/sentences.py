@@ -55,6 +55,8 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
     parts = [f"{who} carried {format_mbps(goodput)}{spread}"]
     if _known(row.get("offered_bps")):
         parts[0] += f" of {format_mbps(row['offered_bps'])} offered"
+    if _known(row.get("clients_carrying")) and _known(row.get("offered_bps")):
+        parts[0] += f" ({row['clients_carrying']:.0f} of {counted} carried 99 % or more of theirs)"
     if _known(row.get("pps")):
         parts[0] += f", {row['pps']:.0f} packets a second"
     if _known(row.get("vs_direct")):

@@ -122,7 +122,9 @@ COLUMNS: Mapping[str, CellColumn] = {
     "offered_bps": _figure(
         "bit/s", "what the clients that count offered; NaN: no rate, or unknown"
     ),
-    "loss_ratio": _figure("", "UDP datagrams lost over those sent, sums over clients"),
+    "loss_ratio": _figure(
+        "", "UDP datagrams of the window lost over those sent, sums over clients"
+    ),
     "pps": _figure("1/s", "UDP datagrams that arrived a second, of the clients that count"),
     "vpn_cpu_us_per_packet": _figure(
         "us", "CPU time of the server's VPN per datagram that arrived"

@@ -1,0 +1,86 @@
+"""What a UDP test lost in its window, of each client, and what its common start lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from udp_runs import say_of_whole, udp_run
+
+from perfkit.analysis import segments, steady_state
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.stats import Summary, summarise
+from perfkit.logs.reader import read_run
+from perfkit.report.sentences import test_sentences as sentences_of
+from perfkit.runs.folder import Run
+
+FIRST, SECOND = "client-001", "client-002"
+BURST = [50, 10, *[0] * 10]  # of 100 a second
+
+
+def summary_of(run: Run) -> Summary:
+    logs = read_run(run)
+    found = outcomes(logs)
+    return summarise(logs, segments.current(run, logs, found), found)
+
+
+def figures_of(run: Run) -> dict[str, Any]:
+    (row,) = summary_of(run).tests.to_dict("records")
+    return {str(name): value for name, value in row.items()}
+
+
+def test_what_the_common_start_lost_is_said_and_in_no_figure(tmp_path: Path) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: BURST, SECOND: BURST})
+    row = figures_of(run)
+    assert row["warm_up_s"] == steady_state.SETTLING_S
+    assert row["loss_ratio"] == 0
+    assert row["clients_carrying"] == 2
+    assert row["udp_lost"] == 120  # of whole streams, as their own table says
+    (said,) = [it for it in summary_of(run).findings if "before the window" in it.text]
+    assert said.level == "note"
+    assert said.text.startswith("20.0% of the 600 datagrams before the window were lost")
+    (sentence,) = sentences_of(read_run(run), summary_of(run))
+    assert "(2 of 2 carried 99 % or more of theirs)" in sentence
+
+
+def test_clients_that_lost_more_than_others_are_named_with_how_much(tmp_path: Path) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: [0] * 12, SECOND: [0] * 6 + [45, *[0] * 5]})
+    row = figures_of(run)
+    assert (row["window_lost"], row["window_datagrams"]) == (45, 1800)
+    assert row["loss_ratio"] == 45 / 1800
+    assert row["clients_carrying"] == 1
+    texts = [it.text for it in summary_of(run).findings]
+    assert any("1 client of 2 lost more than 1%" in it and f"{SECOND} 5.0%" in it for it in texts)
+
+
+def test_one_percent_lost_is_carried_and_more_is_not(tmp_path: Path) -> None:
+    for lost, carrying in ((9, 2), (10, 1)):
+        run = udp_run(tmp_path / str(lost), {FIRST: [0] * 12, SECOND: [0] * 6 + [lost] + [0] * 5})
+        assert figures_of(run)["clients_carrying"] == carrying
+
+
+@pytest.mark.parametrize("whole", ["1211/2381", "39/1209", "0/1200"])
+def test_the_windows_loss_is_not_the_report_of_the_whole(tmp_path: Path, whole: str) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: [0] * 6 + [30] + [0] * 5, SECOND: [0] * 12})
+    say_of_whole(run, "30/1200", whole)
+    assert figures_of(run)["loss_ratio"] == 30 / 1800
+
+
+def test_without_the_seconds_the_loss_is_that_of_whole_streams(tmp_path: Path) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: [9] * 12, SECOND: [0] * 12})
+    log = run.host_raw_dir("server") / "01-tunnel-udp.server.log"
+    spans = [f"{second}.0000-{second + 1}.0000 sec" for second in range(12)]
+    lines = [it for it in log.read_text().splitlines() if not any(span in it for span in spans)]
+    log.write_text("\n".join(lines) + "\n")
+    row = figures_of(run)
+    assert row["loss_ratio"] == 108 / 2400
+    assert "clients_carrying" not in row
+
+
+def test_only_tests_by_udp_always_settle() -> None:
+    assert steady_state.settling_s(["udp"], 30.0) == steady_state.SETTLING_S
+    assert steady_state.settling_s(["udp"], 6.0) == 2
+    assert steady_state.settling_s(["udp"], 2.0) == 0
+    assert steady_state.settling_s(["udp", "tcp"], 30.0) == 0
+    assert steady_state.settling_s([], 30.0) == 0
