@@ -200,6 +200,7 @@ class TestSpec:
         kind: What it measures.
         rate_bps: What each client is to offer, the scripts' `$PERFKIT_RATE_BPS`; None: no limit.
         packet_bytes: Payload of each datagram, the scripts' `$PERFKIT_PACKET_BYTES`; None: theirs.
+        in_all: Whether `tests = all` runs it.
     """
 
     __test__ = False  # not a pytest class, whatever its name says
@@ -216,6 +217,7 @@ class TestSpec:
     kind: TestKind = TestKind.TCP
     rate_bps: float | None = None
     packet_bytes: int | None = None
+    in_all: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

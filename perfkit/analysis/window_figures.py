@@ -6,11 +6,13 @@ server's counters is looked at, so that a log of a million samples answers as fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis import kind_figures
 from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.sensitivity import SAMPLES, inwards_change_pct, sensitivity
 from perfkit.analysis.slot_figures import Prepared, prepare
@@ -33,6 +35,8 @@ class Readout:
         cpu_busy_pct: Of the server, all cores.
         goodput_change_pct, cpu_change_pct: The largest change when the window's edges move inwards
             by up to two samples; NaN: not asked for, or not known.
+        observed: Of a test whose figures are samples: those of its kind, see
+            `perfkit.analysis.kind_figures`; only those of requests depend on the window.
         void: Why there is no goodput: its logs say what cannot have happened; else empty.
     """
 
@@ -46,6 +50,7 @@ class Readout:
     void: str = ""
     goodput_up_bps: float = np.nan
     goodput_down_bps: float = np.nan
+    observed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def goodput(self) -> str:
@@ -78,11 +83,15 @@ class Readings:
         Args:
             edges: Also what a moved edge costs, which takes some twenty times as long.
         """
-        prepared = self._prepare(self._slots[slot], window)
+        known = self._slots[slot]
+        prepared = self._prepare(known, window)
         figures = prepared.figures(window)
         clients, active_least = self._active(slot, window)
         found = Readout(
             window=window,
+            observed={}
+            if prepared.has_goodput
+            else kind_figures.figures(self._logs, known, prepared.counted, window),
             **{name: figures.get(name, np.nan) for name in GOODPUT},
             void="; ".join(text for text, _ in prepared.impossible) if prepared.is_void else "",
             clients=clients,

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from perfkit.campaign import estimate
 from perfkit.errors import ConfigError, PerfkitError, ScheduleError
 from perfkit.fleet.provider import provider_names
+from perfkit.model import TestSpec
 from perfkit.runs import campaign_folder, design, journal
 from perfkit.runs import folder as runs
 from perfkit.runs.design import BASE
@@ -42,6 +43,7 @@ def fields_for(values: Mapping[str, Any], comments: Mapping[str, str]) -> list[F
             help=comments.get(name) or _description(name),
             kind=_kind(name, values[name]),
             choices=_choices(name, values),
+            all_of=tuple(t.name for t in _tests(values) if t.in_all) if name == "tests" else (),
             whole=name == "clients" or _type(name, values[name]) is int,
             advanced=not few and name not in MAIN,
         )
@@ -90,10 +92,7 @@ def _choices(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...
     if name == "vpn":
         return tuple((known, known) for known in (*vpn_names(), NONE))
     if name == "tests":
-        return tuple(
-            (t.name, f"{t.name}: {t.duration_s:g} s, {t.path}")
-            for t in load_tests(_config_dir(values), project_dir() / "resources")
-        )
+        return tuple((t.name, f"{t.name}: {t.duration_s:g} s, {t.path}") for t in _tests(values))
     if name == "variants":
         folder, known = _config_dir(values), [BASE]
         known += ini.read_ini(folder, "variants")[1].sections()
@@ -102,6 +101,10 @@ def _choices(name: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...
         there = reversed(runs.list_runs(_runs_dir(values))[-MAX_RUNS:])
         return ((LATEST, "the newest run that will do"), *((run.id, "") for run in there))
     return tuple((value, value) for value in _literals(name))
+
+
+def _tests(values: Mapping[str, Any]) -> tuple[TestSpec, ...]:
+    return load_tests(_config_dir(values), project_dir() / "resources")
 
 
 def _config_dir(values: Mapping[str, Any]) -> Path:

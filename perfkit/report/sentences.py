@@ -68,11 +68,16 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
 
 def _observed(row: Mapping[Hashable, Any]) -> str:
     """The headline figure of a test without one goodput, and what goes with it; or empty."""
+    return ", ".join(f"{heading} {value}" for heading, value in observed(row))
+
+
+def observed(row: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """Heading and value with unit of a test without one goodput, its headline figure first; or empty."""
     for headline, others in _OBSERVED.items():
         if _known(row.get(headline)):
             shown = [FIGURES[name] for name in (headline, *others) if _known(row.get(name))]
-            return ", ".join(f"{c.heading} {c.show(row[c.key])} {c.unit}".strip() for c in shown)
-    return ""
+            return [(c.heading, f"{c.show(row[c.key])} {c.unit}".strip()) for c in shown]
+    return []
 
 
 def format_cores(cores: float) -> str:

@@ -164,9 +164,7 @@ def require_searchable(
     """
     text = format_capacity(goal)
     names = ",".join(test.name for test in tests)
-    choose = (
-        "choose one test of kind udp or pps, with its section in tests.conf: tests = tunnel-udp"
-    )
+    choose = "choose one test of kind udp or pps of tests.conf: tests = tunnel-udp"
     if len(tests) != 1:
         problem = f"a search is about one test, and these are {len(tests)}"
         raise ConfigError("parameters", "tests", names, problem, choose)

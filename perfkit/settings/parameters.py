@@ -55,7 +55,9 @@ class Parameters(BaseModel):
         description="number of clients, 1 to 4000; several: 1,2,5 or 10..100:10",
     )
     provider: str = Field("local", description="where the hosts come from")
-    tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
+    tests: str = Field(
+        "all", description="tests from tests.conf, comma-separated, or all (with in_all)"
+    )
     vpn: str = Field("openvpn", description="VPN under test: openvpn, wireguard, or none")
     duration_s: float = Field(
         0,

@@ -34,6 +34,7 @@ class TestConf(BaseModel):
     path: NetworkPath = NetworkPath.DIRECT
     kind: TestKind = TestKind.TCP
     packet_bytes: int | None = Field(None, ge=16, le=65_000)
+    in_all: bool = True
 
 
 def load_tests(config_dir: Path, resources_dir: Path) -> tuple[TestSpec, ...]:
@@ -84,6 +85,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         path=checked.path,
         kind=checked.kind,
         packet_bytes=checked.packet_bytes,
+        in_all=checked.in_all,
     )
 
 
@@ -118,7 +120,7 @@ def select_tests(
     """The tests asked for, in tests.conf's order, with the duration asked for.
 
     Args:
-        names: Comma-separated, or `all`.
+        names: Comma-separated, or `all`: those with `in_all`.
         duration_s: 0: each its own.
 
     Raises:
@@ -131,7 +133,7 @@ def select_tests(
         problem = f"{twice[0]} is named twice, and runs once"
         raise ConfigError("parameters", "tests", names, problem, remedy)
     if wanted == ["all"]:
-        wanted = list(by_name)
+        wanted = [test.name for test in tests if test.in_all]
     for name in wanted:
         if name not in by_name:
             raise ConfigError(

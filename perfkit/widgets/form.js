@@ -49,11 +49,11 @@ const KINDS = {
     const group = make("div", { id, role: "group", "aria-labelledby": `${id}-label` }, ...lines);
     const read = () => {
       const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
-      return chosen.length === boxes.length ? "all" : chosen.join(",");
+      return chosen.join() === field.all_of.join() ? "all" : chosen.join(",");
     };
     const write = (value) => {
-      const chosen = value.split(",").map((word) => word.trim());
-      for (const box of boxes) box.checked = value.trim() === "all" || chosen.includes(box.value);
+      const chosen = value.trim() === "all" ? field.all_of : value.split(",").map((word) => word.trim());
+      for (const box of boxes) box.checked = chosen.includes(box.value);
     };
     return { nodes: [group], control: group, read, write };
   },

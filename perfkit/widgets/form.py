@@ -34,6 +34,7 @@ class Field:
         kind: `many` picks several of `choices`, comma-separated, or `all`; `text` with choices
             suggests them.
         choices: Value and what a person reads.
+        all_of: Of `many`, the choices that `all` stands for.
         whole: A number without fractions; of a `text`, one where it is a number at all.
         advanced: Shown on demand.
     """
@@ -43,6 +44,7 @@ class Field:
     help: str
     kind: Kind = "text"
     choices: tuple[tuple[str, str], ...] = ()
+    all_of: tuple[str, ...] = ()
     whole: bool = False
     advanced: bool = False
 

@@ -19,6 +19,7 @@ from perfkit.analysis.timeline import Timeline
 from perfkit.analysis.window_figures import Readings, Readout
 from perfkit.errors import PerfkitError
 from perfkit.model import SHORTEST_WINDOW_S, Segment, Window
+from perfkit.report.sentences import observed
 from perfkit.widgets import timeline_picture
 from perfkit.widgets.timeline_picture import LEAST_WIDTH_PX, LEFT_PX, MOST_WIDTH_PX, View
 from perfkit.widgets.window_editor import WindowEditor
@@ -180,7 +181,7 @@ class PickerLink:
             "slot": slot,
             "preview": is_preview,
             "edges": edges,
-            "goodput": _goodput(found) if found else "",
+            "figure": _figure(found) if found else "",
             "entries": _entries(slot, found),
         }
         self.widget.send(content)
@@ -207,13 +208,11 @@ def _entries(slot: str, found: Readout | None) -> list[tuple[str, str, str]]:
         return [(slot, "no steady window", "so there are no figures")]
     moved = "when edges move inwards by up to 2 s"
     cpu = f"{found.cpu_busy_pct:.1f} %" if math.isfinite(found.cpu_busy_pct) else "n/a"
+    change = f"{_change(found.goodput_change_pct)} {moved}"
+    figures = [(heading, value, "over all clients") for heading, value in observed(found.observed)]
     return [
         (slot, f"{found.window.length_s:.2f} s", "steady window"),
-        (
-            "Total goodput",
-            _goodput(found),
-            found.void or f"{_change(found.goodput_change_pct)} {moved}",
-        ),
+        *(figures or [("Total goodput", _figure(found), found.void or change)]),
         (
             "Clients active",
             f"{found.active_least} of {found.clients}",
@@ -223,8 +222,11 @@ def _entries(slot: str, found: Readout | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def _goodput(found: Readout) -> str:
-    return "VOID" if found.void else found.goodput
+def _figure(found: Readout) -> str:
+    """The figure that stands beside a window."""
+    if found.void:
+        return "VOID"
+    return next((value for _, value in observed(found.observed)), found.goodput)
 
 
 def _change(pct: float) -> str:

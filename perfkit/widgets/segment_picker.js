@@ -98,7 +98,7 @@ class Picker {
     this.notice = h("div", { class: "pk-notice", role: "alert" });
     this.readout = h("div", { class: "pk-readout", role: "group", "aria-label": "Figures of the selected window" });
     this.body = h("tbody");
-    const titles = ["Test", "Outer window (s)", "Steady window (s)", "Goodput", "State", "Act"];
+    const titles = ["Test", "Outer window (s)", "Steady window (s)", "Figure", "State", "Act"];
     const head = h("thead", {}, h("tr", {}, ...titles.map((title) => h("th", { scope: "col" }, title))));
     this.root.className = "pk-picker";
     this.root.addEventListener("keydown", (event) => this.onKey(event));
@@ -180,7 +180,7 @@ class Picker {
   onFigures(found) {
     this[found.preview ? "previewing" : "asked"] = false;
     if (!found.preview || this.drafts.has(found.slot)) this.figures.set(found.slot, { isOld: false, ...found });
-    this.rows.get(found.slot).goodput.textContent = found.goodput;
+    this.rows.get(found.slot).figure.textContent = found.figure;
     this.askFigures();
   }
 
@@ -393,13 +393,13 @@ class Picker {
       focusable("input", { type: "number", step: "any", "aria-label": `${slot} ${name}, seconds`, onchange }));
     const acts = ["Take", "Delete"].map((name) =>
       button(`${name} ${slot}`, name, () => this.change({ do: name.toLowerCase(), slot })));
-    const [goodput, state] = [h("td", { class: "pk-number" }), h("td", { class: "pk-state" })];
+    const [figure, state] = [h("td", { class: "pk-number" }), h("td", { class: "pk-state" })];
     const pair = (from, to) => h("td", { class: "pk-pair" }, inputs[from], " – ", inputs[to]);
     const select = () => this.select(slot);
     const row = h("tr", { "data-slot": slot, onfocusin: select, onclick: select },
-      h("th", { scope: "row" }, slot), pair(0, 3), pair(1, 2), goodput, state, h("td", {}, ...acts));
+      h("th", { scope: "row" }, slot), pair(0, 3), pair(1, 2), figure, state, h("td", {}, ...acts));
     this.body.append(row);
-    return { row, inputs, goodput, state, acts };
+    return { row, inputs, figure, state, acts };
   }
 
   fillRow(slot, known) {

@@ -52,6 +52,9 @@ def test_each_parameter_has_the_field_its_type_asks_for() -> None:
 def test_the_tests_of_tests_conf_and_the_known_providers_are_offered() -> None:
     choices = {field.name: dict(field.choices) for field in fields_for(DEFAULTS, {})}
     assert choices["tests"]["tunnel-tcp"] == "tunnel-tcp: 30 s, tunnel"
+    assert choices["tests"]["idle"] == "idle: 60 s, tunnel"
+    (all_of,) = (field.all_of for field in fields_for(DEFAULTS, {}) if field.name == "tests")
+    assert all_of == ("direct-tcp", "tunnel-tcp")
     assert "local" in choices["provider"]
     assert list(choices["on_shortfall"]) == ["fail", "quorum", "go"]
 

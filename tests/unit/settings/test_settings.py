@@ -38,6 +38,23 @@ def test_defaults_are_valid_and_files_win_over_samples(project: Path) -> None:
     assert chosen.runs_dir == project / "runs"
 
 
+def test_a_test_that_is_not_in_all_runs_where_it_is_named(project: Path) -> None:
+    sample = PROJECT / "config" / "tests.conf.sample"
+    shutil.copy(sample, project / "config" / "tests.conf")
+    shutil.rmtree(project / "resources" / "tests")
+    shutil.copytree(PROJECT / "resources" / "tests", project / "resources" / "tests")
+    assert [it.name for it in settings.load().tests] == ["direct-tcp", "tunnel-tcp"]
+    named = {"tests": "tunnel-latency,tunnel-tcp,idle"}
+    assert [it.name for it in settings.load(named).tests] == [
+        "tunnel-tcp",
+        "tunnel-latency",
+        "idle",
+    ]
+    conf = "[direct-tcp]\nduration = 10\nin_all = no\n"
+    (project / "config" / "tests.conf").write_text(conf)
+    assert "names no test; known are: direct-tcp" in str(refused())
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [

@@ -19,11 +19,13 @@ from perfkit.analysis import segments
 from perfkit.analysis.window_warnings import doubts as window_doubts
 from perfkit.campaign.phases import segment
 from perfkit.errors import SegmentError
-from perfkit.model import Window
+from perfkit.model import TestKind, Window
 from perfkit.report.page import compose
 from perfkit.runs.folder import Run
+from perfkit.testing.logtext import T0_UTC_S
 from perfkit.testing.runs import make_run
 from perfkit.widgets.segment_picker import SegmentPicker
+from tests.sampled_runs import rows, sampled_run
 
 DIRECT, TUNNEL = "01-direct-tcp", "02-tunnel-tcp"
 VIEW = {"begin": 0.0, "end": 60.0, "width": 700, "ratio": 1.0, "dark": False}
@@ -198,7 +200,7 @@ def test_a_page_gets_state_picture_and_figures(
     assert struct.unpack(">II", png[16:24]) == (1400, 2 * picture["height"])
     assert picture["alt"].startswith("The server from 0.0 to 20.0 s")
     figures = page.ask("figures", slot=DIRECT, edges=True)
-    assert re.fullmatch(r"\d+\.\d Mbit/s", figures["goodput"])
+    assert re.fullmatch(r"\d+\.\d Mbit/s", figures["figure"])
     assert [entry[1] for entry in figures["entries"]][2] == "3 of 3"
     preview = page.ask("figures", slot=DIRECT, steady=[8.0, 9.0], preview=True)
     assert preview["entries"][0][1] == "1.00 s"
@@ -212,7 +214,7 @@ def test_picker_and_report_say_one_figure_in_one_unit(
     (tests,) = (t for t in compose(run).tables.values() if t.name == "tests")
     place = [column.label for column in tests.columns].index("Total goodput (Mbit/s)")
     for slot, row in zip((DIRECT, TUNNEL), tests.shown(), strict=True):
-        assert page.ask("figures", slot=slot)["goodput"] == f"{row[place]} Mbit/s"
+        assert page.ask("figures", slot=slot)["figure"] == f"{row[place]} Mbit/s"
     assert re.search(r"NIC: up to \d+\.\d Mbit/s", page.ask("draw", **VIEW)["alt"])
 
 
@@ -229,7 +231,7 @@ def test_a_void_test_has_no_goodput_in_the_picker(
     page = Page(open_picker(watched=False), monkeypatch)
     page.ask("hello")
     figures = page.ask("figures", slot=DIRECT, edges=True)
-    assert figures["goodput"] == "VOID"
+    assert figures["figure"] == "VOID"
     assert "times as much arrived" in figures["entries"][1][2]
 
 
@@ -351,3 +353,15 @@ def test_a_run_that_left_nothing_is_a_picture_too(
     assert picker.windows == picker.proposals == []
     assert picker.picture().png.startswith(b"\x89PNG")
     assert str(picker) == f"{DIRECT}: no window\n{TUNNEL}: no window"
+
+
+def test_a_test_of_samples_shows_the_headline_figure_of_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = rows(T0_UTC_S, (6.25, "rtt_s", 0.5, ""), (8.0, "rtt_s", 0.7, ""))
+    probed = sampled_run(tmp_path / "probed", TestKind.LATENCY, {"client-001": samples})
+    page = Page(SegmentPicker(probed), monkeypatch)
+    page.ask("hello")
+    shown = page.ask("figures", slot="01-tunnel-probe")
+    assert shown["figure"] == "600.000 ms"
+    assert ["Round trip, median", "600.000 ms", "over all clients"] in shown["entries"]
