@@ -364,4 +364,4 @@ def test_a_test_of_samples_shows_the_headline_figure_of_its_report(
     page.ask("hello")
     shown = page.ask("figures", slot="01-tunnel-probe")
     assert shown["figure"] == "600.000 ms"
-    assert ["Round trip, median", "600.000 ms", "over all clients"] in shown["entries"]
+    assert ["RTT without load", "600.000 ms", "over all clients"] in shown["entries"]
