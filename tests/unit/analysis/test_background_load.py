@@ -34,7 +34,7 @@ def test_a_load_beside_the_tests_is_a_warning_with_its_size_and_how_it_is_known(
     _, ticks = idle_busy_pct(busy, outcomes(busy))
     (found,) = findings(busy, outcomes(busy))
     assert (found.where, found.level) == ("server", "warning")
-    assert f"70 % busy while no test ran (median of {ticks} ticks)" in found.text
+    assert f"70 % busy while no test ran (median of {ticks} ticks, the quietest)" in found.text
 
 
 def test_the_load_of_the_tests_themselves_is_none(logs: RunLogs) -> None:
@@ -47,10 +47,28 @@ def test_the_load_of_the_tests_themselves_is_none(logs: RunLogs) -> None:
 
 
 def test_clients_that_ended_late_are_not_taken_for_something_else(logs: RunLogs) -> None:
-    found = outcomes(logs)
-    first = logs.slots[0]
-    late = found.assign(end_s=found["end_s"].where(found["slot"] != first.name, first.end_s + 2))
-    assert idle_busy_pct(logs, late)[1] == idle_busy_pct(logs, found)[1] - 2
+    first, second = logs.slots
+    between = logs.monitor["t_s"].between(first.end_s - 5, second.start_s)
+    slots = (replace(first, duration_s=first.duration_s - 5), second)
+    gap = replace(logs, monitor=logs.monitor[between.to_numpy()], slots=slots)
+    ticks = [
+        idle_busy_pct(
+            gap, found.assign(end_s=found["end_s"].where(found["slot"] != first.name, end_s))
+        )[1]
+        for found in (outcomes(logs),)
+        for end_s in (first.end_s - 5, first.end_s - 3, first.end_s)
+    ]
+    assert ticks[0] - 2 == ticks[1] >= 3
+    assert ticks[2] == 0  # fewer than say anything
+
+
+def test_what_the_run_itself_does_between_its_tests_is_not_something_else(logs: RunLogs) -> None:
+    """1,000 hosts: arming them, and their processes that end, take all processors for half a minute."""
+    start_s = logs.slots[0].start_s
+    quiet = logs.monitor["t_s"].between(start_s - 8, start_s - 2)
+    busy = logs.monitor["cpu_busy_pct"].where(quiet, 99.0)
+    worked = replace(logs, monitor=logs.monitor.assign(cpu_busy_pct=busy))
+    assert findings(worked, outcomes(worked)) == []
 
 
 def test_where_nobody_looked_between_the_tests_nothing_is_said(logs: RunLogs) -> None:
