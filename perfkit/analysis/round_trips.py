@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.logs.run_logs import Finding
+from perfkit.logs.run_logs import NAMED, Finding
+from perfkit.units import format_some
 
 NOTABLE_LOST = 0.1
 UNLOADED, LOADED = "unloaded", "loaded"  # notes of the samples
@@ -49,7 +50,9 @@ def figures(samples: pd.DataFrame) -> dict[str, float]:
     found = phases(samples)
     free, busy = (_values(found[p]) if p in found else np.empty(0) for p in (UNLOADED, LOADED))
     together = pd.concat(list(found.values()))["value"]
-    load = samples.loc[(samples["quantity"] == "load_bps").to_numpy(dtype=bool), "value"]
+    load = _loads(samples)["value"]
+    if len(load) and not load.any():
+        busy = np.empty(0)  # no client loaded
     return {
         "rtt_median_s": quantile(free, 0.5),
         "rtt_p99_s": quantile(free, 0.99),
@@ -70,7 +73,25 @@ def findings(slot: str, samples: pd.DataFrame) -> list[Finding]:
             when = "under load" if phase == LOADED else "without load"
             text = f"{lost:.0%} of the round trips {when} did not come back: the times are of the others"
             found.append(Finding(slot, text))
+    loads = _loads(samples)
+    without = sorted(loads.loc[(loads["value"] == 0).to_numpy(), "host"].astype("str"))
+    if 0 < len(without) < len(loads):
+        text = (
+            f"the TCP streams of {len(without)} of {len(loads)} clients carried nothing "
+            f"({format_some(without, NAMED)}): the round trips under load are beside what the others sent"
+        )
+        found.append(Finding(slot, text))
+    elif without:
+        text = (
+            "no client's TCP stream carried anything, so there are no round trips under load: look whether "
+            "the server's iperf runs, and its port is open"
+        )
+        found.append(Finding(slot, text))
     return found
+
+
+def _loads(samples: pd.DataFrame) -> pd.DataFrame:
+    return samples[(samples["quantity"] == "load_bps").to_numpy(dtype=bool)]
 
 
 def _values(rows: pd.DataFrame) -> NDArray[np.float64]:

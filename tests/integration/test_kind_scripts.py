@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from own_ports import free_port
 from prerequisites import require
 
@@ -100,13 +102,22 @@ def test_a_latency_test_has_round_trips_without_and_with_load(tmp_path: Path) ->
     assert (reading.frame["quantity"] == "load_bps").sum() == 1
 
 
-def test_a_latency_test_whose_stream_is_blocked_keeps_its_round_trips(tmp_path: Path) -> None:
+@pytest.mark.parametrize("connects", [True, False])
+def test_a_latency_test_whose_stream_is_blocked_keeps_its_round_trips(
+    tmp_path: Path, *, connects: bool
+) -> None:
     require(shutil.which("irtt") and shutil.which("iperf"), "irtt or iperf is not installed")
     port = free_port()
     with (
-        socket.create_server(("127.0.0.1", port)),  # takes the stream, and reads nothing of it
+        # Takes a stream, and reads nothing of it; or none any more, and answers no SYN.
+        socket.create_server(("127.0.0.1", port), backlog=0),
+        contextlib.ExitStack() as full,
         subprocess.Popen(["irtt", "server", "-b", f"127.0.0.1:{port}"]) as irtt,
     ):
+        for _ in range(0 if connects else 2):
+            waiting = full.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
         try:
             until_it_listens(irtt, port, "udp")
             status, reading = run("direct-latency", port, tmp_path, PERFKIT_DURATION_S="6")
@@ -116,6 +127,7 @@ def test_a_latency_test_whose_stream_is_blocked_keeps_its_round_trips(tmp_path: 
     assert (status, reading.unparsed.count, values.count()["load_bps"]) == (0, 0, 1)
     assert values.count()["rtt_s"] > 0
     assert values.sum()["load_bps"] < 100e6  # what the socket's buffers took
+    assert connects or values.sum()["load_bps"] == 0
 
 
 def test_a_latency_test_without_a_server_fails_and_says_why(tmp_path: Path) -> None:

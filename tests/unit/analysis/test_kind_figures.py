@@ -58,6 +58,23 @@ def test_lost_round_trips_are_in_no_quantile_but_in_the_ratio_of_all(tmp_path: P
     assert warning.text.startswith("29% of the round trips without load did not come back")
 
 
+def test_streams_that_carried_nothing_are_named_and_without_any_nothing_was_loaded(
+    tmp_path: Path,
+) -> None:
+    free, busy = latency_log(10.0, 14.0, load=0.0), latency_log(10.0, 14.0)
+    one = sampled_run(tmp_path / "one", TestKind.LATENCY, {"client-001": busy, "client-002": free})
+    logs = read_run(one)
+    (warning,) = kind_figures.findings(logs, logs.slots[0])
+    assert "of 1 of 2 clients carried nothing (client-002)" in warning.text
+    assert figures(one)["rtt_loaded_median_s"] == 0.5
+    none = sampled_run(tmp_path / "none", TestKind.LATENCY, {"client-001": free})
+    logs = read_run(none)
+    (warning,) = kind_figures.findings(logs, logs.slots[0])
+    assert warning.text.startswith("no client's TCP stream carried anything")
+    assert np.isnan(figures(none)["rtt_loaded_median_s"])
+    assert figures(none)["rtt_median_s"] == pytest.approx(0.0505)
+
+
 def test_a_phase_ends_for_all_when_the_first_client_goes_on_to_the_next(tmp_path: Path) -> None:
     # The second client loads from 5.8 s on, so what the first saw from there on was not without load;
     # and what it saw under load before the first one loads was not yet with all of it.
