@@ -20,6 +20,7 @@ from perfkit.logs.run_logs import Finding, SlotPlan
 from perfkit.model import Window
 from perfkit.units import format_count, format_some
 
+ON_ITS_WAY_S = 1.0
 CARRYING_SHARE = 0.99  # of what a client sent in the window
 _NAMED = 8
 METHOD = (
@@ -127,7 +128,7 @@ def _gone(
 ) -> pd.Series[float]:
     """Datagrams of each client that no line before the window's end counts, and that never arrived.
 
-    Up to a second's worth of them is none: it was on its way. NaN: not known.
+    What may have been on its way when the receiver ended is none. NaN: not known.
     """
     lines = arrived.assign(
         ends=(arrived["kind"] == "summary").to_numpy(), host=arrived["host"].astype("str")
@@ -141,4 +142,5 @@ def _gone(
     heard = found["datagrams"] - found["lost"]
     known = between(arrived, -math.inf, window.end_s)["lost"].reindex(found.index, fill_value=0.0)
     missing = (sent - heard - known).clip(lower=0.0)
-    return missing.mask(missing <= sent / slot.duration_s, 0.0)
+    later_s = max(slot.end_s - window.end_s, 0.0)  # what was lost then is not of this window
+    return missing.mask(missing <= sent / slot.duration_s * (ON_ITS_WAY_S + later_s), 0.0)

@@ -83,16 +83,18 @@ def from_events(
 
 
 def without_warm_up(logs: RunLogs, outcomes: pd.DataFrame, segment: Segment) -> Segment:
-    """A recorded window without the seconds in which its test warmed up; see `steady_state`."""
+    """A recorded window without the seconds in which its test warmed up or ended; see `steady_state`."""
     slot = next((slot for slot in logs.slots if slot.name == segment.slot), None)
     if slot is None or segment.steady is None:
         return segment
     prepared = prepare(logs, slot, outcomes[(outcomes["slot"] == slot.name).to_numpy()])
-    seconds = [prepared.by_second_bps(segment.steady, way).sum(axis=0) for way in prepared.ways]
-    settling_s = steady_state.settling_s(
+    settling_s, ending_s = steady_state.always_cut_s(
         prepared.arrived["protocol"].astype("str").unique(), segment.steady.length_s
     )
-    return cut(segment, max(settling_s, *(steady_state.warm_up_s(of_way) for of_way in seconds)))
+    whole = replace(segment.steady, end_s=segment.steady.end_s - ending_s)
+    seconds = [prepared.by_second_bps(whole, way).sum(axis=0) for way in prepared.ways]
+    warm_up_s = max(settling_s, *(steady_state.warm_up_s(of_way) for of_way in seconds))
+    return cut(replace(segment, steady=whole), warm_up_s)
 
 
 def cut(segment: Segment, warm_up_s: float) -> Segment:

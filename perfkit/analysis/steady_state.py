@@ -8,7 +8,8 @@ only where the seconds before it differ from the rest by more than chance would 
 
 *Settling*: UDP clients at a rate do not wait for each other, and all begin at the same instant. What
 that burst loses is seen in the loss, and hardly in the goodput; so their first seconds are always cut.
-A cut by what was lost would take loss out of the figure that is to show it.
+A cut by what was lost would take loss out of the figure that is to show it. Their last second is cut
+too: a receiver's last interval lasts until the sender's last word arrives, seconds after its last datagram.
 
 *Steadiness*: a second with next to nothing, a last third that differs from the first, or clients
 that fall silent. The mean of such a test is one of different states, and so has no interval.
@@ -30,7 +31,7 @@ from perfkit.units import format_count, format_some
 Floats = NDArray[np.float64]
 
 MOST_CUT = 1 / 3  # of the window
-SETTLING_S = 3  # of tests by UDP
+SETTLING_S, ENDING_S = 3, 1  # of tests by UDP; the tools' intervals are a second
 CUT_LEVEL = 0.999  # how sure a warm-up must be
 STALL_SHARE = 0.1  # of the median second
 BEGUN_SHARE = 0.5  # of the median second: traffic has begun
@@ -42,7 +43,7 @@ LEAST_SECONDS = 6  # of which thirds say anything
 NAMED = 8
 METHOD = (
     "Warm-up: MSER over goodput by the second, at most a third of the window, cut where it differs from "
-    "the rest by chance in 1 of 1000; of UDP 3 s at least, since all clients begin at once. Not steady: a second under 10 % of the median one, a last third "
+    "the rest by chance in 1 of 1000; of UDP 3 s at least, since all clients begin at once, and the last one. Not steady: a second under 10 % of the median one, a last third "
     "that differs from the first by more than 10 %, or clients silent for the last third"
 )
 
@@ -79,9 +80,11 @@ def _stops_again(seconds: Floats, cut: int) -> bool:
     return bool(len(begun)) and bool((seconds[begun[0] : cut] < STALL_SHARE * usual).any())
 
 
-def settling_s(protocols: Collection[str], window_s: float) -> int:
-    """What is always cut off the begin of a window, by what its test sends, in whole seconds."""
-    return min(SETTLING_S, most_cut_s(window_s)) if set(protocols) == {"udp"} else 0
+def always_cut_s(protocols: Collection[str], window_s: float) -> tuple[int, int]:
+    """What is cut off both ends of a window whatever it shows, by what its test sends, in whole seconds."""
+    if set(protocols) != {"udp"}:
+        return 0, 0
+    return min(SETTLING_S, most_cut_s(window_s)), min(ENDING_S, most_cut_s(window_s))
 
 
 def most_cut_s(window_s: float) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from udp_runs import say_of_whole, udp_run
+from udp_runs import SIZE, say_of_whole, udp_run
 
 from perfkit.analysis import segments, steady_state
 from perfkit.analysis.outcomes import outcomes
@@ -47,15 +47,15 @@ def test_what_the_common_start_lost_is_said_and_in_no_figure(tmp_path: Path) -> 
 def test_clients_that_lost_more_than_others_are_named_with_how_much(tmp_path: Path) -> None:
     run = udp_run(tmp_path / "run", {FIRST: [0] * 12, SECOND: [0] * 6 + [45, *[0] * 5]})
     row = figures_of(run)
-    assert (row["window_lost"], row["window_datagrams"]) == (45, 1800)
-    assert row["loss_ratio"] == 45 / 1800
+    assert (row["window_lost"], row["window_datagrams"]) == (45, 1600)
+    assert row["loss_ratio"] == 45 / 1600
     assert row["clients_carrying"] == 1
     texts = [it.text for it in summary_of(run).findings]
-    assert any("1 client of 2 lost more than 1%" in it and f"{SECOND} 5.0%" in it for it in texts)
+    assert any("1 client of 2 lost more than 1%" in it and f"{SECOND} 5.6%" in it for it in texts)
 
 
 def test_one_percent_lost_is_carried_and_more_is_not(tmp_path: Path) -> None:
-    for lost, carrying in ((9, 2), (10, 1)):
+    for lost, carrying in ((8, 2), (9, 1)):
         run = udp_run(tmp_path / str(lost), {FIRST: [0] * 12, SECOND: [0] * 6 + [lost] + [0] * 5})
         assert figures_of(run)["clients_carrying"] == carrying
 
@@ -64,7 +64,7 @@ def test_one_percent_lost_is_carried_and_more_is_not(tmp_path: Path) -> None:
 def test_the_windows_loss_is_not_the_report_of_the_whole(tmp_path: Path, whole: str) -> None:
     run = udp_run(tmp_path / "run", {FIRST: [0] * 6 + [30] + [0] * 5, SECOND: [0] * 12})
     say_of_whole(run, "30/1200", whole)
-    assert figures_of(run)["loss_ratio"] == 30 / 1800
+    assert figures_of(run)["loss_ratio"] == 30 / 1600
 
 
 def test_without_the_seconds_the_loss_is_that_of_whole_streams(tmp_path: Path) -> None:
@@ -78,9 +78,26 @@ def test_without_the_seconds_the_loss_is_that_of_whole_streams(tmp_path: Path) -
     assert "clients_carrying" not in row
 
 
-def test_only_tests_by_udp_always_settle() -> None:
-    assert steady_state.settling_s(["udp"], 30.0) == steady_state.SETTLING_S
-    assert steady_state.settling_s(["udp"], 6.0) == 2
-    assert steady_state.settling_s(["udp"], 2.0) == 0
-    assert steady_state.settling_s(["udp", "tcp"], 30.0) == 0
-    assert steady_state.settling_s([], 30.0) == 0
+def test_what_is_lost_behind_the_window_is_not_in_it(tmp_path: Path) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: [0] * 12, SECOND: [*[0] * 11, 100]})
+    assert figures_of(run)["loss_ratio"] == 0
+
+
+def test_only_tests_by_udp_are_always_cut() -> None:
+    cut = (steady_state.SETTLING_S, steady_state.ENDING_S)
+    assert steady_state.always_cut_s(["udp"], 30.0) == cut
+    assert steady_state.always_cut_s(["udp"], 6.0) == (2, 1)
+    assert steady_state.always_cut_s(["udp"], 2.0) == (0, 0)
+    assert steady_state.always_cut_s(["udp", "tcp"], 30.0) == (0, 0)
+    assert steady_state.always_cut_s([], 30.0) == (0, 0)
+
+
+def test_a_last_interval_that_waits_for_the_senders_last_word_is_not_in_the_window(
+    tmp_path: Path,
+) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: [0] * 12, SECOND: [0] * 12})
+    log = run.host_raw_dir("server") / "01-tunnel-udp.server.log"
+    log.write_text(log.read_text().replace("11.0000-12.0000 sec", "11.0000-21.0000 sec"))
+    row = figures_of(run)
+    assert row["goodput_bps"] == pytest.approx(2 * 100 * SIZE * 8, rel=1e-6)
+    assert row["goodput_bps"] == pytest.approx(row["offered_bps"], rel=1e-3)
