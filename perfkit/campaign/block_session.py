@@ -13,9 +13,9 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from perfkit.campaign import session as sessions
 from perfkit.campaign.blocks import Claim, Todo
 from perfkit.campaign.open_run import OpenRun
+from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.campaign.vpn_choice import vpn_of
 from perfkit.errors import RunError
@@ -36,7 +36,7 @@ class BlockSession(OpenRun):
 
     def __init__(self, campaign: Session, run: Run, chosen: Settings) -> None:
         self.run, self.settings = run, chosen
-        self.slots = sessions.planned(chosen)
+        self.slots = slots_of(chosen)
         self.provider, self.pool, self.vpn = campaign.provider, campaign.pool, vpn_of(chosen)
         self.gone = set(campaign.gone)
         self._fleet_id = campaign.run.id

@@ -20,9 +20,9 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from perfkit.campaign.earlier_spread import BlockSpread, earlier_spread
+from perfkit.campaign.planned_slots import slots_of
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import CostEstimate, PricedProvider, Provider
-from perfkit.measure.plan import grace_for, plan
 from perfkit.measure.starters import CRON_LEAD_S
 from perfkit.runs.design import Design
 from perfkit.settings import capacity, variants
@@ -255,7 +255,7 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
         precision=parameters.precision,
         is_default=most > 1 and not (parameters.repetitions or parameters.precision),
         ends_by="budget" if by_budget <= by_life else "end of the hosts",
-        tests_s=max(slot.end_s for slot in plan(chosen.tests, grace_s=grace_for(hosts - 1))),
+        tests_s=max(slot.end_s for slot in slots_of(chosen)),
         around_s=around_s,
         repetition_s=repetition_s,
         life_s=life_s,
@@ -276,7 +276,7 @@ def _fitting(seconds: float, *, around_s: float, repetition_s: float) -> int:
 def _block_s(chosen: Settings, clients: int) -> float:
     """From the end of a block to the end of the next one with so many clients."""
     parameters = chosen.parameters
-    slots = plan(chosen.tests, grace_s=grace_for(clients))
+    slots = slots_of(chosen, clients)
     waiting_s = CRON_WAIT_S if parameters.starter == "cron" else 0.0
     switching_s = 0.0
     if len(parameters.crossed) > 1:

@@ -26,6 +26,7 @@ from perfkit.campaign.cost_of_answer import (
     CostOfAnswer,
     reckon,
 )
+from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import PricedProvider, Provider, provider_names
@@ -109,7 +110,7 @@ def estimate(chosen: Settings) -> RunEstimate:
     """
     provider = sessions.provider_for(chosen)
     chosen, left_out = limits.fitted(chosen, provider)
-    slots, hosts = sessions.planned(chosen), chosen.parameters.most_clients + 1
+    slots, hosts = slots_of(chosen), chosen.parameters.most_clients + 1
     tests_s = max((slot.end_s for slot in slots), default=0.0)
     expires_s = minutes_to_s(chosen.parameters.expires_min)
     around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts if provider.traits.shared_cpu else None

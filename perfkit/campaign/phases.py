@@ -52,6 +52,7 @@ from perfkit.campaign import session as sessions
 from perfkit.campaign.campaign_run import CampaignRun
 from perfkit.campaign.campaign_view import CampaignView
 from perfkit.campaign.offline import check, compare, find_run, report, save_baseline, segment
+from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
 from perfkit.campaign.vpn_choice import vpns_of
@@ -197,7 +198,7 @@ def configure(session: Session) -> StageResult:
     vpns = vpns_of(chosen, of_campaign)
     slots = [*session.slots]
     for variant in of_campaign:
-        slots += sessions.planned(variants.applied(chosen, variant))
+        slots += slots_of(variants.applied(chosen, variant))
     tries = recipes.TRY_VARIANTS if vpns else ""
     with _watched(session, "configure"):
         setup = recipes.configure(

@@ -26,6 +26,7 @@ import click
 from perfkit.campaign import cost_of_answer, design, ip_versions, limits, links, variant_checks
 from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.open_run import OpenRun
+from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.vpn_choice import all_vpns, vpn_of, vpns_of
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
@@ -33,8 +34,7 @@ from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.fleet.silent_hosts import unasked
-from perfkit.measure.plan import grace_for, plan
-from perfkit.model import HostState, Slot
+from perfkit.model import HostState
 from perfkit.runs import campaign_folder, folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
@@ -65,7 +65,7 @@ class Session(OpenRun):
             remarks: What to say about this opening, beside what the run itself says.
         """
         self.run, self.settings, self.provider = run, chosen, provider
-        self.slots, self.remarks = planned(chosen), tuple(remarks)
+        self.slots, self.remarks = slots_of(chosen), tuple(remarks)
         self.vpn = vpn_of(chosen)
         self.gone = set()  # found gone when the run was opened
         self._stack = contextlib.ExitStack()
@@ -221,7 +221,7 @@ def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
     """
-    limits.require_life(chosen, planned(chosen))  # before a folder is made
+    limits.require_life(chosen, slots_of(chosen))  # before a folder is made
     provider = provider_for(chosen)
     chosen, notices = limits.fitted(chosen, provider)
     provider = provider_for(chosen)  # a test that was left out needs nothing
@@ -290,11 +290,6 @@ def settings_of(run: Run) -> Settings:
     """The settings a run was made with, from its manifest and its own copies of config/."""
     kept = {**run.manifest()["parameters"], "runs_dir": str(run.root.parent), "run": ""}
     return settings.load({**kept, "config_dir": str(run.config_dir)})
-
-
-def planned(chosen: Settings) -> tuple[Slot, ...]:
-    """The timetable of a run with these settings."""
-    return plan(chosen.tests, grace_s=grace_for(chosen.parameters.most_clients))
 
 
 def provider_for(chosen: Settings) -> Provider:

@@ -21,6 +21,7 @@ from perfkit.measure.plan import (
     Addresses,
     Pacing,
     crontab,
+    direct_grace_for,
     fires_utc,
     grace_for,
     order,
@@ -105,6 +106,21 @@ def test_more_clients_get_more_time_to_end_but_never_over_a_minute() -> None:
     assert [grace_for(n) for n in (500, 1000)] == [60, 60]
     assert grace_for(1) < 5
     assert grace_for(100) > 9
+
+
+def test_only_a_test_beside_the_tunnel_is_followed_sooner_and_not_one_of_a_server_elsewhere() -> (
+    None
+):
+    tests = [spec("a"), spec("tunnel-b"), spec("c", server="192.0.2.1"), spec("d")]
+    slots = plan(tests, grace_s=16, direct_grace_s=6)
+    assert [slot.grace_s for slot in slots] == [6, 16, 16, 6]
+    gaps_s = [after.start_s - before.end_s for before, after in itertools.pairwise(slots)]
+    assert gaps_s == [pytest.approx(grace_s + 3) for grace_s in (6, 16, 16)]
+
+
+def test_beside_the_tunnel_nobody_gets_more_time_to_end_than_in_it() -> None:
+    assert all(4 < direct_grace_for(n) <= grace_for(n) for n in (1, 10, 100, 1000, 4000))
+    assert direct_grace_for(100) < grace_for(100) / 2
 
 
 @pytest.mark.parametrize(
