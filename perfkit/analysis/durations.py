@@ -9,17 +9,19 @@ is held against the plan and not against the others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 
 SLACK_S = 1.5  # a tool reports the second it is in when that is over
 LEAST_PLANNED_SHARE = 0.5  # of the planned time; a client of less would shrink everyone's window
 BACKGROUND = "the script puts it into the background"
+
+_Stream = tuple[int, int, float]  # its first and last line, and how long it lasted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +46,25 @@ def traffic_times(logs: RunLogs, slot: SlotPlan) -> dict[str, TrafficTime]:
         .reset_index()
         .astype({"host": "str", "log_host": "str"})
     )
-    found = {}
-    for host, said in streams[streams["length_s"].notna()].groupby("host", sort=False):
-        own = said[said["log_host"] == host]
-        found[str(host)] = _added_up(own if len(own) else said)
-    return found
+    said: dict[str, list[_Stream]] = {}
+    by_others: dict[str, list[_Stream]] = {}
+    known = streams[streams["length_s"].notna()]
+    columns = (known[name].tolist() for name in ("host", "log_host", "length_s", "first", "last"))
+    for host, log_host, length_s, first, last in zip(*columns, strict=True):
+        by = said if host == log_host else by_others
+        by.setdefault(host, []).append((first, last, float(length_s)))
+    return {host: _added_up(own) for host, own in {**by_others, **said}.items()}
 
 
-def _added_up(streams: pd.DataFrame) -> TrafficTime:
+def _added_up(streams: Sequence[_Stream]) -> TrafficTime:
     """Streams whose lines are mixed ran at the same time; else one came after the other."""
-    ordered = streams.sort_values("first")
     total_s = group_s = 0.0
     group_last = -1
-    for length_s, first, last in ordered[["length_s", "first", "last"]].itertuples(index=False):
+    for first, last, length_s in sorted(streams):
         if first > group_last:
             total_s, group_s = total_s + group_s, 0.0
-        group_s, group_last = max(group_s, float(length_s)), max(group_last, last)
-    return TrafficTime(float(ordered["length_s"].max()), total_s + group_s)
+        group_s, group_last = max(group_s, length_s), max(group_last, last)
+    return TrafficTime(max(length_s for _, _, length_s in streams), total_s + group_s)
 
 
 def why_short(script_s: float, traffic: TrafficTime, planned_s: float) -> str:

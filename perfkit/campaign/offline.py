@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from perfkit.analysis import campaign_cells, segments, stats, window_rules
 from perfkit.analysis.outcomes import outcomes
@@ -18,6 +19,8 @@ from perfkit.campaign import baselines, run_store
 from perfkit.errors import CampaignError
 from perfkit.executors.mapping import DONE, Unit, Where, each
 from perfkit.logs.reader import read_run
+from perfkit.logs.run_logs import RunLogs
+from perfkit.model import Segment
 from perfkit.report import answer, answer_tables, page
 from perfkit.report import compare as compare_report
 from perfkit.report.answer import Answer
@@ -71,13 +74,20 @@ def segment(
     """
     if campaign_folder.is_campaign(run):
         return campaign_windows(run, policy, executor)
+    logs, found, chosen = _windows_of(run, policy)
+    tables = standard_tables(logs, stats.summarise(logs, chosen, found))
+    return next(table for table in tables if table.name == "windows")
+
+
+def _windows_of(
+    run: Run, policy: segments.Policy | None
+) -> tuple[RunLogs, pd.DataFrame, list[Segment]]:
+    """Choose the windows of a run that is none of several; its logs, outcomes and windows."""
     logs = read_run(run)
     found = outcomes(logs)
     segments.current(run, logs, found, policy)
     window_rules.apply(run)
-    chosen = segments.current(run, logs, found, policy)
-    tables = standard_tables(logs, stats.summarise(logs, chosen, found))
-    return next(table for table in tables if table.name == "windows")
+    return logs, found, segments.current(run, logs, found, policy)
 
 
 def skip_first(run: Run, first_s: float, *, tests: str = "tunnel", who: str = "") -> ReportTable:
@@ -131,11 +141,30 @@ def report(run: Run, *, echo: bool | None = None, executor: Where = None) -> Rep
             runs shows the object, so only the page's place is printed there.
         executor: Who works on a campaign's blocks, see `perfkit.executors.mapping`.
     """
+    return _report(run, echo=echo, executor=executor)
+
+
+def segment_and_report(run: Run, *, executor: Where = None) -> Report | Answer:
+    """Both, with the logs read once; see `segment` and `report`."""
+    if campaign_folder.is_campaign(run):
+        segment(run, executor=executor)
+        return _report(run, executor=executor)
+    return _report(run, logs=_windows_of(run, None)[0])
+
+
+def _report(
+    run: Run,
+    *,
+    echo: bool | None = None,
+    executor: Where = None,
+    logs: RunLogs | None = None,
+) -> Report | Answer:
     made: Report | Answer
     if campaign_folder.is_campaign(run):
         made = answer.render(run, executor=executor)
     else:
-        made = page.render(run, phases=_phase_times(run), unfinished=run_store.unfinished(run))
+        left = run_store.unfinished(run)
+        made = page.render(run, phases=_phase_times(run), unfinished=left, logs=logs)
     if lack := run_store.keep(made):
         click.echo(lack, err=True)
     _echo(made.text(), f"report: {made.page}", echo=echo)

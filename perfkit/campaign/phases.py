@@ -51,7 +51,15 @@ from perfkit.campaign import (
 from perfkit.campaign import session as sessions
 from perfkit.campaign.campaign_run import CampaignRun
 from perfkit.campaign.campaign_view import CampaignView
-from perfkit.campaign.offline import check, compare, find_run, report, save_baseline, segment
+from perfkit.campaign.offline import (
+    check,
+    compare,
+    find_run,
+    report,
+    save_baseline,
+    segment,
+    segment_and_report,
+)
 from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
@@ -348,8 +356,7 @@ def run_all(session: Session) -> Report | Answer:
         elif (released := release(session)).leaked:
             click.echo(released)
     executor = session.settings.parameters.executor
-    segment(session.run, executor=executor)
-    made = report(session.run, executor=executor)
+    made = segment_and_report(session.run, executor=executor)
     if broken is not None:
         raise broken
     conclude(session, made)

@@ -97,18 +97,24 @@ class Report:
 
 
 def compose(
-    run: Run, *, phases: Phases = (), unfinished: str = "", with_plots: bool = True
+    run: Run,
+    *,
+    phases: Phases = (),
+    unfinished: str = "",
+    with_plots: bool = True,
+    logs: RunLogs | None = None,
 ) -> Report:
     """Read a run's logs and make its tables and plots; writes segments.json if there is none.
 
     Args:
         phases: (name, seconds) of each phase, for the table of phases.
         unfinished: Why logs may be missing, for the first of the warnings; empty: none should be.
+        logs: The run's, where somebody has read them already.
 
     Raises:
         RunError: the run measured nothing. SegmentError: its segments.json is damaged.
     """
-    logs = read_run(run)
+    logs = logs or read_run(run)
     found = outcomes(logs)
     chosen = windows.current(run, logs, found)
     summary = summarise(logs, chosen, found)
@@ -134,7 +140,12 @@ def _drawn(logs: RunLogs, chosen: Sequence[Segment], summary: Summary) -> tuple[
 
 
 def render(
-    run: Run, *, phases: Phases = (), unfinished: str = "", now: datetime | None = None
+    run: Run,
+    *,
+    phases: Phases = (),
+    unfinished: str = "",
+    now: datetime | None = None,
+    logs: RunLogs | None = None,
 ) -> Report:
     """Make a run's report and write it: `report/` and `tables/` of the run folder.
 
@@ -142,11 +153,12 @@ def render(
         phases: (name, seconds) of each phase, for the table of phases.
         unfinished: Why logs may be missing, see `compose`.
         now: The moment printed on the page; the clock's if None.
+        logs: The run's, where somebody has read them already.
 
     Returns:
         The report; how its figures are made is in `methods.html` beside its page.
     """
-    report = compose(run, phases=phases, unfinished=unfinished)
+    report = compose(run, phases=phases, unfinished=unfinished, logs=logs)
     for table in report.tables.values():
         export.write(table, run.report_dir)
     for plot in report.plots:
