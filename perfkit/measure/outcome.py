@@ -13,6 +13,7 @@ from perfkit.model import Host, Role, Slot
 
 SAME_START_S = 1e-3
 SAID_LENGTH = 200
+TICK_S = 0.5  # between two looks on the host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,7 @@ def record_names(slots: Sequence[Slot], role: Role) -> tuple[str, ...]:
     return tuple(f"{slot.name}{suffix}" for slot in slots)
 
 
-def outcome_script(host: Host, names: Sequence[str], when_done: str) -> str:
+def outcome_script(host: Host, names: Sequence[str], when_done: str, *, wait_s: float = 0.0) -> str:
     """Shell text that prints a host's records, one line each, and when all are there tidies up.
 
     It is sent when no test runs any more: a server's program that still waits for clients is told
@@ -43,11 +44,23 @@ def outcome_script(host: Host, names: Sequence[str], when_done: str) -> str:
 
     Args:
         when_done: Shell text that takes the starter back; the monitor is stopped as well.
+        wait_s: So long the host itself waits for records that are not there. Asking it again and
+            again would take processors that other hosts need to end.
     """
     finish = "bin/run-slot finish\n" if host.role is Role.SERVER else ""
     return f"""
 cd {quote(host.workdir)} || exit
-{finish}pending=
+{finish}ticks={round(wait_s / TICK_S)}
+while [ $ticks -gt 0 ]; do
+    lacking=
+    for name in {" ".join(names)}; do
+        [ -e "logs/$name.events.json" ] || lacking=yes
+    done
+    [ -n "$lacking" ] || break
+    sleep {TICK_S}
+    ticks=$((ticks - 1))
+done
+pending=
 for name in {" ".join(names)}; do
     if [ -e "logs/$name.events.json" ]; then
         echo "record $name $(tr -d '\\n' <"logs/$name.events.json")"

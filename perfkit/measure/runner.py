@@ -25,7 +25,7 @@ from perfkit.errors import HostError, RunError, StageError
 from perfkit.measure.clocks import ClockSample, certain_error_s, measure_clock
 from perfkit.measure.disarming import STOP_DEADLINE_S, stop_hosts
 from perfkit.measure.options import Hooks, MeasureProgress, Options
-from perfkit.measure.outcome import judge, outcome_script, parse_outcome, record_names
+from perfkit.measure.outcome import Outcome, judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
     SERVER_LEAD_S,
     SERVER_OUTLASTS_S,
@@ -42,6 +42,7 @@ from perfkit.units import NS_PER_S
 
 ARM_RESERVE_S = 2.0
 POLL_S = 0.5
+WAIT_ON_HOST_S = 5.0  # in one command; shorter than a silence after which a host is asked for life
 MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
 
 
@@ -299,13 +300,20 @@ class _Measurement:
         def finish_host(host: Host) -> None:
             remote = self.pool.get(host)
             names = record_names(timetable.slots_of(host.role), host.role)
-            script = outcome_script(host, names, self.starter.disarm_script(host))
-            outcome = parse_outcome(remote.run_script(script).stdout)
+            disarm = self.starter.disarm_script(host)
+
+            def ask() -> Outcome:
+                wait_s = min(WAIT_ON_HOST_S, max(0.0, give_up_s - self.hooks.now()))
+                script = outcome_script(host, names, disarm, wait_s=wait_s)
+                limit_s = wait_s + remote.access.command_timeout_s
+                return parse_outcome(remote.run_script(script, timeout_s=limit_s).stdout)
+
+            outcome = ask()
             while outcome.pending and self.hooks.now() < give_up_s:
                 self.hooks.sleep(POLL_S)
-                outcome = parse_outcome(remote.run_script(script).stdout)
+                outcome = ask()
             if outcome.pending:
-                remote.run_script(self.starter.disarm_script(host))
+                remote.run_script(disarm)
             with contextlib.suppress(HostError):  # a test that ran well stays one without it
                 self._take_clock(host, "after")
             problems = judge(

@@ -28,9 +28,11 @@ GOOD = {
 }
 
 
-def outcome_of(folder: Path, names: tuple[str, ...], when_done: str = ":") -> str:
+def outcome_of(
+    folder: Path, names: tuple[str, ...], when_done: str = ":", wait_s: float = 0.0
+) -> str:
     host = Host(name="c", role=Role.CLIENT, address="127.0.0.1", host_key="k", workdir=str(folder))
-    script = outcome_script(host, names, when_done)
+    script = outcome_script(host, names, when_done, wait_s=wait_s)
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
 
 
@@ -63,6 +65,24 @@ def test_a_host_tidies_up_only_when_all_its_records_are_there(logs: Path) -> Non
     assert not (logs.parent / "done").exists()
     outcome_of(logs.parent, ("01-a",), done)
     assert (logs.parent / "done").exists()
+
+
+def test_a_host_waits_itself_for_a_record_that_comes_and_is_not_asked_again(logs: Path) -> None:
+    host = Host(name="c", role=Role.CLIENT, address="::1", host_key="k", workdir=str(logs.parent))
+    (logs / "01-a.log").touch()
+    script = outcome_script(host, ("01-a",), "echo tidy", wait_s=600)
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True) as asked:
+        part = logs / "part"
+        part.write_text(json.dumps(GOOD))
+        part.rename(logs / "01-a.events.json")
+        said, _ = asked.communicate(timeout=60)
+    outcome = parse_outcome(said)
+    assert (outcome.records, outcome.pending) == ({"01-a": GOOD}, ())
+    assert said.splitlines()[-1] == "tidy"
+
+
+def test_a_host_whose_record_does_not_come_says_so_when_the_wait_is_over(logs: Path) -> None:
+    assert parse_outcome(outcome_of(logs.parent, ("01-a",), wait_s=0.5)).pending == ("01-a",)
 
 
 def test_a_record_that_cannot_be_used_is_named_with_the_reason_and_is_not_waited_for() -> None:
