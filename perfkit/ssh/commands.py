@@ -67,10 +67,10 @@ def wrap(
     if wrong:
         raise ValueError(f"not names of environment variables: {wrong}")
     variables = {**ENVIRONMENT, **(env or {})}
-    assignments = [f"{name}={value}" for name, value in variables.items()]
-    limit = ["timeout", "-k", str(KILL_AFTER_S), f"{limit_s:.3f}"]
-    words = ["env", *assignments, *limit, "sh", "-c", script]
-    return f"{shlex.join(words)}{'' if has_stdin else ' </dev/null'}; exit $?"
+    # The login shell's own assignments: `env` would be one more program for every command.
+    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    words = ["timeout", "-k", str(KILL_AFTER_S), f"{limit_s:.3f}", "sh", "-c", script]
+    return f"{assignments} {shlex.join(words)}{'' if has_stdin else ' </dev/null'}; exit $?"
 
 
 def for_any_shell(command: str) -> str:
