@@ -38,6 +38,7 @@ from perfkit.ssh.commands import (
     shorten,
     wrap,
 )
+from perfkit.ssh.deadlines import DEADLINES
 from perfkit.ssh.foreign_errors import FOREIGN, is_final, open_session, translate, unreachable
 from perfkit.ssh.host_log import HostLog
 from perfkit.ssh.jump_hosts import JumpHosts
@@ -270,15 +271,10 @@ class Connection:
         transport, limit_s = self._transport(), self.access.connect_timeout_s
         # paramiko waits without a limit for the answer to exec and subsystem requests
         reason = f"no answer to a request within {2 * limit_s:g} s"
-        guard = threading.Timer(2 * limit_s, self.abort, [reason])
-        guard.daemon = True
-        guard.start()
-        try:
+        with DEADLINES.otherwise(2 * limit_s, lambda: self.abort(reason)):
             channel = open_session(transport, limit_s)
             channel.settimeout(limit_s)
             begin(channel)
-        finally:
-            guard.cancel()
         return channel
 
     def execute(
