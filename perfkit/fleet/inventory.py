@@ -222,10 +222,14 @@ class Inventory:
         return self._records[name]
 
     def _store(self, record: HostRecord) -> None:
-        """Write the row and its journal record; the caller holds the lock."""
+        """Write the row and its journal record; the caller holds the lock.
+
+        The record is on the disk with the next one that is waited for: the end of a batch or of a
+        phase. So a thousand hosts do not wait for a disk each; a killed process loses nothing.
+        """
         self._remember(record)
         if self._journal is not None:
-            self._journal.append(EVENT_KIND, **_to_fields(record))
+            self._journal.append(EVENT_KIND, sync=False, **_to_fields(record))
         self._changed.notify_all()
 
     def _remember(self, record: HostRecord) -> None:
