@@ -254,3 +254,48 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert (tmp_path / "journal.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_journal_that_has_grown_is_read_on_from_where_it_was_read_to(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = write_three(path)
+    before = journal.read(path).events
+    book = Journal(path)
+    added = book.append("phase-done", phase="configure", elapsed_s=2.0)
+    book.close()
+    after = journal.read(path).events
+    assert after == (*first, added)
+    assert all(mine is same for mine, same in zip(before, after, strict=False))
+
+
+def test_damage_in_what_was_read_before_is_found_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = write_three(path)
+    assert journal.read(path).events == first
+    path.write_bytes(path.read_bytes().replace(b"running", b"runninG", 1))
+    with pytest.raises(JournalError, match=r"journal\.jsonl:1: damaged record"):
+        journal.read(path)
+
+
+def test_another_journal_in_the_place_of_one_that_was_read_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = write_three(path)
+    assert journal.read(path).events == first
+    path.unlink()
+    book = Journal(path)
+    only = book.append("phase-started", phase="launch")
+    book.close()
+    assert journal.read(path).events == (only,)
+
+
+def test_a_damaged_tail_is_told_each_time_and_gone_once_it_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = write_three(path)
+    whole = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"0000")
+    assert [journal.read(path).damaged_at for _ in range(2)] == [whole, whole]
+    Journal(path).close()
+    found = journal.read(path)
+    assert (found.events[:3], found.events[3].kind) == (first, "journal-mended")
+    assert found.damaged_at is None
