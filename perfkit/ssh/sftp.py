@@ -63,10 +63,11 @@ def receive(sftp: Any, path: str, limit_bytes: int, offset: int = 0) -> Iterator
     if size > limit_bytes:
         raise OSError(f"{size} bytes, more than the limit of {limit_bytes}")
     file = sftp.open(path, "rb")
-    _read_ahead_quietly(file)
     file.seek(offset)
-    file.prefetch(size, REQUESTS_AHEAD)
     left = size - offset
+    if left > CHUNK_BYTES:  # else there is nothing to read ahead, which takes a thread
+        _read_ahead_quietly(file)
+        file.prefetch(size, REQUESTS_AHEAD)
     while left > 0:
         data = file.read(min(CHUNK_BYTES, left))
         if not data:
@@ -108,7 +109,7 @@ def get(sftp: Any, path: str, target: Path, limit_bytes: int, sha256: str | None
         return _fetch_whole(sftp, path, target, limit_bytes)
     part = part_of(target)
     had_bytes = _append(sftp, path, part, limit_bytes)
-    if sha256_of(part) != sha256 and had_bytes:
+    if had_bytes and sha256_of(part) != sha256:
         part.unlink()
         _append(sftp, path, part, limit_bytes)
     found = sha256_of(part)

@@ -28,8 +28,8 @@ class RemoteFile(io.BytesIO):
     def set_pipelined(self, _on: bool) -> None:
         """As paramiko's."""
 
-    def prefetch(self, _size: int, _ahead: int) -> None:
-        """As paramiko's."""
+    def prefetch(self, size: int, _ahead: int) -> None:
+        self.host.log.append(f"{size} bytes read ahead")
 
     _prefetch_thread = prefetch
 
@@ -131,3 +131,11 @@ def test_a_link_at_the_target_is_replaced_not_followed(tmp_path: Path) -> None:
     sftp.get(FakeSftp(files={"/w/log": b"theirs"}), "/w/log", target, 100)
     assert victim.read_bytes() == b"mine"
     assert not target.is_symlink()
+
+
+def test_only_a_file_that_one_answer_cannot_bring_is_read_ahead() -> None:
+    one, more = sftp.CHUNK_BYTES, sftp.CHUNK_BYTES + 1
+    host = FakeSftp(files={"/w/one": b"x" * one, "/w/more": b"x" * more})
+    for path, size in (("/w/one", one), ("/w/more", more)):
+        assert len(b"".join(sftp.receive(host, path, 100_000))) == size
+    assert host.log == [f"{more} bytes read ahead"]
