@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import counters, links, segments, steady_state
+from perfkit.analysis import counters, links, network_limits, segments, steady_state
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import test_keys
@@ -119,6 +119,7 @@ def _watched(logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[st
         of_server = logs.queues[(logs.queues["host"] == logs.server).to_numpy()]
         dropped = counters.increase(of_server, "drops", window, "device")
         watched["queue_drops"] = dropped + logs.links.arriving_drops(slot.name)
+    watched["held_back_packets"] = network_limits.held_back(logs.limits, window)
     if not _shared_cpu(logs):
         watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)
     return watched

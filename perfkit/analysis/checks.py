@@ -12,6 +12,7 @@ from perfkit.analysis import (
     both_ways,
     datagram_loss,
     durations,
+    network_limits,
     offered,
     propose,
 )
@@ -68,6 +69,7 @@ def findings_of(
     for row in tests.to_dict("records"):
         named = {str(key): value for key, value in row.items()}
         found += [*_doubts(named), *_contradictions(named), *datagram_loss.findings(named)]
+    found += network_limits.findings(logs, segments)
     found += background_load.findings(logs, outcomes)
     for host, clock in logs.clocks.items():
         moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)

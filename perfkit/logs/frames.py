@@ -9,6 +9,8 @@ place that declares them; readers build to it and `check` holds them to it.
 `monitor`      one host's counters, one row a tick; a row covers [t - dt, t)
 `process`      CPU seconds used by one process since its start, one row a second
 `queues`       packets dropped by the queues of devices so far, one row a (second, device)
+`limits`       packets that a cloud's limits on a network card held back so far, one row a (second,
+               device, counter)
 `samples`      what a test observed that is not bytes, one row an observation
 `events`       when a test really started and ended on a host, one row a (slot, host)
 `vpn-clients`  the VPN's clients as its server lists them, one row a client
@@ -156,6 +158,15 @@ _QUEUES = (
     Spec("t_s", "float", "s", "from T0", required=False),
 )
 
+_LIMITS = (
+    Spec("host", "text", "", "whose network card it is"),
+    Spec("t_utc", "time", "", "moment of the sample"),
+    Spec("device", "text", "", "the interface"),
+    Spec("counter", "text", "", "the driver's name for it: bw_in_allowance_exceeded, …"),
+    Spec("count", "int", "packets", "queued or dropped since the device's start", _at_least_0),
+    Spec("t_s", "float", "s", "from T0", required=False),
+)
+
 _SAMPLES = (
     Spec("t_utc", "time", "", "moment of the observation; NaT = not printed"),
     Spec("quantity", "text", "", "what was observed, its unit at the end: rtt_s, request_s"),
@@ -240,6 +251,7 @@ COLUMNS: dict[str, tuple[Spec, ...]] = {
     "monitor": _MONITOR,
     "process": _PROCESS,
     "queues": _QUEUES,
+    "limits": _LIMITS,
     "samples": _SAMPLES,
     "events": _EVENTS,
     "vpn-clients": _VPN_CLIENTS,

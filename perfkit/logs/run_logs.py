@@ -168,8 +168,8 @@ class RunLogs:
         manifest: The run's manifest.
         hosts: One row a host: name, role, address, tunnel_address, state, reason, log.
         facts: What each host said about itself, by host.
-        events, traffic, monitor, process, queues: Frames `events`, `run-traffic`, `monitor`,
-            `process`, `queues`.
+        events, traffic, monitor, process, queues, limits: Frames `events`, `run-traffic`, `monitor`,
+            `process`, `queues`, `limits`.
         vpn: What the VPN said.
         samples: Frame `samples`, each row with its `slot`, `host` and `t_s`.
         messages: What a tool said went wrong, by (slot, host).
@@ -190,6 +190,7 @@ class RunLogs:
     monitor: pd.DataFrame
     process: pd.DataFrame
     queues: pd.DataFrame = field(default_factory=_empty("queues"))
+    limits: pd.DataFrame = field(default_factory=_empty("limits"))
     vpn: VpnLogs = field(default_factory=VpnLogs)
     samples: pd.DataFrame = field(default_factory=_empty("samples", slot=""))
     messages: Mapping[tuple[str, str], str] = field(default_factory=dict)

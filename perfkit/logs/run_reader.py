@@ -42,6 +42,7 @@ _COUNTERS = (
     ("monitor.csv", "dstat"),
     ("procstat.csv", "procstat"),
     ("queues.csv", "queuestat"),
+    ("nic.csv", "nicstat"),
 )
 _LONGEST_MESSAGE = 200
 # What perfkit's own starter puts in the place of a test's log: why there was no test.
@@ -100,6 +101,7 @@ class RunReader:
             monitor=self._counters("monitor.csv", "monitor"),
             process=self._counters("procstat.csv", "process"),
             queues=self._counters("queues.csv", "queues"),
+            limits=self._counters("nic.csv", "limits"),
             vpn=self._vpn(),
             samples=self._sampled(),
             messages={place: untrusted.one_line(text) for place, text in self.messages.items()},

@@ -20,7 +20,7 @@ from perfkit.ssh.remote import Remote
 from perfkit.untrusted import one_line
 
 _TOOLS = ("timeout", "setsid", "sha256sum", "find", "sed", "tr", "tail", "cut")
-_MONITOR_FILES = ("monitor", "procstat", "queuestat")
+_MONITOR_FILES = ("monitor", "procstat", "queuestat", "nicstat")
 
 
 def find_dool() -> Path:
@@ -121,7 +121,7 @@ def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched
         checks.append("[ -x /usr/bin/python3 ] || echo 'the monitor needs /usr/bin/python3'")
         clean = (
             "[ ! -x bin/monitor ] || bin/monitor stop\n"
-            "rm -f slots/monitor.stopped logs/monitor.* logs/procstat.csv logs/queues.csv\n"
+            "rm -f slots/monitor.stopped logs/monitor.* logs/procstat.csv logs/queues.csv logs/nic.csv\n"
         )
     return f"""
 umask 022

@@ -221,8 +221,9 @@ def _more(rows: list[dict[Any, Any]]) -> str:
 def warnings(found: CampaignAnswer) -> list[str]:
     """What may change the answer, one line each: tests that were not steady, cells not precise."""
     if found.design.capacity is not None:
-        return [*capacity_warnings(found), *_without(found)]
-    said = [*_not_steady(found), *_not_precise(found), *_failed(found), *_without(found)]
+        return [*capacity_warnings(found), *_limited(found), *_without(found)]
+    said = [*_limited(found), *_not_steady(found), *_not_precise(found)]
+    said += [*_failed(found), *_without(found)]
     return [*_adopted(found), *said]
 
 
@@ -237,6 +238,21 @@ def _adopted(found: CampaignAnswer) -> list[str]:
         f"adopted from {format_count(len(runs), 'run')}, whose order was not drawn: what changed "
         f"from run to run is in the differences; {apart}"
     ]
+
+
+def _limited(found: CampaignAnswer) -> list[str]:
+    """Cells in which an instance's own limit was exceeded: what they say is not of the VPN alone."""
+    known = counted(found.frame)
+    said = []
+    for key, rows in known.groupby(list(KEY), sort=False):
+        hit = rows[(rows["held_back_packets"] > 0).to_numpy()]
+        if len(hit):
+            said.append(
+                f"{_cell(key)}: the network limits of instances were exceeded in {len(hit)} of "
+                f"{format_count(len(rows), 'repetition')} ({hit['held_back_packets'].sum():.0f} packets "
+                "queued or dropped): the instance's shaper was measured, not the VPN alone"
+            )
+    return said
 
 
 def _not_steady(found: CampaignAnswer) -> list[str]:

@@ -286,6 +286,7 @@ FIGURES: Mapping[str, Column] = {
         mbps("nic_bps", "Server NIC", 1),
         mbps("link_bps", "Link", 0),
         Column("queue_drops", "Queue drops"),
+        Column("held_back_packets", "Held back by limits"),
         pct("clients_cpu_pct", "CPU of clients"),
         Column("retransmits_per_gb", "Retransmits", "/GB", digits=1),
         mbps("offered_bps", "Offered", 1),

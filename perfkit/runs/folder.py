@@ -15,7 +15,7 @@
       raw/<host>/<slot>.events.json    planned and actual start and end, exit status
       raw/<host>/monitor.csv      dool, one row a second, epoch first
       raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes,pss_bytes of the VPN's server process
-      raw/<host>/openvpn.log      and openvpn-status.log
+      raw/<host>/openvpn.log      and openvpn-status.log; packets dropped: queues.csv, nic.csv
       raw/<host>/facts.json       kernel, ncpu, memory, tool versions
       raw/controller/clocks.json  clock offsets and bounds, before and after the tests
       raw/controller/links.json   links of hosts, as they were to be and as they counted

@@ -40,6 +40,8 @@ CASES = [
 MADE_UP = {
     "procstat": b"epoch,pid,cpu_s,rss_bytes,pss_bytes\n100.5,7,1.25,4096,99\n101.5,7,1.5,4096,\n",
     "queuestat": b"epoch,device,drops\n100.5,eth0,3\n100.5,tun0,0\n101.5,eth0,7\n101.5,tun0,1\n",
+    "nicstat": b"epoch,device,counter,count\n100.5,eth0,pps_allowance_exceeded,3\n"
+    b"100.5,eth0,bw_in_allowance_exceeded,0\n101.5,eth0,pps_allowance_exceeded,17\n",
     "samples": b"epoch,quantity,value,note\n100.5,rtt_s,0.25,loaded\n101.5,rtt_s,,late\n# end\n",
     "events": b'{"slot":"01-a","host":"h","starter":"epoch","planned_start_utc_s":1.0,'
     b'"planned_end_utc_s":2.0,"start_utc_s":1.0,"end_utc_s":2.0,"exit_status":0,"timed_out":false}',

@@ -436,6 +436,45 @@ def test_the_monitor_writes_epochs_and_starts_again_after_a_death(workdir: Workd
     assert 0 < pss_bytes <= rss_bytes
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("has_counters", [True, False])
+def test_the_monitor_samples_the_limits_of_a_network_card_only_where_it_counts_them(
+    workdir: Workdir, has_counters: bool
+) -> None:
+    nicstat, dool = (workdir.root / "bin" / name for name in ("nicstat", "dool"))
+    nicstat.write_text(
+        "import sys, time\nopen('logs/asked', 'w').close()\n"
+        f"if len(sys.argv) < 3: sys.exit({int(not has_counters)})\n"
+        "open(sys.argv[2], 'w').write(sys.argv[1])\ntime.sleep(900)\n"
+    )
+    dool.write_text("import time\nopen('logs/monitor.csv', 'w').close()\ntime.sleep(900)\n")
+    script = """
+        ip link add nic0 type veth peer name nic1
+        mount -t tmpfs none /sys
+        mkdir -p /sys/class/net/nic0/device /sys/class/net/nic1
+        exec bin/monitor 900 no.pid nic0 tunnel:nic1
+    """
+    monitor = subprocess.Popen(
+        ["unshare", "--net", "--mount", "sh", "-ec", script],
+        cwd=workdir.root,
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
+        start_new_session=True,
+        text=True,
+    )
+    workdir.started.append(monitor)
+    logs = workdir.root / "logs"
+    for name in ("monitor.csv", "asked"):
+        wait_until((logs / name).exists, 240)
+    if has_counters:
+        wait_until(
+            lambda: (logs / "nic.csv").exists() and (logs / "nic.csv").read_text() != "", 240
+        )
+        assert (logs / "nic.csv").read_text() == "nic0"
+    assert workdir.run("monitor", "stop") == (0, "")
+    assert monitor.wait(timeout=60) != 0
+    assert (logs / "nic.csv").exists() == has_counters
+
+
 def data_rows(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if line[:1].isdigit()]
 

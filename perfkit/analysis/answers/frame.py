@@ -115,6 +115,9 @@ COLUMNS: Mapping[str, CellColumn] = {
         "packets",
         "dropped by queues of the server's interfaces in the window, and by its planted link on the way to it",
     ),
+    "held_back_packets": _figure(
+        "packets", "queued or dropped in the window by the limits of instances; NaN: not counted"
+    ),
     "clients_cpu_pct": _figure(
         "%", "a client's busiest core of each second, mean over clients that count"
     ),
