@@ -175,11 +175,14 @@ class AwsShim:
         name: str = "debian-12-amd64-20260101",
         arch: str = "x86_64",
         region: str = REGION,
+        **said: str,
     ) -> str:
-        """Register an image; returns its id."""
+        """Register an image of which EC2 says these words more (`description`); returns its id."""
         backend = ec2_backends[ACCOUNT][region]
         image = backend.register_image(name)
         image.architecture, image.root_device_name = arch, "/dev/xvda"
+        for key, words in said.items():
+            setattr(image, key, words)
         return str(image.id)
 
     def fail(self, action: str, *faults: Fault, times: int = 1) -> None:

@@ -13,26 +13,12 @@ from perfkit.fleet.ec2 import calls, fleets, tags, userdata
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.images import Image, find_image
 from perfkit.fleet.ec2.pools import Pool, Subnet, ladder
-from perfkit.fleet.ec2.prices import DISK_GB, family
 from perfkit.model import Role
 from perfkit.ssh.keys import make_ssh_key
 
 MAX_DRY_RUNS = 20
-
-QUOTA_CODES = {"on-demand": "L-1216C47A", "spot": "L-34B43A08"}  # vCPUs of standard instances
-# The quotas above are theirs; dl, hpc, inf, mac and trn have their own.
-STANDARD_FAMILIES = frozenset("acdhimrtz")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """The image that hosts start from; `disks` has the size in GB of each, by device."""
-
-    id: str
-    architecture: str
-    disks: Mapping[str, int]
-    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,55 +53,6 @@ def survey(region: Region, conf: Ec2Conf) -> Survey:
                 "choose other types, zones or subnets",
             )
     return Survey(image=image, subnets=tuple(subnets), ladder=pools, vcpus=vcpus)
-
-
-def find_image(region: Region, conf: Ec2Conf) -> Image:
-    """The image by its id, by a public SSM parameter, or the newest whose name fits a pattern.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    try:
-        found = list(region.pages("DescribeImages", "Images", **_which_image(region, conf)))
-    except ApiError as exc:
-        if not exc.code.startswith(("InvalidAMIID", "ParameterNotFound")):
-            raise
-        found = []
-    if not found:
-        raise _wrong(
-            "image", conf.image, f"no such image in {region.name}", "images differ by region"
-        )
-    newest = max(found, key=lambda entry: str(entry.get("CreationDate", "")))
-    root = str(newest.get("RootDeviceName") or "/dev/xvda")
-    disks = {
-        str(disk["DeviceName"]): int(disk["Ebs"].get("VolumeSize") or DISK_GB)
-        for disk in newest.get("BlockDeviceMappings", [])
-        if "Ebs" in disk
-    }
-    return Image(
-        id=str(newest["ImageId"]),
-        architecture=str(newest.get("Architecture", "")),
-        disks={root: DISK_GB, **disks},
-        name=str(newest.get("Name", "")),
-    )
-
-
-def _which_image(region: Region, conf: Ec2Conf) -> dict[str, Any]:
-    """What DescribeImages is asked for."""
-    kind, _, rest = conf.image.partition(":")
-    if kind == "ssm":
-        return {"ImageIds": [region.parameter(rest)]}
-    if kind != "name":
-        return {"ImageIds": [conf.image]}
-    if not conf.image_owner:
-        raise _wrong(
-            "image_owner",
-            "",
-            "anybody may call an image like that",
-            "say whose: an account's number, amazon or self (Debian is 136693071363)",
-        )
-    filters = [{"Name": "name", "Values": [rest]}, {"Name": "state", "Values": ["available"]}]
-    return {"Owners": [conf.image_owner], "Filters": filters}
 
 
 def _check_types(region: Region, types: set[str], image: Image) -> dict[str, int]:
@@ -289,44 +226,6 @@ def _dry_run(operation: str, call: Callable[..., Any], body: Mapping[str, Any]) 
             return False
         raise
     return True
-
-
-def check_quota(region: Region, conf: Ec2Conf, wanted: tuple[int, int]) -> str:
-    """Compare with the account's quota, where it can be asked; returns what was found, in words.
-
-    Args:
-        wanted: The fewest and the most vCPUs that the run may come to have.
-
-    Raises:
-        ProviderError: even the fewest are more than the account may have at all.
-    """
-    fewest, most = wanted
-    vcpus = f"{most} vCPUs" if fewest == most else f"{fewest} to {most} vCPUs"
-    if not {family(kind) for kind in (*conf.types, *conf.server_types)} <= STANDARD_FAMILIES:
-        return f"{vcpus}; the quota of these families was not asked for"
-    try:
-        quota = region.quota(QUOTA_CODES[conf.market])
-    except ApiError as exc:
-        return f"{vcpus}; the quota could not be asked for ({exc.code})"
-    if fewest > quota:
-        raise ProviderError(
-            f"{fewest} vCPUs wanted, the account may have {quota:.0f} ({conf.market}) in "
-            f"{region.name}; ask for fewer hosts or smaller types, or have the quota raised: "
-            "https://console.aws.amazon.com/servicequotas/"
-        )
-    short = ", too few for the largest types" if most > quota else ""
-    return f"{vcpus} of a quota of {quota:.0f}{short}"
-
-
-def wanted_vcpus(surveyed: Survey, n_hosts: int) -> tuple[int, int]:
-    """Fewest and most vCPUs of a run with one server: of the ladders' smallest or largest types."""
-    sizes = {
-        role: [surveyed.vcpus[pool.type] for pool in pools]
-        for role, pools in surveyed.ladder.items()
-    }
-    server, client = sizes[Role.SERVER], sizes[Role.CLIENT]
-    n_clients = n_hosts - 1
-    return min(server) + n_clients * min(client), max(server) + n_clients * max(client)
 
 
 def _wrong(key: str, value: str, problem: str, remedy: str) -> ConfigError:

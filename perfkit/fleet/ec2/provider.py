@@ -29,6 +29,7 @@ from perfkit.fleet.ec2 import (
     network,
     preflight,
     prices,
+    quota,
     release,
     renewal,
     spot,
@@ -126,8 +127,8 @@ class Ec2Provider:
         region.identity()
         network.find_controller(self.conf)
         surveyed = self.survey()
-        wanted = preflight.wanted_vcpus(surveyed, n_hosts)
-        self._quota = preflight.check_quota(region, self.conf, wanted)
+        wanted = quota.wanted(surveyed.ladder, surveyed.vcpus, n_hosts)
+        self._quota = quota.check(region, self.conf, wanted)
         preflight.check_permission(region, self.conf, surveyed)
 
     def estimate(self, n_hosts: int, life_s: float) -> CostEstimate:
