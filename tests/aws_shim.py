@@ -3,7 +3,8 @@
 A WSGI layer before moto's own HTTP server. It adds client tokens (the same answer again, a mismatch,
 a token whose instances have ended), a listing that lags behind, calls that take a while and are done
 although the caller is dead, throttling, pools without capacity, partial launches, answers that are
-lost after the work was done, connections that are reset, and security groups that are in use.
+lost after the work was done, connections that are reset, security groups that are in use, and
+placement groups.
 
     with AwsShim() as aws:
         aws.lag_s, aws.in_flight_s = 1.0, 0.5
@@ -33,13 +34,15 @@ from xml.etree import ElementTree
 
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
+from aws_placement import PlacementGroups, tags_in, unable
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
-DRY_RUNS_THAT_MOTO_DOES = frozenset({"CreateFleet", "CreateLaunchTemplate"})
+DRY_RUNS_THAT_MOTO_DOES = frozenset({"CreateFleet", "CreateLaunchTemplate", "CreatePlacementGroup"})
 Params = dict[str, str]
 Answer = tuple[str, list[tuple[str, str]], bytes]
 
@@ -147,6 +150,7 @@ class AwsShim:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
+        self.placement = PlacementGroups(self._zones, unable(INSTANCE_TYPES))
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server: Any = None
 
@@ -218,6 +222,8 @@ class AwsShim:
         self.denied.clear()
         ec2_backends[ACCOUNT].reset()
         self._tokens.clear()
+        self.placement.groups.clear()
+        self.placement.unseen = 0
         self.visible_at.clear()
         self.requests.clear()
         self.empty.clear()
@@ -282,7 +288,18 @@ class AwsShim:
             "CreateFleet": lambda: self._create_fleet(environ, request, fault),
             "DescribeInstances": lambda: self._describe_instances(environ, request),
             "TerminateInstances": lambda: self._terminate_instances(environ, request),
-            "CreateTags": lambda: self._unseen(request, "ResourceId."),
+            "CreateTags": lambda: self._create_tags(environ, request),
+            "CreatePlacementGroup": lambda: self._answered(
+                self.placement.create(
+                    request.region, request.params, request.tags("placement-group")
+                )
+            ),
+            "DescribePlacementGroups": lambda: self._answered(
+                self.placement.describe(request.region, request.params)
+            ),
+            "DeletePlacementGroup": lambda: self._answered(
+                self.placement.delete(request.region, request.params)
+            ),
             "DeleteSecurityGroup": lambda: self._delete_group(request),
         }
         return work.get(request.action, lambda: None)()
@@ -310,6 +327,9 @@ class AwsShim:
                 return self._same_again(known, params)
             subnet = params.get("NetworkInterface.1.SubnetId") or params.get("SubnetId", "")
             pool = (params.get("InstanceType", ""), subnet)
+            group = params.get("Placement.GroupName", "")
+            if refused := self._not_in_group(request.region, group, *pool):
+                return refused
             if pool in self.empty:
                 return _refuse(error("InsufficientInstanceCapacity", 500))
             if cap is not None:
@@ -321,6 +341,8 @@ class AwsShim:
             names = [id_.decode() for id_ in ids]
             made = [i for i in self.instances(request.region) if i.id in names]
             made.sort(key=lambda i: names.index(i.id))
+            if group:
+                self.placement.join(request.region, group, names)
             if self.same_index:
                 data = re.sub(rb"(<amiLaunchIndex>)\d+", rb"\g<1>0", data)
                 for instance in made:
@@ -343,6 +365,10 @@ class AwsShim:
             if len(set(pools)) < len(pools):
                 said = "The fleet configuration contains duplicate instance pools."
                 return _refuse(error("InvalidFleetConfig", message=said))
+            group = self._group_of_template(request)
+            for kind, zone in pools:
+                if said := group and self.placement.refusal(request.region, group, kind, zone):
+                    return _refuse(error(said[0], message=said[1]))
             if fault and fault.at_most is not None:
                 capacity = "TargetCapacitySpecification.TotalTargetCapacity"
                 params[capacity] = str(min(fault.at_most, int(params[capacity])))
@@ -354,6 +380,8 @@ class AwsShim:
             end = b"</CreateFleetResponse>"
             data = data.replace(end, f"<errorSet>{entries}</errorSet>".encode() + end)
             ids = re.findall(r"i-[0-9a-f]{17}", data.decode())
+            if group:
+                self.placement.join(request.region, group, ids)
             if status.startswith("200"):
                 self._tokens[token] = _Token(request.params, (status, headers, data), ids)
             for id_ in ids:
@@ -372,6 +400,49 @@ class AwsShim:
             for it in prefixes
             if f"{it}InstanceType" in request.params
         ]
+
+    def _group_of_template(self, request: Request) -> str:
+        """The placement group of a fleet's launch template, or nothing."""
+        spec = "LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateName"
+        name = request.params.get(spec, "")
+        made = [r.params for r in self.sent("CreateLaunchTemplate")]
+        (own,) = {
+            params.get("LaunchTemplateData.Placement.GroupName", "")
+            for params in made
+            if params["LaunchTemplateName"] == name
+        } or {""}
+        return own
+
+    def _not_in_group(self, region: str, group: str, kind: str, subnet: str) -> Answer | None:
+        zones = {
+            s.id: s.availability_zone for s in ec2_backends[ACCOUNT][region].describe_subnets()
+        }
+        said = self.placement.refusal(region, group, kind, zones[subnet]) if group else None
+        return _refuse(error(said[0], message=said[1])) if said else None
+
+    def _zones(self, region: str) -> dict[str, str]:
+        """The zone of each instance that has not ended."""
+        there = [i for i in self.instances(region) if i.state != "terminated"]
+        return {instance.id: instance.placement.zone for instance in there}
+
+    @staticmethod
+    def _answered(said: str | tuple[str, str]) -> Answer:
+        if isinstance(said, tuple):
+            return _refuse(error(said[0], message=said[1]))
+        return "200 OK", [("Content-Type", "text/xml")], said.encode()
+
+    def _create_tags(self, environ: dict[str, Any], request: Request) -> Answer | None:
+        """Of placement groups here, of what else there is by moto."""
+        if unseen := self._unseen(request, "ResourceId."):
+            return unseen
+        ids = [v for k, v in request.params.items() if k.startswith("ResourceId.")]
+        others = [id_ for id_ in ids if not id_.startswith("pg-")]
+        self.placement.tag(request.region, ids, tags_in(request.params))
+        if len(others) == len(ids):
+            return None
+        rest = {k: v for k, v in request.params.items() if not k.startswith("ResourceId.")}
+        numbered = {f"ResourceId.{n}": id_ for n, id_ in enumerate(others, start=1)}
+        return self.forward(environ, urlencode(rest | numbered).encode())
 
     def _same_again(self, known: _Token, params: Params) -> Answer:
         ignored = ("MinCount", "Action", "Version")

@@ -18,7 +18,7 @@ from typing import Any
 from perfkit.fleet.ec2 import tags, userdata
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.describe import Watch
-from perfkit.fleet.ec2.pools import Pool
+from perfkit.fleet.ec2.pools import Pool, ZoneChoice
 from perfkit.fleet.provider import LaunchRequest
 from perfkit.model import Role
 from perfkit.ssh.keys import SshKey, derive_ssh_key
@@ -50,6 +50,7 @@ class Batch:
     ladder: Mapping[Role, Sequence[Pool]]
     user_data: str
     watch: Watch
+    zones: ZoneChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,8 @@ class Call:
     @property
     def token(self) -> str:
         """The client token; see the module's text."""
-        where = (self.pool.type, self.pool.zone, self.pool.subnet, str(self.generation))
+        pool, group = self.pool, ["cluster"] if self.pool.cluster else []
+        where = (pool.type, pool.zone, pool.subnet, *group, str(self.generation))
         digest = userdata.digest(self.batch.user_data)
         return client_token(self.batch.request, self.role, *where, digest, *self.names)
 
@@ -128,9 +130,20 @@ def body(call: Call, conf: Ec2Conf) -> dict[str, Any]:
         "ClientToken": call.token,
         "UserData": user_data,
         "NetworkInterfaces": [interface(resources, conf, call.pool.subnet)],
+        **placement(call.batch.request.run_id, call.pool),
         "TagSpecifications": tags.specifications({**resources.tags, **named}, *tagged_kinds(conf)),
         **market(conf),
     }
+
+
+def name_for(run_id: str) -> str:
+    """Of the run's security group, key pair, placement group and launch templates."""
+    return f"perfkit-{run_id}"
+
+
+def placement(run_id: str, pool: Pool) -> dict[str, Any]:
+    """What a launch says of the run's placement group; nothing where it is not in one."""
+    return {"Placement": {"GroupName": name_for(run_id)}} if pool.cluster else {}
 
 
 def market(conf: Ec2Conf) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from perfkit.errors import ConfigError, NotSetUpError
+from perfkit.model import Role
 from perfkit.settings import ini
 
 NAME = "ec2"
@@ -68,6 +69,7 @@ class Ec2Conf(BaseModel):
     subnets: Words = Field((), description="subnet-…, separated by commas; empty: the default ones")
     market: Literal["on-demand", "spot"] = "on-demand"
     pools: Literal["ladder", "mixed"] = "ladder"
+    placement: Literal["cluster", "zone", "any"] = "cluster"
     key: str = Field("", max_length=255, description="name of an existing key pair; empty: made")
     group: str = Field("", pattern=r"^(sg-[0-9a-f]{8,17})?$", description="sg-…; empty: made")
     controller: str = Field("", description="an address or network that may log in, as 192.0.2.7")
@@ -99,6 +101,10 @@ class Ec2Conf(BaseModel):
                 f"{long[0][:40]}: AWS takes {TAG_NAME} characters in a name, {TAG_VALUE} in a value"
             )
         return value
+
+    def types_of(self, role: Role) -> tuple[str, ...]:
+        """The instance types of a role, best first."""
+        return (self.server_types or self.types) if role is Role.SERVER else self.types
 
     @property
     def regions(self) -> tuple[str, ...]:

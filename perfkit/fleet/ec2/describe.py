@@ -35,6 +35,7 @@ class Instance:
     public: str = ""
     private: str = ""
     reason: str = ""
+    zone: str = ""
 
     @property
     def run_id(self) -> str:
@@ -107,6 +108,7 @@ def parse(entry: Mapping[str, Any], region: str) -> Instance:
         public=str(entry.get("PublicIpAddress", "")),
         private=str(entry.get("PrivateIpAddress", "")),
         reason=str(entry.get("StateReason", {}).get("Code", "")),
+        zone=str(entry.get("Placement", {}).get("AvailabilityZone", "")),
     )
 
 

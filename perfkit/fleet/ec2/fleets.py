@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from perfkit.fleet.ec2 import calls, describe, network, tags, userdata
+from perfkit.fleet.ec2 import calls, describe, tags, userdata
 from perfkit.fleet.ec2.calls import Batch
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
@@ -42,14 +42,36 @@ from perfkit.model import Role
 THROTTLED_DEADLINE_S = 300.0
 
 
+def fill_from_zones(
+    context: CallContext, batch: Batch, role: Role, names: Sequence[str], generation: int
+) -> tuple[list[Instance], str]:
+    """Ask for all hosts at once; where a run has one zone, zone after zone until one gives some.
+
+    Raises:
+        LaunchError: EC2 refused the request itself.
+        LaunchUnknownError: it did not answer.
+    """
+    made, problems = list[Instance](), list[str]()
+    for pools in batch.zones.ladders(batch.ladder[role]):
+        made, problem = fill(context, batch, role, names, generation, pools)
+        if made:
+            batch.zones.settle(pools[0].zone)
+        if problem:
+            problems.append(problem)
+        if made or not problem:
+            return made, problem
+    return made, "; ".join(problems)
+
+
 def fill(
     context: CallContext,
     batch: Batch,
     role: Role,
     names: Sequence[str],
     generation: int,
+    pools: Sequence[Pool],
 ) -> tuple[list[Instance], str]:
-    """Ask for all hosts at once; what was made, and why not all (or empty).
+    """Ask for all hosts at once from these pools; what was made, and why not all (or empty).
 
     Raises:
         LaunchError: EC2 refused the request itself.
@@ -63,7 +85,7 @@ def fill(
         if not missing:
             return made, ""
         try:
-            new, errors = _create(context, batch, role, missing, f"{generation}.{attempt}")
+            new, errors = _create(context, batch, role, missing, f"{generation}.{attempt}", pools)
         except ApiError as exc:
             if made:
                 return made, f"no room for {len(missing)} ({exc})"
@@ -130,17 +152,18 @@ def _create(
     role: Role,
     names: Sequence[str],
     generation: str,
+    pools: Sequence[Pool],
 ) -> tuple[list[Instance], list[str]]:
     """One CreateFleet with its launch template; instances, and the code of every error."""
     request, region = batch.request, context.region
-    token = _token(batch, role, names, generation)
+    token = _token(batch, role, pools, names, generation)
     labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: request.token}
-    name = _ensure_template(region, context.conf, batch, labels, token)
+    name = _ensure_template(region, context.conf, batch, labels, token, pools)
     errors: list[str] = []
 
     def create_fleet() -> list[Instance]:
         answer = region.launcher.create_fleet(
-            **_body(context.conf, batch, role, len(names), name, token)
+            **_body(context.conf, batch, role, len(names), name, token, pools)
         )
         errors[:] = [str(entry.get("ErrorCode", "")) for entry in answer.get("Errors", [])]
         return [
@@ -162,22 +185,29 @@ def _create(
     return outcome, errors
 
 
-def _token(batch: Batch, role: Role, names: Sequence[str], generation: str) -> str:
-    pools = [str(pool) for pool in batch.ladder[role]]
-    digest = userdata.digest(batch.user_data)
-    return calls.client_token(batch.request, role, generation, *pools, "", *names, digest)
+def _token(
+    batch: Batch, role: Role, pools: Sequence[Pool], names: Sequence[str], generation: str
+) -> str:
+    digest, those = userdata.digest(batch.user_data), [str(pool) for pool in pools]
+    return calls.client_token(batch.request, role, generation, *those, "", *names, digest)
 
 
 def _ensure_template(
-    region: Region, conf: Ec2Conf, batch: Batch, labels: tags.Tags, token: str
+    region: Region,
+    conf: Ec2Conf,
+    batch: Batch,
+    labels: tags.Tags,
+    token: str,
+    pools: Sequence[Pool],
 ) -> str:
     """The launch template of one call, made once; it goes when the run is released."""
-    name = f"{network.name_for(batch.request.run_id)}-{token[:12]}"
+    name = f"{calls.name_for(batch.request.run_id)}-{token[:12]}"
     kinds = [kind for kind in calls.tagged_kinds(conf) if kind != "instance"]  # the fleet's part
     data: Any = {
         **calls.template(batch.user_data, batch.resources),
         "ImageId": batch.resources.image,
         "NetworkInterfaces": [calls.interface(batch.resources, conf)],
+        **calls.placement(batch.request.run_id, pools[0]),
         "TagSpecifications": tags.specifications(labels, *kinds),
     }
     try:
@@ -195,17 +225,23 @@ def _ensure_template(
 
 
 def _body(
-    conf: Ec2Conf, batch: Batch, role: Role, n_hosts: int, template: str, token: str
+    conf: Ec2Conf,
+    batch: Batch,
+    role: Role,
+    n_hosts: int,
+    template: str,
+    token: str,
+    pools: Sequence[Pool],
 ) -> dict[str, Any]:
     """CreateFleet's arguments. The best pool first on demand; the deepest and cheapest on spot.
 
     Two subnets of one zone are one pool to EC2, and it takes no pool twice: the first one counts.
     """
-    pools: dict[tuple[str, str], Pool] = {}
-    for pool in batch.ladder[role]:
-        pools.setdefault((pool.type, pool.zone), pool)
+    distinct: dict[tuple[str, str], Pool] = {}
+    for pool in pools:
+        distinct.setdefault((pool.type, pool.zone), pool)
     overrides = [
-        {**_override(pool), "Priority": float(rung)} for rung, pool in enumerate(pools.values())
+        {**_override(pool), "Priority": float(rung)} for rung, pool in enumerate(distinct.values())
     ]
     labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
     specifications = [
@@ -253,7 +289,7 @@ def dry_bodies(
     conf: Ec2Conf, image: str, ladder: Sequence[Pool]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a run asks CreateLaunchTemplate and CreateFleet for, to be tried and not done."""
-    name = network.name_for(f"preflight-{uuid.uuid4().hex[:12]}")
+    name = calls.name_for(f"preflight-{uuid.uuid4().hex[:12]}")
     labels = tags.run_tags("preflight", getpass.getuser(), datetime.now(UTC), conf.tags)
     template = {
         "LaunchTemplateName": name,

@@ -128,5 +128,7 @@ def refusal(request: LaunchRequest, exc: ApiError) -> LaunchError:
 
 def not_visible_yet(code: str) -> bool:
     """It is about what was made a moment ago; an image that is not there is not there."""
-    made = ("InvalidGroup", "InvalidKeyPair", "InvalidLaunchTemplate")
+    made = (
+        "InvalidGroup", "InvalidKeyPair", "InvalidLaunchTemplate", "InvalidPlacementGroup",
+    )  # fmt: skip
     return classify(code) is Failure.NOT_FOUND and code.startswith(made)

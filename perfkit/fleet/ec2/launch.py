@@ -4,6 +4,7 @@
 
     no capacity          this pool rests, the next one is asked
     fewer than asked     the next pool is asked for the rest
+    a host in a zone     where all are to be in one (placement), the pools of others are left out
     throttled            the same call with the same token, after a random pause
     no answer, HTTP 5xx  the same: whether it was done the token knows
     quota                stop; what was made is kept, the shortfall says what was asked for
@@ -57,6 +58,8 @@ class Launcher:
             LaunchUnknownError: EC2 did not say what it made.
         """
         sent_again = {i.name: i for i in self._send_again(batch)}
+        for instance in sent_again.values():  # the listing may not have heard of them
+            batch.zones.settle(instance.zone)
         known, taken = self._known(batch)
         found = known | sent_again
         own = dict(taken)  # why one host is not there, by its name
@@ -111,6 +114,8 @@ class Launcher:
         ours: dict[str, Instance] = {}
         taken: dict[str, str] = {}
         for instance in batch.watch.look(self.context.retry.clock()).values():
+            if not instance.is_ending:
+                batch.zones.settle(instance.zone)
             is_ours = instance.tags.get(tags.TOKEN) == batch.request.token
             if is_ours and not instance.is_ending:
                 ours[instance.name] = instance
@@ -134,13 +139,21 @@ class Launcher:
         Raises:
             LaunchRefusedError: a reason that holds for every pool, and nothing was made.
         """
-        if self.context.conf.pools == "mixed":
-            return fleets.fill(self.context, batch, role, names, generation)
+        with batch.zones.turn():
+            if self.context.conf.pools == "mixed":
+                return fleets.fill_from_zones(self.context, batch, role, names, generation)
+            return self._fill_by_ladder(batch, role, names, generation)
+
+    def _fill_by_ladder(
+        self, batch: Batch, role: Role, names: Sequence[str], generation: int
+    ) -> tuple[list[Instance], str]:
         missing, made, problems = list(names), list[Instance](), list[str]()
         resting = self.cooldown.reasons(batch.ladder[role])
         for pool in self.cooldown.awake(batch.ladder[role]):
             if not missing:
                 break
+            if not batch.zones.allows(pool):
+                continue
             call = Call(
                 batch=batch, role=role, names=tuple(missing), pool=pool, generation=generation
             )
@@ -158,13 +171,17 @@ class Launcher:
                     break
                 raise refusal(batch.request, exc) from exc
             made += new
+            batch.zones.settle(pool.zone)
             missing = [name for name in missing if name not in {i.name for i in new}]
             if missing:
                 fewer = f"{len(new)} of {len(call.names)}"
                 problems.append(f"{pool}: {fewer}")
                 self.cooldown.begin(pool, fewer)
-        why = ", ".join([*problems, *resting])
-        return made, f"no room for {len(missing)} ({why})" if missing else ""
+        if not missing:
+            return made, ""
+        empty = set(batch.ladder[role]) - set(self.cooldown.awake(batch.ladder[role]))
+        hint = batch.zones.hint(batch.ladder[role], empty)
+        return made, f"no room for {len(missing)} ({', '.join([*problems, *resting])}){hint}"
 
     def _send(self, call: Call) -> list[Instance]:
         """One call, journalled before and after; repeated until there is an answer.

@@ -1,7 +1,8 @@
-"""What a run has at EC2 besides its hosts: a security group and a key pair, made once and tagged.
+"""What a run has at EC2 besides its hosts: a security group, a key pair, and a placement group.
 
-Both are called `perfkit-<run>`, so that making them again finds them. The group lets in SSH from the
-controller and everything from its own members, and nothing else.
+They are made once, tagged, and called `perfkit-<run>`, so that making them again finds them. The
+security group lets in SSH from the controller and everything from its own members, and nothing else.
+The placement group puts hosts close to each other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import tags
+from perfkit.fleet.ec2.calls import name_for
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
 from perfkit.fleet.ec2.conf import Ec2Conf, controller_network
 from perfkit.fleet.ec2.failures import ApiError, Failure
@@ -21,11 +23,6 @@ from perfkit.retry import RetryPolicy
 ADDRESS_SERVICE = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
 SSH_PORT = 22
-
-
-def name_for(run_id: str) -> str:
-    """Of the run's security group, key pair and launch templates."""
-    return f"perfkit-{run_id}"
 
 
 def find_controller(conf: Ec2Conf) -> str:
@@ -78,6 +75,42 @@ def ensure_key_pair(region: Region, conf: Ec2Conf, run_tags: tags.Tags, public_k
         if exc.kind is not Failure.DUPLICATE:
             raise _refused(exc) from exc
     return name
+
+
+def ensure_placement_group(region: Region, run_tags: tags.Tags, retry: RetryPolicy) -> None:
+    """Make the run's cluster placement group, once.
+
+    Raises:
+        LaunchRefusedError: it cannot be made, or its name belongs to somebody else's.
+    """
+    run_id = run_tags[tags.RUN]
+    try:
+        with translated("CreatePlacementGroup"):
+            region.reader.create_placement_group(**placement_group_body(run_id, run_tags))
+    except ApiError as exc:
+        if exc.kind is not Failure.DUPLICATE:
+            raise _refused(exc) from exc
+        for _ in retry.attempts(VISIBLE_WITHIN_S):  # made a moment ago, not listed yet
+            if _has_placement_group(region, run_id):
+                return
+        raise LaunchRefusedError(
+            f"a placement group {name_for(run_id)} is there and is not this run's; remove it"
+        ) from exc
+
+
+def placement_group_body(run_id: str, run_tags: tags.Tags) -> dict[str, Any]:
+    """CreatePlacementGroup's arguments."""
+    return {
+        "GroupName": name_for(run_id),
+        "Strategy": "cluster",
+        "TagSpecifications": tags.specifications(run_tags, "placement-group"),
+    }
+
+
+def _has_placement_group(region: Region, run_id: str) -> bool:
+    filters: Any = tag_filter(managed=["1"], run=[run_id])
+    with translated("DescribePlacementGroups"):
+        return bool(region.reader.describe_placement_groups(Filters=filters)["PlacementGroups"])
 
 
 def ensure_group(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from perfkit.errors import ConfigError, ProviderError, did_you_mean
-from perfkit.fleet.ec2 import calls, fleets, tags, userdata
+from perfkit.fleet.ec2 import calls, fleets, network, placement, tags, userdata
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.conf import Ec2Conf
 from perfkit.fleet.ec2.failures import ApiError, Failure
@@ -30,6 +31,11 @@ class Survey:
     ladder: Mapping[Role, Sequence[Pool]]
     vcpus: Mapping[str, int]
 
+    @property
+    def is_clustered(self) -> bool:
+        """Some hosts go into a placement group."""
+        return any(pool.cluster for pools in self.ladder.values() for pool in pools)
+
 
 def survey(region: Region, conf: Ec2Conf) -> Survey:
     """Find out what exists; refuse what cannot work together.
@@ -39,11 +45,12 @@ def survey(region: Region, conf: Ec2Conf) -> Survey:
         ApiError: EC2 refused to say.
     """
     image = find_image(region, conf)
-    types = {Role.CLIENT: conf.types, Role.SERVER: conf.server_types or conf.types}
-    vcpus = _check_types(region, {*types[Role.CLIENT], *types[Role.SERVER]}, image)
+    types = {role: conf.types_of(role) for role in Role}
+    kinds = _check_types(region, {*types[Role.CLIENT], *types[Role.SERVER]}, image)
     subnets = find_subnets(region, conf)
-    offered = _offered(region, list(vcpus))
-    pools = {role: ladder(kinds, subnets, offered) for role, kinds in types.items()}
+    offered = _offered(region, list(kinds))
+    clustered = placement.clustered_types(conf, kinds)
+    pools = {role: ladder(types[role], subnets, offered, clustered[role]) for role in Role}
     for role, rungs in pools.items():
         if not rungs:
             raise _wrong(
@@ -52,11 +59,13 @@ def survey(region: Region, conf: Ec2Conf) -> Survey:
                 f"not offered in {', '.join(sorted({s.zone for s in subnets}))}",
                 "choose other types, zones or subnets",
             )
-    return Survey(image=image, subnets=tuple(subnets), ladder=pools, vcpus=vcpus)
+    vcpus = {name: int(kinds[name]["VCpuInfo"]["DefaultVCpus"]) for name in kinds}
+    ladders = placement.in_one_zone(conf, pools)
+    return Survey(image=image, subnets=tuple(subnets), ladder=ladders, vcpus=vcpus)
 
 
-def _check_types(region: Region, types: set[str], image: Image) -> dict[str, int]:
-    """VCPUs of each type; they exist and run the image's architecture."""
+def _check_types(region: Region, types: set[str], image: Image) -> dict[str, Any]:
+    """What EC2 says of each type; they exist and run the image's architecture."""
     try:
         found = {
             str(entry["InstanceType"]): entry
@@ -81,7 +90,7 @@ def _check_types(region: Region, types: set[str], image: Image) -> dict[str, int
                 f"it runs {' and '.join(runs)}, image {image.id} is {image.architecture}",
                 "choose another image or type",
             )
-    return {name: int(found[name]["VCpuInfo"]["DefaultVCpus"]) for name in types}
+    return {name: found[name] for name in types}
 
 
 def find_subnets(region: Region, conf: Ec2Conf) -> list[Subnet]:
@@ -150,7 +159,8 @@ def _offered(region: Region, types: Sequence[str]) -> set[tuple[str, str]]:
 def check_permission(region: Region, conf: Ec2Conf, surveyed: Survey) -> None:
     """Try what a launch would ask for with DryRun: EC2 says whether it may, and makes nothing.
 
-    The best pool of each role; with `pools = mixed` all pools, a launch template, and a fleet.
+    The best pool of each role; with `pools = mixed` all pools, a launch template, and a fleet; and
+    the placement group, if there is to be one.
 
     Raises:
         ProviderError: it would not be allowed, or EC2 has no pool of the run.
@@ -169,8 +179,25 @@ def check_permission(region: Region, conf: Ec2Conf, surveyed: Survey) -> None:
             lacking.append(exc)  # the other pools may do
     if len(lacking) == len(pools):
         raise ProviderError(str(lacking[0])) from lacking[0]
+    if surveyed.is_clustered:
+        _check_group_permission(region, conf)
     if is_mixed:
         _check_fleet_permission(region, conf, surveyed)
+
+
+def _check_group_permission(region: Region, conf: Ec2Conf) -> None:
+    """Who may not make placement groups is told so, and what works without one."""
+    run_id = f"preflight-{uuid.uuid4().hex[:12]}"
+    labels = tags.run_tags(run_id, getpass.getuser(), datetime.now(UTC), conf.tags)
+    try:
+        body = network.placement_group_body(run_id, labels)
+        if _dry_run("CreatePlacementGroup", region.reader.create_placement_group, body):
+            region.reader.delete_placement_group(
+                GroupName=body["GroupName"]
+            )  # no such server is AWS
+    except ApiError as exc:
+        remedy = "or set `placement = zone` in ec2.conf, which needs no placement group"
+        raise ProviderError(f"{exc}; {remedy}") from exc
 
 
 def _check_fleet_permission(region: Region, conf: Ec2Conf, surveyed: Survey) -> None:

@@ -27,6 +27,7 @@ from perfkit.fleet.ec2 import (
     conf,
     describe,
     network,
+    placement,
     preflight,
     prices,
     quota,
@@ -40,7 +41,7 @@ from perfkit.fleet.ec2.describe import Watch
 from perfkit.fleet.ec2.failures import ApiError
 from perfkit.fleet.ec2.idempotent_calls import CallContext, refusal
 from perfkit.fleet.ec2.launch import Launcher
-from perfkit.fleet.ec2.pools import Cooldown
+from perfkit.fleet.ec2.pools import Cooldown, ZoneChoice
 from perfkit.fleet.ec2.preflight import Survey
 from perfkit.fleet.provider import (
     CostEstimate,
@@ -52,7 +53,7 @@ from perfkit.fleet.provider import (
     check_request,
     check_size,
 )
-from perfkit.model import Host
+from perfkit.model import Host, Role
 from perfkit.retry import RetryPolicy
 
 MAX_HOSTS = 1001
@@ -65,6 +66,7 @@ BATCHES_AT_ONCE = 8
 class _RunState:
     """What the batches of one run share; made by the first of them."""
 
+    zones: ZoneChoice
     lock: threading.Lock = field(default_factory=threading.Lock)
     resources: calls.LaunchResources | None = None
     watch: Watch | None = None
@@ -125,6 +127,7 @@ class Ec2Provider:
         check_size(n_hosts, self.traits, "a run at EC2")
         region = self.home
         region.identity()
+        release.things(region, "preflight")  # who may not list what a run has could not end it
         network.find_controller(self.conf)
         surveyed = self.survey()
         wanted = quota.wanted(surveyed.ladder, surveyed.vcpus, n_hosts)
@@ -137,7 +140,7 @@ class Ec2Provider:
         surveyed = self._surveyed
         reckoned = prices.estimate(
             [
-                prices.Group(what="server", n_hosts=1, types=chosen.server_types or chosen.types),
+                prices.Group(what="server", n_hosts=1, types=chosen.types_of(Role.SERVER)),
                 prices.Group(what="clients", n_hosts=n_hosts - 1, types=chosen.types),
             ],
             region=chosen.region,
@@ -146,13 +149,17 @@ class Ec2Provider:
             max_instances=chosen.max_instances,
             vcpus=surveyed.vcpus if surveyed else {},
             disk_gb=sum(surveyed.image.disks.values()) if surveyed else prices.DISK_GB,
-            one_zone=1 in (len(chosen.zones), len(chosen.subnets)),
+            one_zone=chosen.placement != "any" or 1 in (len(chosen.zones), len(chosen.subnets)),
         )
         longest_min = chosen.expires_after
         too_long = f"{life_s / 60:.0f} minutes until expiry, expires_after is {longest_min:g}"
         return replace(
             reckoned,
-            lines=(*reckoned.lines, *([self._quota] if self._quota else [])),
+            lines=(
+                *reckoned.lines,
+                *(placement.remarks(chosen, surveyed.ladder) if surveyed else []),
+                *([self._quota] if self._quota else []),
+            ),
             over=(*reckoned.over, *([too_long] if life_s > 60 * longest_min else [])),
         )
 
@@ -161,7 +168,8 @@ class Ec2Provider:
     def launch(self, request: LaunchRequest) -> Sequence[Host]:
         """Make the hosts of one batch; see `perfkit.fleet.provider.Provider.launch`.
 
-        Side effects: instances that cost money, at first also a security group and a key pair.
+        Side effects: instances that cost money, at first also a security group, a key pair and, as
+        ec2.conf says, a placement group.
 
         Raises:
             LaunchError: none could be made, or the request is not one.
@@ -180,6 +188,7 @@ class Ec2Provider:
             ladder=surveyed.ladder,
             user_data=calls.user_data_for(request, chosen),
             watch=watch,
+            zones=state.zones,
         )
         try:
             made = launcher.launch(batch)
@@ -314,7 +323,8 @@ class Ec2Provider:
 
     def _state(self, run_id: str) -> _RunState:
         with self._lock:
-            return self._runs.setdefault(run_id, _RunState())
+            zones = ZoneChoice(is_one=self.conf.placement != "any")
+            return self._runs.setdefault(run_id, _RunState(zones=zones))
 
     def _resources(
         self, state: _RunState, request: LaunchRequest, surveyed: Survey
@@ -338,6 +348,8 @@ class Ec2Provider:
         labels = tags.run_tags(
             request.run_id, chosen.owner or request.owner, request.expires_utc, chosen.tags
         )
+        if surveyed.is_clustered:
+            network.ensure_placement_group(region, labels, self._retry)
         return calls.LaunchResources(
             image=surveyed.image.id,
             disks=surveyed.image.disks,

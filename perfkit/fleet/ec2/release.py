@@ -1,8 +1,8 @@
 """Ending all that carries a run's tag, in the order in which AWS lets go.
 
 Fleets first, with their instances; then instances, in chunks, until EC2 says `terminated`; spot
-requests; volumes and interfaces that stayed behind; launch templates and the key pair; the security
-group last, because it can be deleted only when nothing uses it. So the group doubles as a fence:
+requests; volumes and interfaces that stayed behind; launch templates, the placement group and the key
+pair; the security group last, because it can be deleted only when nothing uses it. So the group doubles as a fence:
 while it is there, something of the run may still be; and once it is gone, no launch that is
 under way can succeed any more.
 
@@ -12,7 +12,7 @@ Tags are never removed: an instance without its tag is one that no reap will fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,11 @@ KINDS = (
         lambda ec2, id_: ec2.delete_launch_template(LaunchTemplateId=id_),
     ),
     Kind(
+        "placement group", "DescribePlacementGroups", "GroupId",
+        lambda ec2, name: ec2.delete_placement_group(GroupName=name),
+        active=("pending", "available"), handle="GroupName",
+    ),
+    Kind(
         "key pair", "DescribeKeyPairs", "KeyPairId",
         lambda ec2, name: ec2.delete_key_pair(KeyName=name), handle="KeyName",
     ),
@@ -96,7 +101,11 @@ KINDS = (
         lambda ec2, id_: ec2.delete_security_group(GroupId=id_),
     ),
 )  # fmt: skip
-UNPAGED = frozenset({"DescribeKeyPairs"})  # one answer, however many
+# One answer, however many.
+UNPAGED: Mapping[str, Callable[[EC2Client, Any], Any]] = {
+    "DescribeKeyPairs": lambda ec2, filters: ec2.describe_key_pairs(Filters=filters),
+    "DescribePlacementGroups": lambda ec2, filters: ec2.describe_placement_groups(Filters=filters),
+}
 UNFILTERED = frozenset({"DescribeFleets"})  # knows no filter by tag
 
 
@@ -143,7 +152,8 @@ def _entries(region: Region, kind: Kind, filters: Sequence[Any]) -> Iterator[Any
         return region.pages(kind.operation, kind.result)
     if kind.operation in UNPAGED:
         with translated(kind.operation):
-            return iter(region.reader.describe_key_pairs(Filters=list(filters))["KeyPairs"])
+            answer = UNPAGED[kind.operation](region.reader, list(filters))
+            return iter(answer[kind.result])
     return region.pages(kind.operation, kind.result, Filters=list(filters))
 
 

@@ -218,6 +218,7 @@ MADE = {
     "ec2:RunInstances": ("instance", "volume", "network-interface", "spot-instances-request"),
     "ec2:CreateFleet": ("fleet", "instance", "volume", "network-interface"),
     "ec2:CreateLaunchTemplate": ("launch-template",),
+    "ec2:CreatePlacementGroup": ("placement-group",),
     "ec2:CreateSecurityGroup": ("security-group",),
     "ec2:ImportKeyPair": ("key-pair",),
 }

@@ -25,6 +25,7 @@ TAGGED_BY = {
     "RunInstances": {"instance", "volume", "network-interface", "spot-instances-request"},
     "CreateFleet": {"fleet", "instance", "volume", "network-interface"},
     "CreateLaunchTemplate": {"launch-template"},
+    "CreatePlacementGroup": {"placement-group"},
     "CreateSecurityGroup": {"security-group"},
     "ImportKeyPair": {"key-pair"},
 }
@@ -50,14 +51,15 @@ def life(provider: Ec2Provider, run: ProviderRun) -> Sent:
 
 @pytest.mark.parametrize("market", ["on-demand", "spot"])
 @pytest.mark.parametrize("pools", ["ladder", "mixed"])
+@pytest.mark.parametrize("types", ["t3.micro, t3.small", "c5.large, c5a.large"])
 def test_a_runs_requests_keep_to_ec2s_description(
-    cloud: Cloud, tmp_path: Path, market: str, pools: str
+    cloud: Cloud, tmp_path: Path, market: str, pools: str, types: str
 ) -> None:
     more = {f"a tag {number}": "x" for number in range(20)}  # as many as ec2.conf takes
     cloud.write_conf(
         market=market,
         pools=pools,
-        types="t3.micro, t3.small",
+        types=types,
         address="private",
         tags=", ".join(f"{key}={value}" for key, value in more.items()),
     )
