@@ -130,6 +130,7 @@ class AwsShim:
         empty: Pools (type, subnet id) without capacity.
         on_launch: Told the moto instances of a launch before they are listed.
         on_end: Told the ids of instances that have ended.
+        on_image: Told the id of the instance of which an image is made.
         remembers_tokens: As EC2 does and moto does not.
         denied: What every request of an action is answered, dry runs included; `*`: of any action.
     """
@@ -141,6 +142,7 @@ class AwsShim:
     empty: set[tuple[str, str]] = field(default_factory=set)
     on_launch: Callable[[list[Any]], None] = lambda _instances: None
     on_end: Callable[[list[str]], None] = lambda _ids: None
+    on_image: Callable[[str], None] = lambda _id: None
     denied: dict[str, Fault] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     busy: int = 0  # requests that are being worked on
@@ -229,7 +231,7 @@ class AwsShim:
         self.empty.clear()
         self.lag_s = self.in_flight_s = 0.0
         self.remembers_tokens, self.same_index = True, False
-        self.on_launch = self.on_end = lambda _it: None
+        self.on_launch = self.on_end = self.on_image = lambda _it: None
 
     # -- the layer -----------------------------------------------------------------------------
 
@@ -301,6 +303,8 @@ class AwsShim:
                 self.placement.delete(request.region, request.params)
             ),
             "DeleteSecurityGroup": lambda: self._delete_group(request),
+            "CreateImage": lambda: self._create_image(environ, request),
+            "DeleteSnapshot": lambda: self._delete_snapshot(request),
         }
         return work.get(request.action, lambda: None)()
 
@@ -400,6 +404,36 @@ class AwsShim:
             for it in prefixes
             if f"{it}InstanceType" in request.params
         ]
+
+    def _create_image(self, environ: dict[str, Any], request: Request) -> Answer:
+        """Only of what is stopped and of a name that is free; tags its snapshot, which moto does not."""
+        backend, params = ec2_backends[ACCOUNT][request.region], dict(request.params)
+        if any(image.name == params["Name"] for image in backend.describe_images()):
+            return _refuse(error("InvalidAMIName.Duplicate", message="the name is in use"))
+        states = {i.id: i.state for i in self.instances(request.region)}
+        if states.get(params["InstanceId"]) != "stopped":  # else it would be restarted, unasked
+            return _refuse(error("IncorrectInstanceState"))
+        kept = {k: v for k, v in params.items() if not k.startswith("TagSpecification")}
+        for number, (key, value) in enumerate(request.tags("image").items(), start=1):
+            tag = f"TagSpecification.1.Tag.{number}"
+            kept |= {f"{tag}.Key": key, f"{tag}.Value": value}
+        kept["TagSpecification.1.ResourceType"] = "image"
+        answer = self.forward(environ, urlencode(kept).encode())
+        found = re.search(rb"<imageId>(ami-[0-9a-f]+)</imageId>", answer[2])
+        if found:
+            image = backend.amis[found[1].decode()]
+            image.root_device_name = "/dev/xvda"
+            image.ebs_snapshot.add_tags(request.tags("snapshot"))
+            self.on_image(params["InstanceId"])
+        return answer
+
+    def _delete_snapshot(self, request: Request) -> Answer | None:
+        """One that an image needs cannot go."""
+        id_ = request.params["SnapshotId"]
+        images = ec2_backends[ACCOUNT][request.region].amis.values()
+        if any(image.ebs_snapshot.id == id_ for image in images):
+            return _refuse(error("InvalidSnapshot.InUse", message=f"{id_} is in use by an image"))
+        return None
 
     def _group_of_template(self, request: Request) -> str:
         """The placement group of a fleet's launch template, or nothing."""

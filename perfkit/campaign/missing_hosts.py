@@ -26,7 +26,7 @@ def launch_missing(session: Session) -> None:
     lacking = _lacking(session)
     session.gone.clear()
     session.fleet.launch(
-        [_request(session, name, role) for name, role in lacking.items()],
+        [request_for(session, name, role) for name, role in lacking.items()],
         again=dict(_unanswered(session)),
     )
 
@@ -41,7 +41,8 @@ def _lacking(session: Session) -> dict[str, Role]:
     return {name: role for name, role in names if name not in there}
 
 
-def _request(session: Session, name: str, role: Role) -> HostRequest:
+def request_for(session: Session, name: str, role: Role) -> HostRequest:
+    """What the provider is asked for: a host of this name with the key that the run has for it."""
     key = session.host_key(name)
     return HostRequest(
         name=name, role=role, host_key=key.public_openssh, host_key_private=key.private_openssh
@@ -55,4 +56,4 @@ def _unanswered(session: Session) -> Iterator[tuple[str, tuple[HostRequest, ...]
     for token, names in reversed(list(session.progress().batches.items())):
         if orphans & set(names):
             orphans -= set(names)
-            yield token, tuple(_request(session, name, roles[name]) for name in names)
+            yield token, tuple(request_for(session, name, roles[name]) for name in names)

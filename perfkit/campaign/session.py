@@ -212,19 +212,21 @@ class Session(OpenRun):
             click.echo(report, err=True)  # nobody else will say it
 
 
-def open_new(chosen: Settings, remarks: Sequence[str] = ()) -> Session:
+def open_new(
+    chosen: Settings, remarks: Sequence[str] = (), provider: Provider | None = None
+) -> Session:
     """Make a run folder for validated settings, once the provider has nothing against them.
 
     Args:
         remarks: What to say with it, for example which run was not taken up.
+        provider: Who makes the hosts; None: the one that the settings name.
 
     Raises:
         ConfigError, ScheduleError, ProviderError, RunError: before anything is launched.
     """
     limits.require_life(chosen, slots_of(chosen))  # before a folder is made
-    provider = provider_for(chosen)
-    chosen, notices = limits.fitted(chosen, provider)
-    provider = provider_for(chosen)  # a test that was left out needs nothing
+    chosen, notices = limits.fitted(chosen, provider or provider_for(chosen))
+    provider = provider or provider_for(chosen)  # a test that was left out needs nothing
     if provider.traits.shared_cpu:  # hosts have this machine's programs
         tests = variants.all_tests(chosen)
         scripts = [test.script for test in tests]

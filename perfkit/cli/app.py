@@ -16,6 +16,7 @@ import click
 
 from perfkit import __version__
 from perfkit.cli import baselines, fleet, logs, phases, project, results
+from perfkit.cli.images import image
 from perfkit.cli.runs import runs
 from perfkit.errors import PerfkitError
 
@@ -48,6 +49,7 @@ HELP = """Network performance campaigns with many temporary machines.
   perfkit runs query "SELECT …"   all runs in SQL; perfkit runs plot: a figure over time
   perfkit status; perfkit reap --yes    what is running; end all of it
   perfkit renew --minutes 60            hosts end themselves an hour from now (ec2)
+  perfkit image bake                    an image for ec2 whose hosts install nothing
   perfkit trust; perfkit clean --yes    existing hosts: pin their keys; clean and free them
   perfkit read LOG; perfkit legacy DIR  what is in a log file; the 2011 tool's tables
 """
@@ -93,7 +95,7 @@ for group in (phases, fleet, results, logs, project):
     for command in vars(group).values():
         if isinstance(command, click.Command):
             main.add_command(command)
-for command in (baselines.baseline, baselines.check, baselines.adopt, runs):
+for command in (baselines.baseline, baselines.check, baselines.adopt, image, runs):
     main.add_command(command)
 
 

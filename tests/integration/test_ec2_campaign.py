@@ -21,8 +21,8 @@ from reliability.campaigns import (
     tables_of,
 )
 
-from perfkit.campaign import phases, renew, status_reap
-from perfkit.errors import ConfigError, UnreachableError
+from perfkit.campaign import image_bake, phases, renew, status_reap
+from perfkit.errors import ConfigError, HostError, UnreachableError
 from perfkit.fleet.ec2 import tags, userdata
 from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.runs.folder import list_runs
@@ -160,6 +160,48 @@ def test_a_run_that_is_under_way_is_renewed_on_its_hosts_and_in_its_tags(
             assert cloud.hosts.inside(instance.id, f"cat {userdata.EXPIRES_PATH}").strip() == moment
             assert {t["key"]: t["value"] for t in instance.get_tags()}[tags.EXPIRES] == moment
     assert cloud.aws.alive() == []
+
+
+def test_an_image_is_baked_of_one_host_that_forgets_whose_it_was(
+    project: Path, cloud: Cloud
+) -> None:
+    found: list[str] = []
+    own = "/etc/perfkit /var/lib/perfkit /etc/ssh/ssh_host_* /root/.ssh/authorized_keys"
+
+    def look(instance: str) -> None:
+        assert cloud.hosts is not None
+        tools = "for it in iperf openvpn wg; do command -v $it; done; test ! -s /etc/machine-id"
+        script = f"ls -d {own} 2>/dev/null; {tools}"
+        found.extend(cloud.hosts.inside(instance, script).split())
+
+    cloud.aws.on_image = look
+    cloud.write_conf(
+        market="spot", types="c5.large", pools="mixed"
+    )  # a spot host cannot be stopped
+    notes: list[str] = []
+    made = image_bake.bake("ours", note=notes.append)
+    assert [Path(word).name for word in found] == ["iperf", "openvpn", "wg"]
+    assert f"\nimage = {made.image.id}\n" in str(made)
+    assert (made.image.name, made.image.state) == ("ours", "available")
+    assert "running the recipes of both roles" in notes
+    assert [r.params["MaxCount"] for r in cloud.aws.sent("RunInstances")] == ["1"]
+    provider = cloud.provider()
+    assert (cloud.aws.alive(), list(provider.runs())) == ([], [])
+    assert not (project / "runs").exists() or list_runs(project / "runs") == []
+    cloud.write_conf(image=made.image.id)
+    assert cloud.provider().survey().image.id == made.image.id
+
+
+def test_a_host_whose_recipe_fails_becomes_no_image_and_is_ended(
+    project: Path, cloud: Cloud
+) -> None:
+    fabfile = project / "resources" / "fabfile.py"
+    failing = "\n\n@task\ndef setup_client(c: Connection) -> None:\n    c.run('exit 3')\n"
+    fabfile.write_text(fabfile.read_text() + failing)
+    with pytest.raises(HostError, match="exit 3"):
+        image_bake.bake()
+    assert cloud.aws.sent("CreateImage") == []
+    assert (cloud.aws.alive(), list(cloud.provider().runs())) == ([], [])
 
 
 def access_of(run: ProviderRun, folder: Path) -> Access:

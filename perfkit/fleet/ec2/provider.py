@@ -79,6 +79,9 @@ class Ec2Provider:
         config_dir: Where ec2.conf is.
         retry: Clock, waiting and chance; tests give others.
         settle_s: How long listings may lag behind calls.
+
+    Attributes:
+        retry: As given.
     """
 
     name = conf.NAME
@@ -93,14 +96,14 @@ class Ec2Provider:
         retry: RetryPolicy | None = None,
         settle_s: float = SETTLE_S,
     ) -> None:
-        self._config_dir, self._retry = config_dir, retry or RetryPolicy()
+        self._config_dir, self.retry = config_dir, retry or RetryPolicy()
         self._lock = threading.RLock()
         self._conf: conf.Ec2Conf | None = None
         self._regions: dict[str, Region] = {}
         self._surveyed: Survey | None = None
         self._quota = ""  # what the preflight found, in words
         self._runs: dict[str, _RunState] = {}
-        self._cooldown = Cooldown(clock=self._retry.clock)
+        self._cooldown = Cooldown(clock=self.retry.clock)
         self.traits = Traits(
             costs_money=True,
             shared_cpu=False,
@@ -179,7 +182,7 @@ class Ec2Provider:
         state = self._state(request.run_id)
         resources, watch = self._resources(state, request, surveyed)
         launcher = Launcher(
-            context=CallContext(region=self.home, conf=chosen, retry=self._retry),
+            context=CallContext(region=self.home, conf=chosen, retry=self.retry),
             cooldown=self._cooldown,
         )
         batch = calls.Batch(
@@ -221,7 +224,7 @@ class Ec2Provider:
         """End some hosts of a run, wherever they are; wait until they are gone."""
         wanted, reports = set(names), list[ReleaseReport]()
         for region in self.regions if wanted else ():
-            releaser = release.Releaser(region, self._retry)
+            releaser = release.Releaser(region, self.retry)
             there = describe.instances(region, run_id)
             releaser.terminate([i for i in there if i.name in wanted])
             reports.append(releaser.report())
@@ -235,7 +238,7 @@ class Ec2Provider:
         """
         reports, problems = [], list[ProviderError]()
         for region in self.regions:
-            releaser = release.Releaser(region, self._retry)
+            releaser = release.Releaser(region, self.retry)
             try:
                 releaser.release(run_id)
             except ProviderError as exc:
@@ -274,7 +277,7 @@ class Ec2Provider:
         script = renewal.renew(self.regions, run_id, there, expires_utc)
         with contextlib.suppress(PerfkitError):  # the logins will tell whether we are let in
             for region in self.regions:
-                network.admit(region, self.conf, run_id, self._retry)
+                network.admit(region, self.conf, run_id, self.retry)
         return script
 
     def interruptions(self, run_id: str) -> Sequence[Interruption]:
@@ -294,6 +297,11 @@ class Ec2Provider:
             if self._conf is None:
                 self._conf = conf.load(self._config_dir)
             return self._conf
+
+    def prefer(self, **keys: object) -> None:
+        """Take these values instead of those in ec2.conf; before anything is asked for."""
+        with self._lock:
+            self._conf = self.conf.model_copy(update=keys)
 
     @property
     def home(self) -> Region:
@@ -338,8 +346,8 @@ class Ec2Provider:
                 state.watch = Watch(
                     self.home,
                     request.run_id,
-                    self._retry.clock,
-                    fresh_s=describe.FRESH_S * self._retry.scale,
+                    self.retry.clock,
+                    fresh_s=describe.FRESH_S * self.retry.scale,
                 )
             return state.resources, state.watch
 
@@ -349,7 +357,7 @@ class Ec2Provider:
             request.run_id, chosen.owner or request.owner, request.expires_utc, chosen.tags
         )
         if surveyed.is_clustered:
-            network.ensure_placement_group(region, labels, self._retry)
+            network.ensure_placement_group(region, labels, self.retry)
         return calls.LaunchResources(
             image=surveyed.image.id,
             disks=surveyed.image.disks,
@@ -360,7 +368,7 @@ class Ec2Provider:
                 labels,
                 vpc_id=surveyed.subnets[0].vpc,
                 controller=network.find_controller(chosen),
-                retry=self._retry,
+                retry=self.retry,
             ),
             tags=labels,
         )

@@ -5,7 +5,8 @@ the first command of cloud-init's `bootcmd`, which runs early at *every* boot (`
 would be forgotten by a reboot): a loop that looks at the clock and powers the machine off at an
 absolute moment, at once when that has passed. Powering off ends the instance, because it was
 launched with InstanceInitiatedShutdownBehavior=terminate. `perfkit renew` writes a later moment
-into EXPIRES_PATH.
+into EXPIRES_PATH. A host of an image that somebody made of another host has that one's moment there:
+OWNER_PATH says whose it is, and another instance's is not taken.
 
 The *host key* is a temporary one: a call makes many instances and gives all of them the same user
 data, which on each of them every local user can read. So it serves for one login, in which the host
@@ -25,6 +26,7 @@ from perfkit.ssh.keys import SshKey
 MAX_BYTES = 16_384  # EC2's limit, before base64
 EXPIRES_PATH = "/etc/perfkit/expires"
 WATCH_PATH = "/etc/perfkit/deadman"
+OWNER_PATH = "/etc/perfkit/instance"
 UNIT = "perfkit-deadman"
 LOOK_EVERY_S = 10
 
@@ -82,6 +84,9 @@ def arm(expires_utc: datetime) -> str:
     return "\n".join(
         [
             "mkdir -p /etc/perfkit",
+            # cloud-init tells bootcmd which instance this is.
+            f'[ "$(cat {OWNER_PATH} 2>/dev/null)" = "${{INSTANCE_ID-}}" ] || rm -f {EXPIRES_PATH}',
+            f'echo "${{INSTANCE_ID-}}" >{OWNER_PATH}',
             f"[ -s {EXPIRES_PATH} ] || echo {moment} >{EXPIRES_PATH}",
             f"printf %s {shlex.quote(_WATCH)} >{WATCH_PATH}",
             # This early systemd is there but takes no ordinary service yet.

@@ -112,3 +112,19 @@ def test_an_error_in_a_task_names_file_and_line(
     monkeypatch.setattr(Connection, "sftp", lambda _: Mock(**{"stat.side_effect": refused}))
     with pytest.raises(HostError, match=words):
         do_task(task, GuardedConnection(Remote(make_host("client-001"), access)))
+
+
+@pytest.mark.parametrize(("missing", "installs"), [("", False), ("iperf\nping\n", True)])
+def test_a_host_that_has_every_program_already_runs_no_package_manager(
+    missing: str, installs: bool
+) -> None:
+    asked: list[str] = []
+
+    def run(script: str, **_: object) -> Mock:
+        asked.append(script)
+        return Mock(stdout=missing if "command -v $tool" in script else "")
+
+    host = Mock(user="root", config={}, run=run)
+    setup = find_task(RESOURCES / "fabfile.py", "setup_common")
+    getattr(setup, "body", setup)(host)
+    assert any("apt-get" in script for script in asked) == installs

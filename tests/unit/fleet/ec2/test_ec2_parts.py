@@ -150,6 +150,28 @@ def test_the_scripts_for_hosts_are_posix_shell(script: str) -> None:
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
+def test_a_host_keeps_a_moment_that_was_moved_but_takes_none_of_the_host_its_image_was_made_of(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "systemd-run").write_text("#!/bin/sh\n")
+    (tmp_path / "systemd-run").chmod(0o755)
+    own = tmp_path / "etc"
+    script = userdata.arm(EXPIRES).replace("/etc/perfkit", str(own))
+    path = f"{tmp_path}:/usr/bin:/bin"
+    expires = own / Path(userdata.EXPIRES_PATH).name
+
+    def boot(instance: str) -> str:
+        environment = {"PATH": path, "INSTANCE_ID": instance}
+        subprocess.run(["sh", "-ec", script], env=environment, check=True, timeout=60)
+        return expires.read_text()
+
+    planned = f"{EXPIRES.timestamp():.0f}\n"
+    assert boot("i-1") == planned
+    expires.write_text("9999999999\n")  # as a renewal writes it
+    assert boot("i-1") == "9999999999\n"
+    assert boot("i-2") == planned
+
+
 def test_patience_ends_at_its_deadline_and_its_pauses_grow() -> None:
     now = [0.0]
     pauses: list[float] = []
@@ -207,7 +229,8 @@ def statements() -> list[dict[str, Any]]:
 def test_the_policy_lets_nothing_be_ended_that_is_not_ours() -> None:
     for statement in statements():
         actions = statement["Action"]
-        ends = [a for a in actions if a.split(":")[1].startswith(("Terminate", "Delete", "Modify"))]
+        acts = ("Terminate", "Stop", "Delete", "Deregister", "Modify")
+        ends = [action for action in actions if action.split(":")[1].startswith(acts)]
         if ends:
             assert "aws:ResourceTag/perfkit:managed" in str(statement["Condition"])
         assert not [action for action in actions if "*" in action]
@@ -222,6 +245,17 @@ MADE = {
     "ec2:CreateSecurityGroup": ("security-group",),
     "ec2:ImportKeyPair": ("key-pair",),
 }
+
+
+@pytest.mark.parametrize("kind", ["image", "snapshot"])
+def test_the_policy_lets_no_image_be_baked_without_a_tag_nor_of_a_strangers_host(kind: str) -> None:
+    bakes = [it for it in statements() if "ec2:CreateImage" in it["Action"]]
+    of_kind = [it for it in bakes if f"arn:aws:ec2:*::{kind}/*" in it["Resource"]]
+    of_hosts = [it for it in bakes if "arn:aws:ec2:*:*:instance/*" in it["Resource"]]
+    assert len(of_kind) == len(of_hosts) == 1
+    assert of_kind != of_hosts
+    assert "aws:RequestTag/perfkit:managed" in str(of_kind[0]["Condition"])
+    assert "aws:ResourceTag/perfkit:managed" in str(of_hosts[0]["Condition"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,238 @@
+"""Images that perfkit made of a host that has all its programs: made, listed, removed.
+
+An image and its snapshots carry `perfkit:managed` and `perfkit:image`, and no run's tag: they outlive
+the run that made them, and a reap leaves them alone. They cost what their snapshots take, by the GB
+and month, until they are removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from perfkit.errors import ProviderError
+from perfkit.fleet.ec2 import tags
+from perfkit.fleet.ec2.client import Region, translated
+from perfkit.fleet.ec2.failures import ApiError, Failure
+from perfkit.fleet.ec2.idempotent_calls import SAME_AGAIN, VISIBLE_WITHIN_S
+from perfkit.retry import RetryPolicy
+
+STOPPED_DEADLINE_S = 600.0
+IMAGE_DEADLINE_S = 3600.0  # a snapshot of some GB takes minutes
+NAME_CHARACTERS = 128
+_FORBIDDEN = re.compile(r"[^a-zA-Z0-9()\[\] ./'@_-]")  # in an image's name
+IMAGE = f"{tags.PREFIX}image"  # the run that made it
+SOURCE = f"{tags.PREFIX}source"  # the image that it was made from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BakedImage:
+    """An image that perfkit made.
+
+    Attributes:
+        state: EC2's word: available, pending, failed.
+        source: The image that it was made from.
+        snapshots: Ids of what it is stored in.
+        size_gb: Of its disks together.
+    """
+
+    id: str
+    region: str
+    name: str
+    state: str
+    made_utc: datetime
+    source: str = ""
+    architecture: str = ""
+    snapshots: tuple[str, ...] = ()
+    size_gb: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.id} in {self.region}, {self.state}, made {self.made_utc:%Y-%m-%d %H:%M} UTC of "
+            f"{self.source or 'an unknown image'}, {self.size_gb} GB, {self.architecture}: {self.name}"
+        )
+
+
+def bake(
+    region: Region, instance_id: str, name: str, labels: Mapping[str, str], retry: RetryPolicy
+) -> BakedImage:
+    """Stop an instance and make an image of it; the instance is not ended here.
+
+    Side effects: an image and its snapshots, which cost money until they are removed. What was begun is
+    removed again where it does not come to its end.
+
+    Raises:
+        ProviderError: it did not stop, or EC2 did not make the image.
+    """
+    _stop(region, instance_id, retry)
+    name = image_name(name)
+    try:
+        made = _create(region, instance_id, name, labels, retry)
+        return _await_image(region, made, retry)
+    except BaseException:
+        for image in _ours(region, labels[IMAGE]):
+            remove(region, image, retry)
+        raise
+
+
+def image_name(text: str) -> str:
+    """A name as EC2 takes it for an image: other characters become `-`."""
+    return _FORBIDDEN.sub("-", text)[:NAME_CHARACTERS]
+
+
+def image_tags(run_id: str, source: str, owner: str, extra: Mapping[str, str]) -> tags.Tags:
+    """What an image and its snapshots carry."""
+    return {
+        **{tags.clean(key): tags.clean(value) for key, value in extra.items()},
+        "Name": f"perfkit image of {tags.clean(source)}"[: tags.VALUE_CHARACTERS],
+        tags.MANAGED: "1",
+        IMAGE: run_id,
+        tags.OWNER: tags.clean(owner),
+        SOURCE: tags.clean(source),
+    }
+
+
+def images(region: Region) -> list[BakedImage]:
+    """All images that perfkit made in a region, the newest first.
+
+    Raises:
+        ApiError: they could not be listed.
+    """
+    return sorted(_ours(region), key=lambda image: image.made_utc, reverse=True)
+
+
+def remove(region: Region, image: BakedImage, retry: RetryPolicy) -> None:
+    """Deregister an image and delete its snapshots; hosts that were made of it go on.
+
+    Raises:
+        ProviderError: what is still there, and why.
+    """
+    _once_let_go("DeregisterImage", lambda: region.reader.deregister_image(ImageId=image.id), retry)
+    left = dict[str, ApiError]()
+    for snapshot in image.snapshots:
+        try:
+            _once_let_go(
+                "DeleteSnapshot",
+                lambda id_=snapshot: region.reader.delete_snapshot(SnapshotId=id_),
+                retry,
+            )
+        except ApiError as exc:
+            left[snapshot] = exc
+    if left:
+        first = next(iter(left.values()))
+        raise ProviderError(
+            f"{image.id} is removed, its snapshots {', '.join(left)} in {region.name} are not, and cost "
+            f"money: {first}"
+        ) from first
+
+
+def _once_let_go(operation: str, call: Any, retry: RetryPolicy) -> None:
+    """What is not there any more is ended; what is in use, is so for a moment."""
+    problem: ApiError | None = None
+    for _ in retry.attempts(VISIBLE_WITHIN_S):
+        try:
+            with translated(operation):
+                call()
+        except ApiError as exc:
+            problem = exc
+            if exc.kind is Failure.NOT_FOUND or exc.code == "InvalidAMIID.Unavailable":
+                return
+            if exc.kind not in (Failure.BUSY, *SAME_AGAIN):
+                raise
+        else:
+            return
+    assert problem is not None
+    raise problem
+
+
+def _stop(region: Region, instance_id: str, retry: RetryPolicy) -> None:
+    """Stop it: what its programs wrote is then on its disks."""
+    with translated("StopInstances"):
+        region.reader.stop_instances(InstanceIds=[instance_id])
+    state = ""
+    for _ in retry.attempts(STOPPED_DEADLINE_S, first_s=2.0):
+        reservations = region.pages("DescribeInstances", "Reservations", InstanceIds=[instance_id])
+        state = next((str(i["State"]["Name"]) for r in reservations for i in r["Instances"]), "")
+        if state == "stopped":
+            return
+        if state in ("terminated", "shutting-down"):
+            break
+    raise ProviderError(
+        f"{instance_id} in {region.name} did not stop, it is {state or 'not listed'}"
+    )
+
+
+def _create(
+    region: Region, instance_id: str, name: str, labels: Mapping[str, str], retry: RetryPolicy
+) -> str:
+    """CreateImage; when no answer comes, the image has been made or not: its name tells."""
+    problem: ApiError | None = None
+    for _ in retry.attempts(VISIBLE_WITHIN_S):
+        try:
+            with translated("CreateImage"):
+                made = region.launcher.create_image(
+                    InstanceId=instance_id,
+                    Name=name,
+                    Description=f"made by perfkit of {labels[SOURCE]}"[:255],
+                    TagSpecifications=tags.specifications(labels, "image", "snapshot"),
+                )
+                return str(made["ImageId"])
+        except ApiError as exc:
+            problem = exc
+            found = [image for image in _ours(region, labels[IMAGE]) if image.name == name]
+            if exc.kind is Failure.DUPLICATE and found:
+                return found[0].id
+            if exc.kind not in (Failure.DUPLICATE, *SAME_AGAIN):
+                raise
+    assert problem is not None
+    raise problem
+
+
+def _await_image(region: Region, image_id: str, retry: RetryPolicy) -> BakedImage:
+    state, reason = "pending", ""
+    for _ in retry.attempts(IMAGE_DEADLINE_S, first_s=2.0):
+        try:
+            for entry in region.pages("DescribeImages", "Images", ImageIds=[image_id]):
+                state = str(entry.get("State", ""))
+                reason = str(entry.get("StateReason", {}).get("Message", ""))
+                if state == "available":
+                    return _parse(entry, region.name)
+        except ApiError as exc:
+            if exc.kind not in (Failure.NOT_FOUND, *SAME_AGAIN):
+                raise
+        if state not in ("pending", ""):
+            break
+    raise ProviderError(
+        f"image {image_id} in {region.name} is {state}, not available{reason and f': {reason}'}"
+    )
+
+
+def _ours(region: Region, run_id: str = "") -> Iterator[BakedImage]:
+    """Images of this account with our tags; with a run's id those that it made."""
+    wanted = [{"Name": f"tag:{tags.MANAGED}", "Values": ["1"]}]
+    wanted.append(
+        {"Name": f"tag:{IMAGE}", "Values": [run_id]}
+        if run_id
+        else {"Name": "tag-key", "Values": [IMAGE]}
+    )
+    for entry in region.pages("DescribeImages", "Images", Owners=["self"], Filters=wanted):
+        yield _parse(entry, region.name)
+
+
+def _parse(entry: Mapping[str, Any], region: str) -> BakedImage:
+    disks = [disk["Ebs"] for disk in entry.get("BlockDeviceMappings", []) if "Ebs" in disk]
+    made = str(entry.get("CreationDate", "")).replace("Z", "+00:00")
+    return BakedImage(
+        id=str(entry["ImageId"]),
+        region=region,
+        name=str(entry.get("Name", "")),
+        state=str(entry.get("State", "")),
+        made_utc=datetime.fromisoformat(made) if made else datetime.fromtimestamp(0, UTC),
+        source=tags.from_aws(entry.get("Tags")).get(SOURCE, ""),
+        architecture=str(entry.get("Architecture", "")),
+        snapshots=tuple(str(disk["SnapshotId"]) for disk in disks if disk.get("SnapshotId")),
+        size_gb=sum(int(disk.get("VolumeSize") or 0) for disk in disks),
+    )
