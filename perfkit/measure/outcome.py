@@ -13,7 +13,7 @@ from perfkit.model import Host, Role, Slot
 
 SAME_START_S = 1e-3
 SAID_LENGTH = 200
-TICK_S = 0.5  # between two looks on the host
+TICK_S = 0.25  # between two looks on the host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
