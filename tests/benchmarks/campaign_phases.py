@@ -49,11 +49,10 @@ def phases(run: Run, begun_utc_s: float, ended_utc_s: float) -> dict[str, float]
     t0_s = float(timetable["t0_utc_s"])
 
     def moment(kind: str, phase: str = "") -> float:
-        return next(
-            event.t_utc.timestamp()
-            for event in events
-            if event.kind == kind and event.fields.get("phase", "") == phase
-        )
+        for event in events:
+            if event.kind == kind and event.fields.get("phase", "") == phase:
+                return event.t_utc.timestamp()
+        raise RuntimeError(f"{run.id}: its journal has no {kind} {phase}: it did not get so far")
 
     borders = {
         "start, checks": moment("phase-started", "launch"),
