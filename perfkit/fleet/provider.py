@@ -20,6 +20,7 @@ from perfkit.units import format_count, format_some
 
 ENTRY_POINT_GROUP = "perfkit.providers"
 
+PACKED_BITS = 20  # of a pool for packed hosts: a network of so many bits for each machine
 RUN_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 HOST_NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # a host name's label, RFC 1123
 _NAMED = 5  # so many in a line, then "and N more"
@@ -42,6 +43,8 @@ class Traits:
             it and may still be there: it has the method of `AskingProvider`.
         can_link: Its hosts can have links: it has the methods of `LinkingProvider`.
         can_ipv6: Its hosts have an address of IPv6 too, if `LaunchRequest.with_ipv6` asks for it.
+        per_machine: So many clients at most are on one machine (`Host.machine`) and share its
+            processors, clock and NIC; the server has one of its own. 1: all have.
         settle_s: Longest time that something asked for may take to show up in a listing.
         ready_s: Longest time from launched to reachable.
         batches_at_once: Launch calls that may be under way at the same time.
@@ -57,6 +60,7 @@ class Traits:
     asks_hosts: bool = False
     can_link: bool = False
     can_ipv6: bool = False
+    per_machine: int = 1
     settle_s: float = 0.0
     ready_s: float = 60.0
     batches_at_once: int = 1
@@ -341,6 +345,26 @@ class LinkingProvider(Provider, Protocol):
         Raises:
             ProviderError: it cannot be read.
         """
+
+
+@runtime_checkable
+class PackableProvider(Protocol):
+    """What a provider does besides whose machines can carry hosts of their own: `perfkit.fleet.packed`.
+
+    Whatever it does to end its part of a run on a machine runs `packed/stop` in `Host.workdir` there
+    first, and counts what that could not end as leaked.
+
+    Attributes:
+        packed_pool: Network of IPv4 for the addresses of those hosts.
+    """
+
+    packed_pool: str
+
+    def candidates(self, n_hosts: int) -> Sequence[Host]:
+        """The machines that a run of so many would take now, the server first."""
+
+    def machines(self, run_id: str) -> Sequence[Host]:
+        """The machines that a run has taken, by the names that it asked for, as they are logged in to."""
 
 
 ProviderFactory = Callable[..., Provider]

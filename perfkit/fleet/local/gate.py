@@ -1,5 +1,8 @@
 """What may pass from a run's hosts to the machine: answers to what the machine has begun.
 
+Where hosts are to reach others outside the machine, what is for those passes as well, and no more: the
+machine's own addresses stay behind the gate.
+
 The controller reaches hosts by SSH, so hosts need to answer and nothing else. Without the gate every
 service of the machine that listens on all addresses would be open to root in a host.
 
@@ -12,6 +15,7 @@ begin a TCP connection. It needs the kernel's `sch_htb` and `cls_u32` and no pro
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 _QUEUE, _DROPPED, _PASSED = 0x10000, 0x10002, 0x10000  # handles: 1:, 1:2, and "not queued at all"
@@ -28,7 +32,13 @@ _ANSWERS = (
 )
 
 
-def close(netlink: Any, index: int, controller: str, subnet: ipaddress.IPv4Network) -> None:
+def close(
+    netlink: Any,
+    index: int,
+    controller: str,
+    subnet: ipaddress.IPv4Network,
+    peers: Sequence[str] = (),
+) -> None:
     """Let only answers from the run's addresses to the controller leave by an interface.
 
     Args:
@@ -36,6 +46,7 @@ def close(netlink: Any, index: int, controller: str, subnet: ipaddress.IPv4Netwo
         index: The interface: the bridge's port to the machine.
         controller: The machine's address in the run's network.
         subnet: The run's addresses.
+        peers: Addresses outside the machine that hosts may reach.
 
     Raises:
         NetlinkError: the kernel refuses, most likely because it lacks a module.
@@ -43,11 +54,10 @@ def close(netlink: Any, index: int, controller: str, subnet: ipaddress.IPv4Netwo
     netlink.tc("add", "htb", index, _QUEUE, default=_DROPPED & 0xFFFF)
     netlink.tc("add-class", "htb", index, _DROPPED, parent=_QUEUE, rate="1mbit")
     netlink.tc("add", "pfifo", index, parent=_DROPPED, limit=0)
-    ends = (
-        f"{int(subnet.network_address):#x}/{int(subnet.netmask):#x}+12",
-        f"{int(ipaddress.IPv4Address(controller)):#x}/0xffffffff+16",
-    )
-    for answer in _ANSWERS:
+    sender = f"{int(subnet.network_address):#x}/{int(subnet.netmask):#x}+12"
+    passing = [[sender, _to(peer)] for peer in peers]
+    passing += [[*_PLAIN, sender, _to(controller), *answer] for answer in _ANSWERS]
+    for keys in passing:
         netlink.tc(
             "add-filter",
             "u32",
@@ -56,5 +66,9 @@ def close(netlink: Any, index: int, controller: str, subnet: ipaddress.IPv4Netwo
             prio=1,
             protocol=_IPV4,
             target=_PASSED,
-            keys=[*_PLAIN, *ends, *answer],
+            keys=keys,
         )
+
+
+def _to(address: str) -> str:
+    return f"{int(ipaddress.IPv4Address(address)):#x}/0xffffffff+16"

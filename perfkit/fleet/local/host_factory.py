@@ -64,12 +64,18 @@ class HostFactory:
         links: Those of its hosts.
     """
 
-    def __init__(self, run_id: str, n_hosts: int, hidden: Iterable[Path]) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        n_hosts: int,
+        hidden: Iterable[Path],
+        outside: network.Outside | None = None,
+    ) -> None:
         self._run_id = run_id
         # Hosts of a keeper that was killed have lost their network for good.
         cleanup.end_hosts(run_id)
         self._tools = tools.find_host_tools()
-        self._switch = network.Switch(run_id, n_hosts)
+        self._switch = network.Switch(run_id, n_hosts, outside)
         self.links = links.HostLinks(run_id, self._switch)
         self._view = _set_stage(hidden)
         self._failed: dict[str, dict[str, str]] = {}  # token -> host -> why it was not made
@@ -190,6 +196,7 @@ class HostFactory:
             host_key_private=str(wanted["host_key_private"]),
             authorized_key=str(request["authorized_key"]),
             address_6=ipv6.address_of(address) if self._has_ipv6 else "",
+            ways=dict.fromkeys(self._switch.peers, self._switch.controller),
         )
 
     def _addresses(self, of_hosts: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfkit.fleet.local import confinement, linux, network, rootfs, tags
@@ -46,6 +46,7 @@ class HostPlan:
         fields: Its tag.
         neighbours: Addresses whose MAC it knows from the start.
         address_6: Its address of IPv6; empty: it has none.
+        ways: For each address outside the machine that it reaches, the gateway.
         expires_s: End of its life, epoch seconds.
     """
 
@@ -57,6 +58,7 @@ class HostPlan:
     host_key_private: str
     authorized_key: str
     address_6: str = ""
+    ways: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ def _become(plan: HostPlan, tools: HostTools, view: MachineView, ready: socket.s
     _enter_root(plan, view)
     if ready.recv(1) != GO_ON:
         raise ConnectionAbortedError("the keeper gave up")
-    network.configure_host(plan.address, plan.neighbours, plan.address_6)
+    network.configure_host(plan.address, plan.neighbours, plan.address_6, plan.ways)
     confinement.lift_limits()
     owner.become_root_inside()
     confinement.confine()

@@ -122,10 +122,12 @@ class Keeper:
 
     def __init__(self, fields: dict[str, str], hidden: Sequence[Path]) -> None:
         from perfkit.fleet.local.host_factory import HostFactory  # noqa: PLC0415  slow; `end` does without
+        from perfkit.fleet.local.network import Outside  # noqa: PLC0415  slow; `end` does without
 
         self._uid = int(fields["uid"])
         self._expires_s = float(fields["expires"])
-        self._host_factory = HostFactory(fields["run"], int(fields["hosts"]), hidden)
+        outside = Outside.from_words(fields.get("subnet", ""), fields.get("peers", ""))
+        self._host_factory = HostFactory(fields["run"], int(fields["hosts"]), hidden, outside)
         gc.freeze()  # hosts are forks of this process; do not touch its pages in them
 
     def serve(self, listener: socket.socket) -> None:

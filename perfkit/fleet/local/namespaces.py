@@ -117,17 +117,26 @@ def _ask_keeper(run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def launch(
-    request: LaunchRequest, hidden: Sequence[Path], *, can_tunnel: bool, n_hosts: int = 0
+    request: LaunchRequest,
+    hidden: Sequence[Path],
+    *,
+    can_tunnel: bool,
+    n_hosts: int = 0,
+    outside: Mapping[str, str] | None = None,
 ) -> list[Host]:
     """Have the run's keeper make the hosts; starts the keeper when there is none.
 
     Args:
         n_hosts: As many as the run may come to have; what is asked for now may be a part of them.
+        outside: `subnet` and `peers` (separated by commas) of `network.Outside`; None: hosts reach
+            nobody outside this machine.
 
     Raises:
         LaunchError: not one could be made.
     """
-    connection = _connect(request.run_id) or _start_keeper(request, hidden, n_hosts)
+    connection = _connect(request.run_id) or _start_keeper(
+        request, hidden, max(n_hosts, len(request.hosts)), outside or {}
+    )
     with connection:
         answer = _ask(connection, request)
     if "error" in answer:
@@ -233,7 +242,9 @@ def _connect(run_id: str) -> socket.socket | None:
     return connection
 
 
-def _start_keeper(request: LaunchRequest, hidden: Sequence[Path], n_hosts: int) -> socket.socket:
+def _start_keeper(
+    request: LaunchRequest, hidden: Sequence[Path], n_hosts: int, outside: Mapping[str, str]
+) -> socket.socket:
     tag = tags.format_tag(
         tags.KEEPER,
         {
@@ -241,7 +252,8 @@ def _start_keeper(request: LaunchRequest, hidden: Sequence[Path], n_hosts: int) 
             "expires": f"{request.expires_utc.timestamp():.0f}",
             "owner": request.owner,
             "uid": os.getuid(),
-            "hosts": max(n_hosts, len(request.hosts)),
+            "hosts": n_hosts,
+            **outside,
         },
     )
     command = privileged("keep", tag, *(str(path) for path in hidden))

@@ -4,7 +4,9 @@ The only thing the machine's namespace sees is the run's *uplink*, a veth end na
 with the first address of the run's subnet. It goes when the namespace of the bridges goes, and
 that goes with the keeper. No route, sysctl or firewall rule of the machine is changed: the
 uplink's subnet is directly connected, and hosts have no default route. What hosts send to the
-machine passes the `gate`.
+machine passes the `gate`. Where a run's hosts are on several machines (`Outside`), each machine's have
+a subnet of their own, and a route through the machine to those whom they may reach; who lets the
+machine forward is `perfkit.fleet.packed`.
 
 Addresses are out of 198.18.0.0/15, which RFC 2544 sets aside for benchmarks inside one network,
 so that they do not meet the addresses of somebody's office or VPN.
@@ -19,7 +21,8 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -27,14 +30,45 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from perfkit.errors import LaunchError
 from perfkit.fleet.local import bridges, claims, gate, ipv6, linux, rtnetlink, tags
+from perfkit.fleet.provider import PACKED_BITS
 
 POOL = ipaddress.IPv4Network("198.18.0.0/15")
-SUBNET_BITS = 20
+SUBNET_BITS = PACKED_BITS
 MAX_ADDRESSES = 2 ** (32 - SUBNET_BITS) - 3  # without its own, the broadcasts', the controller's
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8916, 0x891C
+_SIOCADDRT, _RTENTRY_BYTES = 0x890B, 120  # linux/route.h
 _IFF_UP = 0x1
+_RTF_UP, _RTF_GATEWAY, _RTF_HOST = 0x1, 0x2, 0x4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the hosts of one machine have to do with others of their run.
+
+    Attributes:
+        subnet: Their own addresses, which no other machine of the run uses.
+        peers: Addresses of IPv4 that they reach through the machine.
+    """
+
+    subnet: ipaddress.IPv4Network
+    peers: tuple[str, ...]
+
+    @classmethod
+    def from_words(cls, subnet: str, peers: str) -> Outside | None:
+        """From a keeper's tag, where peers are separated by commas; None: there is no subnet.
+
+        Raises:
+            ValueError: no network or address of IPv4, or another size than a run's.
+        """
+        if not subnet:
+            return None
+        network = ipaddress.IPv4Network(subnet)
+        if network.prefixlen != SUBNET_BITS:
+            raise ValueError(f"subnet {subnet}: a /{SUBNET_BITS} is needed")
+        found = tuple(str(ipaddress.IPv4Address(peer)) for peer in peers.split(",") if peer)
+        return cls(subnet=network, peers=found)
 
 
 def choose_subnet(
@@ -77,18 +111,24 @@ class Switch:
 
     Args:
         n_hosts: As many as the run may come to have; they decide how many bridges there are.
+        outside: None: hosts reach each other and nobody else.
 
     Attributes:
         subnet: The run's addresses; the first is the controller's, `address(0)` the first host's.
+        peers: Addresses outside the machine that hosts reach.
     """
 
-    def __init__(self, run_id: str, n_hosts: int) -> None:
+    def __init__(self, run_id: str, n_hosts: int, outside: Outside | None = None) -> None:
+        self.peers = outside.peers if outside else ()
         machine = IPRoute()
         # A socket belongs for ever to the namespace it was made in: this one, the machine's.
         self._machine = rtnetlink.open_socket()
         self._uplink = tags.uplink_name(run_id)
         try:
-            self.subnet, self._claim = _claim_subnet(run_id, machine)
+            if outside:
+                self.subnet, self._claim = _claim_given(outside.subnet, machine)
+            else:
+                self.subnet, self._claim = _claim_subnet(run_id, machine)
             machine_namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
             linux.unshare(linux.CLONE_NEWNET)
             # From here on /proc/sys/net is the new namespace's own. No IPv6 on a bridge: its
@@ -120,7 +160,7 @@ class Switch:
             },
         )
         (uplink,) = self._netlink.link_lookup(ifname="uplink")
-        gate.close(self._netlink, uplink, self.controller, self.subnet)
+        gate.close(self._netlink, uplink, self.controller, self.subnet, self.peers)
         self._bridges.lead_to_machine(uplink, _mac(self.controller))
 
     @property
@@ -197,10 +237,18 @@ class Switch:
             linux.enter(self._namespace, linux.CLONE_NEWNET)
 
 
-def configure_host(address: str, neighbours: Iterable[str], address_6: str = "") -> None:
+def configure_host(
+    address: str,
+    neighbours: Iterable[str],
+    address_6: str = "",
+    ways: Mapping[str, str] | None = None,
+) -> None:
     """Bring up lo and eth0 of the network namespace this process is in.
 
     Without an address of IPv6 its eth0 has none of that.
+
+    Args:
+        ways: For each address outside the machine that it reaches, the gateway.
 
     By ioctl: a netlink library opened in every one of a thousand short-lived processes
     costs 4 ms, these cost 0.05 ms (netdevice(7)).
@@ -216,11 +264,23 @@ def configure_host(address: str, neighbours: Iterable[str], address_6: str = "")
             sockaddr = struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(value))
             fcntl.ioctl(control, request, struct.pack("16s16s", b"eth0", sockaddr))
         _bring_up(control, "eth0")
+        for peer, gateway in (ways or {}).items():
+            fcntl.ioctl(control, _SIOCADDRT, _route(peer, gateway))
     if address_6:
         ipv6.give_address("eth0", address_6)
     _introduce_here(
         [neighbour for neighbour in neighbours if neighbour not in (address, address_6)]
     )
+
+
+def _route(address: str, gateway: str) -> bytes:
+    """A `struct rtentry` of route(8): the way to one host."""
+    ends = [
+        struct.pack("=HH4s8x", socket.AF_INET, 0, socket.inet_aton(it))
+        for it in (address, gateway, "255.255.255.255")
+    ]
+    head = struct.pack("@L16s16s16sH", 0, *ends, _RTF_UP | _RTF_GATEWAY | _RTF_HOST)
+    return head.ljust(_RTENTRY_BYTES, b"\0")
 
 
 def _bring_up(control: socket.socket, interface: str) -> None:
@@ -268,15 +328,32 @@ def _claim_subnet(run_id: str, machine: Any) -> tuple[ipaddress.IPv4Network, int
         held.append(subnet)
 
 
-def _networks_of(machine: Any) -> list[ipaddress.IPv4Network]:
-    """Destinations of the machine's routes that are at most as wide as the pool.
+def _claim_given(subnet: ipaddress.IPv4Network, machine: Any) -> tuple[ipaddress.IPv4Network, int]:
+    """Hold the subnet that was asked for.
+
+    Raises:
+        LaunchError: the machine has a route into it, or another run holds it.
+    """
+    routed = [str(it) for it in _networks_of(machine, subnet.prefixlen) if it.overlaps(subnet)]
+    if routed:
+        raise LaunchError(
+            f"local network: {subnet} is not free, the machine has routes to {', '.join(routed)}"
+        )
+    lock = claims.hold(f"subnet-{subnet.network_address}-{subnet.prefixlen}")
+    if lock is None:
+        raise LaunchError(f"local network: another run on the machine holds {subnet}")
+    return subnet, lock
+
+
+def _networks_of(machine: Any, widest: int = POOL.prefixlen) -> list[ipaddress.IPv4Network]:
+    """Destinations of the machine's routes that are at most as wide as the pool, or as `widest` says.
 
     A wider one (the default route, a VPN's 0.0.0.0/1) gives way to the subnet's own route.
     """
     networks = []
     for route in machine.get_routes(family=socket.AF_INET):
         destination = route.get_attr("RTA_DST")
-        if destination and route["dst_len"] >= POOL.prefixlen:
+        if destination and route["dst_len"] >= widest:
             networks.append(
                 ipaddress.IPv4Network(f"{destination}/{route['dst_len']}", strict=False)
             )
