@@ -14,7 +14,7 @@ works on a copied run folder, on a laptop with no network. Only files cross the 
 `perfkit.cli.app`           the same functions as shell commands
 `perfkit.notebook.parameters`      the parameters of a notebook, their form, `perfkit lab`
 `perfkit.widgets`       the live grid of hosts, the segment picker, forms
-`perfkit.fleet`         hosts: providers, inventory, launch, reap; `local/`, `ec2/`, `static/`
+`perfkit.fleet`         hosts: providers, inventory, launch, reap; `local/`, `ec2/`, `static/`, `packed/`
 `perfkit.ssh`           the SSH stack: connections, pinned keys, jump hosts, files, threads
 `perfkit.configure`     recipes, their bundles of files, Fabric tasks, facts about a host
 `perfkit.vpn`           the VPN under test: its plan, its files, whether a tunnel carries traffic

@@ -113,6 +113,7 @@ class Host:
         jump: SSH goes through it; None: directly.
         inside_address: Where the run's other hosts reach it, if not at `address`.
         ipv6_address: Where they reach it by IPv6 as well; empty: nowhere.
+        machine: The existing machine that it is or shares: its clock, processors and NIC are its.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Host:
     jump: Jump | None = None
     inside_address: str = ""
     ipv6_address: str = ""
+    machine: str = ""
 
     @property
     def traffic_address(self) -> str:
@@ -134,11 +136,7 @@ class Host:
         return self.inside_address or self.address
 
     def reached_by(self, ip_version: int | None) -> Host | None:
-        """The host with traffic that goes to it by a version of IP; None: it has no address of that.
-
-        Args:
-            ip_version: None: whichever its address is of.
-        """
+        """The host with traffic that goes to it by a version of IP (None: by any), if it has such."""
         if ip_version in (None, 6 if ":" in self.traffic_address else 4):
             return self
         other = self.ipv6_address if ip_version == 6 else self.address

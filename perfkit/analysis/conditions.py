@@ -33,7 +33,12 @@ _OUTWARD = {
 }
 _CAMPAIGNS = {"capacity", "repetitions", "precision", "max_repetitions", "budget", "seed"}
 _OUTWARD |= _CAMPAIGNS
-_USUAL = (("variants", BASE), ("inside_ip", "4"), ("outside_ip", ""))  # as all runs once were
+_USUAL = (
+    ("variants", BASE),
+    ("inside_ip", "4"),
+    ("outside_ip", ""),
+    ("per_machine", 0),
+)  # as all runs once were
 _FACTS = (
     "kernel",
     "os",
@@ -62,6 +67,7 @@ def conditions(run: Run, logs: RunLogs) -> dict[str, str]:
     found |= {
         f"hosts {name}": str(value)
         for name, value in logs.manifest.get("provider_traits", {}).items()
+        if (name, value) != ("per_machine", 1)
     }
     for slot in logs.slots:
         found[f"test {slot.name}"] = f"{slot.path}, {slot.duration_s:g} s"

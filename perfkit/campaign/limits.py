@@ -88,6 +88,30 @@ def require_kernel_limits(chosen: Settings, provider: Provider) -> None:
                 )
 
 
+def require_what_can_be_packed(chosen: Settings) -> None:
+    """Refuse what clients that share machines cannot have.
+
+    Raises:
+        ConfigError: with what to leave out.
+    """
+    parameters = chosen.parameters
+    if not parameters.per_machine:
+        return
+    each = f"{parameters.per_machine} clients share a machine"
+    refused = {
+        "monitor": "all" if parameters.monitor == "all" else "",
+        "outside_ip": ",".join(it for it in parameters.outside_ip if it != "4"),
+    }
+    why = {
+        "monitor": f"{each}, whose processors and NIC would be counted once for each of them",
+        "outside_ip": f"{each} and have addresses of IPv4 only",
+    }
+    for key, value in refused.items():
+        if value:
+            remedy = f"leave out {key}, or per_machine"
+            raise ConfigError("parameters", key, value, why[key], remedy)
+
+
 def read_sysctl(name: str) -> int:
     """A limit of this machine's kernel, by the name that `sysctl` has for it."""
     return int((Path("/proc/sys") / name.replace(".", "/")).read_text())

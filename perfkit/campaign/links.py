@@ -68,6 +68,9 @@ def _require_leave(
     problem, remedy = "", "use local hosts in namespaces (provider=local, as root), or leave it out"
     if provider.name == "local":
         problem = "these hosts have no network of their own"
+    elif provider.traits.per_machine > 1:
+        problem = "no links are built yet for clients that share machines"
+        remedy = "leave link out, or per_machine"
     elif not settings.parameters.link_real_hosts:
         problem = f"hosts of provider {provider.name} are given links only when that is asked for"
         remedy = "give link_real_hosts too (--link-real-hosts, or -p link_real_hosts yes)"

@@ -92,16 +92,16 @@ def starter_of(session: OpenRun) -> Starter:
 
 
 def _options(session: OpenRun, **more: Any) -> Options:
-    chosen = session.settings
+    chosen, traits = session.settings, session.provider.traits
+    clients = chosen.parameters.most_clients
+    together = clients if traits.shared_cpu else min(clients, traits.per_machine)
     return Options(
         bin_dir=chosen.resources_dir / "bin",
         threads=chosen.threads,
         monitor=chosen.parameters.monitor,
         interfaces=_interfaces(session),
         pid_file=session.vpn.traits.pid_file if session.vpn else "",
-        pacing=pacing_for(
-            chosen.parameters.most_clients, shared_cpu=session.provider.traits.shared_cpu
-        ),
+        pacing=pacing_for(together, shared_cpu=traits.shared_cpu or together > 1),
         **more,
     )
 

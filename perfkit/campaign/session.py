@@ -32,6 +32,7 @@ from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
+from perfkit.fleet.packed.provider import PackedProvider
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.fleet.silent_hosts import unasked
 from perfkit.model import HostState
@@ -233,6 +234,7 @@ def open_new(
         scripts += [test.server_script for test in tests if test.server_script]
         shebang.require_here(scripts, search_path=chosen.cron.path)
     variant_checks.require(chosen, programs_are_here=provider.traits.shared_cpu)
+    limits.require_what_can_be_packed(chosen)
     provider.preflight(chosen.parameters.most_clients + 1)
     links.require(chosen, provider)
     ip_versions.require(chosen, provider)
@@ -296,6 +298,14 @@ def settings_of(run: Run) -> Settings:
 
 def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
+    parameters = chosen.parameters
+    provider = _plain_provider_for(chosen)
+    if not parameters.per_machine:
+        return provider
+    return PackedProvider(provider, parameters.per_machine, parameters.most_clients)
+
+
+def _plain_provider_for(chosen: Settings) -> Provider:
     parameters, vpns = chosen.parameters, all_vpns(chosen)
     if parameters.provider == "static":
         return get_provider("static", config_dir=chosen.config_dir, vpns=vpns)

@@ -61,6 +61,7 @@ class HostRecord:
             "address": self.host.address if self.host else None,
             "traffic_address": self.host.traffic_address if self.host else None,
             "tunnel_address": self.tunnel_address,
+            "machine": self.host.machine if self.host else "",
             "state": self.state.value,
             "reason": self.reason,
             "log": self.log,

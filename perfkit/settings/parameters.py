@@ -55,6 +55,9 @@ class Parameters(BaseModel):
         description="number of clients, 1 to 4000; several: 1,2,5 or 10..100:10",
     )
     provider: str = Field("local", description="where the hosts come from")
+    per_machine: int = Field(
+        0, ge=0, le=1_000, description="clients packed onto each existing machine; 0: none are"
+    )
     tests: str = Field(
         "all", description="tests from tests.conf, comma-separated, or all (with in_all)"
     )

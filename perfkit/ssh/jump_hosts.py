@@ -72,7 +72,7 @@ class JumpHosts:
         try:
             return self._open(jump).forward(address, timeout_s)
         except UnreachableError as exc:
-            message = f"its jump host {jump.name} was not reached: {exc.message}"
+            message = f"its {_called(host)} was not reached: {exc.message}"
             raise UnreachableError(host.name, message) from exc
         except Exception as exc:
             if fault := self.find_fault(host):
@@ -90,7 +90,7 @@ class JumpHosts:
             connection = self._connections.get(jump) if jump else None
         if jump is None or connection is None or connection.is_alive():
             return ""
-        return f"its jump host {jump.name} does not answer any more"
+        return f"its {_called(host)} does not answer any more"
 
     def _open(self, jump: Jump) -> Forwarding:
         with self._lock:
@@ -119,3 +119,11 @@ class JumpHosts:
             self._connections.clear()
         for connection in connections:
             connection.close()
+
+
+def _called(host: Host | Jump) -> str:
+    """What a host is reached through, in words: a jump host, or the machine that it is on."""
+    assert isinstance(host, Host)
+    assert host.jump is not None
+    kind = "machine" if host.jump.name == host.machine else "jump host"
+    return f"{kind} {host.jump.name}"

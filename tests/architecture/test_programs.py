@@ -19,11 +19,11 @@ NEEDS = {need.program: need for need in load_needs()}
 # removed with --force only.
 BASE_BY_PACKAGE = {
     "bash, dash": "bash dash sh",
-    "coreutils": "cat chmod chown cksum cp cut date df dirname echo env false head id install ln ls mkdir"
-    " mkfifo mktemp mv nice nohup nproc pwd readlink rm rmdir seq sha256sum sleep sort stat stdbuf tail"
+    "coreutils": "cat chgrp chmod chown chroot cksum cp cut date df dirname echo env false head id"
+    " install ln ls mkdir mkfifo mktemp mv nice nohup nproc pwd readlink rm rmdir seq sha256sum sleep sort stat stdbuf tail"
     " tee test timeout touch tr true uname wc yes",
     "of its own name": "apt-get dpkg dpkg-query find grep gzip hostname mawk awk perl sed tar xargs",
-    "util-linux, mount": "flock mount nsenter setpriv setsid umount unshare",
+    "util-linux, mount": "flock mount nsenter pivot_root setpriv setsid umount unshare",
     "passwd": "passwd useradd usermod",
     "libc-bin": "ldd",
 }

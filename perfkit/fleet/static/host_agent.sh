@@ -141,6 +141,17 @@ end_processes() {
     for pid in $pids; do echo "left=process $pid ($(tr '\0' ' ' <"/proc/$pid/cmdline"))"; done
 }
 
+# Hosts that were packed onto this machine, and what was changed for them: perfkit/fleet/packed/machine.sh.
+stop_packed() {
+    [ -f "$workdir/packed/stop" ] || return 0
+    said=$(cd "$workdir/packed" && timeout -k 1 40 sh ./stop 2>&1 </dev/null)
+    status=$?
+    printf '%s\n' "$said" | grep -e '^left=' -e '^cleaned='
+    [ $status -ne 0 ] || return 0
+    echo "left=hosts packed onto it: $(printf '%s\n' "$said" | tail -n 1)"
+    return 1
+}
+
 # A VPN in the kernel is no process, and only its own script knows what else it has made.
 stop_vpn() {
     [ -x "$workdir/vpn/stop" ] || return 0
@@ -172,6 +183,7 @@ clean() {
     held=$(tag_value run)
     [ "$held" = "$1" ] || { echo "held=$held"; return; }
     name=$(tag_value name)
+    stop_packed || return 0 # all that it takes to end them stays
     clean_crontab "$2"
     end_processes # first of all who may be starting the VPN, or putting a link on
     stop_vpn

@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import shlex
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from perfkit.errors import HostError, PerfkitError, UnreachableError
+from perfkit.errors import HostError, UnreachableError
 from perfkit.fleet.static.hostlist import Machine
 from perfkit.ssh.keys import key_file_fault
 from perfkit.ssh.remote import Access, RemotePool
@@ -23,7 +21,6 @@ from perfkit.untrusted import one_line
 
 HOST_AGENT = Path(__file__).with_name("host_agent.sh")
 STAYS_OPEN_S = 20.0
-AT_ONCE = 64  # more than a lab has: whoever does not answer costs a whole timeout
 OUTPUT_CHARS = 10_000
 OUTPUT_LINES = 200  # of a host agent's answer: a host may say what it likes
 BEGINS = "host-agent=here"  # what stands before it, the login shell has printed
@@ -49,7 +46,6 @@ exec sudo -n sh -c "$run" sh "$@"
 """
 
 Answer = Mapping[str, tuple[str, ...]]
-T = TypeVar("T")
 
 
 class HostAgents:
@@ -152,20 +148,3 @@ def no_root(answer: Answer, machine: Machine) -> str:
         f"user {machine.user} cannot become root: {answer['no_root'][0]}; log in as root, or add "
         f"'{machine.user} ALL=(ALL) NOPASSWD: ALL' with visudo on the host"
     )
-
-
-def on_all(
-    machines: Sequence[Machine], work: Callable[[Machine], T]
-) -> dict[str, T | PerfkitError]:
-    """Do the same with many machines at once; by name, what came of it or what went wrong."""
-
-    def guarded(machine: Machine) -> T | PerfkitError:
-        try:
-            return work(machine)
-        except PerfkitError as exc:
-            return exc
-
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="static") as pool:
-        return dict(
-            zip([machine.name for machine in machines], pool.map(guarded, machines), strict=True)
-        )

@@ -13,13 +13,14 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from perfkit.errors import ConfigError, NotSetUpError, ProviderError, did_you_mean
+from perfkit.fleet.provider import PACKED_BITS
 from perfkit.model import Host, Jump, Role
 from perfkit.settings import ini
 from perfkit.settings.hosts_conf import SshConf
@@ -67,8 +68,16 @@ def _place(text: str) -> str:
         raise ValueError("neither a name nor an address; the port has its own key") from exc
 
 
+def _pool(text: str) -> str:
+    """A network of IPv4 that is larger than one machine's share of it."""
+    if not 8 <= IPv4Network(text).prefixlen < PACKED_BITS:
+        raise ValueError(f"each machine takes a /{PACKED_BITS} of it: a /8 to a /{PACKED_BITS - 1}")
+    return text
+
+
 PlaceText = Annotated[str, AfterValidator(_place)]
 AddressText = Annotated[str, AfterValidator(_address)]
+PoolText = Annotated[str, AfterValidator(_pool)]
 PathText = Annotated[str, AfterValidator(_absolute)]
 
 
@@ -85,6 +94,7 @@ class CommonConf(BaseModel):
         pattern=r"^(/[A-Za-z0-9_-]+){2,}$",
         description="a folder of perfkit's own on every host, like /var/lib/perfkit",
     )
+    packed_pool: PoolText = Field("198.18.0.0/15", description="addresses of packed hosts")
     tunnel: bool = Field(default=True, description="yes, or no: hosts cannot or must not have one")
 
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 
 from perfkit.errors import HostError, PerfkitError
-from perfkit.fleet.static.host_agents import Answer, HostAgents, login_fault, on_all
+from perfkit.fleet.parallel import on_all
+from perfkit.fleet.static.host_agents import Answer, HostAgents, login_fault
 from perfkit.fleet.static.hostlist import Machine
 from perfkit.fleet.static.tags import Tag, find_tag
 

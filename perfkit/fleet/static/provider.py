@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from perfkit.errors import ConfigError, LaunchError, PerfkitError, ProviderError
+from perfkit.fleet.parallel import on_all
 from perfkit.fleet.provider import (
     RUN_ID_PATTERN,
     HostRequest,
@@ -30,7 +31,7 @@ from perfkit.fleet.provider import (
 )
 from perfkit.fleet.silent_hosts import describe
 from perfkit.fleet.static import hostlist
-from perfkit.fleet.static.host_agents import HostAgents, login_fault, on_all
+from perfkit.fleet.static.host_agents import HostAgents, login_fault
 from perfkit.fleet.static.hostlist import Machine
 from perfkit.fleet.static.polling import Poller
 from perfkit.fleet.static.tags import Tag, find_tag, obstacles
@@ -59,6 +60,7 @@ class StaticProvider:
     def __init__(self, config_dir: Path, vpns: Sequence[Vpn] = ()) -> None:
         self._list = hostlist.load(config_dir)
         self._workdir = self._list.common.workdir
+        self.packed_pool = self._list.common.packed_pool
         self._vpns = vpns
         self._agents = HostAgents()
         self._by_name = {machine.name: machine for machine in self._list.hosts}
@@ -93,12 +95,19 @@ class StaticProvider:
                 f"{self.traits.max_hosts}, two are the least",
                 "ask for as many as there are, or name more",
             )
-        clients = self._list.of_role(Role.CLIENT)[: n_hosts - 1]
-        machines = [*self._list.of_role(Role.SERVER)[:1], *clients]
-        problems = list(self._obstacles(machines))
+        problems = list(self._obstacles(self._first(n_hosts)))
         if problems:
             lines = "".join(f"\n  {problem}" for problem in problems)
             raise ProviderError(f"{len(problems)} problems on the hosts of static.conf:{lines}")
+
+    def _first(self, n_hosts: int) -> list[Machine]:
+        """The machines that are taken first."""
+        clients = self._list.of_role(Role.CLIENT)[: n_hosts - 1]
+        return [*self._list.of_role(Role.SERVER)[:1], *clients]
+
+    def candidates(self, n_hosts: int) -> Sequence[Host]:
+        """The machines that a run of so many would take; see `PackableProvider`."""
+        return [self._host(machine, machine.name) for machine in self._first(n_hosts)]
 
     def _devices(self) -> tuple[str, ...]:
         """Network devices that the run's VPNs make on hosts."""
@@ -244,6 +253,7 @@ class StaticProvider:
             name,
             workdir=self._workdir,
             can_tunnel=self.traits.can_tunnel,
+            machine=machine.name,
             inside_address=machine.traffic_address or _only_ipv6(machine.address),
         )
 
@@ -269,6 +279,11 @@ class StaticProvider:
             for machine, tag in self._poller.tags(run_id).items()
         ]
 
+    def machines(self, run_id: str) -> Sequence[Host]:
+        """The machines that a run has taken; see `PackableProvider`."""
+        tags = self._poller.tags(run_id)
+        return [self._host(self._by_name[machine], tag.name) for machine, tag in tags.items()]
+
     def residue(self, run_id: str) -> Sequence[str]:
         """Nothing: all that a run puts on a host is cleaned with the host."""
         return ()
@@ -293,9 +308,10 @@ class StaticProvider:
 
     def _unasked_host(self, host: Host, silent: Mapping[str, str]) -> UnaskedHost | None:
         """One host that a run had; None when its machine answers."""
+        at = host.jump if host.jump and host.jump.name == host.machine else host  # packed onto it
         machine = next(
-            (m for m in self._list.hosts if (m.address, m.port) == (host.address, host.port)),
-            next((m for m in self._list.hosts if m.host_key == host.host_key), None),
+            (m for m in self._list.hosts if (m.address, m.port) == (at.address, at.port)),
+            next((m for m in self._list.hosts if m.host_key == at.host_key), None),
         )
         if machine is None:
             return UnaskedHost(
@@ -344,7 +360,7 @@ class StaticProvider:
                 leaked.append(str(answer))
                 continue
             leaked += [f"{name}: {left}" for left in answer.get("left", ())]
-            released += answer.get("cleaned", ())
+            released += " ".join(answer.get("cleaned", ())).split()  # several that were packed
         return ReleaseReport(leaked=tuple(leaked), released=tuple(released))
 
 

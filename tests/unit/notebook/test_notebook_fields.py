@@ -46,7 +46,7 @@ def test_each_parameter_has_the_field_its_type_asks_for() -> None:
     assert found["keep_fleet"] == "flag"
     assert found["name"] == "text"
     whole = {field.name for field in fields_for({**DEFAULTS, "duration_s": 5}, {}) if field.whole}
-    assert whole == {"clients", "repetitions", "max_repetitions", "seed", "threads"}
+    assert whole == {"clients", "per_machine", "repetitions", "max_repetitions", "seed", "threads"}
 
 
 def test_the_tests_of_tests_conf_and_the_known_providers_are_offered() -> None:

@@ -1,0 +1,61 @@
+"""What is sent to a machine so that it can make hosts: perfkit's own rooms for that, and pyroute2.
+
+All of it is text of Python and sh; the machine compiles what it uses. Nothing is installed there: it
+lies in the run's folder and goes with it.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import perfkit
+from perfkit.errors import ProviderError
+
+MACHINE_SH = Path(__file__).with_name("machine.sh")
+_STOP = b"exec sh ./machine.sh stop\n"
+_PERFKIT = Path(perfkit.__file__).parent
+_MODULES = (
+    "__init__.py",
+    "errors.py",
+    "model.py",
+    "ownership.py",
+    "units.py",
+    "fleet/__init__.py",
+    "fleet/provider.py",
+    "fleet/shaping.py",
+    "fleet/local/*.py",
+    "fleet/packed/__init__.py",
+    "fleet/packed/on_machine.py",
+)
+
+
+def archive(run_id: str, *, makes_hosts: bool) -> bytes:
+    """A compressed tar archive for the folder `packed` of a run on a machine.
+
+    Args:
+        makes_hosts: With all that it takes to make and end hosts; the server makes none.
+    """
+    own = {"run": f"{run_id}\n".encode(), "machine.sh": MACHINE_SH.read_bytes(), "stop": _STOP}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=6) as tar:
+        for name, text in (own | (dict(_sources()) if makes_hosts else {})).items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(text), 0o644
+            tar.addfile(entry, io.BytesIO(text))
+    return packed.getvalue()
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    for pattern in _MODULES:
+        for path in sorted(_PERFKIT.glob(pattern)):
+            yield f"perfkit/{path.relative_to(_PERFKIT)}", path.read_bytes()
+    found = find_spec("pyroute2")  # it is read here, and not used
+    if found is None or found.origin is None:
+        raise ProviderError("pyroute2, which machines need, is not installed here: pip install it")
+    library = Path(found.origin).parent
+    for path in sorted(library.rglob("*.py")):
+        yield f"pyroute2/{path.relative_to(library)}", path.read_bytes()
