@@ -58,9 +58,7 @@ class Parameters(BaseModel):
     per_machine: int = Field(
         0, ge=0, le=1_000, description="clients packed onto each existing machine; 0: none are"
     )
-    tests: str = Field(
-        "all", description="tests from tests.conf, comma-separated, or all (with in_all)"
-    )
+    tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
     vpn: str = Field("openvpn", description="VPN under test: openvpn, wireguard, or none")
     duration_s: float = Field(
         0,
