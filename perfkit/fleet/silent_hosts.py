@@ -57,6 +57,6 @@ def describe(hosts: Sequence[UnaskedHost], run_id: str) -> list[str]:
         "expires"
     )
     return [
-        f"not reached, so not cleaned: {', '.join(machines)}: {reason}; {how}"
+        f"not reached, so not cleaned: {', '.join(dict.fromkeys(machines))}: {reason}; {how}"
         for reason, machines in by_reason.items()
     ]

@@ -17,7 +17,8 @@ from perfkit.campaign import session as sessions
 from perfkit.errors import ConfigError, HostError, LaunchError
 from perfkit.fleet.packed.machines import Machines
 from perfkit.fleet.packed.provider import PackedProvider
-from perfkit.fleet.provider import HostRequest, LaunchRequest
+from perfkit.fleet.provider import HostRequest, LaunchRequest, UnaskedHost
+from perfkit.fleet.silent_hosts import describe
 from perfkit.model import Host, Role
 from perfkit.settings import parameters as settings
 from perfkit.ssh.remote import RemotePool
@@ -218,3 +219,9 @@ def test_more_clients_than_machines_carry_are_refused() -> None:
     assert provider.traits.max_hosts == 7
     with pytest.raises(ConfigError, match="6 are the most, 2 on a machine"):
         provider.preflight(8)
+
+
+def test_a_silent_machine_is_said_once_for_all_the_hosts_that_are_on_it() -> None:
+    silent = [UnaskedHost(machine="lab-2", reason="no answer", name=name) for name in CLIENTS]
+    (line,) = describe(silent, "a-run")
+    assert line.startswith("not reached, so not cleaned: lab-2: no answer; ")
