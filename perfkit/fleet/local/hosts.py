@@ -113,8 +113,9 @@ def _become(plan: HostPlan, tools: HostTools, view: MachineView, ready: socket.s
     owner.become_root_inside()
     confinement.confine()
     linux.redirect_stdio()
+    log, config = "/var/log/sshd.log", "/etc/ssh/sshd_config"
     for command in (
-        [tools.sshd, "-D", "-E", "/var/log/sshd.log", "-f", "/etc/ssh/sshd_config"],
+        [tools.sshd, "-D", *tools.sshd_options, "-E", log, "-f", config],
         [tools.cron, "-f"],
     ):
         os.posix_spawn(command[0], command, _ENVIRONMENT, setsid=True)
