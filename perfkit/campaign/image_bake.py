@@ -87,6 +87,7 @@ def bake(
             session.release_at_exit()
             try:
                 image = _bake(session, provider, name, note)
+                note(f"made {image.id}, ending the host")
             finally:
                 session.pool.close()
                 report = session.fleet.release()

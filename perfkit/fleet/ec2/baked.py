@@ -8,7 +8,7 @@ and month, until they are removed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,8 +34,9 @@ class BakedImage:
 
     Attributes:
         state: EC2's word: available, pending, failed.
+        run_id: The run that made it.
         source: The image that it was made from.
-        snapshots: Ids of what it is stored in.
+        snapshots: Ids of what it is stored in; one that is being made may not say them yet.
         size_gb: Of its disks together.
     """
 
@@ -44,6 +45,7 @@ class BakedImage:
     name: str
     state: str
     made_utc: datetime
+    run_id: str = ""
     source: str = ""
     architecture: str = ""
     snapshots: tuple[str, ...] = ()
@@ -68,12 +70,12 @@ def bake(
         ProviderError: it did not stop, or EC2 did not make the image.
     """
     _stop(region, instance_id, retry)
-    name = image_name(name)
+    name, made = image_name(name), ""
     try:
         made = _create(region, instance_id, name, labels, retry)
         return _await_image(region, made, retry)
     except BaseException:
-        for image in _ours(region, labels[IMAGE]):
+        for image in _begun(region, labels[IMAGE], made, retry):
             remove(region, image, retry)
         raise
 
@@ -110,9 +112,10 @@ def remove(region: Region, image: BakedImage, retry: RetryPolicy) -> None:
     Raises:
         ProviderError: what is still there, and why.
     """
+    snapshots = image.snapshots or _snapshots(region, image.run_id)
     _once_let_go("DeregisterImage", lambda: region.reader.deregister_image(ImageId=image.id), retry)
     left = dict[str, ApiError]()
-    for snapshot in image.snapshots:
+    for snapshot in snapshots:
         try:
             _once_let_go(
                 "DeleteSnapshot",
@@ -210,6 +213,23 @@ def _await_image(region: Region, image_id: str, retry: RetryPolicy) -> BakedImag
     )
 
 
+def _begun(region: Region, run_id: str, image_id: str, retry: RetryPolicy) -> Sequence[BakedImage]:
+    """What a bake has begun. One whose id is known is waited for: listings lag behind calls."""
+    found: list[BakedImage] = []
+    for _ in retry.attempts(VISIBLE_WITHIN_S):
+        found = list(_ours(region, run_id))
+        if found or not image_id:
+            break
+    return found
+
+
+def _snapshots(region: Region, run_id: str) -> tuple[str, ...]:
+    """Those of the image that a run made, by their tag."""
+    wanted = [{"Name": f"tag:{IMAGE}", "Values": [run_id]}]
+    found = region.pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=wanted)
+    return tuple(str(entry["SnapshotId"]) for entry in found)
+
+
 def _ours(region: Region, run_id: str = "") -> Iterator[BakedImage]:
     """Images of this account with our tags; with a run's id those that it made."""
     wanted = [{"Name": f"tag:{tags.MANAGED}", "Values": ["1"]}]
@@ -225,13 +245,15 @@ def _ours(region: Region, run_id: str = "") -> Iterator[BakedImage]:
 def _parse(entry: Mapping[str, Any], region: str) -> BakedImage:
     disks = [disk["Ebs"] for disk in entry.get("BlockDeviceMappings", []) if "Ebs" in disk]
     made = str(entry.get("CreationDate", "")).replace("Z", "+00:00")
+    labels = tags.from_aws(entry.get("Tags"))
     return BakedImage(
         id=str(entry["ImageId"]),
         region=region,
         name=str(entry.get("Name", "")),
         state=str(entry.get("State", "")),
         made_utc=datetime.fromisoformat(made) if made else datetime.fromtimestamp(0, UTC),
-        source=tags.from_aws(entry.get("Tags")).get(SOURCE, ""),
+        run_id=labels.get(IMAGE, ""),
+        source=labels.get(SOURCE, ""),
         architecture=str(entry.get("Architecture", "")),
         snapshots=tuple(str(disk["SnapshotId"]) for disk in disks if disk.get("SnapshotId")),
         size_gb=sum(int(disk.get("VolumeSize") or 0) for disk in disks),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from perfkit.campaign import image_bake
 from perfkit.errors import ConfigError, ProviderError
 from perfkit.fleet.ec2 import baked, describe
 from perfkit.fleet.ec2.baked import BakedImage
+from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.ec2.failures import ApiError
 from perfkit.testing.provider_runs import ProviderRun
 
@@ -91,6 +94,27 @@ def test_an_image_that_comes_to_nothing_is_removed_with_its_snapshot(
 
     cloud.aws.on_image = spoil
     with pytest.raises(ProviderError, match=r"image ami-\w+ in us-east-1 is failed"):
+        bake(cloud, run)
+    assert own(cloud) == ([], [])
+
+
+def test_an_image_that_is_not_listed_at_once_or_does_not_say_its_snapshots_is_removed_with_them(
+    cloud: Cloud, run: ProviderRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # private: EC2's listings lag, those of the test's cloud tell of images at once
+    known, heard = baked._ours, list[str]()
+
+    def late(region: Region, run_id: str = "") -> Iterator[BakedImage]:
+        heard.append(run_id)
+        if len(heard) > 1:
+            yield from (replace(image, snapshots=()) for image in known(region, run_id))
+
+    def interrupted(*_: object) -> BakedImage:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(baked, "_ours", late)  # private: as above
+    monkeypatch.setattr(baked, "_await_image", interrupted)  # private: no moment of it is given
+    with pytest.raises(KeyboardInterrupt):
         bake(cloud, run)
     assert own(cloud) == ([], [])
 
