@@ -60,7 +60,8 @@ def fill_from_zones(
             problems.append(problem)
         if made or not problem:
             return made, problem
-    return made, "; ".join(problems)
+    why = "; ".join(problems) or f"no room for {len(names)} (no pool can be asked)"
+    return made, f"{why}{batch.zones.hint(batch.ladder[role], batch.ladder[role])}"
 
 
 def fill(

@@ -380,3 +380,14 @@ def test_a_fleet_is_in_the_group_and_in_one_zone(near: Cloud, run: ProviderRun) 
     assert in_group(near) == set(near.aws.alive())
     assert len(near.aws.alive()) == 4
     assert zones(near) == {B}
+
+
+def test_a_fleet_that_has_no_pool_in_the_zone_of_its_run_says_why(
+    near: Cloud, run: ProviderRun
+) -> None:
+    keys = {"types": "c5.large, c5a.large", "pools": "mixed", "address": "private"}
+    near.write_conf(zones=A, **keys)
+    near.provider().launch(run.request("server"))
+    near.write_conf(zones=B, **keys)
+    with pytest.raises(LaunchError, match=rf"no room for 3 .*the run's hosts are in {A}, so {B}"):
+        near.provider().launch(run.request(*CLIENTS, token="second"))
