@@ -36,6 +36,7 @@ PACKAGES = {
     "nft": "nftables",
     "tc": "iproute2",
     "ip": "iproute2",
+    "ping": "iputils-ping",
 }
 
 

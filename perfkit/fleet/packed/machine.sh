@@ -28,11 +28,12 @@ look() {
     said=$(unshare --user --mount --net --pid --fork true 2>&1) || echo "namespaces=$said" | head -n 1
     sed -n 's/^MemAvailable: *\([0-9]*\) kB$/free_kib=\1/p' /proc/meminfo
     ip -4 -o route show table all type unicast | while read -r prefix _; do echo "route=$prefix"; done
+    pings=$(command -v ping) || echo "unable=ping"
     for address in "$@"; do
         way=$(ip -4 -o route get "$address" 2>&1 | head -n 1)
         case $way in
             *" via "* | RTNETLINK* | Error*) echo "far=$way" ;;
-            *) ping -n -c 3 -i 0.2 -W 2 "$address" >/dev/null 2>&1 || echo "silent=$address" ;;
+            *) [ -z "$pings" ] || ping -n -c 3 -i 0.2 -W 2 "$address" >/dev/null 2>&1 || echo "silent=$address" ;;
         esac
     done
 }
@@ -54,7 +55,7 @@ route() {
 
 stop() {
     status=0
-    if [ -d perfkit ]; then
+    if [ -e forward ] && [ -d perfkit ]; then # else it was sent half, and has made no host
         python3 -m perfkit.fleet.packed.on_machine end "$(cat run)" || status=1
     fi
     [ ! -e routes ] || while read -r prefix _; do

@@ -25,6 +25,7 @@ from perfkit.ssh.remote import Access, RemotePool
 
 ANSWER_BYTES = 1_000_000
 _AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c {0}; fi; exec sudo -n sh -c {0}'
+_IF_READY = "[ -e forward ] || {{ {0}exit 0; }}\n"  # else it has no hosts: it failed to get ready
 _ACCESS = Access(
     key_path=Path("none"),  # each machine has its own
     known_hosts_path=None,  # and its own pin
@@ -141,8 +142,7 @@ class Machines:
 
     def list_hosts(self, machines: Sequence[Host], run_id: str) -> dict[str, Any]:
         """Addresses by name of the hosts on each machine, or what went wrong there."""
-        if_any = "[ -d perfkit ] || { echo '{}'; exit 0; }"  # it may have failed to get ready
-        script = f"{if_any}\n{_module(['list', run_id])}"
+        script = _IF_READY.format("echo '{}'; ") + _module(["list", run_id])
         with RemotePool(_ACCESS) as pool:
             return on_all(machines, lambda m: self._ask(pool, m, run_id, script))
 
@@ -153,8 +153,8 @@ class Machines:
         with RemotePool(_ACCESS) as pool:
 
             def end(machine: Host) -> Mapping[str, tuple[str, ...]]:
-                words = ["end", run_id, *names]
-                done = _in_folder(pool, machine, run_id, _module(words), check=False)
+                script = _IF_READY.format("") + _module(["end", run_id, *names])
+                done = _in_folder(pool, machine, run_id, script, check=False)
                 said = _fields(done.stdout)
                 if done.exit_status != 0 and "left" not in said:
                     raise _failed(machine, done)

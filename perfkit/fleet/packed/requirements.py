@@ -70,6 +70,8 @@ def _network_obstacles(answer: Answer, prefixes: Sequence[IPv4Network]) -> Itera
             f"it reaches another machine of the run through a gateway, or not at all ({way}): packed "
             "hosts need machines in one network, since nobody tells the gateway about their addresses"
         )
+    if unable := answer.get("unable", ()):
+        yield f"not installed: {' '.join(unable)}; as root there: {install_command(list(unable))}"
     for address in answer.get("silent", ()):
         yield f"no answer to a ping from {address}: let ICMP through, or see the cable"
     taken = [it for route in answer.get("route", ()) if (it := _overlap(route, prefixes))]

@@ -79,3 +79,11 @@ def test_a_machine_behind_a_gateway_is_told_from_one_that_is_near(tmp_path: Path
     assert [line.split()[0] for line in far] == ["far=192.0.2.9", "far=RTNETLINK"]
     assert not [line for line in said if line.startswith(("silent=", "python="))]
     assert "route=192.0.2.0/24" in said
+
+
+def test_a_machine_to_which_only_a_part_was_sent_is_given_back(tmp_path: Path) -> None:
+    said = in_own_network(
+        tmp_path,
+        "mkdir perfkit; touch perfkit/__init__.py; $m stop; echo stopped; $m forward; $m stop || echo not stopped",
+    )
+    assert said == ["stopped", "not stopped"]

@@ -55,6 +55,7 @@ def test_what_makes_hosts_is_needed_on_their_machine_and_not_on_the_server(
     [
         ({"far": ("192.0.2.1 via 192.0.2.254 dev eth0",)}, "through a gateway.*via 192.0.2.254"),
         ({"far": ("RTNETLINK answers: Network is unreachable",)}, "or not at all"),
+        ({"unable": ("ping",)}, "not installed: ping; .*apt-get install -y iputils-ping"),
         ({"silent": ("192.0.2.1",)}, "no answer to a ping from 192.0.2.1"),
         ({"route": ("198.18.0.0/24",)}, "has routes to 198.18.0.0/24.*set packed_pool"),
         ({"route": ("198.18.0.0/20", "198.18.0.0/20")}, "has routes to 198.18.0.0/20, which"),
