@@ -141,6 +141,7 @@ def _gone(
     sent = sent.fillna(found["datagrams"].where(is_whole))
     heard = found["datagrams"] - found["lost"]
     known = between(arrived, -math.inf, window.end_s)["lost"].reindex(found.index, fill_value=0.0)
-    missing = (sent - heard - known).clip(lower=0.0)
-    later_s = max(slot.end_s - window.end_s, 0.0)  # what was lost then is not of this window
-    return missing.mask(missing <= sent / slot.duration_s * (ON_ITS_WAY_S + later_s), 0.0)
+    each_second = sent / slot.duration_s
+    later_s = max(slot.end_s - window.end_s, 0.0)  # what was sent then is not of this window
+    missing = (sent - heard - known - each_second * later_s).clip(lower=0.0)
+    return missing.mask(missing <= each_second * ON_ITS_WAY_S, 0.0)

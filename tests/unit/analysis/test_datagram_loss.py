@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from perfkit.analysis import segments, steady_state
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
+from perfkit.model import Window
 from perfkit.report.sentences import test_sentences as sentences_of
 from perfkit.runs.folder import Run
 
@@ -101,3 +103,22 @@ def test_a_last_interval_that_waits_for_the_senders_last_word_is_not_in_the_wind
     row = figures_of(run)
     assert row["goodput_bps"] == pytest.approx(2 * 100 * SIZE * 8, rel=1e-6)
     assert row["goodput_bps"] == pytest.approx(row["offered_bps"], rel=1e-3)
+
+
+def test_of_a_client_that_falls_silent_what_it_sent_behind_the_window_is_not_in_it(
+    tmp_path: Path,
+) -> None:
+    run = udp_run(
+        tmp_path / "run",
+        {FIRST: [0] * 20, SECOND: [0] * 20},
+        without_summary=[SECOND],
+        silent_from={SECOND: 8},
+    )
+    logs = read_run(run)
+    found = outcomes(logs)
+    (chosen,) = segments.current(run, logs, found)
+    assert chosen.steady is not None
+    begin_s = chosen.steady.start_s
+    short = replace(chosen, steady=Window(start_s=begin_s, end_s=begin_s + 7))
+    (row,) = summarise(logs, [short], found).tests.to_dict("records")
+    assert (row["window_lost"], row["window_datagrams"]) == pytest.approx((200, 1400), abs=50)
