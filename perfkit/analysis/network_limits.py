@@ -86,8 +86,8 @@ def exceeded(limits: pd.DataFrame, window: Window) -> list[Exceeded]:
 
 
 def held_back(limits: pd.DataFrame, window: Window) -> float:
-    """Packets of tests' traffic that limits held back in the window; NaN: no card says it."""
-    if limits.empty:
+    """Packets of tests' traffic that limits held back in the window; NaN: no card says it of then."""
+    if not limits["t_s"].between(window.start_s, window.end_s).any():
         return float("nan")
     return float(sum(o.packets for o in exceeded(limits, window) if o.limit not in NOT_OF_TESTS))
 

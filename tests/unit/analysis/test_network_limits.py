@@ -85,7 +85,9 @@ def test_the_counters_of_all_hosts_are_looked_at_and_the_worst_comes_first(run: 
 
 def test_a_counter_that_did_not_grow_or_is_not_there_says_nothing(run: Run) -> None:
     assert np.isnan(block_rows(run, PLACE)[0]["held_back_packets"])
-    count(run, "server", bw_out=lambda t: 123456)
+    logs = count(run, "server", bw_out=lambda t: 123456)
+    nothing_sampled = Window(start_s=100, end_s=110)  # behind the last sample
+    assert np.isnan(network_limits.held_back(logs.limits, nothing_sampled))
     assert "limits" not in str(said(run, read_run(run).slots[1].name))
     assert block_rows(run, PLACE)[0]["held_back_packets"] == 0
 
