@@ -152,8 +152,9 @@ def read(path: Path) -> JournalContents:
             break
         events.append(event)
         offset += len(line)
-    _read_before[path] = data[:offset], tuple(events)
-    return JournalContents(events=_read_before[path][1], damaged_at=damaged_at)
+    contents = JournalContents(events=tuple(events), damaged_at=damaged_at)
+    _read_before[path] = data[:offset], contents.events
+    return contents
 
 
 # What was read of a few journals: a run of a thousand hosts has thousands of records, asks a dozen
@@ -165,8 +166,8 @@ _read_before: dict[Path, tuple[bytes, tuple[Event, ...]]] = {}
 def _known_beginning(path: Path, data: bytes) -> tuple[bytes, tuple[Event, ...]]:
     """The bytes and records of a journal as it was read before, if it begins with just these."""
     known = _read_before.pop(path, (b"", ()))
-    while len(_read_before) >= _MOST_KNOWN:
-        _read_before.pop(next(iter(_read_before)), None)
+    for oldest in list(_read_before)[: 1 - _MOST_KNOWN]:
+        _read_before.pop(oldest, None)  # another thread may have been here
     return known if data.startswith(known[0]) else (b"", ())
 
 
