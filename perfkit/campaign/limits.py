@@ -5,6 +5,7 @@ All are found before a folder or a host is made for nothing.
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, format_size, minutes_to_s
 from perfkit.vpn.base import NONE
 
+USUAL = {"fs.inotify.max_user_instances": 128}  # what Linux sets it to
 RESERVED = 16  # of a kernel's limit: what else the user runs has some
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 DISK_PER_HOST_AND_BLOCK_BYTES = 100_000  # of a campaign: logs; 45,000 with two tests of 5 s
@@ -110,6 +112,20 @@ def require_what_can_be_packed(chosen: Settings) -> None:
         if value:
             remedy = f"leave out {key}, or per_machine"
             raise ConfigError("parameters", key, value, why[key], remedy)
+
+
+def of_packed_machines(chosen: Settings) -> tuple[str, ...]:
+    """What the programs of packed clients may exceed on their machines, where nobody has looked."""
+    each_has = chosen.parameters.per_machine
+    programs = {it.name: it for vpn in all_vpns(chosen) for it in vpn.programs}
+    return tuple(
+        f"{each_has} clients on a machine: where its kernel has no module for the VPN, each runs "
+        f"{program.name}, and they need a {name} of {each_has * each + RESERVED} there; kernels have "
+        f"{USUAL[name]} if nobody raised it, which was not looked at: sysctl {name}"
+        for program in programs.values()
+        for name, each in program.takes.items()
+        if each_has * each + RESERVED > USUAL.get(name, math.inf)
+    )
 
 
 def read_sysctl(name: str) -> int:

@@ -235,6 +235,7 @@ def open_new(
         shebang.require_here(scripts, search_path=chosen.cron.path)
     variant_checks.require(chosen, programs_are_here=provider.traits.shared_cpu)
     limits.require_what_can_be_packed(chosen)
+    notices += limits.of_packed_machines(chosen)
     provider.preflight(chosen.parameters.most_clients + 1)
     links.require(chosen, provider)
     ip_versions.require(chosen, provider)

@@ -225,3 +225,17 @@ def test_a_silent_machine_is_said_once_for_all_the_hosts_that_are_on_it() -> Non
     silent = [UnaskedHost(machine="lab-2", reason="no answer", name=name) for name in CLIENTS]
     (line,) = describe(silent, "a-run")
     assert line.startswith("not reached, so not cleaned: lab-2: no answer; ")
+
+
+@pytest.mark.parametrize(("vpn", "per_machine"), [("wireguard", 112), ("openvpn", 500)])
+def test_packed_clients_whose_vpns_fit_into_a_kernels_limits_are_not_warned_of(
+    vpn: str, per_machine: int
+) -> None:
+    chosen = settings.load({"provider": "static", "vpn": vpn, "per_machine": per_machine})
+    assert limits.of_packed_machines(chosen) == ()
+
+
+def test_more_userspace_vpns_than_a_kernel_usually_lets_run_are_said_before_the_launch() -> None:
+    chosen = settings.load({"provider": "static", "vpn": "wireguard", "per_machine": 113})
+    (said,) = limits.of_packed_machines(chosen)
+    assert "each runs wireguard-go, and they need a fs.inotify.max_user_instances of 129" in said
