@@ -17,7 +17,7 @@ Call = Callable[[], None]
 
 
 class Deadlines:
-    """Calls what was not taken back in time, each call in a thread of its own. Thread-safe."""
+    """Calls what was not taken back in time, in a thread of its own if one can be had. Thread-safe."""
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         """Nothing is watched, and no thread runs, before the first use."""
@@ -33,12 +33,13 @@ class Deadlines:
         """Have `call` called unless the block is over within `limit_s`."""
         when_s, number = self._now() + limit_s, next(self._numbers)
         with self._changed:
+            if self._watcher is None:
+                watcher = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                watcher.start()
+                self._watcher = watcher
             self._calls[number] = call
             heapq.heappush(self._order, (when_s, number))
-            if self._watcher is None:
-                self._watcher = threading.Thread(target=self._watch, name="deadlines", daemon=True)
-                self._watcher.start()
-            elif self._order[0][1] == number:
+            if self._order[0][1] == number:
                 self._changed.notify()
         try:
             yield
@@ -64,7 +65,10 @@ class Deadlines:
                 if call is None:
                     self._changed.wait(left_s)
             if call is not None:
-                threading.Thread(target=call, name="deadline", daemon=True).start()
+                try:
+                    threading.Thread(target=call, name="deadline", daemon=True).start()
+                except RuntimeError:  # there are too many
+                    call()
 
 
 DEADLINES = Deadlines()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from perfkit.ssh.deadlines import Deadlines
 
 FAR_S = 60.0
@@ -83,3 +85,20 @@ def test_a_forked_process_watches_by_itself() -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("called", "")
+
+
+def test_deadlines_are_kept_although_no_more_threads_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "deadline":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    watched = Deadlines()
+    for called in (threading.Event(), threading.Event()):
+        with watched.otherwise(0.01, called.set):
+            assert called.wait(FAR_S)
