@@ -36,6 +36,8 @@ def by_client(
     window: Window,
     slot: SlotPlan,
     counted: Sequence[str],
+    *,
+    crashed: bool = False,
 ) -> pd.DataFrame | None:
     """Lost and sent datagrams of each client in a window.
 
@@ -43,6 +45,7 @@ def by_client(
         placed: All lines of a slot (`run-traffic`).
         arrived: The receiver's lines of it, see `perfkit.analysis.rates.receiver_rows`.
         counted: Clients that count.
+        crashed: The receiver did, so that nothing is told by what it did not print.
 
     Returns:
         Indexed by client: `lost` and `datagrams`, NaN where not known. None: the log does not say
@@ -56,6 +59,8 @@ def by_client(
         return None
     hosts = sorted(counted)
     inside = between(arrived, window.start_s, window.end_s).reindex(hosts, fill_value=0.0)
+    if crashed:
+        return inside
     return inside.add(_gone(arrived, placed, window, slot).reindex(hosts), axis="index")
 
 

@@ -38,6 +38,7 @@ from perfkit.analysis.checks import (
     unsteady_findings,
 )
 from perfkit.analysis.sensitivity import inwards_change_pct, sensitivity
+from perfkit.analysis.server_crash import server_crash
 from perfkit.analysis.slot_figures import Prepared, prepare
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
@@ -192,7 +193,10 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
     idle_s = rates.idle_at_edges_s(arrived[ours], window)
     idle = idle_s[idle_s > max(UNSURE_SHARE * window.length_s, LEAST_IDLE_S)]
     unsure_s = arrived.loc[ours].groupby("host", observed=True)["t_bound_s"].max()
-    lost = datagram_loss.by_client(prepared.placed, arrived, window, prepared.slot, counted)
+    crashed = bool(server_crash(prepared.logs, prepared.slot.name))
+    lost = datagram_loss.by_client(
+        prepared.placed, arrived, window, prepared.slot, counted, crashed=crashed
+    )
     figures = {
         **transport.udp_figures(arrived, counted, offered.datagrams_sent(prepared.placed, arrived)),
         **datagram_loss.figures(lost, arrived, window),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from perfkit.analysis import datagram_loss, rates, segments, steady_state
+from perfkit.analysis.server_crash import server_crash
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import Window
 
@@ -46,7 +47,7 @@ def trial_loss(logs: RunLogs, found: pd.DataFrame, slot: SlotPlan) -> TrialLoss 
     """
     window = counted_window(logs, found, slot)
     counted = set(found.loc[(found["slot"] == slot.name) & found["ok"], "host"].astype("str"))
-    if window is None or not counted:
+    if window is None or not counted or server_crash(logs, slot.name):
         return None
     placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
     arrived, side = rates.receiver_rows(placed, logs.server)

@@ -176,6 +176,7 @@ class RunLogs:
         logs: One entry a log.
         interrupted: Of each host that its provider took back: when it said so, and how.
         links: Links that hosts had, and what those counted.
+        server_exits: With which status the program that a test runs on the server ended, by slot.
     """
 
     run_id: str
@@ -198,6 +199,7 @@ class RunLogs:
     findings: tuple[Finding, ...] = ()
     interrupted: Mapping[str, Notice] = field(default_factory=dict)
     links: LinkLog = field(default_factory=LinkLog)
+    server_exits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def vpn_record(self) -> VpnRecord:

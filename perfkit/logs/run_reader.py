@@ -109,6 +109,7 @@ class RunReader:
             findings=tuple(grouped([_for_eyes(finding) for finding in self.findings])),
             interrupted=self._interrupted(),
             links=self._links(),
+            server_exits=self._server_exits(),
         )
 
     def _links(self) -> LinkLog:
@@ -154,6 +155,20 @@ class RunReader:
                 else:  # the folder and the file's name say whose it is; the text may be a copy
                     rows.append({**row, "host": name, "slot": slot.name})
         return to_frame(rows)
+
+    def _server_exits(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for slot in self.slots if self.server else ():
+            path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.events.json"
+            if not path.is_file():
+                continue
+            try:
+                status = parse_record(load(path), path)["exit_status"]
+            except LogError as exc:
+                self._lost(path, exc)
+            else:
+                found |= {} if np.isnan(status) else {slot.name: int(status)}
+        return found
 
     def _traffic(self) -> pd.DataFrame:
         return frames.concat([self._slot_traffic(slot) for slot in self.slots], "run-traffic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from udp_runs import SIZE, say_of_whole, udp_run
 from perfkit.analysis import segments, steady_state
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.stats import Summary, summarise
+from perfkit.analysis.trial_loss import trial_loss
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
 from perfkit.report.sentences import test_sentences as sentences_of
-from perfkit.runs.folder import Run
+from perfkit.runs.folder import Run, write_json
 
+NAME = "01-tunnel-udp.server.events.json"
 FIRST, SECOND = "client-001", "client-002"
 BURST = [50, 10, *[0] * 10]  # of 100 a second
 
@@ -122,3 +125,21 @@ def test_of_a_client_that_falls_silent_what_it_sent_behind_the_window_is_not_in_
     short = replace(chosen, steady=Window(start_s=begin_s, end_s=begin_s + 7))
     (row,) = summarise(logs, [short], found).tests.to_dict("records")
     assert (row["window_lost"], row["window_datagrams"]) == pytest.approx((200, 1400), abs=50)
+
+
+def test_a_server_that_crashed_is_said_and_its_silence_is_no_loss(tmp_path: Path) -> None:
+    """iperf 2.1.8 with 2,000 clients: aborted by FD_SETSIZE when they ended."""
+    run = udp_run(
+        tmp_path / "run", {FIRST: [0] * 12, SECOND: [0] * 12}, without_summary=(SECOND,),
+        silent_from={SECOND: 7},
+    )  # fmt: skip
+    assert figures_of(run)["loss_ratio"] > 0
+    of_client = run.host_raw_dir(FIRST) / "01-tunnel-udp.events.json"
+    record, path = json.loads(of_client.read_text()), run.host_raw_dir("server") / NAME
+    for status, crashed in ((134, True), (130, False)):
+        write_json(path, record | {"exit_status": status})
+        said = [it.text for it in summary_of(run).findings if "crashed (SIGABRT)" in it.text]
+        assert bool(said) is crashed
+        assert (figures_of(run)["loss_ratio"] == 0) is crashed
+        logs = read_run(run)
+        assert (trial_loss(logs, outcomes(logs), logs.slots[0]) is None) is crashed
