@@ -134,10 +134,16 @@ def loss_interval(lost: int, total: int, level: float = 0.95) -> tuple[float, fl
 
 
 def summed(found: Iterable[Counted]) -> dict[str, Any]:
-    """Counters of one direction of several links, and the share that was lost, with its interval."""
+    """Counters of one direction of several links, and the share that was lost, with its interval.
+
+    What a link without a queue carried and dropped there nobody counts: NaN.
+    """
     counted = list(found)
     names = ("carried_bytes", "queue_drops", "lost_packets", "passed_packets")
-    sums = {name: sum(getattr(it, name) for it in counted) for name in names}
+    sums: dict[str, Any] = {name: sum(getattr(it, name) for it in counted) for name in names}
+    for name in names[:2]:
+        if counted and not any(name in it.model_fields_set for it in counted):
+            sums[name] = float("nan")
     total = sums["lost_packets"] + sums["passed_packets"]
     low, high = loss_interval(sums["lost_packets"], total)
     loss = sums["lost_packets"] / total if total else float("nan")

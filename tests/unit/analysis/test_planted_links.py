@@ -198,3 +198,10 @@ def test_every_cut_of_a_record_of_links_is_an_error_or_the_whole(tmp_path: Path)
             with pytest.raises(ParseError):
                 read_links(path)
     assert read_links(path) == LinkLog.model_validate_json(text)
+
+
+def test_what_a_link_without_a_queue_carried_is_not_known_and_not_nothing(run: Run) -> None:
+    plant(run, {"server": lossy(0.01, counted(10, 990), counted(0, 10))})
+    for row in links.link_rows(read_run(run)):
+        assert np.isnan(row["carried_bytes"])
+        assert np.isnan(row["queue_drops"])
