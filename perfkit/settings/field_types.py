@@ -11,13 +11,6 @@ from perfkit.settings import capacity, levels, links
 from perfkit.settings.ip_versions import parse_ip_versions
 
 
-def _plain_bool(value: object) -> object:
-    """Papermill passes `-p keep_fleet no` as text."""
-    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    return words.get(value.lower(), value) if isinstance(value, str) else value
-
-
-Flag = Annotated[bool, BeforeValidator(_plain_bool)]
 Counts = Annotated[
     tuple[int, ...], BeforeValidator(levels.parse_counts), PlainSerializer(levels.format_counts)
 ]

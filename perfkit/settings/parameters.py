@@ -26,7 +26,6 @@ from perfkit.settings.field_types import (
     Budget,
     Capacity,
     Counts,
-    Flag,
     IpVersions,
     Links,
     Names,
@@ -147,13 +146,13 @@ class Parameters(BaseModel):
     isolation: Literal["auto", "namespaces", "loopback"] = Field(
         "auto", description="how local hosts are kept apart: auto, namespaces or loopback"
     )
-    yes: Flag = Field(
+    yes: bool = Field(
         default=False, description="launch although it is above the caps of the provider's file"
     )
-    link_real_hosts: Flag = Field(
+    link_real_hosts: bool = Field(
         default=False, description="links also on existing hosts and EC2's, undone at release"
     )
-    keep_fleet: Flag = Field(default=False, description="leave the hosts running at the end")
+    keep_fleet: bool = Field(default=False, description="leave the hosts running at the end")
     executor: ExecutorName = Field(
         "",
         description="who works on many blocks: tcp://host:port of Dask, processes; empty: this one",
