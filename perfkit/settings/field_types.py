@@ -10,27 +10,18 @@ from perfkit.model import CapacityGoal
 from perfkit.settings import capacity, levels, links
 from perfkit.settings.ip_versions import parse_ip_versions
 
-
 Counts = Annotated[
     tuple[int, ...], BeforeValidator(levels.parse_counts), PlainSerializer(levels.format_counts)
 ]
-Names = Annotated[
-    tuple[str, ...], BeforeValidator(levels.parse_names), PlainSerializer(levels.format_names)
-]
+Names = Annotated[tuple[str, ...], BeforeValidator(levels.parse_names), PlainSerializer(",".join)]
 Rates = Annotated[
-    tuple[str, ...],
-    BeforeValidator(links.parse_rate_levels),
-    PlainSerializer(links.format_levels(",")),
+    tuple[str, ...], BeforeValidator(links.parse_rate_levels), PlainSerializer(",".join)
 ]
 Links = Annotated[
-    tuple[str, ...],
-    BeforeValidator(links.parse_link_levels),
-    PlainSerializer(links.format_levels("; ")),
+    tuple[str, ...], BeforeValidator(links.parse_link_levels), PlainSerializer("; ".join)
 ]
 IpVersions = Annotated[
-    tuple[str, ...],
-    BeforeValidator(parse_ip_versions),
-    PlainSerializer(links.format_levels(",")),
+    tuple[str, ...], BeforeValidator(parse_ip_versions), PlainSerializer(",".join)
 ]
 Capacity = Annotated[
     CapacityGoal | None,

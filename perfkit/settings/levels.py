@@ -83,11 +83,6 @@ def parse_names(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
-def format_names(names: Sequence[str]) -> str:
-    """`base,sndbuf64k`."""
-    return ",".join(names)
-
-
 def parse_precision(value: object) -> float | None:
     """Half-width of an interval as a share: `0.05` or `5%`; None where it is empty.
 

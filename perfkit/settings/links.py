@@ -14,7 +14,7 @@ link. Several levels of a factor stand apart by `;` (links) or `,` (rates), or a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from perfkit.model import HostLink, Role
 from perfkit.units import SI_PREFIXES, parse_number
@@ -153,11 +153,6 @@ def parse_link_levels(value: object) -> tuple[str, ...]:
         ValueError: one is no link, or there twice.
     """
     return _levels(value, ";", lambda text: format_links(parse_links(text)))
-
-
-def format_levels(apart: str) -> Callable[[Sequence[str]], str]:
-    """What writes levels so that they are read back as the same."""
-    return apart.join
 
 
 def level_name(level: str) -> str:
