@@ -96,14 +96,8 @@ def validate(model: type[Conf], values: Mapping[str, Any], *, source: str) -> Co
             raise ConfigError(
                 source, key, values[key], "unknown key", did_you_mean(key, known)
             ) from exc
-        remedy = model.model_fields[key].description if key in model.model_fields else None
-        raise ConfigError(
-            source,
-            key,
-            values.get(key),
-            _plain(error["msg"]),
-            f"expected: {remedy}" if remedy else "compare it with the sample file",
-        ) from exc
+        problem = _plain(error["msg"])
+        raise ConfigError(source, key, values.get(key), problem, _expected(model, key)) from exc
 
 
 def _with_numbers(model: type[BaseModel], values: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -118,10 +112,15 @@ def _with_numbers(model: type[BaseModel], values: Mapping[str, Any], source: str
         try:
             checked[name] = parse_number(value, whole=int in wanted)
         except ValueError as exc:
-            remedy = field.description if field else None
-            expected = f"expected: {remedy}" if remedy else "compare it with the sample file"
-            raise ConfigError(source, name, value, str(exc), expected) from exc
+            raise ConfigError(source, name, value, str(exc), _expected(model, name)) from exc
     return checked
+
+
+def _expected(model: type[BaseModel], key: str) -> str:
+    """The remedy for a wrong value."""
+    field = model.model_fields.get(key)
+    described = field.description if field else None
+    return f"expected: {described}" if described else "compare it with the sample file"
 
 
 def _plain(message: str) -> str:

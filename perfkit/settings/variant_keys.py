@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from perfkit.errors import ConfigError
 from perfkit.model import HostLink
 from perfkit.settings import links
-from perfkit.settings.ip_versions import parse_ip_version
+
+T = TypeVar("T")
 
 
 def binary(vpn: str, keys: Mapping[str, str], where: str) -> str:
@@ -30,12 +32,12 @@ def control(keys: Mapping[str, str], where: str) -> bool:
     return words[value]
 
 
-def rate_bps(keys: Mapping[str, str], where: str) -> float | None:
-    """What each client offers; None: as the parameters say."""
+def parsed(key: str, read: Callable[[str], T], keys: Mapping[str, str], where: str) -> T | None:
+    """What a key asks for, as its text is read; None: as the parameters say."""
     try:
-        return links.parse_rate(keys["rate"]) if "rate" in keys else None
+        return read(keys[key]) if key in keys else None
     except ValueError as exc:
-        raise _refused(where, "rate", keys["rate"], exc) from exc
+        raise _refused(where, key, keys[key], exc) from exc
 
 
 def links_by_side(keys: Mapping[str, str], where: str) -> dict[str, HostLink]:
@@ -56,14 +58,6 @@ def links_by_side(keys: Mapping[str, str], where: str) -> dict[str, HostLink]:
                 raise ConfigError(where, key, value, problem, "remove one of them")
             found[one] = link
     return found
-
-
-def ip_version(key: str, keys: Mapping[str, str], where: str) -> int | None:
-    """The version of IP that a key asks for; None: as the parameters say."""
-    try:
-        return parse_ip_version(keys[key]) if key in keys else None
-    except ValueError as exc:
-        raise _refused(where, key, keys[key], exc) from exc
 
 
 def _refused(where: str, key: str, value: str, exc: ValueError) -> ConfigError:

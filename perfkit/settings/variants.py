@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import BASE_VARIANT, Role, TestSpec, Variant
+from perfkit.model import BASE_VARIANT, TestSpec, Variant
 from perfkit.runs import folder
 from perfkit.settings import ini, links, shebang, variant_keys
 from perfkit.settings.crossing import Crossed
@@ -39,7 +39,6 @@ from perfkit.settings.secrets import refuse_secrets
 from perfkit.settings.tests_conf import TestConf, check_kind, refuse_unread_rate
 
 NAME = "variants"  # of the file, and of the folder of a run's copies beside it
-_SIDES: Mapping[str, tuple[str, ...]] = {**{role: (role,) for role in Role}, "both": tuple(Role)}
 _OF_TESTS = ("duration", "port", "server", "needs", "packet_bytes")
 _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
 _PLAIN = ("control", "resources", "rate", "vpn", *IP_KEYS)
@@ -194,10 +193,10 @@ def _read(settings: Settings, name: str) -> Variant:
             if key.startswith("test.")
         },
         control=variant_keys.control(keys, where),
-        rate_bps=variant_keys.rate_bps(keys, where),
+        rate_bps=variant_keys.parsed("rate", links.parse_rate, keys, where),
         links=variant_keys.links_by_side(keys, where),
-        inside_ip=variant_keys.ip_version("inside_ip", keys, where),
-        outside_ip=variant_keys.ip_version("outside_ip", keys, where),
+        inside_ip=variant_keys.parsed("inside_ip", parse_ip_version, keys, where),
+        outside_ip=variant_keys.parsed("outside_ip", parse_ip_version, keys, where),
     )
     _check_tests(settings, variant, where)
     return variant
@@ -221,9 +220,9 @@ def _options(vpn: str, keys: Mapping[str, str], where: str) -> dict[str, dict[st
         if key in _PLAIN or first in _ELSEWHERE or key == f"{vpn}.binary":
             continue
         side, _, option = rest.partition(".")
-        if first != vpn or side not in _SIDES or not option:
+        if first != vpn or side not in links.SIDES or not option:
             raise ConfigError(where, key, value, "unknown key", _remedy(vpn, key))
-        for role in _SIDES[side]:
+        for role in links.SIDES[side]:
             options = found.setdefault(role, {})
             if option in options:
                 problem = f"given for the {role} by another key too"
@@ -236,9 +235,8 @@ def _remedy(vpn: str, key: str) -> str:
     """How a key that nobody knows should be written."""
     first = key.partition(".")[0]
     known = [*_PLAIN, f"{vpn}.binary", f"test.<name>.{'|'.join(_OF_TESTS)}"]
-    known += [f"{vpn}.{side}.<option>" for side in _SIDES] + [
-        f"link.{side}" for side in links.SIDES
-    ]
+    known += [f"{vpn}.{side}.<option>" for side in links.SIDES]
+    known += [f"link.{side}" for side in links.SIDES]
     if vpn == _NO_VPN:
         known = [it for it in known if not it.startswith(f"{_NO_VPN}.")]
     if "." in key and first != vpn:
