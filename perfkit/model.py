@@ -324,17 +324,6 @@ class StageResult:
         return f"<p>{head}</p><table>{names}{rows}</table>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
-    """One collected file: where it lies, and that it is the file the host had."""
-
-    host: str
-    name: str
-    path: Path
-    size_bytes: int
-    sha256: str
-
-
 # The tools and the monitor print once a second: less is a part of one figure, and no window.
 SHORTEST_WINDOW_S = 1.0
 

@@ -24,7 +24,7 @@ from shlex import quote
 from perfkit.errors import CollectError, HostError, RunError
 from perfkit.measure.outcome import record_names
 from perfkit.measure.plan import runs_on
-from perfkit.model import Artifact, Host, HostResult, Role, Slot, StageResult
+from perfkit.model import Host, HostResult, Role, Slot, StageResult
 from perfkit.runs.folder import Run, sha256_of, write_atomic
 from perfkit.ssh.remote import Remote, RemotePool
 from perfkit.ssh.workers import run_on_hosts
@@ -181,11 +181,12 @@ class _Archive:
     def lacking(self, host: str, names: Iterable[str]) -> list[str]:
         return [name for name in names if not self.has(host, name)]
 
-    def keep(self, artifact: Artifact) -> None:
+    def keep(self, host: str, path: Path) -> None:
         """Make a verified file read-only and remember it."""
-        artifact.path.chmod(READ_ONLY)
+        path.chmod(READ_ONLY)
+        sha256 = sha256_of(path)
         with self.lock:
-            self.sums[f"{artifact.host}/{artifact.name}"] = artifact.sha256
+            self.sums[f"{host}/{path.name}"] = sha256
 
     def adopt(self, host: str) -> None:
         """Remember files that a process verified and made read-only before it was killed."""
@@ -194,7 +195,7 @@ class _Archive:
             there = path.lstat()
             whole = stat.S_ISREG(there.st_mode) and stat.S_IMODE(there.st_mode) == READ_ONLY
             if whole and _FILE_NAME.fullmatch(path.name) and not self.has(host, path.name):
-                self.keep(_artifact(host, path))
+                self.keep(host, path)
 
     @contextlib.contextmanager
     def noting_troubles(self) -> Iterator[None]:
@@ -213,7 +214,7 @@ class _Archive:
         """The clocks are measured here, links and notices noted, so they are collected here."""
         for path in (self.run.clocks_path, self.run.links_path, self.run.interruptions_path):
             if path.is_file() and not self.has(path.parent.name, path.name):
-                self.keep(_artifact(path.parent.name, path))
+                self.keep(path.parent.name, path)
 
     def save(self) -> None:
         """Write SHA256SUMS as `sha256sum -c` reads it; nothing is written when nothing is new."""
@@ -224,16 +225,6 @@ class _Archive:
             path.exists() and path.read_text(encoding="ascii", errors="replace") == text
         ):
             write_atomic(path, text.encode("ascii"), READ_ONLY)
-
-
-def _artifact(host: str, path: Path) -> Artifact:
-    return Artifact(
-        host=host,
-        name=path.name,
-        path=path,
-        size_bytes=path.stat().st_size,
-        sha256=sha256_of(path),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +246,7 @@ def _fetch(remote: Remote, archive: _Archive) -> list[str]:
         path = archive.run.host_raw_dir(host.name) / name
         source = f"{host.workdir}/{SNAPSHOT}/{name}"
         remote.get(source, path, limit_bytes=file.size_bytes, sha256=file.sha256)
-        archive.keep(_artifact(host.name, path))
+        archive.keep(host.name, path)
     return _some_of([*skipped, *too_much])
 
 
