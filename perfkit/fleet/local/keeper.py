@@ -26,7 +26,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -62,9 +62,13 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps(cleanup.end_here(run_id, names or None)))
             return 0
         case ["probe"]:
-            return _probe()
+            from perfkit.fleet.local.host_factory import probe  # noqa: PLC0415  slow; `end` does without
+
+            return _tried(probe)
         case ["probe-links", *needs]:
-            return _probe_links(needs)
+            from perfkit.fleet.local.links import probe as probe_links  # noqa: PLC0415  slow, too
+
+            return _tried(lambda: probe_links(needs))
     print(__doc__, file=sys.stderr)
     return 2
 
@@ -169,24 +173,10 @@ class Keeper:
         return self._host_factory.launch(request)
 
 
-def _probe() -> int:
-    """Do once, in a child that ends at once, what making a host takes; print what fails."""
-    from perfkit.fleet.local.host_factory import probe  # noqa: PLC0415  slow; `end` does without
-
+def _tried(work: Callable[[], None]) -> int:
+    """Do once what hosts or their links take; print what fails."""
     try:
-        probe()
-    except (PerfkitError, OSError) as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    return 0
-
-
-def _probe_links(needs: Sequence[str]) -> int:
-    """Try once what links of hosts take; print what fails."""
-    from perfkit.fleet.local.links import probe  # noqa: PLC0415  slow; `end` does without
-
-    try:
-        probe(list(needs))
+        work()
     except (PerfkitError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 1

@@ -102,9 +102,7 @@ def launch(request: LaunchRequest) -> list[Host]:
     except FileExistsError:
         hosts, reasons = _alive(request, served)
         return _told(request, hosts, reasons)
-    except ProviderError as exc:
-        raise LaunchError(f"run {request.run_id}: {exc}") from exc
-    except OSError as exc:
+    except (ProviderError, OSError) as exc:
         raise LaunchError(f"run {request.run_id}: {exc}") from exc
     hosts, reasons = _start_all(request, run, sshd)
     with suppress(OSError):  # for whoever asks again; the hosts are there without

@@ -110,10 +110,7 @@ def _ask_keeper(run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
     if connection is None:
         raise LaunchError(f"run {run_id}: it has no keeper any more, so its hosts are gone")
     with connection:
-        answer = _exchange(connection, run_id, message)
-    if "error" in answer:
-        raise LaunchError(f"run {run_id}: {answer['error']}")
-    return answer
+        return _exchange(connection, run_id, message)
 
 
 def launch(
@@ -138,9 +135,7 @@ def launch(
         request, hidden, max(n_hosts, len(request.hosts)), outside or {}
     )
     with connection:
-        answer = _ask(connection, request)
-    if "error" in answer:
-        raise LaunchError(f"run {request.run_id}: {answer['error']}")
+        answer = _exchange(connection, request.run_id, _message_of(request))
     running = {fields["name"]: fields for fields in answer["hosts"]}
     ended = "it was made and has ended since"
     reasons = {
@@ -312,28 +307,24 @@ def _listen(reader: int, watch: StallWatch) -> tuple[str, bool]:
         os.close(reader)
 
 
-def _ask(connection: socket.socket, request: LaunchRequest) -> dict[str, Any]:
-    message = {
+def _message_of(request: LaunchRequest) -> dict[str, Any]:
+    return {
         "token": request.token,
         "owner": request.owner,
         "expires": request.expires_utc.timestamp(),
         "authorized_key": request.authorized_key,
         "with_ipv6": request.with_ipv6,
-        "hosts": [
-            {
-                "name": host.name,
-                "role": str(host.role),
-                "host_key": host.host_key,
-                "host_key_private": host.host_key_private,
-            }
-            for host in request.hosts
-        ],
+        "hosts": [asdict(host) for host in request.hosts],
     }
-    return _exchange(connection, request.run_id, message)
 
 
 def _exchange(connection: socket.socket, run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
-    """The keeper's answer to a message."""
+    """The keeper's answer to a message.
+
+    Raises:
+        LaunchError: it refuses.
+        LaunchUnknownError: there is no answer.
+    """
     try:
         connection.settimeout(STALL_S)
         connection.sendall(json.dumps(message).encode() + b"\n")
@@ -343,6 +334,8 @@ def _exchange(connection: socket.socket, run_id: str, message: Mapping[str, Any]
             f"run {run_id}: the keeper did not answer ({exc}), so what it did is not "
             "known; `perfkit status` lists what is there"
         ) from exc
+    if "error" in answer:
+        raise LaunchError(f"run {run_id}: {answer['error']}")
     return answer
 
 
