@@ -48,7 +48,6 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     vpn: Vpn | None,
     tunnel: TunnelPlan | None,
     variants: Mapping[str, Vpn] | None = None,
-    extra_files: Mapping[str, Path | bytes] | None = None,
     checks: Mapping[Role, str] | None = None,
     deadline_s: float | None = 300.0,
     on_result: Callable[[HostResult], None] | None = None,
@@ -63,7 +62,6 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         pool: Connections; they stay open for the next phase.
         resources_dir: Holds fabfile.py, tests/, bin/ and the templates of VPNs.
         vpn, tunnel, variants: See `Bundles`; None = none.
-        extra_files: More for every host, by path below the workdir.
         checks: Shell text by role that prints a line for each thing that a host lacks.
         deadline_s: Longest time for one host.
 
@@ -75,7 +73,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     """
     tasks = {role: find_task(resources_dir / "fabfile.py", name) for role, name in RECIPES.items()}
     planned = (vpn, tunnel) if vpn and tunnel else None
-    bundles = Bundles(run, resources_dir, planned, extra_files or {}, variants)
+    bundles = Bundles(run, resources_dir, planned, {}, variants)
     version = vpn.traits.version_command if vpn else ()
 
     def configure_host(host: Host) -> None:

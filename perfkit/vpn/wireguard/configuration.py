@@ -54,6 +54,9 @@ class WireGuard:
         ),
     )
 
+    _plan: TunnelPlan  # both are there once `prepare` was called
+    _keys: HostKeys
+
     def __init__(self, resources_dir: Path, changes: Changes | None = None) -> None:
         changes = changes or Changes()
         templates.check(changes)
@@ -61,8 +64,6 @@ class WireGuard:
         self._templates = {
             role: resources_dir / "wireguard" / f"{role}.conf" for role in templates.ROLES
         }
-        self._plan: TunnelPlan | None = None
-        self._keys: HostKeys | None = None
         self.traits = VpnTraits(
             name="wireguard",
             title="WireGuard",
@@ -96,8 +97,7 @@ class WireGuard:
     def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:
         """Configuration, this host's own key, and the scripts; the server's names all clients."""
         del earlier  # all is made from the run's secret, so nothing needs to be kept
-        assert self._plan is not None, "prepare comes first"
-        assert self._keys is not None
+        assert hasattr(self, "_keys"), "prepare comes first"
         place = self._place(host)
         settings = self._settings(host.role, place)
         start, stop, check, sample = scripts(host.role, settings.device, self._changes.binary)
@@ -132,18 +132,15 @@ class WireGuard:
         return self._changes.inside_ip == IPV6
 
     def _address_6(self, place: int) -> str:
-        assert self._plan is not None
         network = self._plan.network_6
         return f"address_6={network[place]}/{network.prefixlen}\n" if self._is_dual else ""
 
     def _allowed(self, place: int) -> str:
         """What a client may send from."""
-        assert self._plan is not None
         own = f"{self._plan.network[place]}/32"
         return f"{own}, {self._plan.network_6[place]}/128" if self._is_dual else own
 
     def _settings(self, role: Role, place: int) -> templates.FilledTemplate:
-        assert self._plan is not None
         server = self._plan.server_address
         values = {
             "port": str(self._plan.port),
@@ -162,7 +159,6 @@ class WireGuard:
         Raises:
             RunError: the run has no client of that name.
         """
-        assert self._plan is not None
         if host.role is Role.SERVER:
             return 1
         names = self._plan.client_names
@@ -175,8 +171,6 @@ class WireGuard:
 
     def _conf(self, role: Role, settings: templates.FilledTemplate) -> str:
         """For `wg setconf`, but for the private key."""
-        assert self._plan is not None
-        assert self._keys is not None
         parts = ["[Interface]", *_lines(settings.interface)]
         if role is Role.CLIENT:
             parts += ["[Peer]", f"PublicKey = {self._keys.of('server').public}"]
@@ -189,8 +183,6 @@ class WireGuard:
 
     def _names(self) -> str:
         """The head of the log of peers: whose key is whose."""
-        assert self._plan is not None
-        assert self._keys is not None
         return "".join(
             f"# peer {self._keys.of(name).public} {name}\n" for name in self._plan.client_names
         )
