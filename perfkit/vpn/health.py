@@ -87,15 +87,11 @@ class TunnelHealth:
 
     Attributes:
         tunnel_address: Its own address in the tunnel; None = it has none.
-        route_ok: It sends to the server's tunnel address through the tunnel.
-        ping_ok: The server's tunnel address answered it.
         reason: What is missing and the last lines of its log; empty when nothing is.
     """
 
     host: str
     tunnel_address: str | None = None
-    route_ok: bool = False
-    ping_ok: bool = False
     reason: str = ""
 
     @property
@@ -182,13 +178,12 @@ def parse_health(vpn: VpnTraits, host: Host, text: str, peer: str) -> TunnelHeal
     address = answers.get("address") or None
     if address is not None and not _ADDRESSES[_family(peer)].fullmatch(address):
         address = None
-    route_ok, ping_ok = answers.get("route") == "yes", answers.get("ping") == "yes"
     missing = [
         what
         for what, is_there in (
             ("no tunnel address", address is not None),
-            (f"no route to {peer}", route_ok),
-            (f"no answer to a ping from {peer}", ping_ok),
+            (f"no route to {peer}", answers.get("route") == "yes"),
+            (f"no answer to a ping from {peer}", answers.get("ping") == "yes"),
         )
         if not is_there
     ]
@@ -200,6 +195,4 @@ def parse_health(vpn: VpnTraits, host: Host, text: str, peer: str) -> TunnelHeal
         reason += f"; {vpn.logs[0]} ends: " + " | ".join(log)
     elif missing:
         reason += f"; no {vpn.logs[0]} on the {Role(host.role)}: {vpn.title} was not started"
-    return TunnelHealth(
-        host=host.name, tunnel_address=address, route_ok=route_ok, ping_ok=ping_ok, reason=reason
-    )
+    return TunnelHealth(host=host.name, tunnel_address=address, reason=reason)
