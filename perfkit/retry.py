@@ -20,7 +20,7 @@ class RetryPolicy:
     """
 
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
     chance: Callable[[], float] = field(default=random.SystemRandom().random)
     scale: float = 1.0
 

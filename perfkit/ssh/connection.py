@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from perfkit.errors import (
     TransferError,
 )
 from perfkit.model import Host, Jump
+from perfkit.retry import RetryPolicy
 from perfkit.ssh.access import Access
 from perfkit.ssh.commands import (
     CAPTURE_BYTES,
@@ -49,12 +49,10 @@ from perfkit.ssh.streams import NO_EXIT_STATUS, CommandStreams
 
 GRACE_S = 5.0  # after the remote limit: for the kill, the exit status and the line back
 WAKE_S = 5.0  # paramiko's reader wakes this often; its 0.1 s costs a core with 1,000 hosts
-BACKOFF_S = (0.2, 5.0)  # first and longest pause between attempts to connect
 
 # Where a run has no logging set up, Python prints a library's errors to stderr: ours are raised.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 NO_SSH_CONFIG = paramiko.SSHConfig()  # given to Fabric, so that it reads no file
-_chance = random.SystemRandom()
 
 
 class Connection:
@@ -111,25 +109,24 @@ class Connection:
             self._connect_patiently(pin, key)
 
     def _connect_patiently(self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey) -> None:
-        give_up = monotonic() + self.access.patience_s
-        pause_s, attempts = BACKOFF_S[0], 0
-        while True:
-            attempts += 1
+        patience_s = self.access.patience_s
+        give_up = monotonic() + patience_s
+        until_aborted = RetryPolicy(sleep=self._aborted.wait)
+        for number in until_aborted.attempts(patience_s, first_s=0.2, longest_s=5.0):
             try:
                 self._connect(pin, key, max(0.1, give_up - monotonic()))
             except FOREIGN as exc:
-                error = unreachable(self.host, exc, attempts, self.access.host_key_remedy)
-                wait_s = _chance.uniform(pause_s / 2, pause_s)
                 if self._aborted.is_set():
                     raise LostError(self.host.name, self._reason) from exc
-                if is_final(exc, may_boot=self.access.may_boot) or monotonic() + wait_s > give_up:
-                    self.log.write(f"! {error}")
-                    raise error from exc
-                self._aborted.wait(wait_s)
-                pause_s = min(2 * pause_s, BACKOFF_S[1])
+                error = unreachable(self.host, exc, number + 1, self.access.host_key_remedy)
+                error.__cause__ = exc
+                if is_final(exc, may_boot=self.access.may_boot):
+                    break
             else:
                 self.log.write(f"connected to {self.host.address}:{self.host.port}")
                 return
+        self.log.write(f"! {error}")
+        raise error
 
     def _connect(
         self, pin: paramiko.hostkeys.HostKeyEntry, key: paramiko.PKey, left_s: float

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic
 
 from perfkit.errors import UnreachableError
 from perfkit.model import Host
+from perfkit.retry import RetryPolicy
 from perfkit.ssh.known_hosts import pin_name
 from perfkit.ssh.sockets import open_socket
 
@@ -23,17 +24,15 @@ def await_greeting(host: Host, timeout_s: float) -> None:
     Raises:
         UnreachableError: it did not within `timeout_s`.
     """
-    deadline = time.monotonic() + timeout_s
-    pause_s, problem = 0.02, "no answer"
-    while (left_s := deadline - time.monotonic()) > 0:
+    problem, give_up = "no answer", monotonic() + timeout_s
+    for _ in RetryPolicy().attempts(timeout_s, first_s=0.02, longest_s=1.0):
         try:
-            with open_socket((host.address, host.port), min(left_s, ATTEMPT_S)) as conn:
+            limit_s = max(0.1, min(give_up - monotonic(), ATTEMPT_S))
+            with open_socket((host.address, host.port), limit_s) as conn:
                 greeting = conn.recv(64)
             if greeting.startswith(b"SSH-2.0-"):
                 return
             problem = f"something else than SSH answers: {greeting!r}"
         except OSError as exc:
             problem = str(exc)
-        time.sleep(pause_s)
-        pause_s = min(pause_s * 2, 1.0)
     raise UnreachableError(host.name, f"no SSH ({pin_name(host.address, host.port)}): {problem}")
