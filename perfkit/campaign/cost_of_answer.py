@@ -70,7 +70,6 @@ class CostOfAnswer:
     blocks_each: int
     hosts: int
     repetitions: tuple[int, int]
-    tests_s: float
     around_s: float
     repetition_s: float
     life_s: float
@@ -186,11 +185,11 @@ def _span(least: int, most: int, *, noun: str) -> str:
     return format_count(most, noun) if least == most else f"{least} to {format_count(most, noun)}"
 
 
-def half_width_share(repetitions: int, spread: float, *, level: float = 0.95) -> float:
-    """Half-width of the interval of a cell's mean, as a share of it; at least 2 repetitions."""
+def half_width_share(repetitions: int, spread: float) -> float:
+    """Half-width of the 95 % interval of a cell's mean, as a share of it; at least 2 repetitions."""
     from scipy.special import stdtrit  # noqa: PLC0415 -- a run that is no campaign needs no scipy
 
-    quantile = float(stdtrit(repetitions - 1, 1 - (1 - level) / 2))
+    quantile = float(stdtrit(repetitions - 1, 0.975))
     return math.expm1(min(quantile * spread / math.sqrt(repetitions), 20.0))
 
 
@@ -255,7 +254,6 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
         precision=parameters.precision,
         is_default=most > 1 and not (parameters.repetitions or parameters.precision),
         ends_by="budget" if by_budget <= by_life else "end of the hosts",
-        tests_s=max(slot.end_s for slot in slots_of(chosen)),
         around_s=around_s,
         repetition_s=repetition_s,
         life_s=life_s,

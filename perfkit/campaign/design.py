@@ -11,30 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perfkit.model import NetworkPath
-from perfkit.runs.design import (
-    BASE,
-    PRIMARY,
-    SEARCH_VOID_RULES,
-    VOID_RULES,
-    Design,
-    PlannedBlock,
-    draw,
-    load,
-    save,
-)
+from perfkit.runs.design import PRIMARY, SEARCH_VOID_RULES, VOID_RULES, Design, draw
 from perfkit.settings.parameters import Settings
-
-__all__ = [
-    "BASE",
-    "PRIMARY",
-    "VOID_RULES",
-    "Design",
-    "PlannedBlock",
-    "draw",
-    "load",
-    "plan_design",
-    "save",
-]
 
 
 def plan_design(chosen: Settings, variant_changes: Mapping[str, Any] | None = None) -> Design:

@@ -38,7 +38,6 @@ import click
 
 from perfkit.analysis.campaign_cells import finished_blocks
 from perfkit.campaign import (
-    design,
     estimate,
     measuring,
     missing_hosts,
@@ -70,6 +69,7 @@ from perfkit.measure.provision import scripts_for
 from perfkit.model import Host, HostResult, HostState, Role, StageResult
 from perfkit.report.answer import Answer
 from perfkit.report.page import Report
+from perfkit.runs import design
 from perfkit.runs.design import BASE
 from perfkit.runs.latest import LATEST, open_run
 from perfkit.settings import parameters, shebang, variants

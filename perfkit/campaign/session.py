@@ -23,8 +23,9 @@ from typing import Any, cast
 
 import click
 
-from perfkit.campaign import cost_of_answer, design, ip_versions, limits, links, variant_checks
+from perfkit.campaign import cost_of_answer, ip_versions, limits, links, variant_checks
 from perfkit.campaign.cost_of_answer import CostOfAnswer
+from perfkit.campaign.design import plan_design
 from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.vpn_choice import all_vpns, vpn_of, vpns_of
@@ -36,7 +37,7 @@ from perfkit.fleet.packed.provider import PackedProvider
 from perfkit.fleet.provider import PricedProvider, Provider, get_provider
 from perfkit.fleet.silent_hosts import unasked
 from perfkit.model import HostState
-from perfkit.runs import campaign_folder, folder, journal, progress
+from perfkit.runs import campaign_folder, design, folder, journal, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Event
 from perfkit.settings import parameters as settings
@@ -251,7 +252,7 @@ def open_new(
         folder.write_atomic(run.key_path, key.private_openssh.encode())
         folder.write_atomic(run.key_path.with_suffix(".pub"), key.public_openssh.encode())
         if chosen.parameters.is_campaign:
-            design.save(design.plan_design(chosen, variants.changes(chosen)), run)
+            design.save(plan_design(chosen, variants.changes(chosen)), run)
         return {
             "notices": notices,
             "usd_per_h": cost.usd_per_h,

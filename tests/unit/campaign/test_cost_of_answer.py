@@ -14,7 +14,7 @@ from scipy import stats
 from small_project import make_small_project
 
 from perfkit.analysis.spent import Spent
-from perfkit.campaign import cost_of_answer, design, estimate
+from perfkit.campaign import cost_of_answer, estimate
 from perfkit.campaign import session as sessions
 from perfkit.campaign.cost_of_answer import (
     half_width_share,
@@ -22,9 +22,10 @@ from perfkit.campaign.cost_of_answer import (
     smallest_change,
     why_over_budget,
 )
+from perfkit.campaign.design import plan_design
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import CostEstimate
-from perfkit.runs import campaign_folder, folder
+from perfkit.runs import campaign_folder, design, folder
 from perfkit.runs.folder import Run
 from perfkit.settings import parameters as settings
 from perfkit.testing.campaigns import make_campaign
@@ -194,7 +195,7 @@ def test_a_budget_of_money_is_held_against_the_price_of_the_fleet() -> None:
 def test_a_block_is_begun_only_if_the_budget_has_it_in_minutes_and_in_dollars(
     budget: dict[str, float], worked_s: float, next_s: float, says: str
 ) -> None:
-    plan = replace(design.plan_design(settings.load({"clients": "1,2"})), **budget)
+    plan = replace(plan_design(settings.load({"clients": "1,2"})), **budget)
     used = Spent(blocks=3, void=0, hosts=3, elapsed_s=3600, blocks_s=900, usd_per_h=1.0)
     why = why_over_budget(plan, used, worked_s=worked_s, next_s=next_s)
     assert why == says.replace("9 minutes", "0.0 of 10 minutes are spent")
