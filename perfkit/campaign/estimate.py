@@ -60,7 +60,6 @@ class RunEstimate:
 
     provider: str
     hosts: int
-    tests: tuple[str, ...]
     tests_s: float
     overall_s: float | None
     expires_s: float
@@ -110,8 +109,8 @@ def estimate(chosen: Settings) -> RunEstimate:
     """
     provider = sessions.provider_for(chosen)
     chosen, left_out = limits.fitted(chosen, provider)
-    slots, hosts = slots_of(chosen), chosen.parameters.most_clients + 1
-    tests_s = max((slot.end_s for slot in slots), default=0.0)
+    hosts = chosen.parameters.most_clients + 1
+    tests_s = max((slot.end_s for slot in slots_of(chosen)), default=0.0)
     expires_s = minutes_to_s(chosen.parameters.expires_min)
     around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts if provider.traits.shared_cpu else None
     waiting_s = CRON_WAIT_S if chosen.parameters.starter == "cron" else 0.0
@@ -125,7 +124,6 @@ def estimate(chosen: Settings) -> RunEstimate:
     return RunEstimate(
         provider=provider.name,
         hosts=hosts,
-        tests=tuple(slot.name for slot in slots),
         tests_s=tests_s,
         overall_s=overall_s,
         expires_s=expires_s,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from datetime import datetime
 from typing import cast
 
 from perfkit.campaign.open_run import OpenRun
@@ -62,7 +61,7 @@ def _look(session: OpenRun, found: dict[str, Interruption]) -> None:
         session.journal.append(
             "host-interrupted",
             name=notice.host,
-            noticed_utc=_text(notice.noticed_utc),
+            noticed_utc=notice.noticed_utc.isoformat(),
             reason=notice.reason,
         )
     if new:
@@ -82,7 +81,3 @@ def _is_about(session: OpenRun, notice: Interruption) -> bool:
     made_utc = session.made_utc.get(notice.host)
     is_here = any(record.name == notice.host for record in session.inventory.records())
     return is_here and (made_utc is None or notice.noticed_utc >= made_utc)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat()
