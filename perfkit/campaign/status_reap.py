@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from perfkit.campaign import blocks
@@ -67,7 +67,7 @@ class Reaped:
     """What a reap found and did; what is still there comes first."""
 
     leaked: tuple[str, ...] = ()
-    lines: tuple[str, ...] = field(default_factory=tuple)
+    lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join([*(f"STILL THERE: {what}" for what in self.leaked), *self.lines])
@@ -80,17 +80,10 @@ def status(run: str = "", *, runs_dir: str = "") -> Status:
     """List every fleet by tag; with `run` (id, name, `latest`) also that run's progress."""
     folder = runs_folder(runs_dir)
     fleets, not_asked = _survey_all(_config_dir(""), provider_names(), folder)
-    known = runs.list_runs(folder)
-    if run:
-        return Status(
-            fleets=tuple(fleet for _, fleet in fleets),
-            progress=tuple(_progress(runs.open_run(folder, run))),
-            unasked=tuple(not_asked.values()),
-        )
-    progress = _progress(known[-1]) if known else []
+    shown = [runs.open_run(folder, run)] if run else runs.list_runs(folder)[-1:]
     return Status(
         fleets=tuple(fleet for _, fleet in fleets),
-        progress=tuple(progress),
+        progress=tuple(line for one in shown for line in _progress(one)),
         unasked=tuple(not_asked.values()),
     )
 
@@ -208,7 +201,7 @@ def _config_dir(config_dir: str) -> Path:
     return folder
 
 
-def find_left(run: Run, *, config_dir: str = "") -> list[str]:
+def find_left(run: Run) -> list[str]:
     """What a run of this machine may still have at its provider, in words; empty: nothing, it says.
 
     A provider that cannot be asked, also because it is not set up here any more, may have something.
@@ -217,7 +210,7 @@ def find_left(run: Run, *, config_dir: str = "") -> list[str]:
     left = []
     for name in [own] if own else provider_names():
         try:
-            provider = _provider_of_run(name, run, _config_dir(config_dir))
+            provider = _provider_of_run(name, run)
             found = [fleet_of(provider, run)]
             found += [it for it in in_flight(provider, run.root.parent, []) if it.run_id == run.id]
             left += [str(fleet) for fleet in found if fleet]
@@ -226,10 +219,10 @@ def find_left(run: Run, *, config_dir: str = "") -> list[str]:
     return left
 
 
-def _provider_of_run(name: str, run: Run, config_dir: Path) -> Provider:
+def _provider_of_run(name: str, run: Run) -> Provider:
     """A provider by the settings that hold now; where it is not set up, by the run's own copy."""
     try:
-        return get_provider(name, config_dir=config_dir)
+        return get_provider(name, config_dir=_config_dir(""))
     except NotSetUpError:
         return get_provider(name, config_dir=run.config_dir)
 
