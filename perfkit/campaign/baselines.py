@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Measured:
     primary: tuple[str, ...] = PRIMARY
     margin: float = 0.05
     saved_utc: str = ""
-    variant: str = field(default=BASE)
+    variant: str = BASE
 
 
 def measured(runs: Sequence[Run], executor: Where = None) -> tuple[Measured, pd.DataFrame]:
@@ -135,14 +135,12 @@ def _campaign(run: Run, executor: Where) -> tuple[Measured, pd.DataFrame]:
         raise CampaignError(f"campaign {run.id}: no block counts yet; perfkit status {run.id}")
     block = Run(run.root / folders.iloc[0])
     found = _described(run.id, [recorded_conditions(block, read_run(block))], [run.id], own)
-    made = Measured(
-        **{
-            **asdict(found),
-            "clients": tuple(sorted(planned.clients)),
-            "primary": planned.primary,
-            "margin": planned.margin,
-            "variant": variant,
-        }
+    made = replace(
+        found,
+        clients=tuple(sorted(planned.clients)),
+        primary=planned.primary,
+        margin=planned.margin,
+        variant=variant,
     )
     return made, own.reset_index(drop=True)
 

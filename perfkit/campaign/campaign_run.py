@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from perfkit.analysis import campaign_cells
+from perfkit.analysis import background_load, campaign_cells
 from perfkit.analysis.answers.cells import unfinished
 from perfkit.analysis.capacity_search import TRIAL
 from perfkit.analysis.spent import spent
@@ -225,7 +225,7 @@ class CampaignRun:
         """Say whether a collected block counts, and what it came to."""
         logs = read_run(block.run)
         busy_pct, ticks = void_rules.idle_busy_pct(logs)
-        known = ticks >= void_rules.LEAST_TICKS
+        known = ticks >= background_load.LEAST_TICKS
         block.journal.append("idle-control", busy_pct=busy_pct if known else None, ticks=ticks)
         if not known:
             self.view.line(f"block {claim.block}: nobody saw if other load was there before it")

@@ -43,9 +43,7 @@ class CampaignView:
     def __init__(self, session: Session, design: Design) -> None:
         path = campaign_folder.cells_path(session.run)
         before = frame.load(path) if path.exists() else frame.cells_frame([])
-        self._rows: list[Mapping[str, Any]] = [
-            {str(name): value for name, value in row.items()} for row in before.to_dict("records")
-        ]
+        self._rows: list[Mapping[str, Any]] = [*frame.to_records(before)]
         tunnel = [t.name for t in session.settings.tests if t.path is NetworkPath.TUNNEL]
         self._test = (tunnel or list(design.tests))[0]
         self._session, self._design, self._log = session, design, BlockLog()

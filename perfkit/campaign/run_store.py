@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from perfkit.analysis import block_figures, campaign_cells
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer, find_answer
 from perfkit.analysis.answers.frame import COLUMNS as CELL_COLUMNS
+from perfkit.analysis.answers.frame import to_records
 from perfkit.campaign.baselines import why_void_alone
 from perfkit.errors import PerfkitError, StoreError
 from perfkit.executors.mapping import TEXT, Unit, Where, each
@@ -64,8 +67,8 @@ def of_run(made: Report) -> Rows:
     }
     names = [one.name for one in TABLES["client_tests"]]
     tables["client_tests"] = [
-        {**own, **{str(k): v for k, v in row.items() if k in names}}
-        for row in made.summary.clients.to_dict("records")
+        {**own, **{k: v for k, v in row.items() if k in names}}
+        for row in to_records(made.summary.clients)
     ]
     if run.block is None:
         place = {
@@ -116,35 +119,30 @@ def of_campaign(found: CampaignAnswer) -> Rows:
     """
     blocks: dict[str, dict[str, Any]] = {}
     tests: list[Row] = []
-    for row in found.frame.to_dict("records"):
+    for row in to_records(found.frame):
         path = str(row["folder"])
         if path not in blocks:
             blocks[path] = attributes_of(Run(found.run.root / path), void=str(row["void"]))
             blocks[path] |= {"variant": str(row["variant"]), "clients": int(row["clients"])}
-        tests.append(_test(blocks[path], {str(k): v for k, v in row.items()}))
+        tests.append(_test(blocks[path], row))
     whole: dict[str, dict[str, Any]] = {}
     for one in blocks.values():  # the first that counts stands for the conditions of its variant
         if not one["void"]:
             whole.setdefault(one["variant"], {**one, "block": 0})
     return {
         "tests": tests,
-        "intervals": _cells(found.means.to_dict("records"), whole, "intervals"),
-        "in_tunnel": _cells(found.in_tunnel.to_dict("records"), whole, "in_tunnel"),
+        "intervals": _cells(found.means, whole, "intervals"),
+        "in_tunnel": _cells(found.in_tunnel, whole, "in_tunnel"),
     }
 
 
-def _cells(
-    rows: Sequence[Mapping[Any, Any]], whole: Mapping[str, Mapping[str, Any]], table: str
-) -> list[Row]:
+def _cells(cells: pd.DataFrame, whole: Mapping[str, Mapping[str, Any]], table: str) -> list[Row]:
     """Rows of cells with the attributes of their variant."""
-    attributes = {one.name for one in ATTRIBUTES} - {
-        "clients",
-        "variant",
-    }  # `void` is a count there
-    names = {one.name for one in TABLES[table]} - attributes
+    attributes = {one.name for one in ATTRIBUTES} - {"clients", "variant"}
+    names = {one.name for one in TABLES[table]} - attributes  # `void` is a count there
     return [
-        {**whole.get(str(row["variant"]), {}), **{str(k): v for k, v in row.items() if k in names}}
-        for row in rows
+        {**whole.get(str(row["variant"]), {}), **{k: v for k, v in row.items() if k in names}}
+        for row in to_records(cells)
     ]
 
 

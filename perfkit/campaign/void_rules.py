@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pandas as pd
 
 from perfkit.analysis import background_load, offered, trial_loss
+from perfkit.analysis.answers.frame import to_records
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -19,7 +20,6 @@ from perfkit.runs.folder import Run
 from perfkit.units import format_some
 
 IDLE_S = 5.0  # before each block in which nothing is started
-LEAST_TICKS = background_load.LEAST_TICKS  # of the monitor in that time; fewer say nothing
 MOST_BUSY_PCT = background_load.NOTABLE_PCT  # of the server, in that time
 CLOCK_S = 0.1  # a clock that moved by more during the tests certainly
 _NAMED = 3
@@ -45,7 +45,7 @@ def _missing_clients(block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator
     if lacking:
         yield format_some(lacking, _NAMED)
     failed = found[~(found["ok"] | found["unread"]).to_numpy()]
-    reasons = [f"{row['host']} in {row['slot']}: {row['reason']}" for row in _rows(failed)]
+    reasons = [f"{row['host']} in {row['slot']}: {row['reason']}" for row in to_records(failed)]
     if reasons:
         yield format_some(reasons, _NAMED)
 
@@ -83,7 +83,7 @@ def _clock(block: Run, _logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
 
 def _other_load(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:
     busy_pct, ticks = idle_busy_pct(logs)
-    if ticks >= LEAST_TICKS and busy_pct > MOST_BUSY_PCT:
+    if ticks >= background_load.LEAST_TICKS and busy_pct > MOST_BUSY_PCT:
         yield (
             f"the server's processors were {busy_pct:.0f} % busy before the tests, while nothing "
             f"was started (median of {ticks} s; {MOST_BUSY_PCT:g} % is the most): end what else runs "
@@ -125,10 +125,6 @@ def _loss_unknown(_block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[s
                 f"{slot.name}: it is not known what was lost after its start: the server's log has no "
                 "report of each client, second by second, or the clients were never all active"
             )
-
-
-def _rows(frame: pd.DataFrame) -> list[Mapping[str, object]]:
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 _RULES: Mapping[str, Callable[[Run, RunLogs, pd.DataFrame], Iterator[str]]] = {
