@@ -26,6 +26,7 @@ from perfkit.fleet.ec2.provider import Ec2Provider
 from perfkit.model import Host, Role
 from perfkit.settings import parameters
 from perfkit.settings.project import project_dir
+from perfkit.ssh.commands import as_root
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.vpn.base import FOLDER, NONE, get_vpn, vpn_names
 
@@ -173,9 +174,7 @@ def _run_recipes(session: Session, host: Host) -> None:
     remote = session.pool.get(host)
     for task in RECIPES.values():
         do_recipe(remote, find_task(resources / "fabfile.py", task), session.run.id, bundle)
-    sudo = "" if host.user == "root" else "sudo -n "
-    script = forget_script(host.workdir)
-    remote.run_script(f"{sudo}sh -c {shlex.quote(script)}", timeout_s=RECIPE_DEADLINE_S)
+    remote.run_script(as_root(forget_script(host.workdir)), timeout_s=RECIPE_DEADLINE_S)
 
 
 def forget_script(workdir: str) -> str:

@@ -20,8 +20,9 @@ from perfkit.errors import ProviderError
 from perfkit.fleet import shaping
 from perfkit.logs.links import Counted
 from perfkit.model import Host, HostLink, HostState, Role
-from perfkit.ssh.workers import run_on_hosts
+from perfkit.ssh.commands import as_root
 
+MEASURED = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)  # who may have a link
 IFB = "perfkit-ifb"
 _SLOWEST_S = 60.0
 _HEAD = """
@@ -56,8 +57,7 @@ class LinksOverSsh:
             there = self._session.inventory.have_been(HostState.CONFIGURED)
             self._on_all("unlink", dict.fromkeys(there, f"{_HEAD}lift"))
             return
-        states = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)
-        hosts = self._session.inventory.hosts(*states)
+        hosts = self._session.inventory.hosts(*MEASURED)
         server = next((host for host in hosts if host.role is Role.SERVER), None)
         if server is None:
             raise ProviderError("the server is lost, so no link can be put on")
@@ -83,9 +83,8 @@ class LinksOverSsh:
         Raises:
             ProviderError: it cannot be read.
         """
-        states = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)
-        hosts = self._session.inventory.hosts(*states)
-        hosts = [host for host in hosts if not names or host.name in names]
+        there = self._session.inventory.hosts(*MEASURED)
+        hosts = [host for host in there if not names or host.name in names]
         said = self._on_all("count", dict.fromkeys(hosts, f"{_HEAD}tc -s -j qdisc show"))
         found = {}
         for name, text in said.items():
@@ -114,21 +113,10 @@ class LinksOverSsh:
         said: dict[str, str] = {}
 
         def work(host: Host) -> None:
-            text = quote(scripts[host])
-            as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {text}; else sudo -n sh -c {text}; fi'
-            said[host.name] = (
-                self._session.pool.get(host).run_script(as_root, timeout_s=_SLOWEST_S).stdout
-            )
+            remote, text = self._session.pool.get(host), as_root(scripts[host])
+            said[host.name] = remote.run_script(text, timeout_s=_SLOWEST_S).stdout
 
-        done = run_on_hosts(
-            stage,
-            list(scripts),
-            work,
-            threads=self._session.settings.threads,
-            deadline_s=2 * _SLOWEST_S,
-            on_expired=self._session.pool.drop,
-            log_path=self._session.pool.log_path,
-        )
+        done = self._session.on_hosts(stage, scripts, work, deadline_s=2 * _SLOWEST_S)
         if done.failed and not is_last:
             raise ProviderError("; ".join(f"{it.host}: {it.reason}" for it in done.failed))
         return said

@@ -7,7 +7,7 @@ campaign that it belongs to.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from types import MappingProxyType
@@ -15,13 +15,14 @@ from types import MappingProxyType
 from perfkit.errors import RunError
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.provider import Provider
-from perfkit.model import HostState, Slot
+from perfkit.model import Host, HostState, Slot, StageResult
 from perfkit.runs import folder, progress
 from perfkit.runs.folder import Run
 from perfkit.runs.journal import Journal
 from perfkit.runs.progress import Progress
 from perfkit.settings.parameters import Settings
 from perfkit.ssh.remote import RemotePool
+from perfkit.ssh.workers import run_on_hosts
 from perfkit.vpn.base import Vpn
 
 
@@ -59,6 +60,20 @@ class OpenRun:
     def progress(self) -> Progress:
         """How far the run has come, from its journal."""
         return progress.read(self.run)
+
+    def on_hosts(
+        self, stage: str, hosts: Iterable[Host], work: Callable[[Host], None], *, deadline_s: float
+    ) -> StageResult:
+        """Do something to hosts over the run's connections; see `perfkit.ssh.workers`."""
+        return run_on_hosts(
+            stage,
+            hosts,
+            work,
+            threads=self.settings.threads,
+            deadline_s=deadline_s,
+            on_expired=self.pool.drop,
+            log_path=self.pool.log_path,
+        )
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ goes on undisturbed. A campaign moves it by itself, before a block that would no
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from perfkit.runs.campaign_folder import require_own_hosts
 from perfkit.runs.folder import Run
 from perfkit.runs.latest import open_run
 from perfkit.settings.project import runs_folder
+from perfkit.ssh.commands import as_root
 from perfkit.ssh.remote import Access, RemotePool
 from perfkit.ssh.workers import run_on_hosts
 
@@ -132,8 +132,7 @@ def _move_timers(
     """Run on each host, as root, what moves its own timer."""
 
     def move_timer(host: Host) -> None:
-        sudo = "" if host.user == "root" else "sudo -n "
-        pool.get(host).run_script(f"{sudo}sh -c {shlex.quote(script)}")
+        pool.get(host).run_script(as_root(script))
 
     return run_on_hosts(
         "renew",

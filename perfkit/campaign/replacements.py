@@ -15,7 +15,6 @@ from perfkit.campaign.block_session import BlockSession
 from perfkit.campaign.session import Session
 from perfkit.errors import StageError
 from perfkit.model import Host, HostState
-from perfkit.ssh.workers import run_on_hosts
 from perfkit.vpn import health
 from perfkit.vpn.base import Vpn
 
@@ -73,14 +72,7 @@ def _unwell(session: Session, hosts: list[Host], vpn: Vpn | None) -> dict[str, s
     def ask(host: Host) -> None:
         session.pool.get(host).run(["true"])
 
-    asked = run_on_hosts(
-        "check",
-        hosts,
-        ask,
-        threads=session.settings.threads,
-        deadline_s=CHECK_DEADLINE_S,
-        on_expired=session.pool.drop,
-    )
+    asked = session.on_hosts("check", hosts, ask, deadline_s=CHECK_DEADLINE_S)
     return {result.host: result.reason for result in asked.failed}
 
 

@@ -26,7 +26,7 @@ from perfkit.fleet.inventory import Inventory
 from perfkit.model import Host, HostResult, Role, StageResult
 from perfkit.runs.folder import Run
 from perfkit.settings import variants
-from perfkit.ssh.workers import run_on_hosts
+from perfkit.ssh.commands import as_root
 from perfkit.vpn import base, health
 from perfkit.vpn.plan import peer_address
 
@@ -142,22 +142,11 @@ def _on_all(
     """Run shell text on each host, as root, in the folder of its VPN."""
 
     def work(host: Host) -> None:
-        text = quote(
-            f"cd {quote(f'{host.workdir}/{base.FOLDER}')} && exec 9>{_LOCK} && flock 9 || exit\n"
-            f"{script(host)}"
-        )
-        as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {text}; else sudo -n sh -c {text}; fi'
-        session.pool.get(host).run_script(as_root, timeout_s=_SLOWEST_STEP_S)
+        place = quote(f"{host.workdir}/{base.FOLDER}")
+        text = f"cd {place} && exec 9>{_LOCK} && flock 9 || exit\n{script(host)}"
+        session.pool.get(host).run_script(as_root(text), timeout_s=_SLOWEST_STEP_S)
 
-    done = run_on_hosts(
-        stage,
-        hosts,
-        work,
-        threads=session.settings.threads,
-        deadline_s=2 * _SLOWEST_STEP_S,
-        on_expired=session.pool.drop,
-        log_path=session.pool.log_path,
-    )
+    done = session.on_hosts(stage, hosts, work, deadline_s=2 * _SLOWEST_STEP_S)
     return {result.host: result for result in done.results}
 
 
@@ -216,15 +205,7 @@ def _tell_version(session: OpenRun, vpn: base.Vpn, hosts: Sequence[Host]) -> dic
             collect_facts(remote, vpn_version=vpn.traits.version_command)
             remote.run_script(_noted(host, asked))
 
-    done = run_on_hosts(
-        "facts",
-        hosts,
-        work,
-        threads=session.settings.threads,
-        deadline_s=_SLOWEST_STEP_S,
-        on_expired=session.pool.drop,
-        log_path=session.pool.log_path,
-    )
+    done = session.on_hosts("facts", hosts, work, deadline_s=_SLOWEST_STEP_S)
     return {result.host: result for result in done.results}
 
 

@@ -79,6 +79,12 @@ def for_any_shell(command: str) -> str:
     return f"""sh -c 'eval "$(echo {encoded} | base64 -d)"'"""
 
 
+def as_root(script: str) -> str:
+    """POSIX sh text that runs a script as root, whoever has logged in."""
+    text = shlex.quote(script)
+    return f'if [ "$(id -u)" = 0 ]; then sh -c {text}; else sudo -n sh -c {text}; fi'
+
+
 def detached(argv: Sequence[str], log: str | None) -> str:
     """Render a script that starts `argv` in its own session and prints its pid.
 
