@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import cast
 
-from perfkit.campaign.links_over_ssh import LinksOverSsh
+from perfkit.campaign.links_over_ssh import MEASURED, LinksOverSsh
 from perfkit.campaign.open_run import OpenRun
 from perfkit.errors import ConfigError, ProviderError, StageError
 from perfkit.fleet.provider import LinkingProvider, Provider
-from perfkit.model import Host, HostLink, HostState, Role, host_names
+from perfkit.model import Host, HostLink, Role, host_names
 from perfkit.runs import folder
 from perfkit.settings import variants
 from perfkit.settings.links import format_link, format_links
 from perfkit.settings.parameters import Settings
-
-_MEASURED = (HostState.CONFIGURED, HostState.ARMED, HostState.DONE)
 
 
 def require(settings: Settings, provider: Provider) -> None:
@@ -107,71 +105,56 @@ def in_force(session: OpenRun, *, are_there: bool = False) -> Iterator[Callable[
     else:
         yield lambda _t_s: None
         return
-    wanted = links_of(session.settings.links, session.inventory.hosts(*_MEASURED))
-    by_test = _ByTest(session, provider, wanted)
+    links = _Links(session, provider)
     try:  # from here on: whoever is interrupted while links are put on takes them off as well
         if not are_there:
-            _put_on(session, provider, wanted)
-        yield by_test.look
-        _keep(session, provider, wanted, by_test)
+            links.put_on()
+        yield links.look
+        links.keep()
     finally:
         with contextlib.suppress(ProviderError):  # the hosts are gone, and their links with them
             provider.set_links(session.fleet_id, {})
 
 
-def _put_on(
-    session: OpenRun, provider: LinkingProvider | LinksOverSsh, wanted: Mapping[str, HostLink]
-) -> None:
-    try:
-        provider.set_links(session.fleet_id, wanted)
-    except ProviderError as exc:
-        raise StageError(f"measure: links: {exc}", ()) from exc
+class _Links:
+    """The links of a run's hosts, and what the server's has counted when each test was over."""
 
-
-class _ByTest:
-    """What the server's link has counted when each test was over."""
-
-    def __init__(
-        self,
-        session: OpenRun,
-        provider: LinkingProvider | LinksOverSsh,
-        wanted: Mapping[str, HostLink],
-    ) -> None:
+    def __init__(self, session: OpenRun, provider: LinkingProvider | LinksOverSsh) -> None:
         self._session, self._provider = session, provider
-        self._left = list(session.slots) if Role.SERVER in wanted else []
-        self.counted: dict[str, Mapping[str, Mapping[str, int]] | None] = {}
+        self._wanted = links_of(session.settings.links, session.inventory.hosts(*MEASURED))
+        self._left = list(session.slots) if Role.SERVER in self._wanted else []
+        self._by_test: dict[str, Mapping[str, Mapping[str, int]] | None] = {}
+
+    def put_on(self) -> None:
+        try:
+            self._provider.set_links(self._session.fleet_id, self._wanted)
+        except ProviderError as exc:
+            raise StageError(f"measure: links: {exc}", ()) from exc
 
     def look(self, t_s: float) -> None:
         """Read what was counted, where a test has ended since; nothing where it cannot be read."""
         while self._left and t_s >= self._left[0].end_s:
             slot = self._left.pop(0)
-            self.counted[slot.name] = None
+            self._by_test[slot.name] = None
             if self._left and t_s >= self._left[0].start_s:
                 continue  # what is counted by now is also of the next test
             with contextlib.suppress(ProviderError):  # the reading at the end says why
                 said = self._provider.link_counters(self._session.fleet_id, [Role.SERVER])
-                self.counted[slot.name] = said.get(Role.SERVER, {})
+                self._by_test[slot.name] = said.get(Role.SERVER, {})
 
-
-def _keep(
-    session: OpenRun,
-    provider: LinkingProvider | LinksOverSsh,
-    wanted: Mapping[str, HostLink],
-    by_test: _ByTest,
-) -> None:
-    """Write what the links were to be, and what they have counted."""
-    if not wanted:
-        return
-    why, counted = "", dict[str, Mapping[str, Mapping[str, int]]]()
-    try:
-        counted = dict(provider.link_counters(session.fleet_id))
-    except ProviderError as exc:
-        why = str(exc)
-    hosts = {
-        name: {"link": format_link(link), **asdict(link), **counted.get(name, {})}
-        for name, link in wanted.items()
-    }
-    by_test.look(math.inf)
-    path = session.run.links_path
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.write_json(path, {"hosts": hosts, "server_after": by_test.counted, "not_read": why})
+    def keep(self) -> None:
+        """Write what the links were to be, and what they have counted."""
+        if not self._wanted:
+            return
+        why, counted = "", dict[str, Mapping[str, Mapping[str, int]]]()
+        try:
+            counted = dict(self._provider.link_counters(self._session.fleet_id))
+        except ProviderError as exc:
+            why = str(exc)
+        hosts = {
+            name: {"link": format_link(link), **asdict(link), **counted.get(name, {})}
+            for name, link in self._wanted.items()
+        }
+        self.look(math.inf)
+        found = {"hosts": hosts, "server_after": self._by_test, "not_read": why}
+        folder.write_json(self._session.run.links_path, found)  # which makes its folder
