@@ -228,8 +228,7 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
     each = [_block_s(own, clients) for own in applied for clients in parameters.clients]
     repetition_s = sum(each)
     around_s = LOCAL_FIXED_S + LOCAL_PER_HOST_S * hosts
-    priced = provider.traits.costs_money
-    usd_per_h = _price(provider, hosts, 0.0).usd_per_h if priced else 0.0
+    usd_per_h = price(provider, hosts, 0.0).usd_per_h
     need = partial(_fitting, around_s=around_s, repetition_s=repetition_s)
     by_budget = need(_budget_s(parameters, provider, usd_per_h))
     if by_budget < 1:
@@ -261,7 +260,7 @@ def reckon(chosen: Settings, provider: Provider) -> CostOfAnswer:
         is_paired=len(parameters.crossed) > 1,
         primary=2 if any(test.path == "tunnel" for test in chosen.tests) else 1,
         usd_per_h=usd_per_h,
-        worst_usd=_price(provider, hosts, life_s).worst_usd if priced else 0.0,
+        worst_usd=price(provider, hosts, life_s).worst_usd,
         trials=trials,
     )
 
@@ -284,7 +283,10 @@ def _block_s(chosen: Settings, clients: int) -> float:
     return BLOCK_FIXED_S + BLOCK_PER_CLIENT_S * clients + slots[-1].end_s + waiting_s + switching_s
 
 
-def _price(provider: Provider, hosts: int, life_s: float) -> CostEstimate:
+def price(provider: Provider, hosts: int, life_s: float) -> CostEstimate:
+    """What hosts of a provider cost that live so long; asks for nothing that costs money."""
+    if not provider.traits.costs_money:
+        return CostEstimate(usd_per_h=0.0, worst_usd=0.0)
     return cast("PricedProvider", provider).estimate(hosts, life_s)
 
 

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 from perfkit.campaign import limits
 from perfkit.campaign import session as sessions
@@ -24,12 +24,13 @@ from perfkit.campaign.cost_of_answer import (
     LOCAL_FIXED_S,
     LOCAL_PER_HOST_S,
     CostOfAnswer,
+    price,
     reckon,
 )
 from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.errors import PerfkitError
-from perfkit.fleet.provider import PricedProvider, Provider, provider_names
+from perfkit.fleet.provider import Provider, provider_names
 from perfkit.report.tables import ReportTable, in_cell
 from perfkit.runs import folder, progress
 from perfkit.settings import parameters as settings
@@ -138,9 +139,9 @@ def _money(provider: Provider, hosts: int, life_s: float) -> tuple[str, tuple[st
     """One clause about money, and how it was reckoned."""
     if not provider.traits.costs_money:
         return "costs nothing", ()
-    price = cast("PricedProvider", provider).estimate(hosts, life_s)
-    clause = f"{price.usd_per_h:.2f} USD an hour, at most {price.worst_usd:.2f} USD"
-    return clause, (*(f"OVER THE CAP: {text}" for text in price.over), *price.lines)
+    found = price(provider, hosts, life_s)
+    clause = f"{found.usd_per_h:.2f} USD an hour, at most {found.worst_usd:.2f} USD"
+    return clause, (*(f"OVER THE CAP: {text}" for text in found.over), *found.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from perfkit.campaign import session as sessions
+from perfkit.campaign.cost_of_answer import price
 from perfkit.campaign.session import Session
 from perfkit.errors import ConfigError, ProviderError
 from perfkit.fleet.inventory import Inventory
-from perfkit.fleet.provider import PricedProvider, Provider, RenewableProvider
+from perfkit.fleet.provider import Provider, RenewableProvider
 from perfkit.model import Host, StageResult
 from perfkit.runs import journal
 from perfkit.runs.campaign_folder import require_own_hosts
@@ -145,11 +146,9 @@ def _move_timers(
 
 
 def _require_within_caps(provider: Provider, run: Run, n_hosts: int, expires: datetime) -> None:
-    if not provider.traits.costs_money:
-        return
     created = datetime.fromisoformat(run.manifest()["created_utc"])
     life_s = (expires - created).total_seconds()
-    reckoned = cast(PricedProvider, provider).estimate(max(1, n_hosts), life_s)
+    reckoned = price(provider, max(1, n_hosts), life_s)
     if reckoned.over:
         raise ConfigError(
             "renew",

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -34,7 +34,7 @@ from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
 from perfkit.fleet.launch import Fleet, LaunchPlan
 from perfkit.fleet.packed.provider import PackedProvider
-from perfkit.fleet.provider import PricedProvider, Provider, get_provider
+from perfkit.fleet.provider import Provider, get_provider
 from perfkit.fleet.silent_hosts import unasked
 from perfkit.model import HostState
 from perfkit.runs import campaign_folder, design, folder, journal, progress
@@ -300,8 +300,7 @@ def settings_of(run: Run) -> Settings:
 
 def provider_for(chosen: Settings) -> Provider:
     """The provider that the settings name, with the options meant for it."""
-    parameters = chosen.parameters
-    provider = _plain_provider_for(chosen)
+    parameters, provider = chosen.parameters, _plain_provider_for(chosen)
     if not parameters.per_machine:
         return provider
     return PackedProvider(provider, parameters.per_machine, parameters.most_clients)
@@ -339,10 +338,8 @@ def _priced(chosen: Settings, provider: Provider, cost: CostOfAnswer) -> list[st
     Raises:
         ConfigError: more than the provider's file allows, and `yes` was not said.
     """
-    if not provider.traits.costs_money:
-        return []
     parameters = chosen.parameters
-    reckoned = cast(PricedProvider, provider).estimate(cost.hosts, cost.life_s)
+    reckoned = cost_of_answer.price(provider, cost.hosts, cost.life_s)
     if reckoned.over and not parameters.yes:
         raise ConfigError(
             "parameters",
