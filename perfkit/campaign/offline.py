@@ -131,7 +131,21 @@ def _choose_windows(block: Run, policy: segments.Policy | None) -> None:
     segments.current(block, logs, outcomes(logs), policy)
 
 
-def report(run: Run, *, echo: bool | None = None, executor: Where = None) -> Report | Answer:
+def segment_and_report(run: Run, *, executor: Where = None) -> Report | Answer:
+    """Both, with the logs read once; see `segment` and `report`."""
+    if not campaign_folder.is_campaign(run):
+        return report(run, logs=_windows_of(run, None)[0])
+    segment(run, executor=executor)
+    return report(run, executor=executor)
+
+
+def report(
+    run: Run,
+    *,
+    echo: bool | None = None,
+    executor: Where = None,
+    logs: RunLogs | None = None,
+) -> Report | Answer:
     """Write tables, plots and `report/index.html`; called again, it writes them anew.
 
     Of a campaign: its answer, from its blocks as they are now.
@@ -140,25 +154,8 @@ def report(run: Run, *, echo: bool | None = None, executor: Where = None) -> Rep
         echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
             runs shows the object, so only the page's place is printed there.
         executor: Who works on a campaign's blocks, see `perfkit.executors.mapping`.
+        logs: Of a single run, where they were read already.
     """
-    return _report(run, echo=echo, executor=executor)
-
-
-def segment_and_report(run: Run, *, executor: Where = None) -> Report | Answer:
-    """Both, with the logs read once; see `segment` and `report`."""
-    if campaign_folder.is_campaign(run):
-        segment(run, executor=executor)
-        return _report(run, executor=executor)
-    return _report(run, logs=_windows_of(run, None)[0])
-
-
-def _report(
-    run: Run,
-    *,
-    echo: bool | None = None,
-    executor: Where = None,
-    logs: RunLogs | None = None,
-) -> Report | Answer:
     made: Report | Answer
     if campaign_folder.is_campaign(run):
         made = answer.render(run, executor=executor)
