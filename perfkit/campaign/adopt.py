@@ -7,6 +7,7 @@ or a load that changed from run to run is in the differences between cells, and 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -163,8 +164,7 @@ def _design(name: str, placed: Sequence[Repetition], apart: Sequence[str]) -> De
 
 def _journal(made: Run, placed: Sequence[Repetition]) -> None:
     """What an engine would have written of blocks that it had run to their end."""
-    journal = Journal(made.journal_path)
-    try:
+    with contextlib.closing(Journal(made.journal_path)) as journal:
         for number, one in enumerate(placed, start=1):
             journal.append(
                 "block-claimed",
@@ -173,7 +173,7 @@ def _journal(made: Run, placed: Sequence[Repetition]) -> None:
                 clients=one.block.clients,
                 variant=BASE,
                 attempt=1,
-                folder=str(campaign_folder.block_run(made, number).root.relative_to(made.root)),
+                folder=campaign_folder.block_folder(made, number),
                 hosts=[],
             )
             if one.seen.void:
@@ -182,5 +182,3 @@ def _journal(made: Run, placed: Sequence[Repetition]) -> None:
             journal.append("block-done", block=number, seconds=one.seen.seconds)
         journal.append("answer", stop="repetitions")
         journal.append("released", leaked=[])
-    finally:
-        journal.close()

@@ -143,8 +143,8 @@ def reopen(campaign: Session, design: Design, claim: Claim) -> BlockSession | No
         run.manifest()
     except RunError:
         return None
-    (planned,) = [p for p in design.order[claim.repetition - 1] if claim.is_at(p)]
-    return BlockSession(campaign, run, _settings_of(campaign, planned, claim.rate_bps))
+    chosen = _settings_of(campaign, claim.place_in(design), claim.rate_bps)
+    return BlockSession(campaign, run, chosen)
 
 
 def _settings_of(campaign: Session, planned: PlannedBlock, rate_bps: float | None) -> Settings:

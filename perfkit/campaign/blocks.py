@@ -88,6 +88,11 @@ class Claim:
         own = (self.repetition, self.clients, self.variant)
         return own == (planned.repetition, planned.clients, planned.variant)
 
+    def place_in(self, design: Design) -> PlannedBlock:
+        """The place of the design that it is a block of."""
+        (planned,) = (it for it in design.order[self.repetition - 1] if self.is_at(it))
+        return planned
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockLog:

@@ -42,13 +42,12 @@ def block_line(design: Design, log: BlockLog, frame: pd.DataFrame) -> str:
 def _trial_line(design: Design, log: BlockLog, claim: Claim) -> str:
     """What the last trial of a search came to, and between which loads the capacity lies so far."""
     assert design.capacity is not None
-    planned = _place(design.order[claim.repetition - 1], claim.clients, claim.variant)
     what = (
         f"block {claim.block}: {claim.clients} clients {claim.variant}, search {claim.repetition}"
     )
     if claim.trial is None:
         return f"{what}: VOID, {claim.why}"
-    state = search_state(design, log, planned)
+    state = search_state(design, log, claim.place_in(design))
     ends = "found" if state.next_bps is None else "so far"
     return f"{what}: {trial_words(claim.trial, design.capacity)}; {ends}: {range_words(state)}"
 
@@ -71,14 +70,21 @@ def _rest(design: Design, log: BlockLog) -> str:
 
 
 def _figure(frame: pd.DataFrame, claim: Claim, test: str) -> str:
-    own = frame[(frame["block"] == claim.block).to_numpy() & (frame["test"] == test).to_numpy()]
     column = headline_column(frame, test)
-    now = own[column.key].dropna()
-    if now.empty:
+    now = _of_block(frame, claim, test)
+    if not now:
         return f"{test} without a figure"
     values = _values(frame, claim.clients, claim.variant, test)
     so_far = f" (so far {_estimate(values, column)})" if len(values) > 1 else ""
-    return f"{test} {_shown(float(now.iloc[0]), column)} {column.unit}{so_far}"
+    return f"{test} {now} {column.unit}{so_far}"
+
+
+def _of_block(frame: pd.DataFrame, claim: Claim, test: str) -> str:
+    """The headline figure of a block's test, without its unit; empty: it has none."""
+    own = frame[(frame["block"] == claim.block).to_numpy() & (frame["test"] == test).to_numpy()]
+    column = headline_column(frame, test)
+    known = own[column.key].dropna()
+    return _shown(float(known.iloc[0]), column) if len(known) else ""
 
 
 def headline_column(frame: pd.DataFrame, test: str) -> Column:
@@ -166,9 +172,4 @@ def _sign(log: BlockLog, frame: pd.DataFrame, test: str, planned: PlannedBlock) 
         visited = log.repetitions.get(planned.repetition)
         return "–" if visited is not None and planned.clients not in visited else ""
     last = tried[-1]
-    if last.end != "done":
-        return SIGNS[last.end]
-    own = frame[(frame["block"] == last.block).to_numpy() & (frame["test"] == test).to_numpy()]
-    column = headline_column(frame, test)
-    known = own[column.key].dropna()
-    return _shown(float(known.iloc[0]), column) if len(known) else "no figure"
+    return SIGNS.get(last.end) or _of_block(frame, last, test) or "no figure"

@@ -152,11 +152,7 @@ class CampaignRun:
             variant=planned.variant,
             attempt=todo.attempt,
             load_bps=todo.load_bps,
-            folder=str(
-                campaign_folder.block_run(self.session.run, todo.number).root.relative_to(
-                    self.session.run.root
-                )
-            ),
+            folder=campaign_folder.block_folder(self.session.run, todo.number),
             hosts=hosts,
         )
         self.view.begin(self.log)
@@ -242,9 +238,8 @@ class CampaignRun:
 
     def _record_trial(self, claim: Claim, logs: RunLogs, rule: str) -> None:
         """Say what a search knows of a block, before that is over."""
-        log = self.log
-        (planned,) = (it for it in self.design.order[claim.repetition - 1] if claim.is_at(it))
-        trial = trials.trial_of(logs, blocks.tried(self.design, log, planned), rule)
+        attempts = blocks.tried(self.design, self.log, claim.place_in(self.design))
+        trial = trials.trial_of(logs, attempts, rule)
         if trial is not None:
             self.session.journal.append(TRIAL, block=claim.block, **trials.as_fields(trial))
 

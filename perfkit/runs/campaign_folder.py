@@ -49,6 +49,11 @@ def block_run(campaign: Run, number: int) -> Run:
     return Run(campaign.blocks_dir / f"{number:04d}")
 
 
+def block_folder(campaign: Run, number: int) -> str:
+    """Its path below the campaign's folder."""
+    return str(block_run(campaign, number).root.relative_to(campaign.root))
+
+
 def block_runs(campaign: Run) -> list[Run]:
     """The blocks that were begun, in the order in which they were; none of a single run.
 
