@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,12 +62,7 @@ class CampaignView:
             self._before = signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._is_main:  # None: one that Python did not set
             signal.signal(signal.SIGINT, signal.SIG_DFL if self._before is None else self._before)
         if self._grid is not None:

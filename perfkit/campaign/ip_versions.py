@@ -15,7 +15,7 @@ _ADDRESSES = Path("/proc/net/if_inet6")  # there where the kernel has IPv6
 
 def is_used(settings: Settings) -> bool:
     """Whether a variant's traffic goes by IPv6 outside the tunnel."""
-    return any(_applied(settings, it).outside_ip == 6 for it in variants.load(settings))
+    return any(variants.applied(settings, it).outside_ip == 6 for it in variants.load(settings))
 
 
 def require(settings: Settings, provider: Provider) -> None:
@@ -33,7 +33,7 @@ def require(settings: Settings, provider: Provider) -> None:
     found = variants.load(settings)
     through = any(test.path is NetworkPath.TUNNEL for test in settings.tests)
     for variant in found:
-        chosen = _applied(settings, variant)
+        chosen = variants.applied(settings, variant)
         if chosen.inside_ip == 6 and not through:
             problem = "no test of this run goes through a tunnel"
             remedy = "choose one that does (tests = tunnel-tcp), or leave inside_ip out"
@@ -57,7 +57,7 @@ def _require_outside(
             problem = "the kernel of this machine has no IPv6"
             raise _refused(settings, variant, "outside_ip", 6, problem, "leave outside_ip out")
         return
-    levels = {_applied(settings, it).outside_ip for it in variants.load(settings)}
+    levels = {variants.applied(settings, it).outside_ip for it in variants.load(settings)}
     if provider.name == "local":
         problem = "these hosts share the machine's loopback, and have no address of their own"
     elif provider.name == "ec2":
@@ -70,10 +70,6 @@ def _require_outside(
     if provider.name == "static":
         remedy = "give each host an address of IPv6 in its file (traffic_address), and outside_ip = 6 alone"
     raise _refused(settings, variant, "outside_ip", 6, problem, remedy)
-
-
-def _applied(settings: Settings, variant: Variant) -> Settings:
-    return variants.applied(settings, variant)
 
 
 def _refused(

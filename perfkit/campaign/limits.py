@@ -100,18 +100,14 @@ def require_what_can_be_packed(chosen: Settings) -> None:
     if not parameters.per_machine:
         return
     each = f"{parameters.per_machine} clients share a machine"
-    refused = {
-        "monitor": "all" if parameters.monitor == "all" else "",
-        "outside_ip": ",".join(it for it in parameters.outside_ip if it != "4"),
-    }
-    why = {
-        "monitor": f"{each}, whose processors and NIC would be counted once for each of them",
-        "outside_ip": f"{each} and have addresses of IPv4 only",
-    }
-    for key, value in refused.items():
+    monitor = "all" if parameters.monitor == "all" else ""
+    versions = ",".join(it for it in parameters.outside_ip if it != "4")
+    counted = f"{each}, whose processors and NIC would be counted once for each of them"
+    addresses = f"{each} and have addresses of IPv4 only"
+    for key, value, why in (("monitor", monitor, counted), ("outside_ip", versions, addresses)):
         if value:
             remedy = f"leave out {key}, or per_machine"
-            raise ConfigError("parameters", key, value, why[key], remedy)
+            raise ConfigError("parameters", key, value, why, remedy)
 
 
 def of_packed_machines(chosen: Settings) -> tuple[str, ...]:

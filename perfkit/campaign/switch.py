@@ -44,7 +44,6 @@ def switch_to(
     hosts: Iterable[Host],
     *,
     idle: Iterable[Host] = (),
-    timeout_s: float = 30.0,
 ) -> StageResult:
     """Have the tunnels of some hosts be those of a variant; a host where they are is left alone.
 
@@ -53,7 +52,6 @@ def switch_to(
         variant: One that they were configured with.
         hosts: The server and the clients that are to have a tunnel.
         idle: Hosts whose tunnel is to be down.
-        timeout_s: How long a host waits for its tunnel.
 
     Returns:
         One result for each of `hosts`; where there is no tunnel, the VPN's last words are the reason.
@@ -76,7 +74,7 @@ def switch_to(
         up = _still(up, results)
     of_variants = vpns_of(session.settings, variants.with_base(session.settings))
     vpn = of_variants.get(variant, session.vpn)
-    results |= _gate(session, vpn, variant, up, timeout_s)
+    results |= _gate(session, vpn, variant, up)
     results |= _tell_version(session, vpn, _still(up, results))
     idle_ones = {host.name for host in unwanted}
     kept = [it for it in results.values() if not it.ok or it.host not in idle_ones]
@@ -165,7 +163,7 @@ def _still(hosts: Sequence[Host], results: dict[str, HostResult]) -> list[Host]:
 
 
 def _gate(
-    session: OpenRun, vpn: base.Vpn, variant: str, hosts: Sequence[Host], timeout_s: float
+    session: OpenRun, vpn: base.Vpn, variant: str, hosts: Sequence[Host]
 ) -> dict[str, HostResult]:
     """Wait until each tunnel carries a ping."""
     found = health.check_tunnels(
@@ -173,7 +171,6 @@ def _gate(
         session.pool,
         vpn=vpn,
         peer=peer_address(_inside_ip(session, variant)),
-        timeout_s=timeout_s,
         threads=max(session.settings.threads, len(hosts)),
         then=lambda host: _mark_if_in_place(session.run, host, variant),
     )

@@ -7,7 +7,6 @@ but a run. `executor` says who works on many runs, see `perfkit.executors.mappin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from perfkit.campaign import baselines, offline
 from perfkit.errors import StoreError
@@ -16,7 +15,6 @@ from perfkit.report.check import CheckReport
 from perfkit.report.compare import ComparisonReport
 from perfkit.report.history import HistoryReport
 from perfkit.runs import campaign_folder
-from perfkit.runs.folder import Run
 from perfkit.settings.project import runs_folder
 from perfkit.store import picture
 from perfkit.store.picture import Pictured
@@ -55,8 +53,8 @@ def kept(run: str, save_as: str, *, runs_dir: str = "", executor: str = "") -> S
     """
     if not save_as:
         return Said("Not asked: set `save_as` to the name under which it is kept.")
-    found = _found(run, runs_dir)
-    folder: Path = baselines.save(found, save_as, runs_folder(runs_dir), executor=executor)
+    names = offline.split_names([run])
+    folder = offline.save_baseline(*names, name=save_as, runs_dir=runs_dir, executor=executor)
     return Said(f"kept in {folder}")
 
 
@@ -71,11 +69,8 @@ def checked(
     known = ", ".join(baselines.saved(runs_folder(runs_dir))) or "none yet"
     if not baseline:
         return Said(f"Not asked: set `baseline` to the name of one; there are: {known}.")
-    return baselines.check(_found(run, runs_dir), baseline, runs_folder(runs_dir), executor)
-
-
-def _found(run: str, runs_dir: str) -> list[Run]:
-    return [offline.find_run(one, runs_dir=runs_dir) for one in offline.split_names([run])]
+    names, how = offline.split_names([run]), {"runs_dir": runs_dir, "executor": executor}
+    return offline.check(*names, against=baseline, echo=False, **how)
 
 
 def developed(run: str, *, runs_dir: str = "", executor: str = "") -> HistoryReport | Said:

@@ -37,7 +37,7 @@ class FleetGrid(anywidget.AnyWidget):
     can_stop = traitlets.Bool().tag(sync=True)
     stop_asked = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+    def __init__(self, on_stop: Callable[[], object] | None = None) -> None:
         looks = [[look[0], str(state), *look[1:]] for state, look in LOOKS.items()]
         super().__init__(looks=looks, can_stop=on_stop is not None)
         self._on_stop = on_stop
@@ -75,7 +75,7 @@ def hear_beside_a_cell(comm: Any) -> None:
 class Screen:
     """The place in a notebook's output where the fleet is shown; made in the cell's own thread."""
 
-    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+    def __init__(self, on_stop: Callable[[], object] | None = None) -> None:
         self._grid = FleetGrid(on_stop)
         self._place, self._below = DisplayHandle(), DisplayHandle()
         self._failed = ""

@@ -133,12 +133,9 @@ class FleetView:
         elif is_interactive():
             from perfkit.widgets.fleet_grid import Screen  # noqa: PLC0415 -- loads ipywidgets
 
-            self._screen = Screen(self._ask if self._release is not None else None)
+            self._screen = Screen(self._stop.ask if self._release is not None else None)
         self._thread.start()
         return self
-
-    def _ask(self) -> None:
-        self._stop.ask()
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
