@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import Any
 
 import click
-import pandas as pd
 from IPython.display import display
 
 from perfkit.analysis import propose, segments
@@ -95,35 +94,6 @@ class SegmentPicker:
     def proposals(self) -> list[Segment]:
         """What recorded events or a guess would choose for tests that have no chosen window."""
         return self.editor.proposals
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row a window, chosen or proposed: borders in seconds from T0, who, figures, doubts."""
-        doubts = self.editor.doubts()
-        rows = []
-        for segment, state in self._all():
-            found = (
-                self._readings.read(segment.slot, segment.steady, edges=False)
-                if segment.steady
-                else None
-            )
-            steady = segment.steady
-            rows.append(
-                {
-                    "slot": segment.slot,
-                    "state": state,
-                    "outer_start_s": segment.outer.start_s,
-                    "outer_end_s": segment.outer.end_s,
-                    "steady_start_s": steady.start_s if steady else float("nan"),
-                    "steady_end_s": steady.end_s if steady else float("nan"),
-                    "chosen_by": segment.chosen_by,
-                    "chosen_utc": segment.chosen_utc,
-                    "goodput_bps": found.goodput_bps if found else float("nan"),
-                    "clients_active": found.active_least if found else 0,
-                    "cpu_busy_pct": found.cpu_busy_pct if found else float("nan"),
-                    "doubts": "; ".join(doubts.get(segment.slot, ())),
-                }
-            )
-        return pd.DataFrame(rows)
 
     # -- what is done ----------------------------------------------------------------------------
 

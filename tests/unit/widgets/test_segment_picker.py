@@ -333,17 +333,6 @@ def test_a_person_gets_the_live_view_and_a_picture_for_readers_without_one(
     assert {"text/plain", "image/png", "application/vnd.jupyter.widget-view+json"} == set(data)
 
 
-def test_the_frame_has_the_figures_of_every_window(
-    open_picker: Callable[..., SegmentPicker],
-) -> None:
-    picker = open_picker()
-    picker.choose(DIRECT, (5.0, 16.0), (6.0, 15.0))
-    frame = picker.to_frame()
-    assert frame["state"].tolist() == ["chosen", "proposed"]
-    assert (frame["goodput_bps"] > 1e6).all()
-    assert frame["clients_active"].tolist() == [3, 3]
-
-
 def test_a_run_that_left_nothing_is_a_picture_too(
     open_picker: Callable[..., SegmentPicker], run: Run
 ) -> None:
