@@ -31,7 +31,6 @@ from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.errors import PerfkitError
 from perfkit.fleet.provider import Provider, provider_names
-from perfkit.report.tables import ReportTable, in_cell
 from perfkit.runs import folder, progress
 from perfkit.settings import parameters as settings
 from perfkit.settings.levels import parse_counts
@@ -161,6 +160,8 @@ class Estimates:
             for name, row in self.rows
         ]
         heads = ("provider", "time", "money", "what to know")
+        from perfkit.report.tables import ReportTable, in_cell  # noqa: PLC0415 -- loads pandas
+
         return in_cell([ReportTable.of_texts("providers", heads, texts)])
 
 

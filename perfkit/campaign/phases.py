@@ -32,11 +32,10 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from perfkit.analysis.campaign_cells import finished_blocks
 from perfkit.campaign import (
     estimate,
     measuring,
@@ -48,17 +47,6 @@ from perfkit.campaign import (
     tunnel_gate,
 )
 from perfkit.campaign import session as sessions
-from perfkit.campaign.campaign_run import CampaignRun
-from perfkit.campaign.campaign_view import CampaignView
-from perfkit.campaign.offline import (
-    check,
-    compare,
-    find_run,
-    report,
-    save_baseline,
-    segment,
-    segment_and_report,
-)
 from perfkit.campaign.planned_slots import slots_of
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
@@ -67,8 +55,6 @@ from perfkit.errors import RunError, StageError
 from perfkit.fleet.provider import ReleaseReport
 from perfkit.measure.provision import scripts_for
 from perfkit.model import Host, HostResult, HostState, Role, StageResult
-from perfkit.report.answer import Answer
-from perfkit.report.page import Report
 from perfkit.runs import design
 from perfkit.runs.design import BASE
 from perfkit.runs.latest import LATEST, open_run
@@ -77,6 +63,18 @@ from perfkit.settings.project import runs_folder
 from perfkit.ssh.known_hosts import pin_hosts
 from perfkit.widgets.background import in_background
 from perfkit.widgets.fleet_table import FleetView, is_interactive, refuse_if_in_use
+
+if TYPE_CHECKING:
+    from perfkit.campaign.offline import (
+        check,
+        compare,
+        find_run,
+        report,
+        save_baseline,
+        segment,
+    )
+    from perfkit.report.answer import Answer
+    from perfkit.report.page import Report
 
 __all__ = [
     "attach",
@@ -96,6 +94,21 @@ __all__ = [
     "segment",
     "start",
 ]
+
+NEED_FILES_ONLY = {"check", "compare", "find_run", "report", "save_baseline", "segment"}
+
+
+def __getattr__(name: str) -> Any:
+    """The phases that need files only: loaded, and pandas with them, when one is first called."""
+    if name in NEED_FILES_ONLY:
+        from perfkit.campaign import offline  # noqa: PLC0415 -- loads pandas and the readers
+
+        return getattr(offline, name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def start(**chosen: Any) -> Session:
@@ -285,6 +298,9 @@ def _measure_blocks(session: Session) -> StageResult:
             f"campaign {session.run.id}: no host is configured yet: perfkit configure, or "
             "phases.configure, comes first"
         )
+    from perfkit.campaign.campaign_run import CampaignRun  # noqa: PLC0415 -- loads the readers
+    from perfkit.campaign.campaign_view import CampaignView  # noqa: PLC0415 -- as above
+
     started = monotonic()
     plan = design.load(session.run)
     with CampaignView(session, plan) as view, session.phase("measure"):
@@ -347,6 +363,8 @@ def run_all(session: Session) -> Report | Answer:
         measure(session)
         collect(session)
     except StageError as exc:
+        from perfkit.analysis.campaign_cells import finished_blocks  # noqa: PLC0415 -- loads pandas
+
         if not (session.is_campaign and finished_blocks(session.run)):
             raise
         broken = exc
@@ -355,6 +373,8 @@ def run_all(session: Session) -> Report | Answer:
             click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
         elif (released := release(session)).leaked:
             click.echo(released)
+    from perfkit.campaign.offline import segment_and_report  # noqa: PLC0415 -- loads pandas
+
     executor = session.settings.parameters.executor
     made = segment_and_report(session.run, executor=executor)
     if broken is not None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from perfkit.campaign.open_run import OpenRun
 from perfkit.campaign.session import Session
 from perfkit.errors import ReleaseError, StageError
 from perfkit.model import HostResult, HostState, Role, StageResult
-from perfkit.report.answer import Answer
-from perfkit.report.page import Report
 from perfkit.units import format_some
+
+if TYPE_CHECKING:
+    from perfkit.report.answer import Answer
+    from perfkit.report.page import Report
 
 
 def on_result(
@@ -109,6 +112,8 @@ def conclude(session: Session, report: Report | Answer) -> None:
             result in each test.
         ReleaseError: the release of the hosts left something behind.
     """
+    from perfkit.report.answer import Answer  # noqa: PLC0415 -- loads pandas
+
     if isinstance(report, Answer):
         _refuse_missing(report)
     else:

@@ -61,7 +61,9 @@ def test_the_phases_load_what_draws_compares_or_talks_to_hosts_only_when_they_do
     slow = HEAVY | {
         "cryptography",
         "duckdb",
+        "MLRsearch",
         "matplotlib",
+        "pandas",
         "scipy",
         "openpyxl",
         "anywidget",

@@ -15,7 +15,15 @@ from campaign_lab import Lab
 
 from perfkit.analysis import campaign_cells
 from perfkit.analysis.answers.frame import cells_frame
-from perfkit.campaign import block_session, blocks, campaign_run, phases, switch, void_rules
+from perfkit.campaign import (
+    block_session,
+    blocks,
+    campaign_run,
+    offline,
+    phases,
+    switch,
+    void_rules,
+)
 from perfkit.campaign import session as sessions
 from perfkit.campaign.block_session import BlockSession, draw_hosts, open_new
 from perfkit.campaign.blocks import BlockLog, Todo
@@ -194,7 +202,7 @@ def test_a_campaign_that_cannot_go_on_answers_with_what_it_has_and_fails(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(
-        phases, "segment_and_report", lambda _run, executor: said.append("segment and report")
+        offline, "segment_and_report", lambda _run, executor: said.append("segment and report")
     )
     lab.hosts.lost = lambda block: "" if block.run.root.name == "0001" else "no server"
     run = lab.launch()
