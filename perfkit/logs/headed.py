@@ -33,12 +33,20 @@ def lines_below(data: bytes, path: Path, *heads: bytes) -> tuple[bytes, list[byt
 def parsed(
     lines: Sequence[bytes], parse_row: Callable[[bytes], Row | None]
 ) -> tuple[list[Row], UnparsedLines]:
-    """A row a line that is one, and the others; empty lines are neither."""
+    """A row a line that is one, and the others; empty lines are neither.
+
+    What follows the last line feed is no row: half of a count is a count too.
+
+    Args:
+        lines: All below the head, see `lines_below`.
+    """
     rows, unparsed = list[Row](), UnparsedLines()
-    for line_no, line in enumerate(lines, start=2):
+    for line_no, line in enumerate(lines[:-1], start=2):
         row = parse_row(line)
         if row is not None:
             rows.append(row)
         elif line.strip():
             unparsed.add(line_no, line)
+    if lines and lines[-1].strip():
+        unparsed.add(len(lines) + 1, lines[-1])
     return rows, unparsed

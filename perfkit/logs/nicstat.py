@@ -34,15 +34,10 @@ def sniff(head: bytes) -> bool:
 def parse(data: bytes, path: Path) -> Reading:
     """Read one file; `host` is empty, the file does not say it.
 
-    A last line without its end is not read: half of a count is a count too.
-
     Raises:
         ParseError: the first line is not the head.
     """
-    _, lines = lines_below(data, path, _HEAD)
-    rows, unparsed = parsed(lines[:-1], _row)
-    if lines and lines[-1].strip():
-        unparsed.add(len(lines) + 1, lines[-1])
+    rows, unparsed = parsed(lines_below(data, path, _HEAD)[1], _row)
     moments, notes = from_epoch(np.array([row[0] for row in rows], dtype=np.float64))
     frame = pd.DataFrame(
         {

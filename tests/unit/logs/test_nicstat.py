@@ -48,13 +48,7 @@ def test_devices_and_counters_are_kept_apart_and_what_cannot_be_is_named() -> No
     assert not reading.partial
 
 
-def test_half_of_a_last_line_is_no_count() -> None:
-    whole = HEAD + b"100.5,eth0,pps_allowance_exceeded,70\n101.5,eth0,pps_allowance_exceeded,7012\n"
-    for cut in range(len(HEAD) + 1, len(whole)):
-        reading = nicstat.parse(whole[:cut], Path("nic.csv"))
-        assert reading.partial == (whole[cut - 1 : cut] != b"\n")
-        assert set(reading.frame["count"]) <= {70}
-        assert reading.unparsed.count == reading.partial
+def test_nicstat_needs_its_head() -> None:
     with pytest.raises(ParseError, match="epoch,device,counter,count"):
         nicstat.parse(b"1,eth0,pps_allowance_exceeded,3\n", Path("nic.csv"))
 

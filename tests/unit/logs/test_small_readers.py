@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from perfkit.errors import (
     TruncatedError,
     UnknownFormatError,
 )
-from perfkit.logs import events, frames, procstat, queuestat, reader, registry
-from perfkit.logs.format import Unparsed, UnparsedLines, clean
+from perfkit.logs import events, frames, nicstat, procstat, queuestat, reader, registry
+from perfkit.logs.format import Reading, Unparsed, UnparsedLines, clean
 
 EVENT = {
     "slot": "01-direct-tcp",
@@ -98,16 +99,42 @@ def test_procstat_needs_its_head() -> None:
 def test_queuestat_keeps_devices_apart_and_names_what_it_does_not_understand() -> None:
     text = (
         b"epoch,device,drops\n100.5,eth0,3\n100.5,tun0,0\nnan,eth0,1\n101.5,eth0,-1\n101.5,,1\n"
-        b"101.5,a-name-that-is-too-long,1\n101.5,eth0,1.5\n101.5,eth0\n102.5,eth0,9\n102.5,tun0,1"
+        b"101.5,a-name-that-is-too-long,1\n101.5,eth0,1.5\n101.5,eth0\n102.5,eth0,9\n102.5,tun0,1\n"
     )
     reading = queuestat.parse(text, Path("queues.csv"))
     frames.check(reading.frame, "queues")
     assert reading.frame["device"].tolist() == ["eth0", "tun0", "eth0", "tun0"]
     assert reading.frame["drops"].tolist() == [3, 0, 9, 1]
     assert reading.unparsed.line_nos == (4, 5, 6, 7, 8, 9)
-    assert reading.partial
     with pytest.raises(ParseError, match="epoch,device"):
         queuestat.parse(b"1,eth0,3\n", Path("queues.csv"))
+
+
+@pytest.mark.parametrize(
+    ("parse", "column", "whole"),
+    [
+        (
+            procstat.parse,
+            "cpu_s",
+            b"epoch,pid,cpu_s,rss_bytes\n100.5,7,70,4096\n101.5,7,71.25,8192\n",
+        ),
+        (queuestat.parse, "drops", b"epoch,device,drops\n100.5,eth0,70\n101.5,eth0,7012\n"),
+        (
+            nicstat.parse,
+            "count",
+            b"epoch,device,counter,count\n100.5,eth0,pps_allowance_exceeded,70\n"
+            b"101.5,eth0,pps_allowance_exceeded,7012\n",
+        ),
+    ],
+)
+def test_half_of_a_last_line_is_no_count(
+    parse: Callable[[bytes, Path], Reading], column: str, whole: bytes
+) -> None:
+    for cut in range(whole.index(b"\n") + 2, len(whole)):
+        reading = parse(whole[:cut], Path("counts.csv"))
+        assert reading.partial == (whole[cut - 1 : cut] != b"\n")
+        assert set(reading.frame[column]) <= {70}
+        assert reading.unparsed.count == reading.partial
 
 
 def test_a_missing_column_is_named() -> None:
