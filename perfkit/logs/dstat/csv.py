@@ -32,10 +32,10 @@ from perfkit.logs import frames
 from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.dstat.columns import named_columns, note_cells, note_unit
 from perfkit.logs.dstat.heads import EPOCH, TIMES, CsvBlock, find_blocks
-from perfkit.logs.dstat.on_disk import find_only_block
+from perfkit.logs.dstat.on_disk import find_only_block, read_plain_rows
 from perfkit.logs.dstat.prefix import has_prefix, split_monitors
 from perfkit.logs.dstat.resaved import is_resaved, restore
-from perfkit.logs.dstat.rows import LineNumbers, Table, read_plain_rows, read_rows
+from perfkit.logs.dstat.rows import LineNumbers, Table, read_rows
 from perfkit.logs.format import Format, Reading, UnparsedLines
 from perfkit.logs.timestamps import Intervals, PrintedClock, from_epoch, from_printed, intervals
 from perfkit.units import MS_PER_S, NS_PER_S

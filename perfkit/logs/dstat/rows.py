@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from numpy.typing import NDArray
 
 from perfkit.logs.dstat.fit import Fitter
 from perfkit.logs.dstat.heads import TIMES, CsvBlock
-from perfkit.logs.dstat.on_disk import PlainRows
 from perfkit.logs.format import UnparsedLines
 
 _BLOCK_BYTES = 4_000_000  # what one thread reads; no row is longer in a sound file
@@ -61,7 +59,7 @@ class Table:
 
 
 @dataclass(slots=True)
-class _Plan:
+class Plan:
     """What the columns of a block hold, and how its rows may deviate."""
 
     width: int
@@ -76,14 +74,19 @@ class _Plan:
         """Whether a column's cells are kept as they are printed."""
         return place in self.times or place in self.texts
 
-    def forget(self, place: int, figures: NDArray[np.float64], empty: int) -> None:
-        """Make what is no figure NaN, in place, and count it; `empty` cells are NaN already."""
+    def forget(self, place: int, figures: NDArray[np.float64], empty: int | None = None) -> None:
+        """Make what is no figure NaN, in place, and count it.
+
+        Args:
+            empty: How many cells are NaN because they are empty; None = all that are.
+        """
         with np.errstate(all="ignore"):
             if np.einsum("i,i->", figures, figures) < _LARGEST**2:  # on one core; NaN is not
                 return
             unknown = ~(np.abs(figures) < _LARGEST)
+        known_empty = int(np.isnan(figures).sum()) if empty is None else empty
         figures[unknown] = np.nan
-        if count := int(np.count_nonzero(unknown)) - empty:
+        if count := int(np.count_nonzero(unknown)) - known_empty:
             self.unknown[place] = self.unknown.get(place, 0) + count
 
 
@@ -104,7 +107,7 @@ def read_rows(
     data: bytes, block: CsvBlock, line_numbers: LineNumbers, unparsed: UnparsedLines
 ) -> Table:
     """All rows of a block, in order; those not understood go to `unparsed`."""
-    plan = _plan(data, block)
+    plan = plan_rows(data, block)
     parts = _Rows(data, plan, line_numbers, unparsed).read(block.start, block.end)
     columns = (
         parts[0] if len(parts) == 1 else [_joined(pieces) for pieces in zip(*parts, strict=True)]
@@ -112,30 +115,8 @@ def read_rows(
     return Table(columns=columns, texts=plan.texts, unknown=plan.unknown, misfit=plan.misfit)
 
 
-def read_plain_rows(path: Path, head: bytes, block: CsvBlock) -> Table | None:
-    """The rows of a file's only block, from the disk; None when one does not fit or is not plain.
-
-    Args:
-        head: The file's first bytes, with some rows.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    plan = _plan(head, block)
-    lines = _first_lines(head, block.start, block.end) or [b""]
-    whole = _whole_numbers(lines, plan)
-    for tried in (whole, frozenset[int]()) if whole else (whole,):
-        with PlainRows(path, block.start) as rows:
-            source = pa.PythonFile(rows, mode="r")
-            columns = _read_at_once(source, plan, lines[0], use_threads=True, whole=tried)
-            if not rows.are_plain:
-                return None
-        if columns is not None:
-            return Table(columns=columns, texts=plan.texts, unknown=plan.unknown)
-    return None
-
-
-def _plan(data: bytes, block: CsvBlock) -> _Plan:
+def plan_rows(data: bytes, block: CsvBlock) -> Plan:
+    """What the columns of a block hold, told by its first rows."""
     times = frozenset(p for p, (_, name) in enumerate(block.keys()) if name in TIMES)
     width = len(block.names)
     sample = [
@@ -148,7 +129,7 @@ def _plan(data: bytes, block: CsvBlock) -> _Plan:
         for place in range(width)
         if place not in times and _is_text([cells[place] for cells in sample])
     )
-    return _Plan(width, times, texts, tuple(block.spans()), block.tool == "pcp-dstat")
+    return Plan(width, times, texts, tuple(block.spans()), block.tool == "pcp-dstat")
 
 
 def _first_lines(data: bytes, start: int, end: int) -> list[bytes]:
@@ -164,16 +145,6 @@ def _without_missed(line: bytes) -> bytes:
     return _MISSED.sub(b"", line) if b"missed" in line else line
 
 
-def _whole_numbers(lines: Sequence[bytes], plan: _Plan) -> frozenset[int]:
-    """The columns that seem to have no decimals."""
-    rows = [cells for cells in (line.split(b",") for line in lines) if len(cells) >= plan.width]
-    return frozenset(
-        place
-        for place in range(plan.width)
-        if not plan.is_text(place) and all(cells[place].isdigit() for cells in rows)
-    )
-
-
 def _is_text(cells: Sequence[bytes]) -> bool:
     filled = [cell for cell in cells if cell.strip()]
     return sum(_number(cell) is None for cell in filled) * 2 > len(filled)
@@ -187,23 +158,21 @@ def _number(cell: bytes) -> float | None:
 
 
 def _read_at_once(
-    rows: pa.Buffer | pa.NativeFile,
-    plan: _Plan,
+    rows: pa.Buffer,
+    plan: Plan,
     first: bytes,
     *,
     use_threads: bool,
-    whole: frozenset[int] = frozenset(),
 ) -> Cells | None:
     """All rows by Arrow; None when one does not fit.
 
     Args:
         first: The first of the rows.
-        whole: Places of columns without decimals, which are faster to read.
     """
     # A dstat whose terminal is too narrow ends each row with one comma too many.
     columns = plan.width + (first.count(b",") == plan.width and first.endswith(b","))
     names = [str(place) for place in range(columns)]
-    types = {n: pa.int64() if int(n) in whole else pa.float64() for n in names}
+    types = {name: pa.float64() for name in names}
     types |= {str(place): pa.string() for place in plan.times | plan.texts}
     try:
         table = pa_csv.read_csv(
@@ -227,7 +196,7 @@ def _has_line_feed(column: pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.match_substring(column, "\n")).as_py())
 
 
-def _in_one_piece(columns: list[Any], plan: _Plan, *, use_threads: bool) -> Cells:
+def _in_one_piece(columns: list[Any], plan: Plan, *, use_threads: bool) -> Cells:
     """Columns' strings, and figures in arrays that may be written to; empties the list."""
 
     def take(place: int) -> Any:
@@ -259,7 +228,7 @@ class _Rows:
     """
 
     def __init__(
-        self, data: bytes, plan: _Plan, line_numbers: LineNumbers, unparsed: UnparsedLines
+        self, data: bytes, plan: Plan, line_numbers: LineNumbers, unparsed: UnparsedLines
     ) -> None:
         self._data, self._plan = data, plan
         self._line_numbers, self._unparsed = line_numbers, unparsed
@@ -311,7 +280,7 @@ class _Rows:
         return _columns(rows, plan) if rows else _no_cells(plan)
 
 
-def _columns(rows: list[list[float | str | None]], plan: _Plan) -> Cells:
+def _columns(rows: list[list[float | str | None]], plan: Plan) -> Cells:
     columns: Cells = []
     for place, cells in enumerate(zip(*rows, strict=True)):
         if plan.is_text(place):
@@ -323,14 +292,14 @@ def _columns(rows: list[list[float | str | None]], plan: _Plan) -> Cells:
     return columns
 
 
-def _no_cells(plan: _Plan) -> Cells:
+def _no_cells(plan: Plan) -> Cells:
     return [
         pa.array([], pa.string()) if plan.is_text(place) else np.empty(0)
         for place in range(plan.width)
     ]
 
 
-def _row(cells: list[bytes], plan: _Plan) -> list[float | str | None] | None:
+def _row(cells: list[bytes], plan: Plan) -> list[float | str | None] | None:
     """One row's cells; None when one is not what its column holds."""
     row: list[float | str | None] = []
     for place, cell in enumerate(cells):

@@ -104,7 +104,38 @@ def test_real_files_come_out_the_same_both_ways(path: Path) -> None:
         assert unloaded.notes == loaded.notes
 
 
-@pytest.mark.parametrize("name", ["missed.csv", "bits.csv", "printed-time.csv"])
+def test_a_file_with_text_beside_its_figures_is_left_to_those_who_load_it() -> None:
+    assert csv.parse_file(DATA / "printed-time.csv") is None
+
+
+@pytest.mark.parametrize("printed", ["0.30000000000000004", "55.000000000000014", "3.2e-310"])
+def test_a_figure_of_many_digits_is_read_to_the_last_one(printed: str, tmp_path: Path) -> None:
+    row = f"1767225900.25,{printed},80.5,7.5,1"
+    reading = csv.parse_file(written(tmp_path, plain([*ROWS, row])))
+    assert reading is not None
+    assert reading.frame["cpu_user_pct"].iloc[-1] == float(printed)
+
+
+@pytest.mark.parametrize("row", ["1767225900.25,1.5,80.5,7.5", "1767225900.25,1.5,80.5,7.5,"])
+def test_a_row_that_may_be_too_short_is_looked_at_by_those_who_load_the_file(
+    row: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, plain([*ROWS, row]))
+    assert csv.parse_file(path) is None
+    loaded = csv.parse(path.read_bytes(), path)
+    assert loaded.unparsed.count == (not row.endswith(","))
+
+
+def test_what_is_no_figure_a_tool_can_count_is_unknown_both_ways(tmp_path: Path) -> None:
+    path = written(tmp_path, plain([*ROWS, "1767225900.25,inf,,1e30,1"]))
+    unloaded, loaded = csv.parse_file(path), csv.parse(path.read_bytes(), path)
+    assert unloaded is not None
+    pd.testing.assert_frame_equal(unloaded.frame, loaded.frame)
+    assert unloaded.notes == loaded.notes
+    assert sum("1 cells of" in note for note in unloaded.notes) == 2
+
+
+@pytest.mark.parametrize("name", ["missed.csv", "bits.csv"])
 def test_damaged_files_come_out_the_same_both_ways_or_are_left_to_those_who_load_them(
     name: str, tmp_path: Path
 ) -> None:
