@@ -44,7 +44,8 @@ def mean_and_sd(rows: pd.DataFrame, *columns: str) -> tuple[float, float]:
     """
     if not columns or not set(columns) <= set(rows.columns):
         return float("nan"), float("nan")
-    values = rows[list(columns)].to_numpy(dtype=np.float64).sum(axis=1)
+    each = [rows[name].to_numpy(dtype=np.float64) for name in columns]
+    values = np.column_stack(each).sum(axis=1)
     weight = rows["dt_s"].to_numpy(dtype=np.float64)
     used = np.isfinite(values) & np.isfinite(weight)
     if not used.any():

@@ -9,6 +9,7 @@ OpenVPN and wireguard-go stamp their logs to the second, so a time between two l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -137,14 +138,16 @@ def _with_client(logs: RunLogs) -> pd.DataFrame:
 
 def _tunnel_up_s(events: pd.DataFrame) -> dict[str, float]:
     """Seconds from each host's first start to the completion that follows it."""
-    times = {}
-    for host, own in events[events["t_s"].notna()].groupby("host", observed=True):
-        starts = own.loc[own["event"] == "start", "t_s"]
-        ups = own.loc[own["event"] == "tunnel-up", "t_s"]
-        later = ups[ups >= starts.iloc[0]] if len(starts) else ups.iloc[:0]
-        if len(later):
-            times[str(host)] = float(later.iloc[0] - starts.iloc[0])
-    return times
+    starts, ups = (_moments(events, kind) for kind in ("start", "tunnel-up"))
+    first = dict(reversed(starts))  # what is written last stays
+    later = [(host, t_s - first[host]) for host, t_s in ups if t_s >= first.get(host, math.inf)]
+    return dict(reversed(later))
+
+
+def _moments(events: pd.DataFrame, kind: str) -> list[tuple[str, float]]:
+    """Host and moment of each event of a kind, in the order of the logs."""
+    own = events.loc[((events["event"] == kind) & events["t_s"].notna()).to_numpy(dtype=bool)]
+    return list(zip(own["host"].astype("str").tolist(), own["t_s"].tolist(), strict=True))
 
 
 def _count(

@@ -379,7 +379,7 @@ def _joined(frames: Sequence[pd.DataFrame], name: str) -> Any:
         return pd.concat(parts, ignore_index=True) if len(parts) < 8 else _stacked(parts)
     places: dict[str, int] = {}
     codes = []
-    for part in (frame[name].array for frame in frames):
+    for part in (part.array for part in parts):
         new = [places.setdefault(text, len(places)) for text in part.categories]
         codes.append(np.array([*new, -1])[part.codes])
     return pd.Categorical.from_codes(np.concatenate(codes), categories=pd.Index(list(places)))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from perfkit import untrusted
 from perfkit.errors import LogError, PerfkitError, UnknownFormatError, UntrustedError
-from perfkit.logs import clock_alignment, frames, slot_traffic
+from perfkit.logs import clock_alignment, frames, slot_traffic, time_line
 from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.cache import Cache
 from perfkit.logs.events import parse_record, to_frame
@@ -66,7 +66,8 @@ class RunReader:
         self.findings: list[Finding] = []
         self.logs: list[LogNote] = []
         self.messages: dict[tuple[str, str], str] = {}
-        self._samples: list[pd.DataFrame] = []
+        self._samples: list[time_line.Owned] = []
+        self._sampled_in: list[str] = []  # the slot of each of them
         timetable = run.load_json(run.timetable_path)
         self.t0_utc_s = float(timetable["t0_utc_s"])
         self.slots = tuple(_slot(record) for record in timetable["slots"])
@@ -228,11 +229,12 @@ class RunReader:
         return self._read_test_log(path, slot.name)
 
     def _keep_samples(self, reading: Reading, slot: SlotPlan, name: str) -> bool:
-        """Whether a log of a test holds samples; they are put on the time line and kept."""
+        """Whether a log of a test holds samples, which are kept."""
         if reading.kind != slot_traffic.SAMPLES:
             return False
-        slots = to_categories(np.zeros(len(reading.frame), dtype=np.int8), [slot.name])
-        self._samples.append(self._on_time_line(reading.frame, name).assign(slot=slots))
+        if len(reading.frame):
+            self._samples.append((name, reading.frame))
+            self._sampled_in.append(slot.name)
         return True
 
     def _read_test_log(self, path: Path, slot: str) -> Reading | None:
@@ -255,32 +257,33 @@ class RunReader:
         return None
 
     def _sampled(self) -> pd.DataFrame:
-        joined = frames.concat(self._samples, slot_traffic.SAMPLES)
-        return joined if "slot" in joined else joined.assign(slot="", host="", t_s=np.nan)
+        if not self._samples:
+            return frames.empty(slot_traffic.SAMPLES).assign(slot="", host="", t_s=np.nan)
+        names = list(dict.fromkeys(self._sampled_in))
+        places = [names.index(slot) for slot in self._sampled_in]
+        rows = [len(frame) for _, frame in self._samples]
+        joined = self._on_time_line(slot_traffic.SAMPLES, self._samples)
+        return joined.assign(slot=to_categories(np.repeat(places, rows), names))
 
     def _counters(self, file: str, kind: str) -> pd.DataFrame:
         found = []
         for name in self.names:
-            path = self.run.host_raw_dir(name) / file
-            reading = self._read(path)
+            reading = self._read(self.run.host_raw_dir(name) / file)
             if reading is not None and len(reading.frame):
-                found.append(self._on_time_line(reading.frame, name))
-        frame = frames.concat(found, kind)
-        return frame if "t_s" in frame else frame.assign(t_s=np.nan)
+                found.append((name, reading.frame))
+        return self._on_time_line(kind, found) if found else frames.empty(kind).assign(t_s=np.nan)
 
-    def _on_time_line(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-        """A host's rows with its name and their time from T0, its clock corrected."""
-        offset = self._clock(name).offset_s(self.t0_utc_s)
-        moments = [it for it in ("t_utc", "handshake_utc") if it in frame]
-        frame = frame.assign(**{it: frame[it] - pd.Timedelta(seconds=offset) for it in moments})
-        t_utc = frame["t_utc"]
-        t_s = (t_utc - pd.Timestamp(self.t0_utc_s, unit="s", tz="UTC")).dt.total_seconds()
-        host = to_categories(np.zeros(len(t_s), dtype=np.int8), [name])
-        return frame.assign(host=host, t_s=t_s)
+    def _on_time_line(self, kind: str, logs: list[time_line.Owned]) -> pd.DataFrame:
+        """Rows of hosts with their names and their time from T0, their clocks corrected."""
+
+        def offset_s(name: str) -> float:
+            return self._clock(name).offset_s(self.t0_utc_s)
+
+        return time_line.placed(kind, logs, offset_s, self.t0_utc_s)
 
     def _vpn(self) -> VpnLogs:
         """What the VPN said on every host: its status or statistics, and its log."""
-        found: dict[str, list[pd.DataFrame]] = {kind: [] for kind in VPN_KINDS}
+        found: dict[str, list[time_line.Owned]] = {kind: [] for kind in VPN_KINDS}
         for name in self.names:
             for file in self._vpn_logs:
                 path = self.run.host_raw_dir(name) / file
@@ -288,13 +291,13 @@ class RunReader:
                 if reading is None:
                     continue
                 if reading.kind in found:
-                    found[reading.kind].append(self._on_time_line(reading.frame, name))
+                    found[reading.kind].append((name, reading.frame))
                 else:
                     self._lost(path, LogError(path, f"{reading.format}, not a log of a VPN"))
         joined = {
-            kind.removeprefix("vpn-"): frames.concat(rows, kind)
-            for kind, rows in found.items()
-            if any(len(frame) for frame in rows)
+            kind.removeprefix("vpn-"): self._on_time_line(kind, logs)
+            for kind, logs in found.items()
+            if any(len(frame) for _, frame in logs)
         }
         return VpnLogs(**joined)
 
