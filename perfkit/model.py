@@ -140,9 +140,8 @@ class Host:
         if ip_version in (None, 6 if ":" in self.traffic_address else 4):
             return self
         other = self.ipv6_address if ip_version == 6 else self.address
-        if (":" in other) is (ip_version == 6) and other:
-            return replace(self, inside_address=other)
-        return None
+        fits = other and (":" in other) is (ip_version == 6)
+        return replace(self, inside_address=other) if fits else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +197,7 @@ class TestSpec:
         kind: What it measures.
         rate_bps: What each client is to offer, the scripts' `$PERFKIT_RATE_BPS`; None: no limit.
         packet_bytes: Payload of each datagram, the scripts' `$PERFKIT_PACKET_BYTES`; None: theirs.
+        clients_per_server: Most that one run of the server's script serves; None: one serves all.
         in_all: Whether `tests = all` runs it.
     """
 
@@ -215,6 +215,7 @@ class TestSpec:
     kind: TestKind = TestKind.TCP
     rate_bps: float | None = None
     packet_bytes: int | None = None
+    clients_per_server: int | None = None
     in_all: bool = True
 
 
@@ -257,6 +258,7 @@ class Slot:
 
     Attributes:
         name: `01-direct-tcp`: position and test.
+        servers: How often the server's script runs, each with a port of its own, from the test's on.
         grace_s: Time after the end in which clients may still finish; then they are ended.
     """
 
@@ -264,6 +266,7 @@ class Slot:
     test: TestSpec
     start_s: float
     grace_s: float = 3.0
+    servers: int = 1
 
     @property
     def duration_s(self) -> float:
@@ -306,9 +309,8 @@ class StageResult:
         return tuple(r for r in self.results if not r.ok)
 
     def __str__(self) -> str:
-        head = (
-            f"{self.stage}: {len(self.ok)} of {len(self.results)} hosts in {self.elapsed_s:.1f} s"
-        )
+        made = f"{len(self.ok)} of {len(self.results)} hosts"
+        head = f"{self.stage}: {made} in {self.elapsed_s:.1f} s"
         return "\n".join([head, *(f"  FAILED {r.host}: {r.reason}" for r in self.failed)])
 
     def _repr_html_(self) -> str:

@@ -50,7 +50,7 @@ def findings_of(
         own = outcomes[outcomes["slot"] == slot.name]
         found += [*_failures(slot.name, own), *_unread(slot.name, own)]
         found += _off_the_plan(slot, own)
-        found += server_crash.findings(logs, slot.name)
+        found += server_crash.findings(logs, slot)
         placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
         if short := offered.why_short(slot, placed, list(own.loc[own["ok"], "host"])):
             found.append(Finding(slot.name, short))

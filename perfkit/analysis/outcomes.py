@@ -36,7 +36,7 @@ from perfkit.analysis import both_ways, durations
 from perfkit.analysis.durations import TrafficTime
 from perfkit.logs.run_logs import RunLogs, SlotPlan
 from perfkit.model import TestKind
-from perfkit.units import format_count
+from perfkit.units import format_count, format_some
 
 _Row = dict[str, Any]
 _NO_TRAFFIC = "exit status 0, but the receiver saw no traffic"
@@ -81,7 +81,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         stamped = {} if slot.name in recorded else _whole_streams(logs, slot)
         seen, sent_until_s = _streams_seen(logs, slot), _sent_until(logs, slot)
         traffic = durations.traffic_times(logs, slot)
-        nobodys = _nobodys_streams(logs, slot)
+        why_not_known = _why_not_known(logs, slot)
         valued = _samples_seen(logs, slot)
         traffic = traffic if valued is None else {}
         records: list[_Row] = []
@@ -103,7 +103,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
                 row |= _recorded(
                     logs, slot, event, known_by, valued is not None, sent_whole_time=whole
                 )
-                row["reason"] = _hedged(str(row["reason"]), nobodys)
+                row["reason"] = _hedged(str(row["reason"]), why_not_known)
             row |= _interrupted(logs, name, slot)
             records.append(row)
         if slot.kind is not TestKind.CONNECT_STORM:
@@ -164,12 +164,19 @@ def _nobodys_streams(logs: RunLogs, slot: SlotPlan) -> int:
     )
 
 
-def _hedged(reason: str, nobodys: int) -> str:
-    """Why a client does not count; that it sent nothing is not known where streams have no client."""
-    if not nobodys:
+def _why_not_known(logs: RunLogs, slot: SlotPlan) -> str:
+    """Why it is not known whether a client's traffic arrived of which no log says so; empty: it did not."""
+    if nobodys := _nobodys_streams(logs, slot):
+        return f"{format_count(nobodys, 'stream')} there without a known client"
+    lacking = logs.server_logs_lacking(slot)
+    return f"there is no {format_some(lacking, 1)}" if slot.servers > 1 and lacking else ""
+
+
+def _hedged(reason: str, why_not_known: str) -> str:
+    """Why a client does not count; that it sent nothing is not always known."""
+    if not why_not_known:
         return reason
-    there = f"{format_count(nobodys, 'stream')} there without a known client"
-    return reason.replace(_NO_TRAFFIC, f"{_NOT_KNOWN}: {there}")
+    return reason.replace(_NO_TRAFFIC, f"{_NOT_KNOWN}: {why_not_known}")
 
 
 def _whole_streams(logs: RunLogs, slot: SlotPlan) -> dict[str, _Row]:

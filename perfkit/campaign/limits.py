@@ -8,21 +8,25 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from perfkit.campaign.vpn_choice import all_vpns
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import Provider
-from perfkit.model import NetworkPath, Slot
+from perfkit.measure.plan import servers_for
+from perfkit.model import NetworkPath, Slot, TestSpec
 from perfkit.settings.capacity import trial_bounds
 from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, format_size, minutes_to_s
 from perfkit.vpn.base import NONE
 
 USUAL = {"fs.inotify.max_user_instances": 128}  # what Linux sets it to
+IPERF2, IPERF2_SERVES = "iperf", 1_000  # connections of a server; it is aborted by some more
+LAST_PORT = 65_535
 RESERVED = 16  # of a kernel's limit: what else the user runs has some
+PORT_VARIABLE = b"PERFKIT_PORT"
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 DISK_PER_HOST_AND_BLOCK_BYTES = 100_000  # of a campaign: logs; 45,000 with two tests of 5 s
 
@@ -122,6 +126,53 @@ def of_packed_machines(chosen: Settings) -> tuple[str, ...]:
         for name, each in program.takes.items()
         if each_has * each + RESERVED > USUAL.get(name, math.inf)
     )
+
+
+def ports_of(tests: Iterable[TestSpec], clients: int) -> set[int]:
+    """Where the run's own server listens in these tests."""
+    own = [test for test in tests if test.server is None]
+    return {test.port + more for test in own for more in range(servers_for(test, clients))}
+
+
+def require_servers(tests: Iterable[TestSpec], clients: int) -> None:
+    """Refuse more clients than a test's programs on the server can serve.
+
+    Raises:
+        ConfigError: the first such test, with what to write into its section.
+    """
+    for test in tests:
+        where, servers = f"tests.conf [{test.name}]", servers_for(test, clients)
+        most, script = test.clients_per_server, test.server_script
+        if test.server is not None or script is None:
+            continue
+        if most is None and IPERF2 in test.needs and clients > IPERF2_SERVES:
+            raise ConfigError(
+                where,
+                "clients_per_server",
+                most,
+                f"{clients} clients, and a server of iperf 2 is aborted when it has more than about "
+                f"{IPERF2_SERVES} connections (FD_SETSIZE)",
+                "write clients_per_server = 900 there: the server's script runs once for so many, each "
+                "time with a port of its own",
+            )
+        deaf = [it.name for it in (test.script, script) if PORT_VARIABLE not in it.read_bytes()]
+        if servers > 1 and deaf:
+            raise ConfigError(
+                where,
+                "clients_per_server",
+                most,
+                f"{clients} clients need {servers} programs on the server, each with a port of its own, "
+                f"and {' and '.join(deaf)} does not read $PERFKIT_PORT",
+                "let it, or leave clients_per_server out if one program serves them all",
+            )
+        if test.port + servers - 1 > LAST_PORT:
+            raise ConfigError(
+                where,
+                "port",
+                test.port,
+                f"{clients} clients need {servers} ports from there on, and {LAST_PORT} is the last one",
+                f"give {LAST_PORT + 1 - servers} at most",
+            )
 
 
 def read_sysctl(name: str) -> int:

@@ -23,6 +23,7 @@ def slots_of(chosen: Settings, clients: int | None = None) -> tuple[Slot, ...]:
     is_near = chosen.parameters.provider == "local" and not (chosen.links or chosen.parameters.link)
     return plan(
         chosen.tests,
+        clients=most,
         grace_s=grace_for(most),
         direct_grace_s=direct_grace_for(most) if is_near else None,
     )

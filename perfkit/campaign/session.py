@@ -236,6 +236,7 @@ def open_new(
         shebang.require_here(scripts, search_path=chosen.cron.path)
     variant_checks.require(chosen, programs_are_here=provider.traits.shared_cpu)
     limits.require_what_can_be_packed(chosen)
+    limits.require_servers(variants.all_tests(chosen), chosen.parameters.most_clients)
     notices += limits.of_packed_machines(chosen)
     provider.preflight(chosen.parameters.most_clients + 1)
     links.require(chosen, provider)
@@ -320,7 +321,7 @@ def _plain_provider_for(chosen: Settings) -> Provider:
         isolation=parameters.isolation,
         hidden=[chosen.runs_dir],
         programs=sorted(programs),
-        ports={test.port for test in tests if test.server is None},
+        ports=limits.ports_of(tests, parameters.most_clients),
     )
 
 

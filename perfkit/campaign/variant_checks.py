@@ -130,6 +130,7 @@ def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) 
     applied = variants.applied(settings, variant)
     words = [
         repr((it.name, it.duration_s, it.port, it.server, it.needs, it.rate_bps, it.packet_bytes))
+        + (f" {it.clients_per_server} a server" if it.clients_per_server else "")
         for it in applied.tests
     ]
     words.append(repr(sorted((side, repr(link)) for side, link in applied.links.items())))

@@ -55,7 +55,8 @@ def _needed(logs: RunLogs, slot: SlotPlan) -> Iterator[tuple[str, str]]:
     for host in logs.clients:
         yield host, f"{slot.name}.events.json"
     if slot.server is None and slot.server_script and logs.server:
-        yield logs.server, f"{slot.name}.server.log"
+        for name in slot.server_names:
+            yield logs.server, f"{name}.log"
 
 
 def _spot_notice(_block: Run, logs: RunLogs, _found: pd.DataFrame) -> Iterator[str]:

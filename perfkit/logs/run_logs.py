@@ -16,6 +16,7 @@ import pandas as pd
 from perfkit.logs import frames
 from perfkit.logs.links import LinkLog
 from perfkit.model import NetworkPath, TestKind
+from perfkit.runs.server_names import server_names
 from perfkit.runs.vpn_record import VpnRecord, vpn_of
 from perfkit.units import format_some
 
@@ -63,6 +64,7 @@ class SlotPlan:
         server_script: The test runs something on the server, which leaves a log.
         kind: What the test measures.
         rate_bps: What each client was to offer; None = no limit.
+        servers: How many logs there are of what it runs on the server.
     """
 
     name: str
@@ -74,11 +76,33 @@ class SlotPlan:
     server_script: bool = True
     kind: TestKind = TestKind.TCP
     rate_bps: float | None = None
+    servers: int = 1
 
     @property
     def end_s(self) -> float:
         """Planned end."""
         return self.start_s + self.duration_s
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """Names of those logs and their records, without their endings."""
+        return server_names(self.name, self.servers)
+
+
+def slot_from(record: Mapping[str, Any]) -> SlotPlan:
+    """A slot from its row in timetable.json; earlier versions wrote less of it."""
+    return SlotPlan(
+        name=str(record["name"]),
+        test=str(record["test"]),
+        start_s=float(record["start_s"]),
+        duration_s=float(record["duration_s"]),
+        path=NetworkPath(record.get("path", "direct")),
+        server=record.get("server"),
+        server_script=bool(record.get("server_script", True)),  # earlier versions did not say
+        kind=TestKind(record.get("kind", "tcp")),  # they knew no other
+        rate_bps=record.get("rate_bps"),
+        servers=int(record.get("servers", 1)),  # they had one
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +200,7 @@ class RunLogs:
         logs: One entry a log.
         interrupted: Of each host that its provider took back: when it said so, and how.
         links: Links that hosts had, and what those counted.
-        server_exits: With which status the program that a test runs on the server ended, by slot.
+        server_exits: With which status each program that a test runs on the server ended, by slot.
     """
 
     run_id: str
@@ -199,7 +223,7 @@ class RunLogs:
     findings: tuple[Finding, ...] = ()
     interrupted: Mapping[str, Notice] = field(default_factory=dict)
     links: LinkLog = field(default_factory=LinkLog)
-    server_exits: Mapping[str, int] = field(default_factory=dict)
+    server_exits: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def vpn_record(self) -> VpnRecord:
@@ -227,10 +251,15 @@ class RunLogs:
         """Names of all clients the run was to have, failed ones included, sorted."""
         return sorted(self.hosts.loc[self.hosts["role"] == "client", "name"])
 
+    def server_logs_lacking(self, slot: SlotPlan) -> list[str]:
+        """Logs of a test's programs on the server that are not there or that no reader understands."""
+        read = {note.log for note in self.logs if note.format not in ("unread", "partial")}
+        names = [f"{name}.log" for name in slot.server_names]
+        return [name for name in names if f"{self.server}/{name}" not in read]
+
     def is_understood(self, slot: str) -> bool:
         """Whether a reader could make something of a traffic log of a test, on any host."""
-        named = {f"{slot}.log", f"{slot}.server.log"}
-        own = [note for note in self.logs if note.log.rpartition("/")[2] in named]
+        own = [note for note in self.logs if note.log.rpartition("/")[2].startswith(f"{slot}.")]
         lost = {note.log for note in own if note.format in ("unread", "partial")}
         return any(note.log not in lost for note in own)
 

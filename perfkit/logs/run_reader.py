@@ -32,8 +32,8 @@ from perfkit.logs.run_logs import (
     VpnLogs,
     clocks_from,
     grouped,
+    slot_from,
 )
-from perfkit.model import NetworkPath, TestKind
 from perfkit.runs.folder import Run
 from perfkit.runs.vpn_record import current_facts, vpn_of
 from perfkit.units import format_size
@@ -70,7 +70,7 @@ class RunReader:
         self._sampled_in: list[str] = []  # the slot of each of them
         timetable = run.load_json(run.timetable_path)
         self.t0_utc_s = float(timetable["t0_utc_s"])
-        self.slots = tuple(_slot(record) for record in timetable["slots"])
+        self.slots = tuple(slot_from(record) for record in timetable["slots"])
         addresses = ["address", "traffic_address", "tunnel_address"]
         columns = ["name", "role", *addresses, "state", "reason", "log"]
         hosts = run.load_json(run.hosts_path)  # those of earlier versions have no traffic_address
@@ -157,10 +157,11 @@ class RunReader:
                     rows.append({**row, "host": name, "slot": slot.name})
         return to_frame(rows)
 
-    def _server_exits(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for slot in self.slots if self.server else ():
-            path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.events.json"
+    def _server_exits(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        names = [(slot.name, name) for slot in self.slots for name in slot.server_names]
+        for slot, name in names if self.server else ():
+            path = self.run.host_raw_dir(self.server) / f"{name}.events.json"
             if not path.is_file():
                 continue
             try:
@@ -168,14 +169,14 @@ class RunReader:
             except LogError as exc:
                 self._lost(path, exc)
             else:
-                found |= {} if np.isnan(status) else {slot.name: int(status)}
+                found.setdefault(slot, []).extend([] if np.isnan(status) else [int(status)])
         return found
 
     def _traffic(self) -> pd.DataFrame:
         return frames.concat([self._slot_traffic(slot) for slot in self.slots], "run-traffic")
 
     def _slot_traffic(self, slot: SlotPlan) -> pd.DataFrame:
-        """The traffic in a slot's logs: each client's, and the server's about all of them.
+        """The traffic in a slot's logs: each client's, and the servers' about all of them.
 
         Logs of samples are kept aside.
         """
@@ -193,11 +194,14 @@ class RunReader:
             names.append(name)
             found.append(slot_traffic.with_sides(reading, of_server=False))
         sent = slot_traffic.of_clients(slot.name, names, found)
-        reading = self._server_log(slot)
-        if reading is not None and not self._keep_samples(reading, slot, self.server):
-            assumed += slot_traffic.lacks_side(reading.frame)
-            received = slot_traffic.with_sides(reading, of_server=True)
-            sent = frames.concat([sent, self._received(slot, received, sent)], "run-traffic")
+        received = []
+        for reading in self._server_logs(slot):
+            if not self._keep_samples(reading, slot, self.server):
+                assumed += slot_traffic.lacks_side(reading.frame)
+                received.append(slot_traffic.with_sides(reading, of_server=True))
+        if received:
+            told = self._received(slot, slot_traffic.of_all_servers(received), sent)
+            sent = frames.concat([sent, told], "run-traffic")
         if assumed:
             text = f"the format of {assumed} logs {slot_traffic.SIDE_ASSUMED}"
             self.findings.append(Finding(slot.name, text, "note"))
@@ -212,21 +216,27 @@ class RunReader:
             self.findings.append(Finding(slot.name, text))
         return slot_traffic.of_server(slot.name, self.server, received, named)
 
-    def _server_log(self, slot: SlotPlan) -> Reading | None:
+    def _server_logs(self, slot: SlotPlan) -> list[Reading]:
         if slot.server is not None or not self.server:
-            return None
-        path = self.run.host_raw_dir(self.server) / f"{slot.name}.server.log"
-        silent = not slot.server_script or (path.is_file() and not path.stat().st_size)
-        if silent and not slot.kind.has_traffic:  # its figures are what the clients observed
-            self._found.pop(path, None)
-            return None
-        if not path.is_file():
-            why = "the server's log is missing"
-            if not slot.server_script:
-                why = "the test has no server script, so there is no server log"
-            text = f"{why}: figures are from the clients' logs"
-            self.findings.append(Finding(slot.name, text))
-        return self._read_test_log(path, slot.name)
+            return []
+        read = []
+        for name in slot.server_names:
+            path = self.run.host_raw_dir(self.server) / f"{name}.log"
+            silent = not slot.server_script or (path.is_file() and not path.stat().st_size)
+            if silent and not slot.kind.has_traffic:  # its figures are what the clients observed
+                self._found.pop(path, None)
+                continue
+            if not path.is_file():
+                why = (
+                    "the server's log is missing" if slot.servers == 1 else f"{name}.log is missing"
+                )
+                if not slot.server_script:
+                    why = "the test has no server script, so there is no server log"
+                text = f"{why}: figures are from the clients' logs"
+                self.findings.append(Finding(slot.name, text))
+            reading = self._read_test_log(path, slot.name)
+            read += [] if reading is None else [reading]
+        return read
 
     def _keep_samples(self, reading: Reading, slot: SlotPlan, name: str) -> bool:
         """Whether a log of a test holds samples, which are kept."""
@@ -320,8 +330,9 @@ class RunReader:
         tasks: list[tuple[Path, str | None]] = []
         for name in self.names:
             folder = self.run.host_raw_dir(name)
-            kind = "server.log" if name == self.server else "log"
-            tasks += [(folder / f"{slot.name}.{kind}", None) for slot in self.slots]
+            for slot in self.slots:
+                stems = slot.server_names if name == self.server else (slot.name,)
+                tasks += [(folder / f"{stem}.log", None) for stem in stems]
             tasks += [(folder / file, form) for file, form in _COUNTERS]
             tasks += [(folder / file, None) for file in self._vpn_logs]
         tasks = [task for task in tasks if task[0].is_file()]
@@ -383,17 +394,3 @@ class RunReader:
 def _for_eyes(finding: Finding) -> Finding:
     """A finding that may quote a log."""
     return replace(finding, text=untrusted.one_line(finding.text))
-
-
-def _slot(record: dict[str, Any]) -> SlotPlan:
-    return SlotPlan(
-        name=str(record["name"]),
-        test=str(record["test"]),
-        start_s=float(record["start_s"]),
-        duration_s=float(record["duration_s"]),
-        path=NetworkPath(record.get("path", "direct")),
-        server=record.get("server"),
-        server_script=bool(record.get("server_script", True)),  # earlier versions did not say
-        kind=TestKind(record.get("kind", "tcp")),  # they knew no other
-        rate_bps=record.get("rate_bps"),
-    )

@@ -83,6 +83,16 @@ def of_clients(slot: str, names: Sequence[str], found: Sequence[pd.DataFrame]) -
     return _owned(sent, slot, clients, clients)
 
 
+def of_all_servers(found: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The logs of a slot's programs on the server as one, with each stream's number once."""
+    numbered, above = [], 0
+    for frame in found:
+        number = frame["stream"].to_numpy()
+        numbered.append(frame.assign(stream=np.where(number >= 0, number + above, number)))
+        above += int(number.max(initial=-1)) + 1
+    return numbered[0] if len(numbered) == 1 else frames.concat(numbered, KIND)
+
+
 def of_server(
     slot: str, server: str, received: pd.DataFrame, owners: NDArray[np.object_]
 ) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import Any
 from perfkit import untrusted
 from perfkit.errors import UntrustedError
 from perfkit.model import Host, Role, Slot
+from perfkit.runs.server_names import server_names
 
 SAME_START_S = 1e-3
 SAID_LENGTH = 200
@@ -32,8 +33,9 @@ class Outcome:
 
 def record_names(slots: Sequence[Slot], role: Role) -> tuple[str, ...]:
     """Names of the records in logs/ a host of this role makes, without `.events.json`."""
-    suffix = ".server" if role is Role.SERVER else ""
-    return tuple(f"{slot.name}{suffix}" for slot in slots)
+    if role is Role.CLIENT:
+        return tuple(slot.name for slot in slots)
+    return tuple(name for slot in slots for name in server_names(slot.name, slot.servers))
 
 
 def outcome_script(host: Host, names: Sequence[str], when_done: str, *, wait_s: float = 0.0) -> str:

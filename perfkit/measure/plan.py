@@ -8,6 +8,7 @@ grace after it, the server script a little more, before they are ended.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,9 @@ from perfkit.units import NS_PER_S, format_duration, minutes_to_s
 SERVER_LEAD_S = 2.0
 SERVER_OUTLASTS_S = 0.5  # the clients: it counts their last bytes
 SERVER_LEAVES_S = 0.5  # its port, before the next slot's server comes
+# Several programs, each of hundreds of clients, take so much longer: `run-slot` ends by force what has not
+# ended 2 s after it was told, and 550 connections that nobody closed then took another 1.1 s.
+SERVERS_LEAVE_S = 4.0
 
 SERVER_LATE_S = 1.5  # of its lead; the rest is for its program to open its port
 
@@ -80,8 +84,19 @@ def pacing_for(clients: int, *, shared_cpu: bool) -> Pacing:
     return Pacing(late_s=1.0 + 0.005 * clients, spread_s=max(1.0, 0.02 * clients))
 
 
+def servers_for(test: TestSpec, clients: int) -> int:
+    """How often a test's script runs on the server, so that none serves too many clients."""
+    if test.clients_per_server is None or test.server_script is None or test.server is not None:
+        return 1
+    return max(1, math.ceil(clients / test.clients_per_server))
+
+
 def plan(
-    tests: Sequence[TestSpec], *, grace_s: float = 3.0, direct_grace_s: float | None = None
+    tests: Sequence[TestSpec],
+    *,
+    clients: int = 1,
+    grace_s: float = 3.0,
+    direct_grace_s: float | None = None,
 ) -> tuple[Slot, ...]:
     """Give every test its place after T0.
 
@@ -90,6 +105,7 @@ def plan(
 
     Args:
         tests: As they stand in tests.conf.
+        clients: That take part.
         grace_s: Time after a slot in which its clients may still end; see `grace_for`.
         direct_grace_s: The same of tests beside the tunnel to the run's own server; None: as the
             others.
@@ -102,6 +118,10 @@ def plan(
         is_beside = test.path is NetworkPath.DIRECT and test.server is None
         return direct_grace_s if is_beside and direct_grace_s is not None else grace_s
 
+    def gap_of_s(test: TestSpec) -> float:
+        more_s = SERVERS_LEAVE_S if servers_for(test, clients) > 1 else 0.0
+        return _gap_s(grace_of_s(test)) + more_s
+
     placed: list[tuple[float, TestSpec]] = []
     follows_s = 0.0
     for test in tests:
@@ -112,16 +132,17 @@ def plan(
                 "times count from the run's start: give 0 or more"
             )
         placed.append((start_s, test))
-        follows_s = start_s + test.duration_s + _gap_s(grace_of_s(test))
+        follows_s = start_s + test.duration_s + gap_of_s(test)
     placed.sort(key=lambda place: place[0])
     for (start_s, test), (next_s, following) in itertools.pairwise(placed):
-        _check_gap(test, start_s, following, next_s, _gap_s(grace_of_s(test)))
+        _check_gap(test, start_s, following, next_s, gap_of_s(test))
     return tuple(
         Slot(
             name=f"{number:02d}-{test.name}",
             test=test,
             start_s=start_s,
             grace_s=grace_of_s(test),
+            servers=servers_for(test, clients),
         )
         for number, (start_s, test) in enumerate(placed, start=1)
     )
@@ -183,16 +204,28 @@ def timetable_dict(
                 "server_script": slot.test.server_script is not None,
                 "remote_address": remote,
                 "peer_address": peer,
+                **({"servers": slot.servers} if slot.servers > 1 else {}),
             }
         )
     return {"t0_utc_s": t0_utc_s, "starter": starter, "slots": rows}
 
 
+def programs_on(slot: Slot, role: Role) -> int:
+    """How many programs a host of this role runs in the slot, each by an order of its own."""
+    if role is Role.CLIENT:
+        return 1
+    return slot.servers if slot.test.server_script and slot.test.server is None else 0
+
+
 def runs_on(slot: Slot, role: Role) -> bool:
     """Whether a host of this role has something to run in the slot."""
-    if role is Role.CLIENT:
-        return True
-    return slot.test.server_script is not None and slot.test.server is None
+    return programs_on(slot, role) > 0
+
+
+def order_names(slot: Slot, role: Role) -> tuple[str, ...]:
+    """Names of a host's orders for a slot: `01-a`, and on the server `01-a.2` and so on."""
+    numbers = range(1, programs_on(slot, role) + 1)
+    return tuple(slot.name if number == 1 else f"{slot.name}.{number}" for number in numbers)
 
 
 def order(
@@ -203,12 +236,16 @@ def order(
     starter: str,
     addresses: Addresses,
     pacing: Pacing = Pacing(),
+    number: int = 1,
 ) -> Mapping[str, str]:
     """What `run-slot` on one host must know about one slot: the lines of its .order file.
 
     Times are integer nanoseconds since the epoch, because a POSIX shell has no fractions. The
     server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_OUTLASTS_S` after clients;
     `t0_ns` is the slot's own start on both, which scripts find as `$PERFKIT_T0`.
+
+    Args:
+        number: Of the server's programs in the slot, from 1: that one, or the one that serves a client.
 
     Raises:
         ScheduleError: a value is not the plain word it must be to go into a file of key=value.
@@ -233,21 +270,27 @@ def order(
         "late_ns": str(_ns(pacing.late_of(host.role))),
         "spread_ns": str(_ns(pacing.spread_s)),
         "duration_s": f"{slot.duration_s:g}",
-        "port": str(slot.test.port),
+        "port": str(slot.test.port + number - 1),
         "remote": remote,
         "peer": peer,
     }
+    if host.role is Role.SERVER and number > 1:
+        lines["server_number"] = str(number)
     if slot.test.rate_bps is not None:
         lines["rate_bps"] = f"{slot.test.rate_bps:.0f}"
     if slot.test.packet_bytes is not None:
         lines["packet_bytes"] = str(slot.test.packet_bytes)
+    _refuse_odd(lines, f"{host.name}, slot {slot.name}")
+    return lines
+
+
+def _refuse_odd(lines: Mapping[str, str], where: str) -> None:
     for key, value in lines.items():
         if not _PLAIN.fullmatch(value):
             raise ScheduleError(
-                f"{host.name}, slot {slot.name}: {key} = {value!r} is not a plain word; "
+                f"{where}: {key} = {value!r} is not a plain word; "
                 "letters, digits and . _ : % - are allowed"
             )
-    return lines
 
 
 def _ns(moment_s: float) -> int:
@@ -255,8 +298,16 @@ def _ns(moment_s: float) -> int:
     return round(moment_s * 1e6) * (NS_PER_S // 10**6)
 
 
-def crontab(slots: Sequence[Slot], t0_utc: datetime, *, shell: str, path: str, workdir: str) -> str:
-    """Write the crontab of one host: one line a slot, in UTC, one minute early.
+def crontab(
+    slots: Sequence[Slot],
+    t0_utc: datetime,
+    *,
+    shell: str,
+    path: str,
+    workdir: str,
+    role: Role = Role.CLIENT,
+) -> str:
+    """Write the crontab of one host: one line an order, in UTC, one minute early.
 
     cron knows minutes only and no year. Each line therefore starts `run-slot` in the minute
     before the slot's own (the slot's exact second is 60 to 120 s later), which waits for the
@@ -269,6 +320,7 @@ def crontab(slots: Sequence[Slot], t0_utc: datetime, *, shell: str, path: str, w
         shell: For SHELL=, an absolute path.
         path: For PATH=.
         workdir: The host's work folder.
+        role: The host's.
 
     Raises:
         ScheduleError: `shell`, `path` or `workdir` would break the line they stand in.
@@ -279,11 +331,12 @@ def crontab(slots: Sequence[Slot], t0_utc: datetime, *, shell: str, path: str, w
                 f"crontab: {name} = {value!r}; expected an absolute path on one line"
             )
     lines = [CRONTAB_BEGIN, f"SHELL={shell}", f"PATH={path}", 'MAILTO=""']
-    for slot in slots:
+    named = [(slot, name) for slot in slots for name in order_names(slot, role)]
+    for slot, name in named:
         fires = fires_utc(t0_utc, slot)
         command = (
             f"{shlex.quote(f'{workdir}/bin/run-slot')} "
-            f"{shlex.quote(f'{workdir}/slots/{slot.name}.order')} >/dev/null 2>&1"
+            f"{shlex.quote(f'{workdir}/slots/{name}.order')} >/dev/null 2>&1"
         )
         # cron turns an unescaped % into a newline, also between quotes.
         escaped = command.replace("%", r"\%")

@@ -205,16 +205,13 @@ class _Measurement:
             t0_utc_s=self._choose_t0(),
             addresses=self.addresses,
             pacing=self.options.pacing,
+            clients=sorted(host.name for host in self.hosts if host.role is Role.CLIENT),
         )
-        write_json(
-            self.run.timetable_path,
-            timetable_dict(
-                self.slots,
-                t0_utc_s=timetable.t0_utc_s,
-                starter=self.starter.name,
-                addresses=self.addresses,
-            ),
+        t0_utc_s, starter = timetable.t0_utc_s, self.starter.name
+        written = timetable_dict(
+            self.slots, t0_utc_s=t0_utc_s, starter=starter, addresses=self.addresses
         )
+        write_json(self.run.timetable_path, written)
         confirm_by_s = timetable.confirm_by_s
 
         def arm_host(host: Host) -> None:

@@ -23,6 +23,8 @@ from perfkit.measure.plan import (
     Pacing,
     crontab,
     order,
+    order_names,
+    programs_on,
     runs_on,
 )
 from perfkit.model import Host, Role, Slot
@@ -41,6 +43,8 @@ class Timetable:
         t0_utc_s: By the controller's clock.
         clock_error_s: What the clock of the host that is to go by it shows too much. Orders and
             records are by the host's clock, and so are the moments below.
+        clients: Names of those that take part. Where the server runs several programs in a slot,
+            these serve them in turn.
     """
 
     slots: Sequence[Slot]
@@ -48,6 +52,7 @@ class Timetable:
     addresses: Addresses
     pacing: Pacing = field(default_factory=Pacing)
     clock_error_s: float = 0.0
+    clients: Sequence[str] = ()
 
     @property
     def shown_t0_s(self) -> float:
@@ -65,9 +70,18 @@ class Timetable:
         return [slot for slot in self.slots if runs_on(slot, role)]
 
     def starts_of(self, role: Role) -> list[float]:
-        """The planned start of each of those slots, epoch seconds; servers begin earlier."""
+        """The planned start of each program in those slots, epoch seconds; servers begin earlier."""
         lead_s = SERVER_LEAD_S if role is Role.SERVER else 0.0
-        return [self.shown_t0_s + slot.start_s - lead_s for slot in self.slots_of(role)]
+        return [
+            self.shown_t0_s + slot.start_s - lead_s
+            for slot in self.slots
+            for _ in range(programs_on(slot, role))
+        ]
+
+    def server_of(self, host: Host, slot: Slot) -> int:
+        """The number of the server's program that serves a client in a slot, from 1."""
+        place = self.clients.index(host.name) if slot.servers > 1 else 0
+        return place % slot.servers + 1
 
 
 class Starter(Protocol):
@@ -109,13 +123,21 @@ class EpochStarter:
         return ""
 
     def arm_script(self, host: Host, timetable: Timetable) -> str:
-        """Write the orders and start the waiter in a session of its own."""
+        """Write the orders and start the waiter in a session of its own.
+
+        On a server that runs several programs in a slot each has a waiter.
+        """
         slots = timetable.slots_of(host.role)
-        orders = " ".join(f"slots/{slot.name}.order" for slot in slots)
-        start = (
-            f"setsid bin/run-slot {orders} </dev/null >>slots/run-slot.log 2>&1 &" if slots else ":"
-        )
-        return "\n".join([_write_orders(host, timetable, self.name), start, "date +%s%N", ""])
+        each = [order_names(slot, host.role) for slot in slots]
+        waiters = [
+            " ".join(f"slots/{names[number]}.order" for names in each if number < len(names))
+            for number in range(max(map(len, each), default=0))
+        ]
+        start = [
+            f"setsid bin/run-slot {orders} </dev/null >>slots/run-slot.log 2>&1 &"
+            for orders in waiters
+        ] or [":"]
+        return "\n".join([_write_orders(host, timetable, self.name), *start, "date +%s%N", ""])
 
     def disarm_script(self, host: Host) -> str:
         """End the waiter and the test it runs."""
@@ -166,6 +188,7 @@ done
             shell=self.shell,
             path=self.path,
             workdir=host.workdir,
+            role=host.role,
         )
         # Ours comes last: SHELL and PATH hold for the lines after them. cron compares its tables'
         # time stamps in whole seconds and overlooks a table written in the second of the one
@@ -221,16 +244,18 @@ def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
     lines += ["bin/run-slot stop", "rm -f slots/*.order slots/*.start"]
     lines += [f"rm -f logs/{slot.name}.*" for slot in timetable.slots]
     for slot in timetable.slots_of(host.role):
-        values = order(
-            slot,
-            host,
-            t0_utc_s=timetable.shown_t0_s,
-            starter=starter,
-            addresses=timetable.addresses,
-            pacing=timetable.pacing,
-        )
-        text = "".join(f"{key}={value}\n" for key, value in values.items())
-        lines.append(_heredoc(f"slots/{slot.name}.order", text))
+        for number, name in enumerate(order_names(slot, host.role), start=1):
+            values = order(
+                slot,
+                host,
+                t0_utc_s=timetable.shown_t0_s,
+                starter=starter,
+                addresses=timetable.addresses,
+                pacing=timetable.pacing,
+                number=number if host.role is Role.SERVER else timetable.server_of(host, slot),
+            )
+            text = "".join(f"{key}={value}\n" for key, value in values.items())
+            lines.append(_heredoc(f"slots/{name}.order", text))
     last_ns = round(timetable.confirm_by_s * NS_PER_S)
     lines += ["now=$(date +%s%N)", f'[ "$now" -le {last_ns} ] || {{ echo "$now"; exit 0; }}']
     return "\n".join(lines)

@@ -11,7 +11,7 @@
       keys/                       run key, known_hosts, what the VPN's hosts share
       hosts/<host>/               configure.log and the files made for that host
       raw/<host>/<slot>.log       what the test script printed, on client and server
-      raw/<host>/<slot>.server.log     what the test's server script printed
+      raw/<host>/<slot>.server.log     what the test's server script printed; .server-2.log if run twice
       raw/<host>/<slot>.events.json    planned and actual start and end, exit status
       raw/<host>/monitor.csv      dool, one row a second, epoch first
       raw/<host>/procstat.csv     epoch,pid,cpu_s,rss_bytes,pss_bytes of the VPN's server process

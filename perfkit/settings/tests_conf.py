@@ -34,6 +34,7 @@ class TestConf(BaseModel):
     path: NetworkPath = NetworkPath.DIRECT
     kind: TestKind = TestKind.TCP
     packet_bytes: int | None = Field(None, ge=16, le=65_000)
+    clients_per_server: int | None = Field(None, ge=1, le=100_000)
     in_all: bool = True
 
 
@@ -85,6 +86,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         path=checked.path,
         kind=checked.kind,
         packet_bytes=checked.packet_bytes,
+        clients_per_server=checked.clients_per_server,
         in_all=checked.in_all,
     )
 

@@ -91,10 +91,10 @@ def cron_armed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> CronAr
 
 @pytest.fixture(scope="module")
 def measured(fleet: Fleet) -> tuple[StageResult, list[MeasureProgress], list[tuple[str, str]]]:
-    """One shipped test, measured on server and three clients and collected."""
+    """One shipped test with two programs on the server, measured with three clients and collected."""
     seen: list[MeasureProgress] = []
     passes: list[tuple[str, str]] = []
-    slots = plan([shipped("direct-tcp", 2)])
+    slots = plan([replace(shipped("direct-tcp", 2), clients_per_server=2)], clients=3)
     result = fleet.measure(
         slots,
         on_progress=seen.append,
@@ -119,12 +119,15 @@ def test_all_hosts_start_at_the_instant_of_the_timetable(
         assert -TICK_S < events["start_utc_s"] - table["t0_utc_s"] < LATE_S
         assert events["exit_status"] == 0
         assert events["starter"] == "epoch"
-    server = fleet.events(fleet.hosts[0], "01-direct-tcp.server")
-    assert server["start_utc_s"] < table["t0_utc_s"]
-    assert server["end_utc_s"] > table["t0_utc_s"] + 2
-    log = (fleet.run.host_raw_dir("server") / "01-direct-tcp.server.log").read_text()
-    for host in fleet.hosts[1:4]:
-        assert f"connected with {host.address} port" in log
+    first, second, third = fleet.hosts[1:4]
+    for name, port, served in (("server", 5001, {first, third}), ("server-2", 5002, {second})):
+        server = fleet.events(fleet.hosts[0], f"01-direct-tcp.{name}")
+        assert server["start_utc_s"] < table["t0_utc_s"]
+        assert server["end_utc_s"] > table["t0_utc_s"] + 2
+        log = (fleet.run.host_raw_dir("server") / f"01-direct-tcp.{name}.log").read_text()
+        for host in fleet.hosts[1:4]:
+            is_there = f"port {port} connected with {host.address} port" in log
+            assert is_there is (host in served)
 
 
 def test_a_host_whose_clock_is_off_starts_with_the_others(fleet: Fleet, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
@@ -36,6 +37,19 @@ def test_a_watched_server_delivers_the_monitor_and_what_its_scripts_said() -> No
         "01-a.server.log",
         "01-a.server.events.json",
         "monitor.csv",
+    )
+
+
+def test_a_server_delivers_log_and_record_of_each_of_its_programs() -> None:
+    slots = [replace(slot, servers=2) for slot in SLOTS]  # of b none runs there
+    assert expected_files(CLIENT, slots, watched=False) == expected_files(
+        CLIENT, SLOTS, watched=False
+    )
+    assert expected_files(SERVER, slots, watched=False) == (
+        "01-a.server.log",
+        "01-a.server.events.json",
+        "01-a.server-2.log",
+        "01-a.server-2.events.json",
     )
 
 

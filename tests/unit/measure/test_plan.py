@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from perfkit.errors import ScheduleError
 from perfkit.measure.plan import (
+    SERVER_LEAD_S,
     SERVER_OUTLASTS_S,
+    SERVERS_LEAVE_S,
     Addresses,
     Pacing,
     crontab,
@@ -25,11 +27,13 @@ from perfkit.measure.plan import (
     fires_utc,
     grace_for,
     order,
+    order_names,
     pacing_for,
     plan,
     runs_on,
     timetable_dict,
 )
+from perfkit.measure.starters import Timetable
 from perfkit.model import Host, NetworkPath, Role, Slot, TestKind, TestSpec
 
 CLIENT = Host(name="client-001", role=Role.CLIENT, address="10.0.0.2", host_key="k")
@@ -204,6 +208,67 @@ def test_a_server_that_exists_already_gets_no_server_script() -> None:
     own, foreign, serverless = plan([spec("a"), spec("b", server="x"), spec("c", serves=False)])
     assert [runs_on(s, Role.SERVER) for s in (own, foreign, serverless)] == [True, False, False]
     assert runs_on(foreign, Role.CLIENT)
+
+
+@pytest.mark.parametrize(("clients", "servers"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_a_servers_script_runs_as_often_as_its_clients_need(clients: int, servers: int) -> None:
+    limited = replace(spec(), clients_per_server=2)
+    (slot,) = plan([limited], clients=clients)
+    assert slot.servers == servers
+    table = timetable_dict([slot], t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES)
+    (one,) = plan([spec()], clients=clients)
+    as_ever = timetable_dict([one], t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES)
+    more = {"servers": servers} if servers > 1 else {}
+    assert table["slots"] == [as_ever["slots"][0] | more]
+
+
+def test_the_next_test_waits_longer_for_several_programs_to_leave_the_server() -> None:
+    tests = [replace(spec("a"), clients_per_server=2), spec("b")]
+    few, many = plan(tests, clients=2), plan(tests, clients=3)
+    assert many[1].start_s == few[1].start_s + SERVERS_LEAVE_S
+    assert few == plan(tests, clients=1)
+
+
+def test_one_server_serves_all_where_nothing_else_is_written_or_none_is_ours() -> None:
+    foreign, serverless = spec("b", server="x"), spec("c", serves=False)
+    limited = [replace(it, clients_per_server=2) for it in (foreign, serverless)]
+    assert [slot.servers for slot in plan([spec("a"), *limited], clients=4000)] == [1, 1, 1]
+
+
+def test_each_program_on_the_server_has_an_order_with_a_number_and_a_port_of_its_own() -> None:
+    (slot,) = plan([replace(spec(), clients_per_server=2)], clients=5)
+    assert order_names(slot, Role.CLIENT) == ("01-direct-tcp",)
+    assert order_names(slot, Role.SERVER) == ("01-direct-tcp", "01-direct-tcp.2", "01-direct-tcp.3")
+    orders = [
+        order(slot, SERVER, t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES, number=number)
+        for number in (1, 2, 3)
+    ]
+    assert [it["port"] for it in orders] == ["5001", "5002", "5003"]
+    assert [it.get("server_number") for it in orders] == [None, "2", "3"]
+    served = order(slot, CLIENT, t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES, number=3)
+    assert served["port"] == "5003"
+    assert "server_number" not in served
+
+
+def test_clients_go_to_the_servers_programs_in_turn() -> None:
+    names = [f"client-{number:03d}" for number in (2, 3, 5, 8, 13)]  # a block has a part of them
+    (slot,) = plan([replace(spec(), clients_per_server=2)], clients=len(names))
+    table = Timetable(slots=[slot], t0_utc_s=1e9, addresses=ADDRESSES, clients=names)
+    served_by = [table.server_of(replace(CLIENT, name=name), slot) for name in names]
+    assert served_by == [1, 2, 3, 1, 2]
+    assert table.starts_of(Role.SERVER) == [1e9 - SERVER_LEAD_S] * 3
+    assert table.starts_of(Role.CLIENT) == [1e9]
+
+
+def test_a_crontab_has_a_line_for_each_program_on_the_server() -> None:
+    slots = plan([replace(spec("a"), clients_per_server=1), spec("b")], clients=2)
+    t0 = datetime(2026, 11, 22, 12, 34, 5, tzinfo=UTC)
+    text = crontab(slots, t0, shell="/bin/sh", path="/bin", workdir="/w", role=Role.SERVER)
+    assert re.findall(r"/w/slots/(\S+)", text) == ["01-a.order", "01-a.2.order", "02-b.order"]
+    assert re.findall(r"/w/slots/(\S+)", crontab_of(slots, t0, "/w")) == [
+        "01-a.order",
+        "02-b.order",
+    ]
 
 
 def test_the_server_is_ordered_around_the_clients() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfkit.errors import ConfigError
-from perfkit.measure.plan import Addresses, plan
+from perfkit.measure.plan import Addresses, order_names, plan
 from perfkit.measure.starters import CronStarter, EpochStarter, Starter, Timetable, get_starter
 from perfkit.model import Host, Role, TestSpec
 from perfkit.units import NS_PER_S
@@ -129,6 +130,22 @@ def test_orders_are_by_the_hosts_clock_and_its_cron_fires_as_everywhere(
     assert slow.starts_of(Role.CLIENT)[1] == pytest.approx(4_000_000_015.92, abs=1e-6)
     assert slow.confirm_by_s == pytest.approx(TIMETABLE.confirm_by_s - 0.08, abs=1e-6)
     assert machine.read("table") == table
+
+
+def test_a_server_with_several_programs_in_a_slot_has_a_waiter_for_each(machine: Machine) -> None:
+    first, second = TIMETABLE.slots
+    slots = (replace(first, servers=2), second)
+    machine.run(
+        EpochStarter().arm_script(machine.host(Role.SERVER), replace(TIMETABLE, slots=slots))
+    )
+    started = machine.read("detached").splitlines()
+    of_first = [f"slots/{name}.order" for name in order_names(slots[0], Role.SERVER)]
+    of_second = [f"slots/{name}.order" for name in order_names(second, Role.SERVER)]
+    assert sorted(started) == sorted(
+        [" ".join(["bin/run-slot", of_first[0], *of_second]), f"bin/run-slot {of_first[1]}"]
+    )
+    ports = [re.findall(r"port=(\d+)", machine.read(name)) for name in of_first]
+    assert ports == [["5001"], ["5002"]]
 
 
 def test_a_server_gets_orders_only_for_tests_with_a_server_script(machine: Machine) -> None:
