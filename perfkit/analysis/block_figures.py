@@ -119,6 +119,8 @@ def _watched(logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[st
         of_server = logs.queues[(logs.queues["host"] == logs.server).to_numpy()]
         dropped = counters.increase(of_server, "drops", window, "device")
         watched["queue_drops"] = dropped + logs.links.arriving_drops(slot.name)
+        held = network_limits.held_back_share(logs.limits, window, logs.server)
+        watched["server_held_back_ratio"] = held
     watched["held_back_packets"] = network_limits.held_back(logs.limits, window)
     if not _shared_cpu(logs):
         watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)

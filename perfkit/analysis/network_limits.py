@@ -92,6 +92,18 @@ def held_back(limits: pd.DataFrame, window: Window) -> float:
     return float(sum(o.packets for o in exceeded(limits, window) if o.limit not in NOT_OF_TESTS))
 
 
+def held_back_share(limits: pd.DataFrame, window: Window, host: str) -> float:
+    """Of the window's seconds, those in which one limit of a host held its tests' traffic back.
+
+    That of the limit which did most often; NaN: no card of the host says it of then.
+    """
+    own = limits[(limits["host"] == host).to_numpy()]
+    if not own["t_s"].between(window.start_s, window.end_s).any():
+        return float("nan")
+    grown = [one for one in exceeded(own, window) if one.limit not in NOT_OF_TESTS]
+    return max((one.seconds / one.samples for one in grown), default=0.0)
+
+
 def findings(logs: RunLogs, segments: Sequence[Segment]) -> list[Finding]:
     """A warning for each test in whose window a limit was exceeded."""
     found = []

@@ -287,6 +287,7 @@ FIGURES: Mapping[str, Column] = {
         mbps("link_bps", "Link", 0),
         Column("queue_drops", "Queue drops"),
         Column("held_back_packets", "Held back by limits"),
+        Column("server_held_back_ratio", "Server held back", "% of s", digits=1, scale=0.01),
         pct("clients_cpu_pct", "CPU of clients"),
         Column("retransmits_per_gb", "Retransmits", "/GB", digits=1),
         mbps("offered_bps", "Offered", 1),

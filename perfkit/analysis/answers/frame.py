@@ -118,6 +118,10 @@ COLUMNS: Mapping[str, CellColumn] = {
     "held_back_packets": _figure(
         "packets", "queued or dropped in the window by the limits of instances; NaN: not counted"
     ),
+    "server_held_back_ratio": _figure(
+        "",
+        "seconds of the window in which a limit of the server's instance held packets back, over all",
+    ),
     "clients_cpu_pct": _figure(
         "%", "a client's busiest core of each second, mean over clients that count"
     ),

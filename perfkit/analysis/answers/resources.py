@@ -30,11 +30,13 @@ FULL = 0.9
 NEAR_MOST = 0.95  # of the most that a law gives: from there on it is flat
 WELL_BEFORE = 0.75  # of the knee's lower end: what is full there already does not bend the total
 ONE_CORE = 1.1  # more than that, by its counters, is not the work of one core
+ALLOWANCE = "allowance"
 TAKEN = 0.05  # of the processors: from there on the hypervisor is why they are full
 METHOD = (
     "Full resource: used to 90 % or more on every size from the knee on, and less before it; uses are "
     "means over blocks with 95 % intervals by Student's t. The VPN's thread counts only where one core "
-    "does all its work, the link only where its capacity is known, the clients where they were watched"
+    "does all its work, the link only where its capacity is known, the clients where they were watched; an "
+    "instance's network allowance by the share of seconds in which its card held packets back"
 )
 
 
@@ -68,6 +70,9 @@ def _server_cores(frame: pd.DataFrame) -> pd.Series[float]:
 
 RESOURCES = (
     Resource("link", lambda rows: rows["nic_bps"] / rows["link_bps"], "server's link"),
+    Resource(
+        ALLOWANCE, lambda rows: rows["server_held_back_ratio"], "instance's network allowance"
+    ),
     Resource("thread", _thread, "{vpn} thread", ("core",)),
     Resource("processors", _percent("cpu_busy_pct"), "{whose} processors", ("core",)),
     Resource("softirq", _percent("cpu_softirq_pct"), "{whose} softirq", ("processors", "core")),
@@ -198,6 +203,8 @@ def _use(uses: pd.DataFrame, one: Resource, sizes: Sequence[int]) -> str:
     used = _mean(uses, one.name, sizes)
     if one.name == "thread":
         return f"{used:.2f} core" if used <= ONE_CORE else f"{used:.2f} cores, not the work of one"
+    if one.name == ALLOWANCE:
+        return f"packets held back in {100 * used:.0f} % of the seconds"
     return f"{100 * used:.0f} %"
 
 

@@ -67,6 +67,7 @@ def test_a_limit_exceeded_in_the_window_of_a_test_is_a_warning_of_that_test_with
     (row,) = [r for r in block_rows(run, PLACE) if r["test"] == "tunnel-tcp"]
     packets = 50 * row["window_s"]
     assert row["held_back_packets"] == pytest.approx(packets, abs=51)
+    assert row["server_held_back_ratio"] == pytest.approx(1, abs=0.15)  # the edges are samples
     assert "server, bandwidth out: " in text
     assert f"{row['held_back_packets']:.0f} packets in " in text
     assert "the instance's shaper, not of the VPN or the network alone" in text
@@ -81,6 +82,16 @@ def test_the_counters_of_all_hosts_are_looked_at_and_the_worst_comes_first(run: 
     count(run, "server", "ens6", bw_in=lambda t: 9 * round(max(0, t - grow)))
     (text,) = [text for text in said(run, slot.name) if "limits of instances" in text]
     assert text.index("server, bandwidth in") < text.index("client-002, packets a second")
+
+
+def test_a_limit_of_a_client_alone_is_not_the_servers(run: Run) -> None:
+    assert np.isnan(block_rows(run, PLACE)[0]["server_held_back_ratio"])
+    count(run, "client-001", pps=lambda t: 3 * round(max(0, t)))
+    assert np.isnan(block_rows(run, PLACE)[1]["server_held_back_ratio"])
+    count(run, "server", pps=lambda t: 7)
+    (tunnel,) = [r for r in block_rows(run, PLACE) if r["test"] == "tunnel-tcp"]
+    assert tunnel["held_back_packets"] > 0
+    assert tunnel["server_held_back_ratio"] == 0
 
 
 def test_a_counter_that_did_not_grow_or_is_not_there_says_nothing(run: Run) -> None:

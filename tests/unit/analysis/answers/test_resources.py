@@ -68,6 +68,17 @@ def test_a_core_that_is_full_only_by_tick_is_named() -> None:
     assert full.names == ("core",)
 
 
+def test_the_allowance_of_an_instance_is_named_where_its_card_held_packets_back() -> None:
+    full = found(lambda n: {"server_held_back_ratio": 0.0 if n < KNEE else 0.96, "vpn_cores": 0.5})
+    assert full.names == ("allowance",)
+    assert full.words == (
+        "the instance's network allowance is full (packets held back in 96 % of the seconds)"
+    )
+    now_and_then = found(lambda n: {"server_held_back_ratio": 0.3 * load(n)})
+    assert now_and_then.names == ()
+    assert "allowance packets held back in 30 % of the seconds" in now_and_then.words
+
+
 def test_the_hypervisor_is_named_where_it_took_the_processors() -> None:
     full = found(
         lambda n: {
