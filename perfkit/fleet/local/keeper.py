@@ -62,11 +62,11 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps(cleanup.end_here(run_id, names or None)))
             return 0
         case ["probe"]:
-            from perfkit.fleet.local.host_factory import probe  # noqa: PLC0415  slow; `end` does without
+            from perfkit.fleet.local.host_factory import probe  # noqa: PLC0415 -- slow to load; `end` does without
 
             return _tried(probe)
         case ["probe-links", *needs]:
-            from perfkit.fleet.local.links import probe as probe_links  # noqa: PLC0415  slow, too
+            from perfkit.fleet.local.links import probe as probe_links  # noqa: PLC0415 -- slow to load, as the other
 
             return _tried(lambda: probe_links(needs))
     print(__doc__, file=sys.stderr)
@@ -125,8 +125,8 @@ class Keeper:
     """The run's network and the maker of its hosts; moves this process into their namespaces."""
 
     def __init__(self, fields: dict[str, str], hidden: Sequence[Path]) -> None:
-        from perfkit.fleet.local.host_factory import HostFactory  # noqa: PLC0415  slow; `end` does without
-        from perfkit.fleet.local.network import Outside  # noqa: PLC0415  slow; `end` does without
+        from perfkit.fleet.local.host_factory import HostFactory  # noqa: PLC0415 -- slow to load; `end` does without
+        from perfkit.fleet.local.network import Outside  # noqa: PLC0415 -- slow to load; `end` does without
 
         self._uid = int(fields["uid"])
         self._expires_s = float(fields["expires"])

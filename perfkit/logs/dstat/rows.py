@@ -59,7 +59,7 @@ class Table:
 
 
 @dataclass(slots=True)
-class Plan:
+class RowPlan:
     """What the columns of a block hold, and how its rows may deviate."""
 
     width: int
@@ -115,7 +115,7 @@ def read_rows(
     return Table(columns=columns, texts=plan.texts, unknown=plan.unknown, misfit=plan.misfit)
 
 
-def plan_rows(data: bytes, block: CsvBlock) -> Plan:
+def plan_rows(data: bytes, block: CsvBlock) -> RowPlan:
     """What the columns of a block hold, told by its first rows."""
     times = frozenset(p for p, (_, name) in enumerate(block.keys()) if name in TIMES)
     width = len(block.names)
@@ -129,7 +129,7 @@ def plan_rows(data: bytes, block: CsvBlock) -> Plan:
         for place in range(width)
         if place not in times and _is_text([cells[place] for cells in sample])
     )
-    return Plan(width, times, texts, tuple(block.spans()), block.tool == "pcp-dstat")
+    return RowPlan(width, times, texts, tuple(block.spans()), block.tool == "pcp-dstat")
 
 
 def _first_lines(data: bytes, start: int, end: int) -> list[bytes]:
@@ -159,7 +159,7 @@ def _number(cell: bytes) -> float | None:
 
 def _read_at_once(
     rows: pa.Buffer,
-    plan: Plan,
+    plan: RowPlan,
     first: bytes,
     *,
     use_threads: bool,
@@ -196,7 +196,7 @@ def _has_line_feed(column: pa.ChunkedArray) -> bool:
     return bool(pc.any(pc.match_substring(column, "\n")).as_py())
 
 
-def _in_one_piece(columns: list[Any], plan: Plan, *, use_threads: bool) -> Cells:
+def _in_one_piece(columns: list[Any], plan: RowPlan, *, use_threads: bool) -> Cells:
     """Columns' strings, and figures in arrays that may be written to; empties the list."""
 
     def take(place: int) -> Any:
@@ -228,7 +228,7 @@ class _Rows:
     """
 
     def __init__(
-        self, data: bytes, plan: Plan, line_numbers: LineNumbers, unparsed: UnparsedLines
+        self, data: bytes, plan: RowPlan, line_numbers: LineNumbers, unparsed: UnparsedLines
     ) -> None:
         self._data, self._plan = data, plan
         self._line_numbers, self._unparsed = line_numbers, unparsed
@@ -280,7 +280,7 @@ class _Rows:
         return _columns(rows, plan) if rows else _no_cells(plan)
 
 
-def _columns(rows: list[list[float | str | None]], plan: Plan) -> Cells:
+def _columns(rows: list[list[float | str | None]], plan: RowPlan) -> Cells:
     columns: Cells = []
     for place, cells in enumerate(zip(*rows, strict=True)):
         if plan.is_text(place):
@@ -292,14 +292,14 @@ def _columns(rows: list[list[float | str | None]], plan: Plan) -> Cells:
     return columns
 
 
-def _no_cells(plan: Plan) -> Cells:
+def _no_cells(plan: RowPlan) -> Cells:
     return [
         pa.array([], pa.string()) if plan.is_text(place) else np.empty(0)
         for place in range(plan.width)
     ]
 
 
-def _row(cells: list[bytes], plan: Plan) -> list[float | str | None] | None:
+def _row(cells: list[bytes], plan: RowPlan) -> list[float | str | None] | None:
     """One row's cells; None when one is not what its column holds."""
     row: list[float | str | None] = []
     for place, cell in enumerate(cells):
