@@ -67,6 +67,7 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
     void: Sequence[int] = (8,),
     duration_s: int = 12,
     seed: int = 1,
+    is_reduced: bool = True,
 ) -> Run:
     """Write the folder of a finished campaign; the same arguments write the same figures.
 
@@ -75,6 +76,8 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
         variants: Variant -> factor on the goodput of tunnel tests; None: `base` alone.
         spread: s.d. of the logarithm of goodput over repetitions.
         void: Blocks, in the order run, that lost a client: they are run again.
+        is_reduced: Blocks have windows, and the campaign its cells; False: whoever changes logs
+            first has them made, as an answer does.
 
     Returns:
         The campaign's run.
@@ -112,7 +115,8 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
         if lost:
             queue.insert(0, (planned, attempt + 1))
     journal.end()
-    campaign_cells.refresh(run)
+    if is_reduced:
+        campaign_cells.refresh(run)
     return run
 
 

@@ -38,14 +38,15 @@ from perfkit.testing.campaigns import make_campaign
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A campaign of which nothing has been made but its logs."""
     root = tmp_path_factory.mktemp("made") / "20260101T000000Z-camp-000000"
-    campaign = make_campaign(
-        root, clients=(1, 2), repetitions=2, tests=("tunnel-tcp",), void=(), duration_s=6
+    return make_campaign(
+        root,
+        clients=(1, 2),
+        repetitions=2,
+        tests=("tunnel-tcp",),
+        void=(),
+        duration_s=6,
+        is_reduced=False,
     )
-    shutil.rmtree(campaign.tables_dir)
-    campaign_folder.cells_path(campaign).unlink()
-    for block in campaign_folder.block_runs(campaign):
-        block.segments_path.unlink()
-    return campaign
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Window
 from perfkit.report.answer import compose as compose_answer
 from perfkit.report.page import compose
-from perfkit.runs import campaign_folder
 from perfkit.runs.folder import Run
 from perfkit.testing.campaigns import make_campaign
 from perfkit.testing.runs import make_run
@@ -132,7 +131,12 @@ def test_a_limit_is_said_as_well_where_the_counters_end_within_the_window(run: R
 
 def test_the_answer_of_a_campaign_names_cells_in_which_a_limit_was_exceeded(tmp_path: Path) -> None:
     campaign = make_campaign(
-        tmp_path / "campaign", clients=(2, 4), repetitions=2, void=(), duration_s=12
+        tmp_path / "campaign",
+        clients=(2, 4),
+        repetitions=2,
+        void=(),
+        duration_s=12,
+        is_reduced=False,
     )
     for block in campaign_cells.finished_blocks(campaign):
         own = Run(campaign.root / block.folder)
@@ -145,7 +149,6 @@ def test_the_answer_of_a_campaign_names_cells_in_which_a_limit_was_exceeded(tmp_
             )  # type: ignore[misc]
         else:
             count(own, "server", bw_out=lambda t: 0)
-    campaign_folder.cells_path(campaign).unlink()  # from before there were such logs
     (line,) = [line for line in compose_answer(campaign).warnings if "limits" in line]
     assert line.startswith(
         "tunnel-tcp, N = 4: the network limits of instances were exceeded in 2 of"

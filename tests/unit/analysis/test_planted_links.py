@@ -149,7 +149,12 @@ def test_the_report_has_a_table_of_links_where_there_are_some(run: Run) -> None:
 
 def test_a_campaigns_links_are_summed_over_the_blocks_that_count(tmp_path: Path) -> None:
     run = make_campaign(
-        tmp_path / "campaign", clients=(2,), repetitions=2, void=(1,), duration_s=12
+        tmp_path / "campaign",
+        clients=(2,),
+        repetitions=2,
+        void=(1,),
+        duration_s=12,
+        is_reduced=False,
     )
     assert "links" not in {table.name for table in link_tables.of_campaign(run)}
     blocks = campaign_cells.finished_blocks(run)

@@ -14,7 +14,9 @@ from perfkit.testing.campaigns import make_campaign
 def test_a_finished_campaign_says_what_it_cost_and_what_half_the_width_would(
     tmp_path: Path,
 ) -> None:
-    run = make_campaign(tmp_path / "c", clients=(1, 5), repetitions=3, void=(1, 2, 3, 4))
+    run = make_campaign(
+        tmp_path / "c", clients=(1, 5), repetitions=3, void=(1, 2, 3, 4), is_reduced=False
+    )
     run.update_manifest({"usd_per_h": 3.6})
     found = spent(run)
     events = journal.read(run.journal_path).events
@@ -31,7 +33,7 @@ def test_a_finished_campaign_says_what_it_cost_and_what_half_the_width_would(
 
 
 def test_a_campaign_without_a_block_has_cost_what_its_fleet_did(tmp_path: Path) -> None:
-    run = make_campaign(tmp_path / "c", clients=(1,), repetitions=1, void=())
+    run = make_campaign(tmp_path / "c", clients=(1,), repetitions=1, void=(), is_reduced=False)
     lines = run.journal_path.read_bytes().splitlines(keepends=True)
     run.journal_path.write_bytes(b"".join(lines[:4]))  # launched and configured
     found = spent(run)

@@ -110,7 +110,12 @@ def test_a_campaign_is_one_run_with_its_sizes_and_its_blocks_count_to_its_size(
     tmp_path: Path,
 ) -> None:
     make_campaign(
-        tmp_path / "20261101T000000Z-c-0", clients=(1, 2), repetitions=1, void=(), duration_s=5
+        tmp_path / "20261101T000000Z-c-0",
+        clients=(1, 2),
+        repetitions=1,
+        void=(),
+        is_reduced=False,
+        duration_s=5,
     )
     (one,) = run_list.list_runs(tmp_path)
     assert one.clients == "1,2"
@@ -267,7 +272,12 @@ def test_a_run_that_is_open_is_kept_and_so_is_a_campaign_with_an_open_block(
 ) -> None:
     run = a_run(tmp_path, "over", [*COLLECTED, *RELEASED])
     campaign = make_campaign(
-        tmp_path / "20261101T000000Z-c-0", clients=(1,), repetitions=1, void=(), duration_s=5
+        tmp_path / "20261101T000000Z-c-0",
+        clients=(1,),
+        repetitions=1,
+        void=(),
+        is_reduced=False,
+        duration_s=5,
     )
     for held, whole in ((run, run), (Run(campaign.blocks_dir / "0001"), campaign)):
         with held.locked():
@@ -306,7 +316,12 @@ def test_only_a_run_folder_of_this_place_is_deleted(tmp_path: Path) -> None:
     (runs_dir / "link").symlink_to(other.root)
     (runs_dir / "notes").mkdir()
     campaign = make_campaign(
-        runs_dir / "20261101T000000Z-c-0", clients=(1,), repetitions=1, void=(), duration_s=5
+        runs_dir / "20261101T000000Z-c-0",
+        clients=(1,),
+        repetitions=1,
+        void=(),
+        is_reduced=False,
+        duration_s=5,
     )
     for word in (
         "latest", "link", "notes", "other", ".", "..", "/", "", str(other.root), str(runs_dir),

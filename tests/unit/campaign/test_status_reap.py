@@ -194,7 +194,9 @@ def test_status_of_a_run_whose_journal_is_damaged_still_lists_the_fleets(
 @pytest.mark.usefixtures("provider")
 @pytest.mark.usefixtures("provider")
 def test_status_of_a_campaign_tells_its_blocks(tmp_path: Path) -> None:
-    run = make_campaign(tmp_path / "big", clients=(1, 2), repetitions=2, void=(1, 2), duration_s=3)
+    run = make_campaign(
+        tmp_path / "big", clients=(1, 2), repetitions=2, void=(1, 2), duration_s=3, is_reduced=False
+    )
     text = str(status_reap.status("big", runs_dir=str(tmp_path)))
     assert re.search(r"  blocks: 4 done, [12] void \(no more: repetitions\) of 4", text)
     lines = run.journal_path.read_bytes().splitlines(keepends=True)

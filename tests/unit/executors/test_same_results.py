@@ -37,27 +37,19 @@ def workers() -> Iterator[Executor]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign and three runs, as nobody has looked at them."""
     folder = tmp_path_factory.mktemp("runs")
-    campaign = make_campaign(
+    make_campaign(
         folder / "20260101T000000Z-camp-000000",
         clients=(1, 2),
         repetitions=1,
         tests=("tunnel-tcp",),
         void=(),
         duration_s=6,
+        is_reduced=False,
     )
-    forget(campaign)
     for seed in range(3):
         place = folder / f"20260101T00000{seed}Z-run-00000{seed}"
         make_run(place, clients=2, seed=seed, tests=("tunnel-tcp",), duration_s=6)
     return folder
-
-
-def forget(campaign: Run) -> None:
-    """Take away all that was made of a campaign's logs."""
-    shutil.rmtree(campaign.tables_dir)
-    campaign_folder.cells_path(campaign).unlink()
-    for block in campaign_folder.block_runs(campaign):
-        block.segments_path.unlink()
 
 
 @pytest.fixture

@@ -106,7 +106,9 @@ def test_variants_of_the_file_are_suggested_alone_and_beside_base(tmp_path: Path
 
 
 def test_a_campaign_is_described_with_its_blocks(tmp_path: Path) -> None:
-    run = make_campaign(tmp_path / "c", clients=(1, 5), repetitions=2, void=(1, 2), duration_s=3)
+    run = make_campaign(
+        tmp_path / "c", clients=(1, 5), repetitions=2, void=(1, 2), duration_s=3, is_reduced=False
+    )
     (line,) = check({"run": str(run.root)}).summary
     assert line.startswith("Campaign c: 1,5 clients at synthetic, made ")
     assert line.endswith("; 4 of 4 blocks; files only, no hosts.")
