@@ -276,11 +276,15 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "x.tar.xz", tmp_path, "not an archive of perfkit export")
 
 
+@pytest.fixture(scope="module")
+def made_campaign(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("made") / "big"
+    return make_campaign(root, clients=(1, 2), repetitions=1, void=(), duration_s=4)
+
+
 @pytest.fixture
-def campaign(tmp_path: Path) -> Run:
-    run = make_campaign(
-        tmp_path / "there" / "big", clients=(1, 2), repetitions=1, void=(), duration_s=4
-    )
+def campaign(made_campaign: Run, tmp_path: Path) -> Run:
+    run = Run(Path(shutil.copytree(made_campaign.root, tmp_path / "there" / "big")))
     for place in (run, *block_runs(run)):
         place.key_path.parent.mkdir(exist_ok=True)
         place.key_path.write_text(KEY)

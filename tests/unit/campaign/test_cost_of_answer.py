@@ -130,7 +130,12 @@ def test_the_spread_is_that_of_an_earlier_campaign_of_the_same_provider(project:
     kept = {"clients": "1,5", "repetitions": 3}
     assert "assumed, no earlier campaign" in cost(**kept).outlook
     run = make_campaign(
-        project / "runs" / "earlier", clients=(1, 5), repetitions=4, spread=0.2, void=()
+        project / "runs" / "earlier",
+        clients=(1, 2),
+        repetitions=4,
+        spread=0.2,
+        void=(),
+        duration_s=5,
     )
     assert "assumed, no earlier campaign" in cost(**kept).outlook  # its hosts were others
     run.update_manifest({"parameters": {**run.manifest()["parameters"], "provider": "local"}})
@@ -143,7 +148,7 @@ def test_the_spread_is_that_of_an_earlier_campaign_of_the_same_provider(project:
 
 def test_a_spread_of_too_few_blocks_is_not_taken(project: Path) -> None:
     run = make_campaign(
-        project / "runs" / "short", clients=(1,), repetitions=3, spread=0.2, void=()
+        project / "runs" / "short", clients=(1,), repetitions=3, spread=0.2, void=(), duration_s=5
     )
     run.update_manifest({"parameters": {**run.manifest()["parameters"], "provider": "local"}})
     assert cost(clients="1,5").spread.source == run.id

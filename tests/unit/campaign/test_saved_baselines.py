@@ -25,6 +25,7 @@ def campaign(folder: Path, name: str, **choices: Any) -> Run:
     choices = {
         "clients": (2,),
         "repetitions": 4,
+        "tests": ("tunnel-tcp",),
         "void": (),
         "duration_s": 5,
         "spread": 0.008,
@@ -43,7 +44,7 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     campaign(folder, "larger", seed=5, clients=(3,), repetitions=1)
     for number in (1, 2, 3):
         root = folder / f"20261102T00000{number}Z-alone{number}-0"
-        alone = make_run(root, clients=2, duration_s=5, seed=number)
+        alone = make_run(root, clients=2, tests=("tunnel-tcp",), duration_s=5, seed=number)
         alone.update_manifest({"name": f"alone{number}"})
     return folder
 
@@ -166,7 +167,7 @@ def test_names_that_will_not_do_or_are_taken_are_refused(perfkit: Perfkit, runs_
 
 def test_baselines_are_listed_with_what_they_are_of(perfkit: Perfkit, tmp_path: Path) -> None:
     listed = perfkit("baseline", "list").output
-    assert "v2.6: 20261101T000000Z-old-0, 2 clients, direct-tcp, tunnel-tcp, saved 20" in listed
+    assert "v2.6: 20261101T000000Z-old-0, 2 clients, tunnel-tcp, saved 20" in listed
     empty = CliRunner().invoke(app.main, ["baseline", "list", "--runs-dir", str(tmp_path)])
     assert empty.output.startswith("no baseline yet")
 
