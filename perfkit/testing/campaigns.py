@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,8 +77,7 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
         variants: Variant -> factor on the goodput of tunnel tests; None: `base` alone.
         spread: s.d. of the logarithm of goodput over repetitions.
         void: Blocks, in the order run, that lost a client: they are run again.
-        is_reduced: Blocks have windows, and the campaign its cells; False: whoever changes logs
-            first has them made, as an answer does.
+        is_reduced: With windows and cells; False: logs alone, as they come home.
 
     Returns:
         The campaign's run.
@@ -95,20 +95,17 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
         number += 1
         lost = number in void and planned.clients > 1
         with journal.block(number, planned, attempt, lost=lost):
-            direct, tunnel = _drawn_mbps(planned.clients, spread, chance)
             block = make_run(
                 campaign_folder.block_run(run, number).root,
                 clients=planned.clients,
                 tests=planned.tests,
                 seed=seed * 1000 + number,
                 duration_s=duration_s,
-                rate_mbps=direct,
-                tunnel_share=tunnel * factors[planned.variant] / direct,
                 client_cv=0.05 if planned.clients > 2 else 0.0,
-                cpu_s_per_gbit=CPU_S_PER_GBIT * float(np.exp(chance.normal(0.0, spread * 0.4))),
                 t0_utc_s=journal.now_s,
                 shared_cpu=False,
                 failed={f"client-{planned.clients:03d}": "killed"} if lost else {},
+                **_drawn_figures(planned.clients, factors[planned.variant], spread, chance),
             )
             block.update_manifest({"name": name, "variant": planned.variant})
             journal.now_s += len(planned.tests) * (duration_s + GAP_S)
@@ -120,14 +117,20 @@ def make_campaign(  # noqa: PLR0913 - one keyword a property of the campaign
     return run
 
 
-def _drawn_mbps(clients: int, spread: float, chance: np.random.Generator) -> tuple[float, float]:
-    """Goodput beside the tunnel and through it: their noise is shared in part."""
+def _drawn_figures(
+    clients: int, factor: float, spread: float, chance: np.random.Generator
+) -> dict[str, Any]:
+    """What the logs of a block say, for `make_run`; its tests share their noise in part."""
     shared = float(chance.normal(0.0, spread * 0.8))
     direct, tunnel = (
         law.goodput_mbps(clients) * float(np.exp(shared + chance.normal(0.0, spread * 0.6)))
         for law in (DIRECT, TUNNEL)
     )
-    return direct, tunnel
+    return {
+        "rate_mbps": direct,
+        "tunnel_share": tunnel * factor / direct,
+        "cpu_s_per_gbit": CPU_S_PER_GBIT * float(np.exp(chance.normal(0.0, spread * 0.4))),
+    }
 
 
 def _planned(
