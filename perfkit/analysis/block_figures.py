@@ -144,7 +144,8 @@ def _link_bps(logs: RunLogs) -> float:
 def _clients_cpu(monitor: pd.DataFrame, window: Window, clients: Sequence[str]) -> float:
     """Mean over the clients that were watched of their busiest core of each second.
 
-    Of all their processors, where the monitor did not look at cores.
+    Of all their processors, where the monitor did not look at cores. Of clients that share a machine
+    only one is watched, so each machine counts once.
     """
     used = []
     for _, own in monitor[monitor["host"].isin(clients).to_numpy()].groupby("host", observed=True):

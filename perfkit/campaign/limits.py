@@ -104,14 +104,14 @@ def require_what_can_be_packed(chosen: Settings) -> None:
     if not parameters.per_machine:
         return
     each = f"{parameters.per_machine} clients share a machine"
-    monitor = "all" if parameters.monitor == "all" else ""
-    versions = ",".join(it for it in parameters.outside_ip if it != "4")
-    counted = f"{each}, whose processors and NIC would be counted once for each of them"
-    addresses = f"{each} and have addresses of IPv4 only"
-    for key, value, why in (("monitor", monitor, counted), ("outside_ip", versions, addresses)):
-        if value:
-            remedy = f"leave out {key}, or per_machine"
-            raise ConfigError("parameters", key, value, why, remedy)
+    if others := ",".join(it for it in parameters.outside_ip if it != "4"):
+        raise ConfigError(
+            "parameters",
+            "outside_ip",
+            others,
+            f"{each} and have addresses of IPv4 only",
+            "leave out outside_ip, or per_machine",
+        )
 
 
 def of_packed_machines(chosen: Settings) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import shutil
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,9 +82,10 @@ def collect(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     started_s = time.monotonic()
     archive = _Archive.open(run)
 
+    watched = _surely_watched(hosts, monitor)
+
     def collect_host(host: Host) -> None:
-        watched = monitor == "all" or host.role is Role.SERVER
-        names = expected_files(host, slots, watched=watched)
+        names = expected_files(host, slots, watched=host.name in watched)
         with archive.noting_troubles():
             _collect_host(None if host.name in gone else pool, host, archive, names)
 
@@ -105,6 +107,14 @@ def collect(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     return StageResult(
         stage="collect", results=stage.results, elapsed_s=time.monotonic() - started_s
     )
+
+
+def _surely_watched(hosts: Sequence[Host], monitor: str) -> set[str]:
+    """Those that must have run the monitor: of hosts that share a machine nobody knows which one did."""
+    on_machine = Counter(host.machine or host.name for host in hosts)
+    alone = {it.name for it in hosts if on_machine[it.machine or it.name] == 1}
+    servers = {it.name for it in hosts if it.role is Role.SERVER}
+    return servers | (alone if monitor == "all" else set())
 
 
 def _collect_host(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -35,7 +35,7 @@ class Options:
 
     Attributes:
         bin_dir: The folder with run-slot, monitor and procstat (resources/bin).
-        monitor: Which hosts dool watches.
+        monitor: Which hosts dool watches, see `watched`.
         interfaces: Those it watches, as far as they exist on the host; `@192.0.2.1` is the one
             that has the address or leads to it, `tunnel:vpn0` a VPN's device.
         pid_file: Below the work folder, of the process procstat watches; empty: none.
@@ -57,9 +57,15 @@ class Options:
     idle_s: float = 0.0
     keep_logs: tuple[str, ...] | None = None
 
-    def watches(self, host: Host) -> bool:
-        """Whether the monitor runs on this host."""
-        return self.monitor == "all" or host.role is Role.SERVER
+    def watched(self, hosts: Sequence[Host]) -> frozenset[str]:
+        """The names of those on which the monitor runs.
+
+        Of hosts that share a machine it is the first: all of them see the machine's processors, which
+        are counted once.
+        """
+        first = {host.machine or host.name: host.name for host in reversed(hosts)}
+        servers = {host.name for host in hosts if host.role is Role.SERVER}
+        return frozenset(servers.union(first.values() if self.monitor == "all" else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

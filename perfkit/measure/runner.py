@@ -134,6 +134,7 @@ class _Measurement:
     results: dict[str, HostResult] = field(default_factory=dict)
     clocks: list[dict[str, Any]] = field(default_factory=list)
     clock_errors_s: dict[str, float] = field(default_factory=dict)
+    watched: frozenset[str] = frozenset()
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -152,12 +153,12 @@ class _Measurement:
 
     def make_ready(self) -> None:
         """Files, tools, clock, monitor."""
+        self.watched = self.options.watched(self.hosts)
         self._pass("ready", self.alive, self._make_host_ready, self.options.pass_deadline_s)
         self._insist("ready")
 
     def _make_host_ready(self, host: Host) -> None:
-        remote = self.pool.get(host)
-        watched = self.options.watches(host)
+        remote, watched = self.pool.get(host), host.name in self.watched
         files = files_for(host, self.slots, self.options.bin_dir, watched=watched)
         provision(
             remote,
@@ -169,9 +170,8 @@ class _Measurement:
         self._check_clock(self._take_clock(host, "before"))
         if watched:
             limit_s = round(self.last_end_s) + MONITOR_SPARE_S
-            pid_file = f"{host.workdir}/{self.options.pid_file}"
-            program = f"{host.workdir}/bin/monitor"
-            remote.start_detached([program, str(limit_s), pid_file, *self.options.interfaces])
+            words = [f"{host.workdir}/{it}" for it in ("bin/monitor", self.options.pid_file)]
+            remote.start_detached([words[0], str(limit_s), words[1], *self.options.interfaces])
 
     def _take_clock(self, host: Host, when: str) -> ClockSample:
         sample = measure_clock(self.pool.get(host))

@@ -193,7 +193,6 @@ def test_other_providers_than_static_are_refused_before_launch(provider: str) ->
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"monitor": "all"}, "monitor.*counted once for each"),
         ({"outside_ip": "4,6"}, "outside_ip.*addresses of IPv4 only"),
     ],
 )
