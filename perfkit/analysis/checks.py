@@ -73,13 +73,26 @@ def findings_of(
         found += [*_doubts(named), *_contradictions(named), *datagram_loss.findings(named)]
     found += network_limits.findings(logs, segments)
     found += background_load.findings(logs, outcomes)
+    return found + _moved_clocks(logs)
+
+
+def _moved_clocks(logs: RunLogs) -> list[Finding]:
+    """Clocks that moved during the run, each once: hosts that share a machine have one."""
+    moved: dict[str, dict[str, float]] = {}
     for host, clock in logs.clocks.items():
-        moved = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)
-        if moved > CLOCK_DRIFT_S:
-            text = (
-                f"{host}'s clock moved {moved:.3f} s during the run; its times are that uncertain"
-            )
-            found.append(Finding("clock", text))
+        by_s = max(clock.offsets_s, default=0.0) - min(clock.offsets_s, default=0.0)
+        if by_s > CLOCK_DRIFT_S:
+            moved.setdefault(logs.machines.get(host, host), {})[host] = by_s
+    found = []
+    for machine, by_host in sorted(moved.items()):
+        hosts = sorted(by_host)
+        whose = (
+            f"{hosts[0]}'s clock"
+            if len(hosts) == 1
+            else f"the clock of {machine}, on which {format_some(hosts, NAMED)} are,"
+        )
+        text = f"{whose} moved {max(by_host.values()):.3f} s during the run; its times are that uncertain"
+        found.append(Finding("clock", text))
     return found
 
 

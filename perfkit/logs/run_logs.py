@@ -190,7 +190,7 @@ class RunLogs:
 
     Attributes:
         manifest: The run's manifest.
-        hosts: One row a host: name, role, address, tunnel_address, state, reason, log.
+        hosts: One row a host: name, role, machine, address, tunnel_address, state, reason, log.
         facts: What each host said about itself, by host.
         events, traffic, monitor, process, queues, limits: Frames `events`, `run-traffic`, `monitor`,
             `process`, `queues`, `limits`.
@@ -256,6 +256,14 @@ class RunLogs:
         read = {note.log for note in self.logs if note.format not in ("unread", "partial")}
         names = [f"{name}.log" for name in slot.server_names]
         return [name for name in names if f"{self.server}/{name}" not in read]
+
+    @property
+    def machines(self) -> dict[str, str]:
+        """The machine that each host is on, by host; empty where machines have no names of their own."""
+        if "machine" not in self.hosts:
+            return {}
+        named = self.hosts[(self.hosts["machine"] != "").to_numpy(dtype=bool)]
+        return {str(n): str(m) for n, m in zip(named["name"], named["machine"], strict=True)}
 
     def is_understood(self, slot: str) -> bool:
         """Whether a reader could make something of a traffic log of a test, on any host."""

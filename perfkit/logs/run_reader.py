@@ -72,8 +72,8 @@ class RunReader:
         self.t0_utc_s = float(timetable["t0_utc_s"])
         self.slots = tuple(slot_from(record) for record in timetable["slots"])
         addresses = ["address", "traffic_address", "tunnel_address"]
-        columns = ["name", "role", *addresses, "state", "reason", "log"]
-        hosts = run.load_json(run.hosts_path)  # those of earlier versions have no traffic_address
+        columns = ["name", "role", "machine", *addresses, "state", "reason", "log"]
+        hosts = run.load_json(run.hosts_path)  # those of earlier versions lack some of them
         self.hosts = pd.DataFrame(hosts, columns=columns, dtype=object).fillna("")
         self.names = [str(name) for name in self.hosts["name"]]
         self.server = next(

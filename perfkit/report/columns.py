@@ -176,8 +176,10 @@ VPN = (
     Column("send_ratio", "To clients / out", digits=3),
     *_VPN_COUNTS,
 )
+MACHINE = text("machine", "Machine")  # only where machines have names of their own
 VPN_CLIENTS = (
     text("host", "Client"),
+    MACHINE,
     text("is_connected", "Connected at the end"),
     Column("handshake_age_s", "Last handshake", "s before"),
     Column("tunnel_up_s", "Time to tunnel up", "s"),
@@ -215,7 +217,7 @@ LINKS = (
 )
 PHASES = (text("phase", "Phase"), Column("elapsed_s", "Time", "s", digits=2))
 WARNINGS = (text("level", "Kind"), text("where", "Where"), text("text", "What"))
-FAILURES = (TEST, text("host", "Host"), text("reason", "Reason"), text("log", "Log"))
+FAILURES = (TEST, text("host", "Host"), MACHINE, text("reason", "Reason"), text("log", "Log"))
 LOGS = (
     text("log", "Log"),
     text("format", "Format"),

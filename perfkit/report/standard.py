@@ -17,10 +17,9 @@ from perfkit.analysis import both_ways, transport, vpn
 from perfkit.analysis.sensitivity import NOTABLE_PCT
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
-from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
-from perfkit.report import columns, link_tables
+from perfkit.logs.run_logs import Finding, RunLogs
+from perfkit.report import columns, host_tables, link_tables
 from perfkit.report.kind_tables import (
-    GOODPUT_WORDS,
     goes_both_ways,
     kind_tables,
     with_headlines,
@@ -86,8 +85,8 @@ def standard_tables(
             "Steady: every client that counts is active; outer: any is.",
             f"{WINDOWS_METHOD}. Times: {ANCHOR_METHOD}.",
         ),
-        _failures(logs, summary),
-        _hosts(logs, summary),
+        host_tables.failures(logs, summary),
+        host_tables.hosts(logs, summary),
     ]  # fmt: skip
     if phases:
         rows = [{"phase": name, "elapsed_s": seconds} for name, seconds in phases]
@@ -159,9 +158,10 @@ def basis(logs: RunLogs, tests: pd.DataFrame) -> str:
 
 
 def _hosts_counted(logs: RunLogs) -> str:
-    count = len(logs.clients)
-    clients = "1 client" if count == 1 else f"{count} clients"
-    return f"{clients}{' and 1 server' if logs.server else ''}"
+    clients = format_count(len(logs.clients), "client")
+    on = {logs.machines[name] for name in logs.clients if name in logs.machines}
+    shared = f" on {format_count(len(on), 'machine')}" if 0 < len(on) < len(logs.clients) else ""
+    return f"{clients}{shared}{' and 1 server' if logs.server else ''}"
 
 
 def _clients_ok(row: Mapping[Hashable, Any]) -> str:
@@ -285,9 +285,10 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
     shown: tuple[Column, ...] = columns.VPN_CLIENTS
     if not any(_known(row["handshake_age_s"]) for row in rows):  # OpenVPN does not say it
         shown = tuple(it for it in shown if it.key != "handshake_age_s")
+    shown, listed = host_tables.by_machine(logs, shown, rows)
     return [
         make("vpn", "VPN", columns.VPN, whole, when, f"{vpn.METHOD}. {vpn.CROSS_CHECK}."),
-        make("vpn-clients", "VPN by client", shown, rows, when),
+        make("vpn-clients", "VPN by client", shown, listed, when),
     ]
 
 
@@ -322,64 +323,6 @@ def _notable(tests: Sequence[Mapping[Hashable, Any]]) -> str:
 
 def _known(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _failures(logs: RunLogs, summary: Summary) -> ReportTable:
-    where = {str(h["name"]): str(h["log"]) for h in logs.hosts.to_dict("records")}
-    printed = {note.log for note in logs.logs} | {f"{h}/{slot}.log" for slot, h in logs.messages}
-    uncounted = summary.clients[~summary.clients["ok"]]
-    rows = []
-    for row in uncounted.to_dict("records"):
-        log = f"{row['host']}/{row['slot']}.log"
-        known = where.get(str(row["host"]), "")
-        rows.append({**row, "log": f"raw/{log}" if log in printed else known})
-    unread = int(uncounted["unread"].sum())
-    failed = len(rows) - unread
-    caption = f"{format_count(failed, 'failure')}." if failed else "No client failed."
-    if unread:
-        caption += f" In {unread} cases the test was done, but no reader understands its logs."
-    return ReportTable.from_records(
-        "failures", "Clients that do not count", columns.FAILURES, rows, caption
-    )
-
-
-def _hosts(logs: RunLogs, summary: Summary) -> ReportTable:
-    """One row a host, failed ones first, with its goodput in every test."""
-    goodput: dict[str, dict[str, Any]] = {}
-    for row in summary.clients.to_dict("records"):
-        # Bytes of a client that failed are in no figure, so they are not shown as one.
-        if row["ok"]:
-            own = goodput.setdefault(str(row["host"]), {})
-            for figure, words in GOODPUT_WORDS.items():
-                own[f"{row['slot']}{words}"] = row.get(figure, math.nan)
-    clients = summary.clients
-    failed = set(clients.loc[~(clients["ok"] | clients["unread"]), "host"])
-    chosen = (
-        columns.text("name", "Host"),
-        columns.text("role", "Role"),
-        columns.text("address", "Address"),
-        columns.text("state", "State"),
-        *(columns.mbps(name, name) for slot in logs.slots for name in _goodputs(slot, summary)),
-        columns.text("reason", "Reason"),
-    )
-    rows = [
-        {**{str(k): v for k, v in host.items()}, **goodput.get(str(host["name"]), {})}
-        for host in logs.hosts.to_dict("records")
-    ]
-    for host in rows:
-        if host["state"] == "released" and host["reason"]:  # only what failed has a reason
-            host["state"] = "failed (released)"
-    rows.sort(key=lambda row: (row["name"] not in failed and not row["reason"], row["name"]))
-    caption = f"{len(rows)} hosts; {len(failed)} failed in at least one test."
-    return ReportTable.from_records("hosts", "Hosts", chosen, rows, caption)
-
-
-def _goodputs(slot: SlotPlan, summary: Summary) -> list[str]:
-    """A column of a test's goodput; of traffic both ways one each."""
-    row = summary.tests[(summary.tests["slot"] == slot.name).to_numpy()]
-    if any(map(goes_both_ways, row.to_dict("records"))):
-        return [f"{slot.name}{words}" for words in GOODPUT_WORDS.values() if words]
-    return [slot.name]
 
 
 def _logs(logs: RunLogs) -> ReportTable:

@@ -125,7 +125,8 @@ _CLIENT_TESTS = (
     StoredColumn("retransmits", "float", "", "TCP segments sent again, over the whole test"),
 )
 _HOSTS = tuple(
-    columns.text(key, key.title()) for key in ("name", "role", "address", "state", "reason")
+    columns.text(key, key.title())
+    for key in ("name", "role", "machine", "address", "state", "reason")
 )
 
 # What a row of each table is, for people.
