@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Collection, Iterable, Sequence
@@ -92,6 +93,15 @@ class MachineView:
     mask: Path
     trees: dict[str, Path]
     hidden_kernel_files: tuple[str, ...]
+
+
+def homes() -> list[Path]:
+    """Homes of people, of root and of our own user on this machine, wherever they are."""
+    return [
+        Path(user.pw_dir)
+        for user in pwd.getpwall()
+        if user.pw_uid in (0, os.getuid()) or 1000 <= user.pw_uid < 65534
+    ]
 
 
 def build(stage: Path, hidden: Iterable[Path], sshd_lines: Sequence[str] = ()) -> MachineView:

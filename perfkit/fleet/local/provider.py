@@ -8,8 +8,6 @@ had. Listing and ending work on both, whatever was chosen, by the tags of `perfk
 
 from __future__ import annotations
 
-import os
-import pwd
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from perfkit.fleet.local import (
     limits,
     loopback,
     loopback_folders,
+    machine_view,
     namespaces,
     tags,
     tools,
@@ -244,9 +243,4 @@ def _hidden_folders(more: Sequence[str | Path]) -> list[Path]:
         folders.append(source)
     if sys.prefix != sys.base_prefix:
         folders.append(Path(sys.prefix).resolve())
-    folders += [
-        Path(user.pw_dir)
-        for user in pwd.getpwall()
-        if user.pw_uid == 0 or 1000 <= user.pw_uid < 65534 or user.pw_uid == os.getuid()
-    ]
-    return sorted(set(folders))
+    return sorted({*folders, *machine_view.homes()})

@@ -2,6 +2,7 @@
 #
 #   look ADDRESS...              what hosts need of it, as key=value lines; changes nothing. ADDRESS:
 #                                of the machines that it must reach
+#   use SENT                     have what was sent to this folder used from now on
 #   forward                      let it forward what its hosts send and get
 #   route PREFIX GATEWAY...      reach the hosts of other machines through these
 #   stop                         end the hosts that are here, undo the others; says what is left
@@ -27,7 +28,11 @@ look() {
     done
     said=$(unshare --user --mount --net --pid --fork true 2>&1) || echo "namespaces=$said" | head -n 1
     sed -n 's/^MemAvailable: *\([0-9]*\) kB$/free_kib=\1/p' /proc/meminfo
-    ip -4 -o route show table all type unicast | while read -r prefix _; do echo "route=$prefix"; done
+    ip -4 -o route show table all | while read -r kind prefix _; do
+        case $kind in [0-9]* | default) prefix=$kind ;; esac # else a word comes first: local, blackhole
+        echo "route=$prefix"
+    done
+    [ "$(cat $forwarding)" = 1 ] || [ -w $forwarding ] || echo "fixed=$forwarding"
     pings=$(command -v ping) || echo "unable=ping"
     for address in "$@"; do
         way=$(ip -4 -o route get "$address" 2>&1 | head -n 1)
@@ -38,9 +43,16 @@ look() {
     done
 }
 
+use() { # links, so that all is there at every moment, whatever is running
+    for thing in "$1"/*; do
+        name=${thing##*/}
+        ln -sfn "$thing" next && mv -T next "$name" || exit 1
+    done
+}
+
 forward() {
-    [ -e forward ] || cat $forwarding >forward || exit 1
-    echo 1 >$forwarding
+    [ -s forward ] || cat $forwarding >forward || exit 1
+    [ "$(cat $forwarding)" = 1 ] || echo 1 >$forwarding
 }
 
 route() {
@@ -55,7 +67,7 @@ route() {
 
 stop() {
     status=0
-    if [ -e forward ] && [ -d perfkit ]; then # else it was sent half, and has made no host
+    if [ -e forward ] && [ -d perfkit ]; then # else it has made no host
         python3 -m perfkit.fleet.packed.on_machine end "$(cat run)" || status=1
     fi
     [ ! -e routes ] || while read -r prefix _; do
@@ -65,7 +77,7 @@ stop() {
             status=1
         }
     done <routes
-    if [ -e forward ] && ! cat forward >$forwarding; then
+    if [ -s forward ] && [ "$(cat forward)" != "$(cat $forwarding)" ] && ! cat forward >$forwarding; then
         echo "left=$forwarding, which was $(cat forward)"
         status=1
     fi
@@ -73,6 +85,6 @@ stop() {
 }
 
 case $verb in
-    look | forward | route | stop) "$verb" "$@" ;;
+    look | use | forward | route | stop) "$verb" "$@" ;;
     *) echo "unknown=$verb"; exit 2 ;;
 esac

@@ -69,13 +69,9 @@ class Machines:
         Raises:
             HostError: it cannot be had; the message says why.
         """
-        _in_folder(
-            pool,
-            machine,
-            run_id,
-            "tar -xzf - --no-same-owner && sh ./machine.sh forward",
-            shipping.archive(run_id, makes_hosts=True),
-        )
+        sent = shipping.archive(run_id, makes_hosts=True)
+        script = f"{shipping.unpacking(sent)}sh ./machine.sh forward"
+        _in_folder(pool, machine, run_id, script, sent)
 
     def route(
         self, pool: RemotePool, server: Host, run_id: str, ways: Mapping[IPv4Network, str]
@@ -86,13 +82,9 @@ class Machines:
             HostError: it refuses one, most likely because it has such a route.
         """
         words = [word for prefix, gateway in ways.items() for word in (str(prefix), gateway)]
-        _in_folder(
-            pool,
-            server,
-            run_id,
-            f"tar -xzf - --no-same-owner && sh ./machine.sh route {join(words)}",
-            shipping.archive(run_id, makes_hosts=False),
-        )
+        sent = shipping.archive(run_id, makes_hosts=False)
+        script = f"{shipping.unpacking(sent)}sh ./machine.sh route {join(words)}"
+        _in_folder(pool, server, run_id, script, sent)
 
     def launch(
         self,
@@ -130,9 +122,9 @@ class Machines:
             ],
             **more,
         }
-        said = self._ask(
-            pool, machine, request.run_id, _module(["launch"]), json.dumps(asked).encode()
-        )
+        # Forwarding again: a machine that was switched off meanwhile has forgotten it.
+        script = f"sh ./machine.sh forward || exit 1\n{_module(['launch'])}"
+        said = self._ask(pool, machine, request.run_id, script, json.dumps(asked).encode())
         try:
             made = _checked(said, {host.name for host in hosts}, IPv4Network(more["subnet"]))
         except ValueError as exc:

@@ -13,13 +13,15 @@ machine is the one it is on. Needs the standard library and pyroute2; `shipping`
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from perfkit.errors import PerfkitError
-from perfkit.fleet.local import cleanup, namespaces, tags
+from perfkit.fleet.local import cleanup, machine_view, namespaces, tags
 from perfkit.fleet.provider import HostRequest, LaunchRequest, check_request
 from perfkit.model import Role
 
@@ -62,7 +64,7 @@ def _launch(asked: Mapping[str, Any]) -> dict[str, Any]:
         check_request(request)
         made = namespaces.launch(
             request,
-            (),
+            (*machine_view.homes(), Path(os.environ["PERFKIT_WORKDIR"])),
             can_tunnel=True,
             n_hosts=int(asked["n_hosts"]),
             outside={"subnet": str(asked["subnet"]), "peers": ",".join(asked["peers"])},

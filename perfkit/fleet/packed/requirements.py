@@ -97,6 +97,11 @@ def _overlap(route: str, prefixes: Sequence[IPv4Network]) -> str:
 def _maker_obstacles(answer: Answer, per_machine: int) -> Iterator[str]:
     for version in answer.get("python", ()):
         yield f"Python 3.11 or later is needed there to make hosts, found: {version or 'none'}"
+    for place in answer.get("fixed", ()):
+        yield (
+            f"{place} is 0 and cannot be set there, so it would not forward what its hosts send: "
+            "inside a container give it --privileged, else set it to 1 before"
+        )
     if lacks := answer.get("lacks", ()):
         yield f"not installed: {' '.join(lacks)}; as root there: {install_command(list(lacks))}"
     for reason in answer.get("namespaces", ()):

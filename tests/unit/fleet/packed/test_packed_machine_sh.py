@@ -22,7 +22,7 @@ def in_own_network(folder: Path, script: str) -> list[str]:
         "ip link set lo up && ip link add wire type veth peer name end && ip link set end up && ip addr add 10.77.0.1/24 dev wire && "
         "ip link set wire up\necho 0 >/proc/sys/net/ipv4/ip_forward\nm='sh ./machine.sh'\n"
     )
-    argv = ["unshare", "--net", "sh", "-ec", begin + script]
+    argv = ["unshare", "--net", "--mount", "sh", "-ec", begin + script]
     done = subprocess.run(
         argv, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -79,6 +79,55 @@ def test_a_machine_behind_a_gateway_is_told_from_one_that_is_near(tmp_path: Path
     assert [line.split()[0] for line in far] == ["far=192.0.2.9", "far=RTNETLINK"]
     assert not [line for line in said if line.startswith(("silent=", "python="))]
     assert "route=192.0.2.0/24" in said
+
+
+READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"
+
+
+def test_a_machine_that_cannot_be_made_to_forward_says_so_and_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    said = in_own_network(
+        tmp_path,
+        f"""
+        $m look 10.77.0.1 | grep fixed= || echo free
+        {READ_ONLY}
+        $m look 10.77.0.1 | grep fixed=
+        $m forward 2>&1 || echo refused
+        $m stop && echo stopped
+        """,
+    )
+    assert said[:2] == ["free", "fixed=/proc/sys/net/ipv4/ip_forward"]
+    assert "Read-only file system" in said[2]
+    assert said[3:] == ["refused", "stopped"]
+
+
+def test_a_machine_that_forwards_already_needs_no_change(tmp_path: Path) -> None:
+    said = in_own_network(
+        tmp_path,
+        f"""
+        echo 1 >/proc/sys/net/ipv4/ip_forward
+        {READ_ONLY}
+        $m look 10.77.0.1 | grep fixed= || echo free
+        $m forward && $m stop && cat /proc/sys/net/ipv4/ip_forward
+        """,
+    )
+    assert said == ["free", "1"]
+
+
+def test_a_prefix_in_which_a_machine_has_an_address_or_a_blackhole_is_said_too(
+    tmp_path: Path,
+) -> None:
+    said = in_own_network(
+        tmp_path,
+        f"""
+        ip addr add 198.18.0.9/32 dev lo; ip route add blackhole 198.18.16.0/20
+        ip route add default via {GATEWAY}
+        $m look 10.77.0.1
+        """,
+    )
+    routes = {line.removeprefix("route=") for line in said if line.startswith("route=")}
+    assert {"198.18.0.9", "198.18.16.0/20", "10.77.0.0/24", "default"} <= routes
 
 
 def test_a_machine_to_which_only_a_part_was_sent_is_given_back(tmp_path: Path) -> None:
