@@ -143,7 +143,11 @@ def check_size(n_hosts: int, traits: Traits, where: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedHost:
-    """A host as the provider's own listing shows it, by tag, with no local state."""
+    """A host as the provider's own listing shows it, by tag, with no local state.
+
+    Attributes:
+        n_packed: Hosts that are packed onto it, as far as it says; None: it is one host itself.
+    """
 
     run_id: str
     name: str
@@ -153,6 +157,7 @@ class ListedHost:
     owner: str
     identity: str  # what the provider calls it: "pid 1234", "i-0abc"
     port: int = 22
+    n_packed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,8 +60,11 @@ class FoundFleet:
             but = f", but {', '.join(self.residue)}" if self.residue else ""
             return f"{self.run_id}: no hosts listed at {self.provider}{but}{silent}"
         until = max(host.expires_utc for host in self.hosts)
+        carried = [it.n_packed for it in self.hosts if it.n_packed is not None]
+        n_hosts = len(self.hosts) - len(carried) + sum(carried)
+        on = f" on {format_count(len(self.hosts), 'machine')}" if carried else ""
         return (
-            f"{self.run_id}: {format_count(len(self.hosts), 'host')} at {self.provider}, owner "
+            f"{self.run_id}: {format_count(n_hosts, 'host')}{on} at {self.provider}, owner "
             f"{self.hosts[0].owner}, end by themselves at {until:%Y-%m-%d %H:%M:%S} UTC{silent}"
         )
 

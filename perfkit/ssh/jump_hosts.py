@@ -121,6 +121,13 @@ class JumpHosts:
             connection.close()
 
 
+def to_jump(machine: Host) -> Jump:
+    """A machine as what the hosts on it are reached through, under the machine's own name."""
+    shared = ("address", "port", "user", "key_file", "host_key")
+    login = {key: getattr(machine, key) for key in shared}
+    return Jump(name=machine.machine or machine.name, **login)
+
+
 def _called(host: Host | Jump) -> str:
     """What a host is reached through, in words: a jump host, or the machine that it is on."""
     assert isinstance(host, Host)

@@ -36,10 +36,15 @@ find /var/lib /run /tmp /root -xdev ! -path '/run/perfkit*' | sort
 REAP = """
 import sys
 from pathlib import Path
+from perfkit.fleet.reap import survey
 from perfkit.fleet.static.provider import StaticProvider
-report = StaticProvider(Path(sys.argv[1])).release(sys.argv[2])
+provider = StaticProvider(Path(sys.argv[1]))
+(fleet,) = survey(provider)
+print(str(fleet).partition(": ")[2].partition(" at ")[0])
+report = provider.release(sys.argv[2])
 assert not report.leaked, report.leaked
 print(*report.released)
+print(*report.besides, sep=", ")
 """
 
 
@@ -86,7 +91,10 @@ def test_six_clients_on_two_machines_are_measured_through_the_tunnel_and_reaped_
     assert session.run.manifest()["provider_traits"]["per_machine"] == 3
 
     said = in_fresh_process(REAP, str(lab.config_dir), session.run.id)
-    assert sorted(said.split()) == [*CLIENTS, "machine-001", "machine-002", "server"]
+    there, released, besides = said.splitlines()
+    assert there == "7 hosts on 3 machines"
+    assert sorted(released.split()) == [*CLIENTS, "server"]
+    assert besides == "machine lab-1, machine lab-2"
     assert left(lab) == before
 
 

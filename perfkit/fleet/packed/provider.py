@@ -37,7 +37,8 @@ from perfkit.fleet.provider import (
     check_request,
 )
 from perfkit.fleet.silent_hosts import unasked
-from perfkit.model import Host, Jump, Role
+from perfkit.model import Host, Role
+from perfkit.ssh.jump_hosts import to_jump
 from perfkit.ssh.remote import RemotePool
 
 _CLIENT = re.compile(r"client-([0-9]+)")
@@ -302,14 +303,6 @@ class PackedProvider:
                 f"the server does not reach the hosts on it (no answer from {first}): see whether a "
                 "firewall there, or on the server, filters what is forwarded (iptables -S FORWARD)",
             )
-        jump = Jump(
-            name=machine.machine,
-            address=machine.address,
-            port=machine.port,
-            user=machine.user,
-            key_file=machine.key_file,
-            host_key=machine.host_key,
-        )
         made = {
             host.name: Host(
                 name=host.name,
@@ -317,7 +310,7 @@ class PackedProvider:
                 address=addresses[host.name],
                 host_key=host.host_key,
                 can_tunnel=self.traits.can_tunnel,
-                jump=jump,
+                jump=to_jump(machine),
                 machine=machine.machine,
             )
             for host in hosts
@@ -350,7 +343,12 @@ class PackedProvider:
                 raise ProviderError(f"hosts on {where.identity} could not be listed: {said}")
             found += [
                 replace(
-                    where, name=host, address=str(address), port=22, identity=f"on {where.identity}"
+                    where,
+                    name=host,
+                    address=str(address),
+                    port=22,
+                    identity=f"on {where.identity}",
+                    n_packed=None,
                 )
                 for host, address in said.items()
             ]

@@ -72,6 +72,9 @@ look() {
     mounted=$(df -Pk "${place:-/}" 2>/dev/null | awk 'NR == 2 { print $6 }')
     awk -v at="$mounted" '$2 == at { how = $4 } END { if ("," how "," ~ /,noexec,/) print "noexec=" at }' \
         /proc/mounts
+    # Each host that is packed onto it is a process with a tag, see perfkit/fleet/local/tags.py.
+    [ ! -e "$workdir/packed/forward" ] ||
+        echo "packed=$(grep -lsz "^perfkit-host run=$(tag_value run) " /proc/[0-9]*/cmdline | wc -l)"
     if [ -e "$tag" ]; then show_tag
     elif [ -e "$workdir" ] && { [ ! -d "$workdir" ] || ! is_empty "$workdir"; }; then echo foreign=yes
     fi
@@ -182,7 +185,8 @@ clean_link() { # $1: the run
 clean() {
     held=$(tag_value run)
     [ "$held" = "$1" ] || { echo "held=$held"; return; }
-    name=$(tag_value name)
+    name=$(tag_value name) what=cleaned
+    [ ! -e "$workdir/packed/forward" ] || what=freed # it was no host of the run itself
     stop_packed || return 0 # all that it takes to end them stays
     clean_crontab "$2"
     end_processes # first of all who may be starting the VPN, or putting a link on
@@ -204,7 +208,7 @@ clean() {
         chown "${owned%:*}" "$workdir"
         chmod "${owned##*:}" "$workdir"
     fi
-    echo "cleaned=$name"
+    echo "$what=$name"
 }
 
 keep() {

@@ -275,6 +275,7 @@ class StaticProvider:
                 owner=tag.owner,
                 identity=str(self._by_name[machine]),
                 port=self._by_name[machine].port,
+                n_packed=tag.n_packed,
             )
             for machine, tag in self._poller.tags(run_id).items()
         ]
@@ -355,13 +356,15 @@ class StaticProvider:
         self._poller.forget()
         leaked: list[str] = []
         released: list[str] = []
+        freed: list[str] = []
         for name, answer in done.items():
             if isinstance(answer, PerfkitError):
                 leaked.append(str(answer))
                 continue
             leaked += [f"{name}: {left}" for left in answer.get("left", ())]
             released += " ".join(answer.get("cleaned", ())).split()  # several that were packed
-        return ReleaseReport(leaked=tuple(leaked), released=tuple(released))
+            freed += [f"machine {name}" for _ in answer.get("freed", ())]
+        return ReleaseReport(leaked=tuple(leaked), released=tuple(released), besides=tuple(freed))
 
 
 def _only_ipv6(name: str) -> str:

@@ -28,6 +28,7 @@ class Tag:
         members: Machines taken in the same launch, by their names in static.conf.
         devices: Network devices that the run's VPN makes here.
         ended: Hosts of the run that were released while this one was kept.
+        n_packed: Hosts that are on it now, as it says itself; None: it is one.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class Tag:
     members: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     ended: tuple[str, ...] = ()
+    n_packed: int | None = None
 
     @property
     def is_live(self) -> bool:
@@ -76,6 +78,7 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
         for key, values in answer.items()
         if key.startswith("tag.")
     }
+    said = answer.get("packed", ("",))[0]
     with contextlib.suppress(KeyError, ValueError, OverflowError):
         tag = Tag(
             run_id=found["run"],
@@ -87,6 +90,7 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
             members=tuple(found.get("members", "").split()),
             devices=tuple(found.get("device", "").split()),
             ended=tuple(found.get("ended", "").split()),
+            n_packed=int(said) if said.isdecimal() and len(said) < 6 else None,
         )
         return tag if RUN_ID_PATTERN.fullmatch(tag.run_id) else None
     return None

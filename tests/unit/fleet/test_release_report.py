@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from perfkit.fleet.provider import ReleaseReport
+from perfkit.fleet.provider import ListedHost, ReleaseReport
+from perfkit.fleet.reap import FoundFleet
+from perfkit.model import Role
 
 
 @pytest.mark.parametrize(
@@ -30,3 +34,33 @@ def test_what_is_still_there_comes_first() -> None:
     report = ReleaseReport(released=("server",), leaked=("client-001 (i-1)",))
     assert str(report).splitlines() == ["STILL THERE: client-001 (i-1)", "released 1 host"]
     assert "".join(f"<p>{line}</p>" for line in str(report).splitlines()) == report._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("packed", "said"),
+    [
+        ((None, None, None), "a-run: 3 hosts at static, owner "),
+        ((None, 20, 19), "a-run: 40 hosts on 3 machines at static, owner "),
+        ((None, 0, 0), "a-run: 1 host on 3 machines at static, owner "),
+    ],
+)
+def test_hosts_that_are_packed_are_counted_beside_their_machines(
+    packed: tuple[int | None, ...], said: str
+) -> None:
+    until = datetime.now(UTC) + timedelta(hours=1)
+    listed = tuple(
+        ListedHost(
+            run_id="a-run",
+            name=f"host-{n}",
+            role=Role.CLIENT,
+            address="192.0.2.1",
+            expires_utc=until,
+            owner="me",
+            identity="it",
+            n_packed=carried,
+        )
+        for n, carried in enumerate(packed)
+    )
+    assert str(FoundFleet(provider="static", run_id="a-run", hosts=listed, residue=())).startswith(
+        said
+    )

@@ -31,3 +31,22 @@ def test_a_tag_is_shown_without_control_characters() -> None:
 @pytest.mark.parametrize("expires", ["nan", "inf", "1e400", "9" * 10_000, "-1e30", ""])
 def test_a_tag_whose_end_makes_no_sense_is_none(expires: str) -> None:
     assert find_tag({**TAG, "tag.expires": (expires,)}) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "n_packed"),
+    [
+        ({}, None),
+        ({"packed": ("20",)}, 20),
+        ({"packed": ("0",)}, 0),
+        ({"packed": ("many",)}, None),
+        ({"packed": ("-1",)}, None),
+        ({"packed": ("9" * 10_000,)}, None),
+    ],
+)
+def test_hosts_that_a_machine_says_to_carry_are_counted_and_nonsense_does_not_free_it(
+    answer: dict[str, tuple[str, ...]], n_packed: int | None
+) -> None:
+    tag = find_tag({**TAG, **answer})
+    assert tag is not None
+    assert tag.n_packed == n_packed
