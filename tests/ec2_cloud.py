@@ -170,7 +170,7 @@ class RealHosts:
         return done.stdout
 
     def _launch(self, instances: list[Any]) -> None:
-        config = _cloud_config(instances[0].user_data)
+        config = cloud_config(instances[0].user_data)
         key = config["ssh_keys"]
         made = self._local.launch(
             LaunchRequest(
@@ -225,7 +225,8 @@ class RealHosts:
                     instance.terminate()
 
 
-def _cloud_config(user_data: Any) -> dict[str, Any]:
+def cloud_config(user_data: Any) -> dict[str, Any]:
+    """What user data tells cloud-init, as moto keeps it."""
     text = user_data if isinstance(user_data, str) else user_data.decode()
     if not text.startswith("#"):
         text = base64.b64decode(text).decode()

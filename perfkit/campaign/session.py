@@ -23,7 +23,14 @@ from typing import Any
 
 import click
 
-from perfkit.campaign import cost_of_answer, ip_versions, limits, links, variant_checks
+from perfkit.campaign import (
+    cost_of_answer,
+    ip_versions,
+    limits,
+    links,
+    machine_programs,
+    variant_checks,
+)
 from perfkit.campaign.cost_of_answer import CostOfAnswer
 from perfkit.campaign.design import plan_design
 from perfkit.campaign.open_run import OpenRun
@@ -32,7 +39,8 @@ from perfkit.campaign.vpn_choice import all_vpns, vpn_of, vpns_of
 from perfkit.errors import ConfigError, RunError
 from perfkit.fleet.calls import unresolved
 from perfkit.fleet.inventory import Inventory
-from perfkit.fleet.launch import Fleet, LaunchPlan
+from perfkit.fleet.launch import BATCH_SIZE, Fleet, LaunchPlan
+from perfkit.fleet.packed.logins import Logins
 from perfkit.fleet.packed.provider import PackedProvider
 from perfkit.fleet.provider import Provider, get_provider
 from perfkit.fleet.silent_hosts import unasked
@@ -158,6 +166,7 @@ class Session(OpenRun):
                 owner=_owner(),
                 expires_utc=created + timedelta(minutes=chosen.expires_min),
                 authorized_key=self.run.key_path.with_suffix(".pub").read_text().strip(),
+                batch_size=max(BATCH_SIZE, self.provider.traits.per_machine),
                 ready_timeout_s=self.provider.traits.ready_s,
                 probe_threads=max(16, self.settings.threads),
                 earlier=unresolved(events),
@@ -171,6 +180,8 @@ class Session(OpenRun):
 
     def _probe(self) -> dict[str, Any]:
         """What waits for a new host: where its first key is a shared one, a login that changes it."""
+        if isinstance(self.provider, PackedProvider):
+            return self._packed_probe(self.provider)
         if not self.provider.traits.temporary_host_keys:
             if self.provider.traits.shared_cpu:  # perfkit made their sshd: a login would cost twice
                 return {"probe": await_greeting}
@@ -181,6 +192,21 @@ class Session(OpenRun):
             log_path=self.pool.log_path,
         )
         return {"probe": first.take_over, "stop_probes": first.stop}
+
+    def _packed_probe(self, provider: PackedProvider) -> dict[str, Any]:
+        """Packed hosts have their own keys; their machines may be new, and are logged in to before them."""
+        logins = Logins(
+            access=self.pool.access,
+            host_key=self.host_key,
+            equip=machine_programs.installer(self.settings, self.run.id),
+        )
+        provider.log_in_by(logins)
+
+        def stop() -> None:
+            logins.stop()
+            self.pool.give_up_opening()
+
+        return {"probe": self.pool.admit, "stop_probes": stop}
 
     def _check_against_listing(self, events: Sequence[Event]) -> None:
         """Hosts that the journal knows and the provider does not have are gone: say so.

@@ -38,6 +38,7 @@ from perfkit.model import Host, HostState
 from perfkit.runs.journal import Journal
 
 RELEASING = "the run is being released"
+BATCH_SIZE = 25
 
 # Waits until a host can be configured, at most so many seconds; returns it if it has changed.
 Probe = Callable[[Host, float], Host | None]
@@ -62,7 +63,7 @@ class LaunchPlan:
     owner: str
     expires_utc: datetime
     authorized_key: str
-    batch_size: int = 25
+    batch_size: int = BATCH_SIZE
     ready_timeout_s: float = 60.0
     probe_threads: int = 16
     earlier: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)

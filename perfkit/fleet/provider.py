@@ -352,26 +352,6 @@ class LinkingProvider(Provider, Protocol):
         """
 
 
-@runtime_checkable
-class PackableProvider(Protocol):
-    """What a provider does besides whose machines can carry hosts of their own: `perfkit.fleet.packed`.
-
-    Whatever it does to end its part of a run on a machine runs `packed/stop` in `Host.workdir` there
-    first, and counts what that could not end as leaked.
-
-    Attributes:
-        packed_pool: Network of IPv4 for the addresses of those hosts.
-    """
-
-    packed_pool: str
-
-    def candidates(self, n_hosts: int) -> Sequence[Host]:
-        """The machines that a run of so many would take now, the server first."""
-
-    def machines(self, run_id: str) -> Sequence[Host]:
-        """The machines that a run has taken, by the names that it asked for, as they are logged in to."""
-
-
 ProviderFactory = Callable[..., Provider]
 
 

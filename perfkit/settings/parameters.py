@@ -55,7 +55,10 @@ class Parameters(BaseModel):
     )
     provider: str = Field("local", description="where the hosts come from")
     per_machine: int = Field(
-        0, ge=0, le=1_000, description="clients packed onto each existing machine; 0: none are"
+        0,
+        ge=0,
+        le=1_000,
+        description="clients packed onto each machine, static or ec2; 0: none are",
     )
     tests: str = Field("all", description="tests from tests.conf, comma-separated, or all")
     vpn: str = Field("openvpn", description="VPN under test: openvpn, wireguard, or none")

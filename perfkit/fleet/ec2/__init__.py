@@ -2,8 +2,8 @@
 
 `provider` puts it together. A launch goes `calls` (what is said) -> `asking` (until it is answered)
 -> `launch` (pool after pool) or `fleets` (all pools at once); `describe` lists, `release` ends,
-`userdata` is what a host does by itself; `failures` is the table from error to action, `client` the
-only importer of boto3.
+`userdata` is what a host does by itself; `packing` lets instances carry hosts of their own; `failures` is
+the table from error to action, `client` the only importer of boto3.
 
 Ten thousand hosts, on paper
 ============================

@@ -104,6 +104,15 @@ def batch_key(request: LaunchRequest) -> SshKey:
     return derive_ssh_key(request.hosts[0].host_key_private, f"batch {request.token}")
 
 
+def labels_of(batch: Batch, role: Role, names: Sequence[str] = ()) -> tags.Tags:
+    """The tags of what a call for hosts of one role makes."""
+    key = batch_key(batch.request).public_openssh.strip()
+    return {
+        **batch.resources.tags,
+        **tags.call_tags(batch.request.token, role.value, names, key),
+    }
+
+
 def user_data_for(request: LaunchRequest, conf: Ec2Conf) -> str:
     """The user data of a batch."""
     return userdata.render(
@@ -120,7 +129,7 @@ def body(call: Call, conf: Ec2Conf) -> dict[str, Any]:
     MinCount=1: some of the hosts are better than none, and which are missing is known.
     """
     resources, user_data = call.batch.resources, call.batch.user_data
-    named = tags.call_tags(call.batch.request.token, call.role, call.names)
+    labels = labels_of(call.batch, call.role, call.names)
     return {
         **template(user_data, resources),
         "ImageId": resources.image,
@@ -131,7 +140,7 @@ def body(call: Call, conf: Ec2Conf) -> dict[str, Any]:
         "UserData": user_data,
         "NetworkInterfaces": [interface(resources, conf, call.pool.subnet)],
         **placement(call.batch.request.run_id, call.pool),
-        "TagSpecifications": tags.specifications({**resources.tags, **named}, *tagged_kinds(conf)),
+        "TagSpecifications": tags.specifications(labels, *tagged_kinds(conf)),
         **market(conf),
     }
 

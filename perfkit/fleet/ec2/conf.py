@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from perfkit.errors import ConfigError, NotSetUpError
+from perfkit.fleet.packable import check_pool
 from perfkit.model import Role
 from perfkit.settings import ini
 
@@ -23,6 +25,7 @@ ACCESS_KEY = re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{12,}")
 OWN_TAGS = "perfkit:"
 TAG_NAME, TAG_VALUE = 128, 256  # characters
 IP_VERSION, WIDEST = 4, 24  # bits
+WIDEST_POOL = 12  # bits: of 256 machines; the names of more do not fit into the tags of a call
 REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
 
 
@@ -74,6 +77,9 @@ class Ec2Conf(BaseModel):
     group: str = Field("", pattern=r"^(sg-[0-9a-f]{8,17})?$", description="sg-…; empty: made")
     controller: str = Field("", description="an address or network that may log in, as 192.0.2.7")
     address: Literal["public", "private"] = "public"
+    packed_pool: Annotated[str, AfterValidator(partial(check_pool, widest=WIDEST_POOL))] = Field(
+        "100.64.0.0/12", description="addresses of packed hosts"
+    )
     user: str = Field("root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$")
     owner: str = Field("", max_length=200, description="who answers for the hosts; empty: you")
     tags: Annotated[dict[str, str], BeforeValidator(_pairs)] = Field(

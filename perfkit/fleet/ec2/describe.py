@@ -25,7 +25,11 @@ GONE = ("shutting-down", "terminated")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """One instance as EC2 lists it."""
+    """One instance as EC2 lists it.
+
+    Attributes:
+        checks_addresses: It may send and get only what has its own address (the source/destination check).
+    """
 
     id: str
     region: str
@@ -36,6 +40,7 @@ class Instance:
     private: str = ""
     reason: str = ""
     zone: str = ""
+    checks_addresses: bool = True
 
     @property
     def run_id(self) -> str:
@@ -109,6 +114,7 @@ def parse(entry: Mapping[str, Any], region: str) -> Instance:
         private=str(entry.get("PrivateIpAddress", "")),
         reason=str(entry.get("StateReason", {}).get("Code", "")),
         zone=str(entry.get("Placement", {}).get("AvailabilityZone", "")),
+        checks_addresses=bool(entry.get("SourceDestCheck", True)),
     )
 
 

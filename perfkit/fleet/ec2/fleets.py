@@ -158,7 +158,7 @@ def _create(
     """One CreateFleet with its launch template; instances, and the code of every error."""
     request, region = batch.request, context.region
     token = _token(batch, role, pools, names, generation)
-    labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: request.token}
+    labels = calls.labels_of(batch, role)
     name = _ensure_template(region, context.conf, batch, labels, token, pools)
     errors: list[str] = []
 
@@ -244,7 +244,7 @@ def _body(
     overrides = [
         {**_override(pool), "Priority": float(rung)} for rung, pool in enumerate(distinct.values())
     ]
-    labels = {**batch.resources.tags, tags.ROLE: role.value, tags.TOKEN: batch.request.token}
+    labels = calls.labels_of(batch, role)
     specifications = [
         *tags.specifications(batch.resources.tags, "fleet"),
         *tags.specifications(labels, "instance"),

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
+from perfkit.errors import ConfigError, LaunchError, LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import tags
 from perfkit.fleet.ec2.calls import name_for
 from perfkit.fleet.ec2.client import Region, tag_filter, translated
@@ -150,6 +150,23 @@ def admit(region: Region, conf: Ec2Conf, run_id: str, retry: RetryPolicy) -> Non
     controller = find_controller(conf)
     if not conf.group and (group_id := _find_group(region, run_id)):
         _allow(region, group_id, controller, retry)
+
+
+def admit_packed(region: Region, conf: Ec2Conf, run_id: str, retry: RetryPolicy) -> None:
+    """Let in packed hosts in the group that was made for a run; the group itself is not them.
+
+    Raises:
+        ApiError: it cannot be changed.
+        LaunchError: it is not there.
+    """
+    if conf.group:
+        return
+    pool = {"CidrIp": conf.packed_pool, "Description": "packed hosts"}
+    for _ in retry.attempts(VISIBLE_WITHIN_S):
+        if group_id := _find_group(region, run_id):
+            _allow_one(region, group_id, {"IpProtocol": "-1", "IpRanges": [pool]}, retry)
+            return
+    raise LaunchError(f"the security group of run {run_id} in {region.name} is not there any more")
 
 
 def _find_group(region: Region, run_id: str) -> str | None:

@@ -30,6 +30,7 @@ class Survey:
     subnets: tuple[Subnet, ...]
     ladder: Mapping[Role, Sequence[Pool]]
     vcpus: Mapping[str, int]
+    memory_mib: Mapping[str, int]
 
     @property
     def is_clustered(self) -> bool:
@@ -60,8 +61,16 @@ def survey(region: Region, conf: Ec2Conf) -> Survey:
                 "choose other types, zones or subnets",
             )
     vcpus = {name: int(kinds[name]["VCpuInfo"]["DefaultVCpus"]) for name in kinds}
-    ladders = placement.in_one_zone(conf, pools)
-    return Survey(image=image, subnets=tuple(subnets), ladder=ladders, vcpus=vcpus)
+    memory_mib = {
+        name: int(said.get("MemoryInfo", {}).get("SizeInMiB", 0)) for name, said in kinds.items()
+    }
+    return Survey(
+        image=image,
+        subnets=tuple(subnets),
+        ladder=placement.in_one_zone(conf, pools),
+        vcpus=vcpus,
+        memory_mib=memory_mib,
+    )
 
 
 def _check_types(region: Region, types: set[str], image: Image) -> dict[str, Any]:

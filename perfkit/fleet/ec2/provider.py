@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from perfkit.fleet.ec2 import (
     conf,
     describe,
     network,
+    packing,
     placement,
     preflight,
     prices,
@@ -144,7 +145,7 @@ class Ec2Provider:
         reckoned = prices.estimate(
             [
                 prices.Group(what="server", n_hosts=1, types=chosen.types_of(Role.SERVER)),
-                prices.Group(what="clients", n_hosts=n_hosts - 1, types=chosen.types),
+                prices.Group(what="client machines", n_hosts=n_hosts - 1, types=chosen.types),
             ],
             region=chosen.region,
             life_s=life_s,
@@ -317,6 +318,29 @@ class Ec2Provider:
                 if name not in self._regions:
                     self._regions[name] = Region(chosen, name)
             return [self._regions[name] for name in chosen.regions]
+
+    # -- for hosts that are packed onto instances: perfkit.fleet.packable ------------------------
+
+    @property
+    def packed_pool(self) -> str:
+        """Their addresses."""
+        return self.conf.packed_pool
+
+    def check_packing(self, per_machine: int, memory_bytes: int) -> None:
+        """Refuse what keeps instances from carrying hosts; see `packing`."""
+        packing.check(self.home, self.conf, self.survey(), per_machine, memory_bytes)
+
+    def candidates(self, n_hosts: int) -> Sequence[Host]:
+        """None: they are made by the launch."""
+        return ()
+
+    def machines(self, run_id: str) -> Sequence[Host]:
+        """The instances of a run that can be logged in to."""
+        return list(packing.machines(self._instances(run_id), self.conf))
+
+    def open_ways(self, run_id: str) -> Mapping[str, str]:
+        """Let the instances of a run send and get for their hosts; see `packing`."""
+        return packing.open_ways(self.home, self.conf, run_id, self.retry)
 
     def _instances(self, run_id: str | None = None) -> Iterator[describe.Instance]:
         for region in self.regions:

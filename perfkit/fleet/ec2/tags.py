@@ -8,6 +8,7 @@
     perfkit:expires   1767270000          epoch seconds, UTC; `perfkit renew` moves it
     perfkit:role      server | client     instances, their volumes and interfaces
     perfkit:token     of the launch request
+    perfkit:key       ssh-ed25519 AAAA…   the host key that its instances show until their first login
     perfkit:hosts     client-001 client-002 …    one call's hosts, in order
     perfkit:host      client-001          only where an order does not tell (fleets)
 
@@ -30,6 +31,7 @@ MANAGED, RUN, OWNER, EXPIRES = (
     f"{PREFIX}{name}" for name in ("managed", "run", "owner", "expires")
 )
 ROLE, TOKEN, HOSTS, HOST = (f"{PREFIX}{name}" for name in ("role", "token", "hosts", "host"))
+KEY = f"{PREFIX}key"
 VALUE_CHARACTERS = 256
 # Letters, digits and spaces of any script, and _ . : / = + - @: AWS takes no other.
 _FORBIDDEN = re.compile(r"[^\w\s.:/=+\-@]")
@@ -49,11 +51,16 @@ def run_tags(run_id: str, owner: str, expires_utc: datetime, extra: Mapping[str,
     }
 
 
-def call_tags(token: str, role: str, names: Sequence[str]) -> Tags:
-    """What the instances of one call carry besides."""
+def call_tags(token: str, role: str, names: Sequence[str] = (), key: str = "") -> Tags:
+    """What the instances of one call carry besides.
+
+    Args:
+        names: Theirs, if the call says which is which.
+        key: The host key that they show at first.
+    """
     lines = textwrap.wrap(" ".join(names), VALUE_CHARACTERS, break_on_hyphens=False)
     rows = {HOSTS if n == 1 else f"{HOSTS}-{n}": line for n, line in enumerate(lines, start=1)}
-    return {ROLE: role, TOKEN: token, **rows}
+    return {ROLE: role, TOKEN: token, **({KEY: key} if key else {}), **rows}
 
 
 def host_name(tags: Mapping[str, str], launch_index: int) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from perfkit import untrusted
 from perfkit.errors import HostError, PerfkitError, UntrustedError
 from perfkit.fleet.packed import shipping
+from perfkit.fleet.packed.logins import Logins
 from perfkit.fleet.parallel import on_all
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Host
@@ -35,11 +36,31 @@ _ACCESS = Access(
 
 
 class Machines:
-    """Work on machines; connections are opened for one piece of work on all and closed after it."""
+    """Work on machines; connections are opened for one piece of work on all and closed after it.
+
+    Attributes:
+        logins: To machines that were launched for the run alone; None: they have keys already.
+    """
+
+    logins: Logins | None = None
 
     def connections(self) -> RemotePool:
         """Connections to machines for several pieces of work."""
-        return RemotePool(_ACCESS)
+        key = self.logins.access.key_path if self.logins else _ACCESS.key_path
+        return RemotePool(replace(_ACCESS, key_path=key))
+
+    def take_over(self, pool: RemotePool, machine: Host, run_id: str, timeout_s: float) -> Host:
+        """Have a machine that was launched for the run alone let it in; see `Logins.take_over`.
+
+        Raises:
+            HostError: why it cannot be had.
+        """
+        assert self.logins is not None
+        own = self.logins.take_over(pool, machine, timeout_s)
+        workdir = quote(own.workdir)
+        mark = f"mkdir -p {workdir} && echo run={run_id} >{workdir}/perfkit.tag"
+        _as_root(pool, own, mark)
+        return own
 
     def pings(self, pool: RemotePool, server: Host, address: str) -> bool:
         """Whether an address answers the server."""
@@ -55,7 +76,7 @@ class Machines:
             addresses: By machine, those that it must reach.
         """
         text = shipping.MACHINE_SH.read_text()
-        with RemotePool(_ACCESS) as pool:
+        with self.connections() as pool:
 
             def ask(machine: Host) -> Mapping[str, tuple[str, ...]]:
                 script = f"set -- look {join(addresses[machine.name])}\n{text}"
@@ -135,14 +156,14 @@ class Machines:
     def list_hosts(self, machines: Sequence[Host], run_id: str) -> dict[str, Any]:
         """Addresses by name of the hosts on each machine, or what went wrong there."""
         script = _IF_READY.format("echo '{}'; ") + _module(["list", run_id])
-        with RemotePool(_ACCESS) as pool:
+        with self.connections() as pool:
             return on_all(machines, lambda m: self._ask(pool, m, run_id, script))
 
     def end_hosts(
         self, machines: Sequence[Host], run_id: str, names: Sequence[str]
     ) -> dict[str, Mapping[str, tuple[str, ...]] | PerfkitError]:
         """End hosts by name on whichever machine they are: `cleaned` and `left` of each machine."""
-        with RemotePool(_ACCESS) as pool:
+        with self.connections() as pool:
 
             def end(machine: Host) -> Mapping[str, tuple[str, ...]]:
                 script = _IF_READY.format("") + _module(["end", run_id, *names])

@@ -6,46 +6,46 @@ on a bridge, and forwards between them and the server. Their addresses are of a 
 the server has a route to each prefix, and only it. SSH goes through the machine.
 
 Nothing of this layer outlives the other one's part: what ends a run on a machine, at release, by its tag
-or when it expires, runs `packed/stop` there first (see `PackableProvider`, `machine.sh`). So there is no
-state here and the other provider alone can reap.
+or when it expires, runs `packed/stop` there first (see `perfkit.fleet.packable`, `machine.sh`), or ends
+the machine itself. So there is no state here and the other provider alone can reap.
 """
 
 from __future__ import annotations
 
-import math
-import re
+import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from perfkit.errors import ConfigError, HostError, LaunchError, PerfkitError, ProviderError
+from perfkit.fleet.packable import PackableProvider
 from perfkit.fleet.packed import requirements
+from perfkit.fleet.packed.logins import Logins
 from perfkit.fleet.packed.machines import Machines
+from perfkit.fleet.packed.places import Places, is_client
+from perfkit.fleet.packed.preparing import Preparing
+from perfkit.fleet.packed.taking import Inner, Taking, why
 from perfkit.fleet.parallel import on_all
 from perfkit.fleet.provider import (
-    PACKED_BITS,
     AskingProvider,
+    CostEstimate,
     HostRequest,
+    Interruption,
     LaunchRequest,
     ListedHost,
-    PackableProvider,
+    PricedProvider,
     Provider,
     ReleaseReport,
+    SpotProvider,
     UnaskedHost,
     check_request,
 )
-from perfkit.fleet.silent_hosts import unasked
 from perfkit.model import Host, Role
 from perfkit.ssh.jump_hosts import to_jump
 from perfkit.ssh.remote import RemotePool
-
-_CLIENT = re.compile(r"client-([0-9]+)")
-
-
-class Inner(Provider, PackableProvider, Protocol):
-    """What machines come from."""
 
 
 class PackedProvider:
@@ -82,19 +82,25 @@ class PackedProvider:
                 "per_machine",
                 per_machine,
                 f"hosts of provider {inner.name} cannot carry hosts of their own",
-                "use provider = static, or leave per_machine out",
+                "use provider = static or ec2, or leave per_machine out",
             )
         self._inner = cast(Inner, inner)
-        self._per_machine, self._n_clients = per_machine, n_clients
+        self._per_machine = per_machine
+        self._places = Places(
+            pool=IPv4Network(inner.packed_pool), per_machine=per_machine, n_clients=n_clients
+        )
         self._machines = machines or Machines()
-        self._prepared: set[str] = set()
+        self._taking = Taking(inner=self._inner, machines=self._machines, places=self._places)
+        self._preparing = Preparing(inner=self._inner, machines=self._machines, places=self._places)
+        self._lock = threading.Lock()  # while machines are taken and prepared
+        self._at_work: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.name = inner.name
-        pool = IPv4Network(inner.packed_pool)
-        self._n_prefixes = 2 ** (PACKED_BITS - pool.prefixlen)
-        n_machines = min(self._n_prefixes, inner.traits.max_hosts - 1)
+        n_machines = min(self._places.n_prefixes, inner.traits.max_hosts - 1)
         self.traits = replace(
             inner.traits,
             max_hosts=1 + n_machines * per_machine,
+            temporary_host_keys=False,  # machines have been logged in to before their hosts are there
+            renewable=False,  # the hosts on a machine have an end of their own
             can_link=False,
             can_ipv6=False,
             per_machine=per_machine,
@@ -119,23 +125,35 @@ class PackedProvider:
                 f"{self.traits.max_hosts - 1} are the most, {self._per_machine} on a machine",
                 "ask for fewer, name more machines, or raise per_machine or packed_pool",
             )
-        n_machines = math.ceil((n_hosts - 1) / self._per_machine)
+        n_machines = self._places.n_machines(n_hosts - 1)
         self._inner.preflight(1 + n_machines)
-        server, *machines = self._inner.candidates(1 + n_machines)
-        problems = requirements.of_addresses([server, *machines])
+        self._inner.check_packing(self._per_machine, requirements.memory_bytes(self._per_machine))
+        there = self._inner.candidates(1 + n_machines)
+        if not there:  # they are looked at once they have been launched
+            return
+        server, *machines = there
+        problems = requirements.of_addresses(there)
         if not problems:
             reached = {server.name: [machine.traffic_address for machine in machines]}
             reached |= {machine.name: [server.traffic_address] for machine in machines}
             found = self._machines.look([server, *machines], reached)
-            prefixes = list(islice(self._prefixes(), n_machines))
+            prefixes = list(islice(self._places.prefixes(), n_machines))
             problems = requirements.obstacles(server, machines, found, prefixes, self._per_machine)
         if problems:
             lines = "".join(f"\n  {problem}" for problem in problems)
             raise ProviderError(f"{len(problems)} problems with per_machine:{lines}")
 
-    def _prefixes(self) -> Iterator[IPv4Network]:
-        """The prefix of each machine, in their order."""
-        return IPv4Network(self._inner.packed_pool).subnets(new_prefix=PACKED_BITS)
+    def estimate(self, n_hosts: int, life_s: float) -> CostEstimate:
+        """Reckon what a run would cost: machines are paid for, not hosts; see `PricedProvider`."""
+        n_machines = self._places.n_machines(n_hosts - 1)
+        reckoned = cast(PricedProvider, self._inner).estimate(1 + n_machines, life_s)
+        count = f"{n_machines} machine{'s' if n_machines != 1 else ''}"
+        line = f"{n_hosts - 1} clients on {count}, {self._per_machine} on each at most"
+        return replace(reckoned, lines=(line, *reckoned.lines))
+
+    def log_in_by(self, logins: Logins) -> None:
+        """How machines are logged in to that are launched for the run alone."""
+        self._machines.logins = logins
 
     # -- launching -----------------------------------------------------------------------------
 
@@ -147,20 +165,14 @@ class PackedProvider:
         """
         check_request(request)
         reasons: dict[str, str] = {}
-        machines = self._take(request, reasons)
-        server = next((host for host in machines.values() if host.role is Role.SERVER), None)
-        if server is None:
-            raise LaunchError(
-                f"run {request.run_id} has no server, so its clients would have no way to it: "
-                f"{'; '.join(reasons.values()) or 'it was released'}"
-            )
         wanted: dict[str, list[HostRequest]] = {}
         for host in request.hosts:
             if host.role is not Role.SERVER:
-                wanted.setdefault(self._machine_of(host.name), []).append(host)
-        made = {host.name: server for host in request.hosts if host.role is Role.SERVER}
+                wanted.setdefault(self._places.machine_of(host.name), []).append(host)
         with self._machines.connections() as pool:
-            self._prepare(pool, request.run_id, machines, server, reasons)
+            with self._lock:
+                machines, server = self._ready(pool, request, {*wanted}, reasons)
+            made = {host.name: server for host in request.hosts if host.role is Role.SERVER}
 
             def pack(machine: Host) -> tuple[dict[str, Host], dict[str, str]]:
                 return self._pack(pool, request, machine, wanted[machine.name], server)
@@ -168,7 +180,7 @@ class PackedProvider:
             ready = [machines[it] for it in wanted if it in machines and it not in reasons]
             for name, done in on_all(ready, pack).items():
                 if isinstance(done, PerfkitError):
-                    reasons[name] = _why(machines[name], done)
+                    reasons[name] = why(machines[name], done)
                 else:
                     made |= done[0]
                     reasons |= done[1]
@@ -184,97 +196,32 @@ class PackedProvider:
         """
         for host in request.hosts:
             if host.name not in made:
-                machine = self._machine_of(host.name)
+                machine = self._places.machine_of(host.name)
                 reason = reasons.get(host.name) or reasons.get(machine) or "no reason was given"
                 request.record("launch-shortfall", name=host.name, reason=reason)
         if not made:
             raise LaunchError("; ".join(dict.fromkeys(reasons.values())) or "no host was made")
         return [made[host.name] for host in request.hosts if host.name in made]
 
-    def _machine_of(self, client: str) -> str:
-        """The name in the run of the machine that a client is on."""
-        return f"machine-{1 + self._place(client):03d}"
-
-    def _place(self, client: str) -> int:
-        """The number, from 0, of the machine that a client is on.
+    def _ready(
+        self, pool: RemotePool, request: LaunchRequest, wanted: set[str], reasons: dict[str, str]
+    ) -> tuple[dict[str, Host], Host]:
+        """The machines of the run that can carry hosts, by name, and its server.
 
         Raises:
-            LaunchError: its name is no client's.
-        """
-        match = _CLIENT.fullmatch(client)
-        if match is None or int(match[1]) < 1:
-            raise LaunchError(f"{client}: packed hosts are called client-001 and so on")
-        return (int(match[1]) - 1) // self._per_machine
-
-    def _take(self, request: LaunchRequest, reasons: dict[str, str]) -> dict[str, Host]:
-        """All machines of the run, by name; those that it does not have yet are asked for.
-
-        Raises:
-            LaunchError: none can be had, and the run has no server yet.
+            LaunchError: there is no server, or none of them can be had.
         """
         run_id = request.run_id
-        taken = {host.name: host for host in self._inner.machines(run_id)}
-        n_machines = math.ceil(self._n_clients / self._per_machine)
-        names = [f"machine-{number:03d}" for number in range(1, n_machines + 1)]
-        asked = [host for host in request.hosts if host.role is Role.SERVER]
-        asked += [
-            HostRequest(name=name, role=Role.CLIENT, host_key="", host_key_private="")
-            for name in names
-        ]
-
-        def record(kind: str, **fields: Any) -> object:
-            if kind == "launch-shortfall" and fields.get("name") in names:
-                reasons[fields["name"]] = f"machine {fields['name']}: {fields['reason']}"
-                return None
-            return request.record(kind, **fields)
-
-        missing = tuple(host for host in asked if host.name not in taken)
-        if missing:
-            try:
-                self._inner.launch(replace(request, hosts=missing, record=record))
-            except LaunchError as exc:
-                if not any(host.role is Role.SERVER for host in taken.values()):
-                    raise
-                silent = [f"{it.machine}: {it.reason}" for it in unasked(self._inner, run_id)]
-                reasons |= dict.fromkeys(
-                    (it.name for it in missing), "; ".join([*silent, str(exc)])
-                )
-            taken = {host.name: host for host in self._inner.machines(run_id)}
-        return taken
-
-    def _prepare(
-        self,
-        pool: RemotePool,
-        run_id: str,
-        machines: Mapping[str, Host],
-        server: Host,
-        reasons: dict[str, str],
-    ) -> None:
-        """Make machines ready that this process has not seen ready yet.
-
-        Raises:
-            LaunchError: the server cannot reach any of their hosts.
-        """
-        new = [it for it in machines.values() if it is not server and it.name not in self._prepared]
-
-        def prepare(machine: Host) -> None:
-            self._machines.prepare(pool, machine, run_id)
-
-        done = on_all(new, prepare)
-        errors = {name: it for name, it in done.items() if isinstance(it, PerfkitError)}
-        reasons |= {name: _why(machines[name], it) for name, it in errors.items()}
-        ready = [machine for machine in new if machine.name not in errors]
-        if ready:
-            ways = {self._prefix_of(it): it.traffic_address for it in ready}
-            try:
-                self._machines.route(pool, server, run_id, ways)
-            except HostError as exc:
-                raise LaunchError(f"the server's routes to packed hosts: {exc}") from exc
-            self._prepared |= {machine.name for machine in ready}
-
-    def _prefix_of(self, machine: Host) -> IPv4Network:
-        number = int(machine.name.rpartition("-")[2])
-        return next(islice(self._prefixes(), number - 1, None))
+        taken = self._taking.take(request, reasons)
+        machines = self._taking.log_in(pool, taken, run_id, wanted, reasons)
+        server = next((host for host in machines.values() if host.role is Role.SERVER), None)
+        if server is None:
+            raise LaunchError(
+                f"run {run_id} has no server, so its clients would have no way to it: "
+                f"{'; '.join(reasons.values()) or 'it was released'}"
+            )
+        reasons |= self._preparing.prepare(pool, run_id, machines, server, wanted)
+        return machines, server
 
     def _pack(
         self,
@@ -290,11 +237,12 @@ class PackedProvider:
             HostError: it cannot be asked, or the server does not reach them.
         """
         more = {
-            "subnet": str(self._prefix_of(machine)),
+            "subnet": str(self._places.prefix_of(machine.name)),
             "peers": [server.traffic_address],
             "n_hosts": self._per_machine,
         }
-        addresses, reasons = self._machines.launch(pool, machine, request, hosts, more)
+        with self._at_work[machine.name]:  # its keeper is begun by one
+            addresses, reasons = self._machines.launch(pool, machine, request, hosts, more)
         if addresses and not self._machines.pings(
             pool, server, first := next(iter(addresses.values()))
         ):
@@ -327,8 +275,11 @@ class PackedProvider:
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         """The servers, and the hosts that machines say they have.
 
+        Of a machine that is listed and does not answer, or that nobody here may log in to, all hosts that
+        are to be on it: they may be there.
+
         Raises:
-            ProviderError: a machine that belongs to a run does not say it.
+            ProviderError: a machine that belongs to a run, by its own word, does not say it any more.
         """
         runs = self.runs() if run_id is None else [run_id]
         return [host for run in runs for host in self._hosts_of(run)]
@@ -337,10 +288,12 @@ class PackedProvider:
         listed = {host.name: host for host in self._inner.hosts(run_id)}
         found = [host for host in listed.values() if host.role is Role.SERVER]
         machines = [it for it in self._client_machines(run_id) if it.name in listed]
-        for name, said in self._machines.list_hosts(machines, run_id).items():
+        for name, said in self._ask(machines, run_id).items():
             where = listed[name]
-            if isinstance(said, PerfkitError):
+            if isinstance(said, PerfkitError) and self.traits.asks_hosts:
                 raise ProviderError(f"hosts on {where.identity} could not be listed: {said}")
+            may_be = dict.fromkeys(self._places.clients_on(name), "")
+            there = may_be if isinstance(said, PerfkitError) else said
             found += [
                 replace(
                     where,
@@ -350,12 +303,35 @@ class PackedProvider:
                     identity=f"on {where.identity}",
                     n_packed=None,
                 )
-                for host, address in said.items()
+                for host, address in there.items()
             ]
         return found
 
+    def _ask(self, machines: Sequence[Host], run_id: str) -> Mapping[str, Any]:
+        """What machines say of their hosts: addresses by name, or what went wrong."""
+        if self._inner.traits.temporary_host_keys and self._machines.logins is None:
+            return {it.name: HostError(it.machine, "no key to log in with") for it in machines}
+        return self._machines.list_hosts(machines, run_id)
+
     def _client_machines(self, run_id: str) -> list[Host]:
-        return [it for it in self._inner.machines(run_id) if it.role is not Role.SERVER]
+        """The machines of clients, as they are logged in to."""
+        machines = [it for it in self._inner.machines(run_id) if it.role is not Role.SERVER]
+        return self._taking.pinned(machines)
+
+    def interruptions(self, run_id: str) -> Sequence[Interruption]:
+        """Hosts that are taken back with their machine, and the server; see `SpotProvider`."""
+        return [
+            replace(notice, host=host, reason=reason)
+            for notice in cast(SpotProvider, self._inner).interruptions(run_id)
+            for host, reason in self._concerned(notice)
+        ]
+
+    def _concerned(self, notice: Interruption) -> Iterator[tuple[str, str]]:
+        """The hosts that a notice concerns, each with the reason."""
+        clients = self._places.clients_on(notice.host)
+        yield from ((name, f"{notice.host}: {notice.reason}") for name in clients)
+        if not clients:
+            yield notice.host, notice.reason
 
     def unasked(self, run_id: str = "", known: Sequence[Host] = ()) -> Sequence[UnaskedHost]:
         """Machines of a run that do not answer, with each known host that is on one."""
@@ -370,9 +346,9 @@ class PackedProvider:
 
     def terminate(self, run_id: str, names: Sequence[str]) -> ReleaseReport:
         """End some hosts of a run; their machines stay the run's."""
-        report = self._inner.terminate(run_id, [it for it in names if not _CLIENT.fullmatch(it)])
-        clients = [name for name in names if _CLIENT.fullmatch(name)]
-        wanted = {self._machine_of(name) for name in clients}
+        report = self._inner.terminate(run_id, [it for it in names if not is_client(it)])
+        clients = [name for name in names if is_client(name)]
+        wanted = {self._places.machine_of(name) for name in clients}
         machines = [it for it in self._client_machines(run_id) if it.name in wanted]
         leaked, released = [*report.leaked], [*report.released]
         for name, said in self._machines.end_hosts(machines, run_id, clients).items():
@@ -385,11 +361,6 @@ class PackedProvider:
 
     def release(self, run_id: str) -> ReleaseReport:
         """End all of a run: machines end their hosts first, then they are given back."""
-        self._prepared.clear()
+        self._taking.forget()
+        self._preparing.forget()
         return self._inner.release(run_id)
-
-
-def _why(machine: Host, error: PerfkitError) -> str:
-    """Why the hosts of a machine are missing."""
-    said = error.message if isinstance(error, HostError) else str(error)
-    return f"machine {machine.machine}: {said}"

@@ -7,11 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from perfkit.errors import PerfkitError
+from perfkit.fleet.local import tools
 from perfkit.fleet.local.limits import MEMORY_PER_HOST_BYTES
 from perfkit.fleet.local.tools import install_command
 from perfkit.model import Host, Role
 
 Answer = Mapping[str, tuple[str, ...]]
+# Programs that `machine.sh look` asks for, with their packages on Debian and Ubuntu.
+PACKAGES = {it: tools.PACKAGES[it] for it in ("sshd", "cron", "tini", "ip", "ping")}
+
+
+def memory_bytes(per_machine: int) -> int:
+    """What the hosts on a machine take of its memory."""
+    return per_machine * MEMORY_PER_HOST_BYTES
 
 
 def of_addresses(machines: Sequence[Host]) -> list[str]:
@@ -58,10 +66,23 @@ def obstacles(
         if isinstance(answer, PerfkitError):
             problems.append(str(answer))
             continue
-        problems += [f"{machine.name}: {it}" for it in _network_obstacles(answer, prefixes)]
-        if machine is not server:
-            problems += [f"{machine.name}: {it}" for it in _maker_obstacles(answer, per_machine)]
+        each = per_machine if machine is not server else 0
+        problems += [f"{machine.name}: {it}" for it in obstacles_of(answer, prefixes, each)]
     return problems
+
+
+def obstacles_of(
+    answer: Answer, prefixes: Sequence[IPv4Network], per_machine: int
+) -> Iterator[str]:
+    """What is in the way on one machine.
+
+    Args:
+        answer: What `machine.sh look` said there.
+        per_machine: Hosts that it is to make; 0: it is the server.
+    """
+    yield from _network_obstacles(answer, prefixes)
+    if per_machine:
+        yield from _maker_obstacles(answer, per_machine)
 
 
 def _network_obstacles(answer: Answer, prefixes: Sequence[IPv4Network]) -> Iterator[str]:
@@ -78,7 +99,7 @@ def _network_obstacles(answer: Answer, prefixes: Sequence[IPv4Network]) -> Itera
     if taken:
         yield (
             f"it has routes to {', '.join(dict.fromkeys(taken))}, which packed hosts would take: set "
-            "packed_pool in [static] to addresses that are free on all machines"
+            "packed_pool, where the provider is set up, to addresses that are free on all machines"
         )
 
 
@@ -111,7 +132,7 @@ def _maker_obstacles(answer: Answer, per_machine: int) -> Iterator[str]:
         )
     free_kib = answer.get("free_kib", ("",))[0]
     free_bytes = int(free_kib) * 1024 if free_kib.isascii() and free_kib.isdigit() else 0
-    needed_bytes = per_machine * MEMORY_PER_HOST_BYTES
+    needed_bytes = memory_bytes(per_machine)
     if needed_bytes > free_bytes:
         yield (
             f"{per_machine} hosts need about {math.ceil(needed_bytes / 1e6)} MB of memory, "

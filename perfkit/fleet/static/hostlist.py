@@ -13,14 +13,15 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, ip_address
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from perfkit.errors import ConfigError, NotSetUpError, ProviderError, did_you_mean
-from perfkit.fleet.provider import PACKED_BITS
+from perfkit.fleet.packable import check_pool
 from perfkit.model import Host, Jump, Role
 from perfkit.settings import ini
 from perfkit.settings.hosts_conf import SshConf
@@ -68,16 +69,9 @@ def _place(text: str) -> str:
         raise ValueError("neither a name nor an address; the port has its own key") from exc
 
 
-def _pool(text: str) -> str:
-    """A network of IPv4 that is larger than one machine's share of it."""
-    if not 8 <= IPv4Network(text).prefixlen < PACKED_BITS:
-        raise ValueError(f"each machine takes a /{PACKED_BITS} of it: a /8 to a /{PACKED_BITS - 1}")
-    return text
-
-
 PlaceText = Annotated[str, AfterValidator(_place)]
 AddressText = Annotated[str, AfterValidator(_address)]
-PoolText = Annotated[str, AfterValidator(_pool)]
+PoolText = Annotated[str, AfterValidator(partial(check_pool, widest=8))]
 PathText = Annotated[str, AfterValidator(_absolute)]
 
 

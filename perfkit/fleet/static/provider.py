@@ -105,8 +105,15 @@ class StaticProvider:
         clients = self._list.of_role(Role.CLIENT)[: n_hosts - 1]
         return [*self._list.of_role(Role.SERVER)[:1], *clients]
 
+    def check_packing(self, per_machine: int, memory_bytes: int) -> None:
+        """Nothing: all is asked on the machines themselves."""
+
+    def open_ways(self, run_id: str) -> Mapping[str, str]:
+        """Nothing: they are in one network, and nobody there looks at addresses."""
+        return {}
+
     def candidates(self, n_hosts: int) -> Sequence[Host]:
-        """The machines that a run of so many would take; see `PackableProvider`."""
+        """The machines that a run of so many would take; see `perfkit.fleet.packable`."""
         return [self._host(machine, machine.name) for machine in self._first(n_hosts)]
 
     def _devices(self) -> tuple[str, ...]:
@@ -281,7 +288,7 @@ class StaticProvider:
         ]
 
     def machines(self, run_id: str) -> Sequence[Host]:
-        """The machines that a run has taken; see `PackableProvider`."""
+        """The machines that a run has taken; see `perfkit.fleet.packable`."""
         tags = self._poller.tags(run_id)
         return [self._host(self._by_name[machine], tag.name) for machine, tag in tags.items()]
 
