@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from perfkit.errors import ProviderError
 from perfkit.fleet.ec2 import tags
 from perfkit.fleet.ec2.client import Region, translated
 from perfkit.fleet.ec2.failures import ApiError, Failure
-from perfkit.fleet.ec2.idempotent_calls import SAME_AGAIN, VISIBLE_WITHIN_S
+from perfkit.fleet.ec2.idempotent_calls import SAME_AGAIN, VISIBLE_WITHIN_S, once_let_go
 from perfkit.retry import RetryPolicy
 
 STOPPED_DEADLINE_S = 600.0
@@ -38,6 +39,7 @@ class BakedImage:
         source: The image that it was made from.
         snapshots: Ids of what it is stored in; one that is being made may not say them yet.
         size_gb: Of its disks together.
+        is_left_over: Only its snapshots are there: whoever removed it was ended between the two.
     """
 
     id: str
@@ -50,8 +52,14 @@ class BakedImage:
     architecture: str = ""
     snapshots: tuple[str, ...] = ()
     size_gb: int = 0
+    is_left_over: bool = False
 
     def __str__(self) -> str:
+        if self.is_left_over:
+            return (
+                f"{self.id} in {self.region}: {', '.join(self.snapshots)} of {self.size_gb} GB are left of "
+                f"an image that was removed, and cost money: `perfkit image remove {self.id}`"
+            )
         return (
             f"{self.id} in {self.region}, {self.state}, made {self.made_utc:%Y-%m-%d %H:%M} UTC of "
             f"{self.source or 'an unknown image'}, {self.size_gb} GB, {self.architecture}: {self.name}"
@@ -98,12 +106,18 @@ def image_tags(run_id: str, source: str, owner: str, extra: Mapping[str, str]) -
 
 
 def images(region: Region) -> list[BakedImage]:
-    """All images that perfkit made in a region, the newest first.
+    """All images that perfkit made in a region, and snapshots that are left of one; the newest first.
 
     Raises:
         ApiError: they could not be listed.
     """
-    return sorted(_ours(region), key=lambda image: image.made_utc, reverse=True)
+    left = list(
+        _left_over(region)
+    )  # first: an image that is made meanwhile has its snapshots in it
+    there = list(_ours(region))
+    whole = {image.run_id for image in there}
+    there += [image for image in left if image.run_id not in whole]
+    return sorted(there, key=lambda image: image.made_utc, reverse=True)
 
 
 def remove(region: Region, image: BakedImage, retry: RetryPolicy) -> None:
@@ -112,14 +126,19 @@ def remove(region: Region, image: BakedImage, retry: RetryPolicy) -> None:
     Raises:
         ProviderError: what is still there, and why.
     """
-    snapshots = image.snapshots or _snapshots(region, image.run_id)
-    _once_let_go("DeregisterImage", lambda: region.reader.deregister_image(ImageId=image.id), retry)
+    snapshots = image.snapshots or [
+        str(entry["SnapshotId"]) for entry in _snapshots(region, image.run_id)
+    ]
+    if not image.is_left_over:
+        once_let_go(
+            "DeregisterImage", lambda: region.reader.deregister_image(ImageId=image.id), retry
+        )
     left = dict[str, ApiError]()
     for snapshot in snapshots:
         try:
-            _once_let_go(
+            once_let_go(
                 "DeleteSnapshot",
-                lambda id_=snapshot: region.reader.delete_snapshot(SnapshotId=id_),
+                partial(region.reader.delete_snapshot, SnapshotId=snapshot),
                 retry,
             )
         except ApiError as exc:
@@ -130,25 +149,6 @@ def remove(region: Region, image: BakedImage, retry: RetryPolicy) -> None:
             f"{image.id} is removed, its snapshots {', '.join(left)} in {region.name} are not, and cost "
             f"money: {first}"
         ) from first
-
-
-def _once_let_go(operation: str, call: Any, retry: RetryPolicy) -> None:
-    """What is not there any more is ended; what is in use, is so for a moment."""
-    problem: ApiError | None = None
-    for _ in retry.attempts(VISIBLE_WITHIN_S):
-        try:
-            with translated(operation):
-                call()
-        except ApiError as exc:
-            problem = exc
-            if exc.kind is Failure.NOT_FOUND or exc.code == "InvalidAMIID.Unavailable":
-                return
-            if exc.kind not in (Failure.BUSY, *SAME_AGAIN):
-                raise
-        else:
-            return
-    assert problem is not None
-    raise problem
 
 
 def _stop(region: Region, instance_id: str, retry: RetryPolicy) -> None:
@@ -223,22 +223,44 @@ def _begun(region: Region, run_id: str, image_id: str, retry: RetryPolicy) -> Se
     return found
 
 
-def _snapshots(region: Region, run_id: str) -> tuple[str, ...]:
-    """Those of the image that a run made, by their tag."""
-    wanted = [{"Name": f"tag:{IMAGE}", "Values": [run_id]}]
-    found = region.pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=wanted)
-    return tuple(str(entry["SnapshotId"]) for entry in found)
+def _snapshots(region: Region, run_id: str = "") -> Iterator[Any]:
+    """Those of images that runs made, by their tag."""
+    return region.pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=_tags(run_id))
+
+
+def _left_over(region: Region) -> Iterator[BakedImage]:
+    """What would be left of each image if it were removed: its snapshots, by the first of them."""
+    by_run = dict[str, list[Any]]()
+    for entry in _snapshots(region):
+        by_run.setdefault(tags.from_aws(entry.get("Tags")).get(IMAGE, ""), []).append(entry)
+    for run_id, entries in by_run.items():
+        ids = sorted(str(entry["SnapshotId"]) for entry in entries)
+        yield BakedImage(
+            id=ids[0],
+            region=region.name,
+            name="",
+            state="removed",
+            made_utc=min(entry["StartTime"] for entry in entries),
+            run_id=run_id,
+            snapshots=tuple(ids),
+            size_gb=sum(int(entry.get("VolumeSize") or 0) for entry in entries),
+            is_left_over=True,
+        )
+
+
+def _tags(run_id: str) -> list[Any]:
+    """Filters for our tags; with a run's id for what it made."""
+    whose: Any = {"Name": f"tag:{IMAGE}", "Values": [run_id]}
+    return [
+        {"Name": f"tag:{tags.MANAGED}", "Values": ["1"]},
+        whose if run_id else {"Name": "tag-key", "Values": [IMAGE]},
+    ]
 
 
 def _ours(region: Region, run_id: str = "") -> Iterator[BakedImage]:
     """Images of this account with our tags; with a run's id those that it made."""
-    wanted = [{"Name": f"tag:{tags.MANAGED}", "Values": ["1"]}]
-    wanted.append(
-        {"Name": f"tag:{IMAGE}", "Values": [run_id]}
-        if run_id
-        else {"Name": "tag-key", "Values": [IMAGE]}
-    )
-    for entry in region.pages("DescribeImages", "Images", Owners=["self"], Filters=wanted):
+    found = region.pages("DescribeImages", "Images", Owners=["self"], Filters=_tags(run_id))
+    for entry in found:
         yield _parse(entry, region.name)
 
 

@@ -98,6 +98,30 @@ def once_visible(operation: str, call: Callable[[], object], retry: RetryPolicy)
     Raises:
         ApiError: another answer, or it is still not there.
     """
+    _repeat(operation, call, retry, Failure.NOT_FOUND)
+
+
+def once_let_go(operation: str, call: Callable[[], object], retry: RetryPolicy) -> None:
+    """Repeat a call that ends a thing as long as something uses it; one that is not there is ended.
+
+    Raises:
+        ApiError: another answer, or it is still in use.
+    """
+    _repeat(operation, call, retry, Failure.BUSY, is_done=_is_ended)
+
+
+def _is_ended(exc: ApiError) -> bool:
+    return exc.kind is Failure.NOT_FOUND or exc.code == "InvalidAMIID.Unavailable"
+
+
+def _repeat(
+    operation: str,
+    call: Callable[[], object],
+    retry: RetryPolicy,
+    for_a_moment: Failure,
+    *,
+    is_done: Callable[[ApiError], bool] = lambda _exc: False,
+) -> None:
     problem: ApiError | None = None
     for _ in retry.attempts(VISIBLE_WITHIN_S):
         try:
@@ -105,7 +129,9 @@ def once_visible(operation: str, call: Callable[[], object], retry: RetryPolicy)
                 call()
         except ApiError as exc:
             problem = exc
-            if exc.kind not in (Failure.NOT_FOUND, *SAME_AGAIN):
+            if is_done(exc):
+                return
+            if exc.kind not in (for_a_moment, *SAME_AGAIN):
                 raise
         else:
             return

@@ -169,3 +169,18 @@ def test_snapshots_that_stay_are_named_since_they_cost(cloud: Cloud, run: Provid
         ProviderError, match=f"its snapshots {made.snapshots[0]} in {REGION} are not"
     ):
         baked.remove(provider.home, made, provider.retry)
+
+
+def test_snapshots_that_a_killed_removal_left_are_listed_with_the_command_that_removes_them(
+    cloud: Cloud, run: ProviderRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bake(cloud, run)
+    client(cloud).deregister_image(ImageId=made.id)  # and was killed then
+    monkeypatch.setattr(image_bake, "_provider", cloud.provider)  # private: of this cloud
+    (left,) = image_bake.images()
+    assert left.snapshots == made.snapshots
+    assert f"{left.id} of 15 GB are left of an image that was removed" in str(left)
+    assert str(left).endswith(f"cost money: `perfkit image remove {left.id}`")
+    image_bake.remove(left.id)
+    assert own(cloud) == ([], [])
+    assert image_bake.images() == []
