@@ -16,6 +16,7 @@ from pathlib import Path
 
 from perfkit.campaign import missing_hosts
 from perfkit.campaign import session as sessions
+from perfkit.campaign.machine_programs import package_lines
 from perfkit.campaign.session import Session
 from perfkit.configure.bundles import Bundles
 from perfkit.configure.recipes import RECIPES, do_recipe, find_task
@@ -164,11 +165,10 @@ def _launched(session: Session) -> Host:
 
 
 def _run_recipes(session: Session, host: Host) -> None:
-    """Install what both roles and every VPN need, and take off the host what is its own alone."""
+    """Install what both roles, every VPN and packed hosts need, and take off the host what is its own alone."""
     resources = session.settings.resources_dir
     vpns = [get_vpn(name, resources) for name in vpn_names()]
-    programs = {it.name: it for vpn in vpns if vpn for it in vpn.programs if not it.unless}
-    packages = "".join(f"{it.name} {it.apt} {it.dnf}\n" for it in programs.values())
+    packages = package_lines(vpn for vpn in vpns if vpn)
     more = {f"{FOLDER}/packages": packages.encode()}
     bundle = Bundles(session.run, resources, None, more).make(host)
     remote = session.pool.get(host)

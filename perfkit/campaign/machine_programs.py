@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from perfkit.campaign.vpn_choice import all_vpns
-from perfkit.fleet.packed.requirements import PACKAGES
+from perfkit.fleet.local.tools import PACKAGES
+from perfkit.fleet.packed.requirements import MAKERS
 from perfkit.model import Role
 from perfkit.settings import variants
 from perfkit.settings.parameters import Settings
 from perfkit.ssh.remote import Remote
-from perfkit.vpn.base import FOLDER
+from perfkit.vpn.base import FOLDER, Vpn
 
 
 def installer(chosen: Settings, run_id: str) -> Callable[[Remote], None]:
@@ -45,8 +46,14 @@ def installer(chosen: Settings, run_id: str) -> Callable[[Remote], None]:
 
 def packages_of(chosen: Settings) -> str:
     """A line for each program: its name, its package for apt, its package for dnf."""
-    found = {name: (package, name) for name, package in PACKAGES.items()}
-    found |= {name: (name, name) for test in variants.all_tests(chosen) for name in test.needs}
-    programs = {it.name: it for vpn in all_vpns(chosen) for it in vpn.programs if not it.unless}
+    needs = [name for test in variants.all_tests(chosen) for name in test.needs]
+    return package_lines(all_vpns(chosen), needs)
+
+
+def package_lines(vpns: Iterable[Vpn], needs: Iterable[str] = ()) -> str:
+    """The same for what makes packed hosts, what some VPNs run, and other programs, packaged by their name."""
+    names = [*MAKERS, *needs]
+    found = {name: (PACKAGES.get(name, name), name) for name in names}
+    programs = {it.name: it for vpn in vpns for it in vpn.programs if not it.unless}
     found |= {it.name: (it.apt, it.dnf) for it in programs.values()}
     return "".join(f"{name} {apt} {dnf}\n" for name, (apt, dnf) in found.items())

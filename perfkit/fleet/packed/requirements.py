@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from perfkit.errors import PerfkitError
-from perfkit.fleet.local import tools
 from perfkit.fleet.local.limits import MEMORY_PER_HOST_BYTES
 from perfkit.fleet.local.tools import install_command
 from perfkit.model import Host, Role
 
 Answer = Mapping[str, tuple[str, ...]]
-# Programs that `machine.sh look` asks for, with their packages on Debian and Ubuntu.
-PACKAGES = {it: tools.PACKAGES[it] for it in ("sshd", "cron", "tini", "ip", "ping")}
+MAKERS = ("sshd", "cron", "tini", "ip", "ping")  # programs that `machine.sh look` asks for
 
 
 def memory_bytes(per_machine: int) -> int:
