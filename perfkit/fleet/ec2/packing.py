@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-from perfkit.errors import ConfigError, LaunchError
+from perfkit.errors import ConfigError, LaunchError, LaunchRefusedError
 from perfkit.fleet.ec2 import describe, network, tags
 from perfkit.fleet.ec2.client import Region
 from perfkit.fleet.ec2.conf import Ec2Conf
@@ -144,7 +144,7 @@ def open_ways(region: Region, conf: Ec2Conf, run_id: str, retry: RetryPolicy) ->
         By name of an instance why that could not be done for it.
 
     Raises:
-        LaunchError: the security group admits no packed hosts.
+        LaunchError: the security group admits no packed hosts, or it could be done for none.
     """
     try:
         network.admit_packed(region, conf, run_id, retry)
@@ -161,11 +161,14 @@ def open_ways(region: Region, conf: Ec2Conf, run_id: str, retry: RetryPolicy) ->
         once_visible("ModifyInstanceAttribute", switch_off, retry)
 
     done = on_all([it for it in there if it.checks_addresses], open_way)
-    return {
+    closed = {
         name: f"its source/destination check could not be switched off: {it}"
         for name, it in done.items()
         if it is not None
     }
+    if len(closed) == len(there) and there:
+        raise LaunchRefusedError(f"of no instance: {next(iter(closed.values()))}")
+    return closed
 
 
 def _wrong(key: str, value: str, problem: str, remedy: str) -> ConfigError:

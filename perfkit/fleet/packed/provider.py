@@ -249,7 +249,8 @@ class PackedProvider:
             raise HostError(
                 machine.machine,
                 f"the server does not reach the hosts on it (no answer from {first}): see whether a "
-                "firewall there, or on the server, filters what is forwarded (iptables -S FORWARD)",
+                "firewall there, or on the server, filters what is forwarded (iptables -S FORWARD), or "
+                "one between them does, as the network ACL of a subnet at EC2",
             )
         made = {
             host.name: Host(
@@ -339,7 +340,9 @@ class PackedProvider:
 
     def residue(self, run_id: str) -> Sequence[str]:
         """The machines that clients are on, whether they have hosts or not, and what else there is."""
-        machines = [f"machine {it.machine}" for it in self._client_machines(run_id)]
+        known = {it.name: it.machine for it in self._client_machines(run_id)}
+        listed = [it for it in self._inner.hosts(run_id) if it.role is not Role.SERVER]
+        machines = [f"machine {known.get(it.name, it.identity)}" for it in listed]
         return [*machines, *self._inner.residue(run_id)]
 
     # -- ending --------------------------------------------------------------------------------

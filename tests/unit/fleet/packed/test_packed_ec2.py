@@ -6,7 +6,7 @@ tests/integration/test_packed_instances.py behind the API of EC2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +17,12 @@ from aws_shim import REGION, AwsShim, error
 from ec2_cloud import Cloud, ec2_cloud
 from paper_machines import FIT, Paper, key_of
 
-from perfkit.errors import ConfigError, LaunchError, ProviderError
+from perfkit.errors import ConfigError, LaunchRefusedError, ProviderError
 from perfkit.fleet.ec2 import spot
 from perfkit.fleet.packed.provider import PackedProvider
 from perfkit.fleet.provider import Interruption
 from perfkit.fleet.reap import release_until_quiet, survey
-from perfkit.model import host_names
+from perfkit.model import Host, host_names
 from perfkit.testing.provider_runs import ProviderRun, with_reasons
 
 
@@ -48,6 +48,11 @@ def names(n_clients: int) -> list[str]:
     return [name for name, _ in host_names(n_clients)]
 
 
+def machines(cloud: Cloud, run: ProviderRun) -> Sequence[Host]:
+    """As EC2 lists them."""
+    return cloud.provider().machines(run.run_id)
+
+
 def checks(cloud: Cloud) -> list[bool]:
     """Of each instance that is there, whether it checks addresses."""
     return [it.source_dest_check for it in cloud.aws.instances() if it.state == "running"]
@@ -61,7 +66,7 @@ def test_each_machine_is_one_instance_that_forwards_and_only_the_server_has_rout
     provider.preflight(6)
     hosts = provider.launch(run.request(*names(5)))
     assert [host.name for host in hosts] == names(5)
-    ids = {it.name: it.machine for it in cloud.provider().machines(run.run_id)}
+    ids = {it.name: it.machine for it in machines(cloud, run)}
     assert {h.name: h.machine for h in hosts} == {
         "server": ids["server"],
         "client-001": ids["machine-001"],
@@ -132,7 +137,7 @@ def test_a_machine_that_cannot_be_had_is_named_for_each_of_its_hosts(
     provider = packed(cloud, 6, 2, paper)
     request, reasons = with_reasons(run.request(*names(6)))
     assert [it.name for it in provider.launch(request)] == ["server", "client-001", "client-002"]
-    ids = {it.name: it.machine for it in cloud.provider().machines(run.run_id)}
+    ids = {it.name: it.machine for it in machines(cloud, run)}
     silent = f"machine {ids['machine-002']}: no answer within 600 s"
     lacking = f"machine {ids['machine-003']}: not installed: tini; as root there: apt-get install"
     assert reasons == {
@@ -147,11 +152,20 @@ def test_a_machine_whose_check_stays_on_carries_no_hosts_and_is_named_for_them(
     cloud.aws.fail("ModifyInstanceAttribute", error("UnauthorizedOperation"), times=3)
     provider, run = packed(cloud, 4, 2), ProviderRun(tmp_path)
     with pytest.raises(
-        LaunchError, match=r"source/destination check could not be switched off.*Un"
+        LaunchRefusedError, match=r"of no instance: its source/destination check.*Un"
     ):
         provider.launch(run.request(*names(4)))
+    (second,) = [it.machine for it in machines(cloud, run) if it.name == "machine-002"]
+    cloud.aws.denied["ModifyInstanceAttribute"] = error("UnauthorizedOperation")
+    for it in cloud.aws.instances():
+        it.source_dest_check = it.id == second
+    request, reasons = with_reasons(run.request(*names(4), token="again"))
+    assert [it.name for it in provider.launch(request)] == names(2)
+    assert {*reasons} == {"client-003", "client-004"}
+    assert f"machine {second}: its source/destination check" in reasons["client-004"]
+    cloud.aws.denied.clear()
     cloud.aws.fail("ModifyInstanceAttribute", error("RequestLimitExceeded", 503), times=2)
-    assert len(provider.launch(run.request(*names(4), token="again"))) == 5
+    assert len(provider.launch(run.request(*names(4)[3:], token="third"))) == 2
     assert checks(cloud) == [False] * 3
 
 
@@ -222,7 +236,7 @@ def test_hosts_of_a_machine_that_is_gone_are_gone_and_of_a_silent_one_may_be_the
     provider.launch(run.request(*names(4)))
     paper.is_silent = True
     assert sorted(it.name for it in provider.hosts(run.run_id)) == sorted(names(4))
-    second = next(it for it in cloud.provider().machines(run.run_id) if it.name == "machine-002")
+    second = next(it for it in machines(cloud, run) if it.name == "machine-002")
     boto3.client("ec2", endpoint_url=cloud.aws.url, region_name=REGION).terminate_instances(
         InstanceIds=[second.machine]
     )
@@ -307,3 +321,15 @@ def test_two_thousand_clients_on_twenty_instances_take_as_many_calls_as_twenty_i
         "DeleteKeyPair": 1,
         "DeleteSecurityGroup": 1,
     }
+
+
+def test_an_instance_that_has_no_address_yet_is_still_named_by_a_release(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    provider, run = packed(cloud, 2, 2), ProviderRun(tmp_path)
+    provider.launch(run.request(*names(2)))
+    (one,) = [it for it in cloud.aws.instances() if it.id == machines(cloud, run)[-1].machine]
+    nic = one.nics[0]
+    nic.public_ip = nic.private_ip_address = nic.private_ip_addresses[0]["PrivateIpAddress"] = None
+    assert one.id not in {it.machine for it in machines(cloud, run)}
+    assert any(one.id in what for what in provider.residue(run.run_id))
