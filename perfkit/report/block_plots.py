@@ -55,14 +55,13 @@ def draw_blocks(run: Run, blocks: Sequence[int] | None = None) -> Plot:
         axes[0].set_yticks(range(len(rows)), [_label(record) for record in records])
         axes[0].tick_params(axis="y", labelsize=8)
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
-        picture = drawn(figure)
-    return Plot(
-        name="blocks",
-        title="Goodput over time, each to its own scale, its most in Mbit/s beside it; shaded: the window "
-        "that counts",
-        **picture,
-        alt=f"{len(rows)} blocks under one another, with the window of each test.",
-    )
+        return drawn(
+            figure,
+            name="blocks",
+            title="Goodput over time, each to its own scale, its most in Mbit/s beside it; shaded: the window "
+            "that counts",
+            alt=f"{len(rows)} blocks under one another, with the window of each test.",
+        )
 
 
 def _label(record: BlockRecord) -> str:

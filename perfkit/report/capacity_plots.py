@@ -5,18 +5,18 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from perfkit.analysis.answers import capacity
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.answers.capacity import Search
+from perfkit.report import plots
 from perfkit.report.answer_capacity import loss_words, range_words
 from perfkit.report.columns import MEGA
-from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.report.plots import Plot
 from perfkit.units import format_count, format_some
 
-_COLOURS, _SHAPES = (BLUE, ORANGE, GREEN, RED), "osD^"
+_SHAPES = "osD^"
 _MOST_CELLS = 6  # drawn below each other
 _LEAST_LOSS = 1e-5  # drawn apart from none: under it the axis is linear
 _WIDTH, _HEIGHT = 6.6, 2.7  # inches, of a cell
@@ -26,7 +26,7 @@ def capacity_plots(found: CampaignAnswer) -> list[Plot]:
     """The trials of the cells; before them, where there are several client counts, the bounds over these."""
     if not found.searches:
         return []
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(plots.STYLE):
         over = [_over_clients(found)] if len({it.clients for it in found.searches}) > 1 else []
         return [*over, _trials(found)]
 
@@ -34,26 +34,23 @@ def capacity_plots(found: CampaignAnswer) -> list[Plot]:
 def _trials(found: CampaignAnswer) -> Plot:
     cells = list(capacity.by_cell(found.searches))
     shown = cells[-_MOST_CELLS:]
-    picture = Figure(figsize=(_WIDTH, 0.5 + _HEIGHT * len(shown)), layout="constrained")
-    axes = picture.subplots(len(shown), 1, squeeze=False)[:, 0]
+    picture, axes = plots.stacked(len(shown), _WIDTH, 0.5 + _HEIGHT * len(shown))
     words = []
     for axis, ((clients, variant), own) in zip(axes, shown, strict=True):
         for place, search in enumerate(own):
             _draw_search(axis, search, place)
         goal = own[0].goal.loss_ratio
-        axis.axhline(100 * goal, color=INK, lw=0.8, ls=":")
+        axis.axhline(100 * goal, color=plots.INK, lw=0.8, ls=":")
         _loss_axis(axis, 100 * goal)
-        axis.set_xscale("log")
-        _plain_numbers(axis, [it.trial.load_bps / MEGA for one in own for it in one.blocks])
+        loads = [it.trial.load_bps / MEGA for one in own for it in one.blocks]
+        low, high = min(loads), max(loads)
+        plots.log_axis_at(axis, np.geomspace(low, max(high, 1.01 * low), 6).tolist())
         axis.set_ylabel("lost (%)")
         name = format_count(clients, "client") + (
             f", {variant}" if len(found.design.variants) > 1 else ""
         )
         axis.set_title(name, fontsize=10, loc="right")
-        axis.legend(
-            loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=4,
-            borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
-        )  # fmt: skip
+        plots.legend_above(axis, 4)
         words.append(f"{name}: {format_some([range_words(it.state) for it in own], 4)}")
     axes[-1].set_xlabel("load of all clients (Mbit/s of payload, logarithmic)")
     left = (
@@ -61,10 +58,10 @@ def _trials(found: CampaignAnswer) -> Plot:
         if len(shown) < len(cells)
         else ""
     )
-    return Plot(
+    return plots.drawn(
+        picture,
         name="trials",
         title=f"Trials: load against loss; shaded: between the bounds; dotted: {loss_words(found.searches[0].goal.loss_ratio)}{left}",
-        **drawn(picture),
         alt=f"Load against loss of each trial. {'; '.join(words)}.",
     )
 
@@ -81,7 +78,7 @@ def _loss_axis(axis: Axes, goal_pct: float) -> None:
 
 
 def _draw_search(axis: Axes, search: Search, place: int) -> None:
-    colour, shape = _COLOURS[place % len(_COLOURS)], _SHAPES[place % len(_SHAPES)]
+    colour, shape = plots.COLOURS[place % len(plots.COLOURS)], _SHAPES[place % len(_SHAPES)]
     known = [it.trial for it in search.blocks if not it.trial.limit]
     limited = [it.trial for it in search.blocks if it.trial.limit]
     axis.plot(
@@ -98,12 +95,11 @@ def _draw_search(axis: Axes, search: Search, place: int) -> None:
 
 def _over_clients(found: CampaignAnswer) -> Plot:
     """A bar from bound to bound for each search; an arrow where there is none above."""
-    picture = Figure(figsize=(_WIDTH, 3.5), layout="constrained")
-    axis = picture.subplots()
+    picture, (axis,) = plots.stacked(1, _WIDTH, 3.5)
     words = []
     for place, variant in enumerate(found.design.variants):
         own = [it for it in found.searches if it.variant == variant and it.state.lower_bps]
-        colour = _COLOURS[place % len(_COLOURS)]
+        colour = plots.COLOURS[place % len(plots.COLOURS)]
         for search in own:
             low, high = search.state.lower_bps or 0.0, search.state.upper_bps
             aside = search.clients * 1.04 ** (search.repetition - 1)
@@ -113,27 +109,14 @@ def _over_clients(found: CampaignAnswer) -> Plot:
             words.append(f"{search.clients} clients, {variant}: {range_words(search.state)}")
         if own:
             axis.plot([], [], color=colour, lw=2, label=variant)
-    sizes = sorted({it.clients for it in found.searches})
-    axis.set_xscale("log")
-    _plain_numbers(axis, sizes, is_x_of=True)
+    plots.log_axis_at(axis, sorted({it.clients for it in found.searches}))
     axis.set_ylim(bottom=0)
     axis.set_xlabel("clients (logarithmic)")
     axis.set_ylabel("capacity (Mbit/s)")
     axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=6)
-    return Plot(
+    return plots.drawn(
+        picture,
         name="capacity",
         title="Bounds of each search by clients; triangles: what lies above was not offered",
-        **drawn(picture),
         alt=f"Bounds of capacity. {format_some(words, 12, '; ')}.",
     )
-
-
-def _plain_numbers(axis: Axes, values: list[float] | list[int], *, is_x_of: bool = False) -> None:
-    """Numbers as people write them on a logarithmic axis: at each size, or at some of many loads."""
-    low, high = min(values), max(values)
-    ticks = list(values) if is_x_of else np.geomspace(low, max(high, 1.01 * low), 6).tolist()
-    axis.xaxis.set_major_locator(FixedLocator([float(it) for it in ticks]))
-    axis.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 100 else f"{value:.3g}")
-    )
-    axis.xaxis.set_minor_locator(NullLocator())

@@ -8,13 +8,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
 
 from perfkit.analysis.compare import Comparison
 from perfkit.analysis.rate_scale import FAR_APART
 from perfkit.analysis.scaling import growth
 from perfkit.analysis.sides import Side
-from perfkit.report.plots import BLUE, GREEN, MEGA, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.report import plots
+from perfkit.report.plots import BLUE, GREEN, ORANGE, RED, Plot
 from perfkit.units import format_count
 
 _COLOURS, _DASHES, _SHAPES = (BLUE, RED, GREEN, ORANGE), ("-", "--", "-.", ":"), "os^Dv<>p"
@@ -24,11 +24,11 @@ _COLUMNS = 2
 
 def draw_comparison(comparison: Comparison) -> list[Plot]:
     """Every plot there is data for."""
-    with mpl.rc_context(STYLE):
-        plots = [_distributions(comparison)]
+    with mpl.rc_context(plots.STYLE):
+        made = [_distributions(comparison)]
         if len({run.clients for run in comparison.runs}) > 1:
-            plots.append(_growth(comparison))
-    return [plot for plot in plots if plot is not None]
+            made.append(_growth(comparison))
+    return [plot for plot in made if plot is not None]
 
 
 def _look(place: int) -> tuple[str, str, str]:
@@ -39,9 +39,7 @@ def _look(place: int) -> tuple[str, str, str]:
 
 def _plain_ticks(axis: Axes) -> None:
     """A logarithmic axis of clients or rates whose ticks are read as they stand."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plots.log_axis(axis)
     axis.minorticks_off()
 
 
@@ -67,16 +65,14 @@ def _distributions(comparison: Comparison) -> Plot | None:
         axis.set_title(key, fontsize=10)
         axis.set_ylim(0, 1)
         axis.set_xlabel("goodput of a client (Mbit/s)")
-    axes[min(len(shown), _COLUMNS) - 1].legend(
-        loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9, title="side"
-    )
+    plots.legend_beside(axes[min(len(shown), _COLUMNS) - 1], fontsize=9, title="side")
     for place in range(0, len(shown), _COLUMNS):
         axes[place].set_ylabel("part of the clients with no more")
-    return Plot(
+    return plots.drawn(
+        figure,
         name="compare-clients",
         title="Goodput per client in the steady window, cumulative: further right is more; one "
         "curve a run, its median marked",
-        **drawn(figure),
         alt=f"Cumulative distributions of goodput over clients. {'; '.join(words)}.",
     )
 
@@ -96,7 +92,7 @@ def _known(side: Side, key: str) -> list[Any]:
 
     Of a side of several client counts, the runs with the most.
     """
-    found = [np.array(test.goodput_bps) / MEGA for test in side.tests(key, side.sizes[-1])]
+    found = [np.array(test.goodput_bps) / plots.MEGA for test in side.tests(key, side.sizes[-1])]
     return [values for values in found if len(values) and np.isfinite(values).all()]
 
 
@@ -119,7 +115,7 @@ def _growth(comparison: Comparison) -> Plot | None:
     A run is a point; the line is the law where there is one, and else joins the sizes' medians.
     """
     costs = (
-        ("goodput_bps", "total goodput (Mbit/s)", MEGA),
+        ("goodput_bps", "total goodput (Mbit/s)", plots.MEGA),
         ("vpn_cpu_s_per_gbit", "VPN CPU (s/Gbit)", 1.0),
     )
     every = growth({side.label: side.runs for side in comparison.sides})
@@ -147,16 +143,10 @@ def _growth(comparison: Comparison) -> Plot | None:
         axis.set_ylim(bottom=0)
         axis.set_xlabel("clients")
         axis.set_ylabel(label)
-    axes[-1].legend(
-        *axes[0].get_legend_handles_labels(),
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.0),
-        frameon=False,
-        fontsize=9,
-    )
-    return Plot(
+    plots.legend_beside(axes[-1], *axes[0].get_legend_handles_labels(), fontsize=9)
+    return plots.drawn(
+        figure,
         name="compare-growth",
         title="What changes with the number of clients (logarithmic)",
-        **drawn(figure),
         alt=f"Figures against clients. {'; '.join(words)}.",
     )

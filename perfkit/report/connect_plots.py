@@ -5,53 +5,48 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from perfkit.analysis import connecting
 from perfkit.analysis.connecting import Connecting
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import TestKind
-from perfkit.report.plots import BLUE, ORANGE, STYLE, Plot, drawn
+from perfkit.report import plots
+from perfkit.report.plots import Plot
 from perfkit.units import format_count
 
 _LINES = {
-    "first": ("all at once", BLUE, "-"),
-    "restart": ("after the server's restart", ORANGE, "--"),
+    "first": ("all at once", plots.BLUE, "-"),
+    "restart": ("after the server's restart", plots.ORANGE, "--"),
 }
 
 
 def connect_plots(logs: RunLogs) -> list[Plot]:
     """One for each test of kind `connect-storm` of which anything is known."""
-    plots = []
-    with mpl.rc_context(STYLE):
+    made = []
+    with mpl.rc_context(plots.STYLE):
         for slot in logs.slots:
             found = connecting.phases(logs, slot) if slot.kind is TestKind.CONNECT_STORM else []
             if found:
-                plots.append(_distribution(slot.name, found))
-    return plots
+                made.append(_distribution(slot.name, found))
+    return made
 
 
 def _distribution(test: str, found: list[Connecting]) -> Plot:
     """Cumulative shares of all clients: a client that did not connect keeps its line below 100 %."""
-    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = plots.stacked(1, 9.6, 3.2)
     times_s = np.concatenate([it.values[it.values > 0] for it in found])  # NaN is not
     ends = (float(times_s.min()), float(times_s.max())) if len(times_s) else (0.1, 1.0)
     for phase in found:
         _line(axis, phase, ends)
-    axis.set_xscale("log")  # a restart takes seconds where a first start takes tenths
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    plots.log_axis(axis)  # a restart takes seconds where a first start takes tenths
     axis.set_ylim(0, 102)
     axis.set_xlabel("time since the VPN's start (s, logarithmic)")
     axis.set_ylabel("clients connected (%)")
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
-    return Plot(
+    plots.legend_beside(axis)
+    return plots.drawn(
+        figure,
         name=f"connect-{test}",
         title=f"{test}: share of the clients whose tunnel carries a ping",
-        **drawn(figure),
         alt=f"Share of connected clients over time. {'; '.join(map(_words, found))}.",
     )
 

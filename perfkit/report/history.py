@@ -16,7 +16,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from perfkit.analysis.answers import cells
 from perfkit.analysis.answers import frame as frames
@@ -28,7 +27,7 @@ from perfkit.executors.mapping import Unit, Where, each, json_of
 from perfkit.report.answer_words import phrase
 from perfkit.report.columns import FIGURES, text
 from perfkit.report.document import fill, plain
-from perfkit.report.plots import BLUE, RED, STYLE, Plot, drawn
+from perfkit.report.plots import BLUE, RED, STYLE, Plot, drawn, stacked
 from perfkit.report.tables import Column, ReportTable, in_terminal
 from perfkit.runs import campaign_folder, design, folder
 from perfkit.runs.design import Design
@@ -253,8 +252,7 @@ def _drawn(figure: str, courses: Sequence[Course]) -> Plot:
     """A panel a cell, under one another; lines are the means between changes."""
     own = [one for one in courses if one.figure == figure]
     column = FIGURES[figure]
-    picture = Figure(figsize=(6.6, 0.8 + 1.3 * len(own)), layout="constrained")
-    axes = picture.subplots(len(own), 1, squeeze=False, sharex=True)[:, 0]
+    picture, axes = stacked(len(own), 6.6, 0.8 + 1.3 * len(own), sharex=True)
     for axis, one in zip(axes, own, strict=True):
         moments = [datetime.fromtimestamp(t, UTC) for t in one.times_s]
         values = np.array(one.values) / column.scale
@@ -266,9 +264,9 @@ def _drawn(figure: str, courses: Sequence[Course]) -> Plot:
             axis.plot(span, [level] * 2, color=RED, lw=1.4)
         axis.set_ylim(0, 1.15 * float(values.max()))
         axis.set_ylabel(f"N = {one.clients}\n({column.unit})", fontsize=8.5)
-    return Plot(
+    return drawn(
+        picture,
         name=f"history-{figure.replace('_', '-')}",
         title=f"{column.heading} over campaigns; lines: the mean between changes",
-        **drawn(picture),
         alt="; ".join(f"{one.name}: {len(one.values)} campaigns" for one in own),
     )

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from perfkit.analysis.rate_scale import FAR_APART, floor_bps
 from perfkit.analysis.server_load import outside_nic
@@ -33,7 +33,7 @@ from perfkit.units import SI_PREFIXES
 MEGA = SI_PREFIXES["M"]
 INK = "#010203"  # stands for the page's own text colour until the SVG is written
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
-BLUE, ORANGE, GREEN, RED = _COLOURS.values()
+BLUE, ORANGE, GREEN, RED = COLOURS = tuple(_COLOURS.values())
 _PNG_DPI = 150
 _LETTERS_ACROSS = 130  # of the smallest text, across the server's plot
 _POINTS = 500  # of a distribution; a picture shows no more
@@ -100,13 +100,12 @@ def _observed(times: Mapping[str, Times]) -> Plot:
 
     What did not come took longer than all that is shown, so its line ends below 100 %.
     """
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = stacked(1, 9.6, 3.6)
     words = []
     for place, (name, seen) in enumerate(times.items()):
         shares = np.linspace(0, 1, min(len(seen.values_ms), _POINTS))
         values = np.quantile(seen.values_ms, shares)
-        colour = tuple(_COLOURS.values())[place % len(_COLOURS)]
+        colour = COLOURS[place % len(COLOURS)]
         came = len(seen.values_ms) / seen.count
         axis.step(
             values, 100 * came * shares, _DASHES[place % 3], where="post", color=colour, label=name
@@ -121,11 +120,11 @@ def _observed(times: Mapping[str, Times]) -> Plot:
     axis.set_xlabel("ms, logarithmic")
     axis.set_ylabel("at most so long (%)")
     axis.set_ylim(0, 102)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
-    return Plot(
+    legend_beside(axis)
+    return drawn(
+        figure,
         name="times",
         title="What the clients that count waited for: share of all that took at most so long",
-        **drawn(figure),
         alt=f"Cumulative distributions. {'; '.join(words)}.",
     )
 
@@ -137,8 +136,7 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
         ("CPU", _cpu_lines(monitor)),
     ]
     panels = [(label, lines) for label, lines in panels if lines]
-    figure = Figure(figsize=(9.6, 1.0 + 1.6 * len(panels)), layout="constrained")
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes = stacked(len(panels), 9.6, 1.0 + 1.6 * len(panels), sharex=True)
     gaps = _gaps(monitor)
     broken = np.insert(monitor["t_s"].to_numpy(), gaps, np.nan)
     moments = monitor["t_s"].to_numpy(dtype=np.float64)
@@ -159,7 +157,7 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
         axis.set_ylim(bottom=floor)
         _shade(axis, segments, named=place == 0, whole_s=float(np.ptp(moments)))
         if len(lines) > 1:
-            axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+            legend_beside(axis)
     axes[-1].set_xlabel("seconds after T0")
     first = min((slot.start_s for slot in logs.slots), default=0.0)
     last = max((slot.end_s for slot in logs.slots), default=0.0)
@@ -169,10 +167,10 @@ def _server_over_time(monitor: pd.DataFrame, segments: Sequence[Segment], logs: 
     named = ", ".join(
         f"{s.slot} from {s.outer.start_s:.0f} to {s.outer.end_s:.0f} s" for s in segments
     )
-    return Plot(
+    return drawn(
+        figure,
         name="server-over-time",
         title="Server over time; dark bands are the steady windows, light ones the outer windows",
-        **drawn(figure),
         alt=f"Line plots of the server's network and CPU load by second. Tests: {named or 'none'}.",
     )
 
@@ -237,10 +235,8 @@ def _per_client(summary: Summary) -> Plot:
     }
     largest = [float(values[-1]) for values in tests.values()]
     apart = max(largest) > FAR_APART * min(largest)
-    figure = Figure(
-        figsize=(9.6, 0.6 + (0.95 if apart else 0.7) * len(tests)), layout="constrained"
-    )
-    axes = figure.subplots(len(tests), 1, sharex=not apart, squeeze=False)[:, 0]
+    height = 0.6 + (0.95 if apart else 0.7) * len(tests)
+    figure, axes = stacked(len(tests), 9.6, height, sharex=not apart)
     for axis, (slot, values) in zip(axes, tests.items(), strict=True):
         _distribution(axis, values)
         axis.set_yticks([0], [slot])
@@ -257,10 +253,10 @@ def _per_client(summary: Summary) -> Plot:
     )
     scales = "; each test has its own scale" if apart else ""
     counts = [len(values) for values in tests.values()]
-    return Plot(
+    return drawn(
+        figure,
         name="per-client",
         title=f"Goodput per client: {_box(min(counts), max(counts))}, line the median{scales}",
-        **drawn(figure),
         alt=f"Distribution of goodput over clients. {words}.",
     )
 
@@ -309,13 +305,51 @@ def _distribution(axis: Axes, values: Any) -> None:
     axis.plot(outside, np.full(len(outside), -0.12), "|", color=BLUE, ms=5, alpha=0.7)
 
 
-def drawn(figure: Figure) -> Any:
-    """`svg` and `png` of a figure, laid out once."""
+def stacked(count: int, width: float, height: float, **more: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels below each other; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(count, 1, squeeze=False, **more)[:, 0])
+
+
+def legend_beside(axis: Axes, *handles: Any, fontsize: float = 8, **more: Any) -> None:
+    """Names at the right of a panel, from its top down."""
+    place: Any = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    axis.legend(*handles, **place, frameon=False, fontsize=fontsize, **more)
+
+
+def legend_above(axis: Axes, ncols: int) -> None:
+    """Names above a panel, from its left edge on, so many beside each other."""
+    axis.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, ncols=ncols,
+        borderaxespad=0.1, handletextpad=0.4, columnspacing=1.2,
+    )  # fmt: skip
+
+
+def log_axis(axis: Axes) -> None:
+    """A logarithmic axis whose ticks, at 1, 2 and 5 of each decade, are read as they stand."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def log_axis_at(axis: Axes, values: Sequence[float]) -> None:
+    """A logarithmic axis with a tick at each of these values, as people write it."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(FixedLocator([float(value) for value in values]))
+    axis.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 100 else f"{value:.3g}")
+    )
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def drawn(figure: Figure, *, name: str, title: str, alt: str) -> Plot:
+    """A figure as a plot, laid out once."""
     svg = _to_svg(figure)
     figure.set_layout_engine("none")
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
-    return {"svg": svg, "png": out.getvalue()}
+    return Plot(name=name, title=title, svg=svg, alt=alt, png=out.getvalue())
 
 
 def _to_svg(figure: Figure) -> str:

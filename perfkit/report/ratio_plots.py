@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from perfkit.analysis.answers import pairs
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.report.columns import FIGURES
-from perfkit.report.plots import BLUE, GREEN, INK, RED, Plot, drawn
+from perfkit.report.plots import BLUE, GREEN, INK, RED, Plot, drawn, log_axis
 from perfkit.units import format_some
 
 _WIDTH = 6.6  # inches
@@ -65,13 +64,15 @@ def ratios(found: CampaignAnswer) -> Plot | None:
     labels = [_label(row, several=several) for row in rows]
     axes[0].set_yticks(range(len(rows)), labels, fontsize=None if apart else 8.5)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    if not apart:
-        _share_axis(axes[0])
-    return Plot(
+    if (
+        not apart
+    ):  # ratios of many figures are far apart: a half and a double are equally far from 1
+        log_axis(axes[0])
+    return drawn(
+        picture,
         name="ratios",
         title=f"Each repetition's ratio to {base} (dots), mean with its 95 % interval; shaded: within "
         "the margin",
-        **drawn(picture),
         alt=f"Paired ratios. {format_some(words, 12, '; ')}.",
     )
 
@@ -107,11 +108,3 @@ def _panel(
                 f"{one['ratio']:.3f}, {one['verdict']}"
             )
     return words
-
-
-def _share_axis(axis: Axes) -> None:
-    """Ratios of many figures are far apart: a half and a double are equally far from 1."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())

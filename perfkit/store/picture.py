@@ -22,7 +22,7 @@ from perfkit.analysis.answers.frame import figure_values
 from perfkit.errors import StoreError, did_you_mean
 from perfkit.report.columns import FIGURES
 from perfkit.report.document import fill, standalone
-from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn
+from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn, stacked
 from perfkit.settings.project import runs_folder
 from perfkit.store.query import ask
 from perfkit.store.schema import TABLES
@@ -146,8 +146,7 @@ def draw(points: pd.DataFrame, bars: pd.DataFrame, figure: str, by: str) -> tupl
     }
     column = FIGURES[figure]
     with mpl.rc_context({**STYLE, "date.converter": "concise"}):
-        picture = Figure(figsize=(9.6, 0.9 + 2.1 * len(shown)), layout="constrained")
-        axes = picture.subplots(len(shown), 1, squeeze=False, sharex=True)[:, 0]
+        picture, axes = stacked(len(shown), 9.6, 0.9 + 2.1 * len(shown), sharex=True)
         for axis, (test, clients) in zip(axes, shown, strict=True):
             own = points[(points["test"] == test) & (points["clients"] == clients)]
             of_cell = bars[(bars["test"] == test) & (bars["clients"] == clients)]
@@ -155,11 +154,10 @@ def draw(points: pd.DataFrame, bars: pd.DataFrame, figure: str, by: str) -> tupl
             axis.set_title(f"{test}, {format_count(int(clients), 'client')}", loc="left")
             axis.set_ylabel(column.label)
         _finish(picture, axes[-1], styles, by)
-        title = f"{column.heading} of each run and block over time, by {by}"
-        plot = Plot(
+        plot = drawn(
+            picture,
             name=f"{figure.replace('_', '-')}-over-time",
-            title=title,
-            **drawn(picture),
+            title=f"{column.heading} of each run and block over time, by {by}",
             alt=f"{column.heading}: {format_count(len(points), 'point')}, {', '.join(styles)}",
         )
     return plot, remarks
