@@ -18,7 +18,7 @@ from perfkit.analysis import counters, links, network_limits, segments, steady_s
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import test_keys
-from perfkit.analysis.server_load import busiest_core, outside_nic
+from perfkit.analysis.server_load import busiest_core, outside_nic, shared_cpu
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -93,7 +93,7 @@ def block_rows(
 def _of_hosts(logs: RunLogs) -> Row:
     """What carried the packets, whether one core did, and whether server and clients shared it."""
     return {
-        "shared_cpu": _shared_cpu(logs),
+        "shared_cpu": shared_cpu(logs),
         "vpn_single_core": logs.vpn_record.single_core and not logs.vpn_in_kernel,
         "vpn_implementation": logs.vpn_implementation,
     }
@@ -107,10 +107,6 @@ def _cut(segment: Segment, warm_up_s: float | None) -> Segment:
     return segments.cut(segment, min(warm_up_s, steady_state.most_cut_s(whole_s)))
 
 
-def _shared_cpu(logs: RunLogs) -> bool:
-    return bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
-
-
 def _watched(logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[str]) -> Row:
     """What a report of one run does not show: the link's capacity, the clients' processors."""
     watched: Row = {}
@@ -122,7 +118,7 @@ def _watched(logs: RunLogs, slot: SlotPlan, window: Window, clients: Sequence[st
         held = network_limits.held_back_share(logs.limits, window, logs.server)
         watched["server_held_back_ratio"] = held
     watched["held_back_packets"] = network_limits.held_back(logs.limits, window)
-    if not _shared_cpu(logs):
+    if not shared_cpu(logs):
         watched["clients_cpu_pct"] = _clients_cpu(logs.monitor, window, clients)
     return watched
 

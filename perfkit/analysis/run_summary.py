@@ -15,6 +15,7 @@ from perfkit.analysis.answers.frame import OF_CONNECTING
 from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.conditions import conditions
 from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.server_load import shared_cpu
 from perfkit.analysis.slot_figures import prepare
 from perfkit.analysis.stats import summarise
 from perfkit.analysis.uncertainty import Spread, together
@@ -130,7 +131,7 @@ def reduce_run(run: Run, *, phases: Sequence[tuple[str, float]] = ()) -> Reduced
         name=str(logs.manifest.get("name", "")),
         created_utc=str(logs.manifest.get("created_utc", "")),
         clients=len(logs.clients),
-        shared_cpu=bool(logs.manifest.get("provider_traits", {}).get("shared_cpu")),
+        shared_cpu=shared_cpu(logs),
         tests=_tests(logs, chosen, found, summary.tests, summary.clients),
         conditions=conditions(run, logs),
         vpn=logs.vpn_record,

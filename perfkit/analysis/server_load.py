@@ -40,6 +40,11 @@ def outside_nic(monitor: pd.DataFrame, device: str) -> str:
     return OUTSIDE_NIC if OUTSIDE_NIC in beside else next(iter(beside), OUTSIDE_NIC)
 
 
+def shared_cpu(logs: RunLogs) -> bool:
+    """Whether all hosts ran on the same processors."""
+    return bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
+
+
 def server_load(
     logs: RunLogs, slot: SlotPlan, window: Window, intervals: pd.DataFrame, ways: Sequence[str]
 ) -> dict[str, float]:

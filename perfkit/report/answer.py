@@ -18,10 +18,10 @@ from perfkit.analysis.answers.campaign_answer import CampaignAnswer, find_answer
 from perfkit.executors.mapping import Where
 from perfkit.report import answer_words, export, methods
 from perfkit.report.answer_tables import answer_tables
-from perfkit.report.document import fill, plain, standalone
+from perfkit.report.document import fill, plain, write_page
 from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs import campaign_folder
-from perfkit.runs.folder import Run, write_atomic, write_json
+from perfkit.runs.folder import Run, write_json
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
@@ -101,19 +101,11 @@ def render(run: Run, *, executor: Where = None, now: datetime | None = None) -> 
         now: The moment printed on the page; the clock's if None.
     """
     answer, moment = compose(run, executor), now or datetime.now(UTC)
-    for table in answer.tables.values():
-        export.write(table, run.report_dir)
-    for plot in answer.plots:
-        write_atomic(run.report_dir / f"{plot.name}.svg", standalone(plot.svg).encode())
-        write_atomic(run.report_dir / f"{plot.name}.png", plot.png)
-    _write(run.report_dir / methods.PAGE, methods.to_page(run.id, answer.tables.values(), moment))
+    export.write_all(run.report_dir, answer.tables.values(), answer.plots)
+    methods.write(run.report_dir, run.id, answer.tables.values(), moment)
     write_json(campaign_folder.answer_path(run), to_json(answer.found, list(answer.sentences)))
-    _write(answer.page, to_page(answer, moment))
+    write_page(answer.page, to_page(answer, moment))
     return answer
-
-
-def _write(path: Path, page: str) -> None:
-    write_atomic(path, page.encode("utf-8", "replace"))
 
 
 def to_page(answer: Answer, now: datetime) -> str:

@@ -7,7 +7,7 @@ every table in every format into one folder. Warnings come before any figure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +19,11 @@ from perfkit.executors.mapping import Where
 from perfkit.report import export, methods
 from perfkit.report.compare_tables import comparison_tables
 from perfkit.report.compare_verdicts import sentences
-from perfkit.report.document import fill, plain, standalone
+from perfkit.report.document import fill, plain, write_page
+from perfkit.report.sentences import warning_lines
 from perfkit.report.tables import ReportTable, cleaned, in_terminal
-from perfkit.runs.folder import Run, write_atomic
-from perfkit.units import format_count, format_some
+from perfkit.runs.folder import Run
+from perfkit.units import format_count
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
@@ -51,11 +52,7 @@ class ComparisonReport:
     @property
     def warnings(self) -> list[str]:
         """What may change the verdicts, one line each; places of which the same is said share one."""
-        where: dict[str, list[str]] = {}
-        for finding in self.comparison.findings:
-            if finding.level == "warning":
-                where.setdefault(finding.text, []).append(finding.where)
-        return [plain(f"{format_some(places, _NAMED)}: {text}") for text, places in where.items()]
+        return warning_lines(self.comparison.findings, _NAMED)
 
     @property
     def sentences(self) -> list[str]:
@@ -146,18 +143,11 @@ def render(
         now: The moment printed on the page; the clock's if None.
     """
     made = compose(groups, phases=phases, executor=executor)
-    for table in made.tables.values():
-        export.write(table, folder)
-    for plot in made.plots:
-        write_atomic(folder / f"{plot.name}.svg", standalone(plot.svg).encode())
-        write_atomic(folder / f"{plot.name}.png", plot.png)
     moment, page = now or datetime.now(UTC), folder / PAGE
-    about_methods = methods.to_page(made.legend, made.tables.values(), moment)
-    write_atomic(folder / methods.PAGE, about_methods.encode("utf-8", "replace"))
-    write_atomic(page, to_page(made, moment).encode("utf-8", "replace"))
-    return ComparisonReport(
-        comparison=made.comparison, tables=made.tables, plots=made.plots, page=page
-    )
+    export.write_all(folder, made.tables.values(), made.plots)
+    methods.write(folder, made.legend, made.tables.values(), moment)
+    write_page(page, to_page(made, moment))
+    return replace(made, page=page)
 
 
 def to_page(made: ComparisonReport, now: datetime) -> str:

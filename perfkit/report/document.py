@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfkit.runs.folder import write_atomic
 from perfkit.untrusted import without_escapes
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def _templates(room: str) -> Environment:
     )
     made.globals["long_text"] = LONG_TEXT
     return made
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page; what no UTF-8 can say is a question mark."""
+    write_atomic(path, page.encode("utf-8", "replace"))
 
 
 def standalone(svg: str) -> str:

@@ -12,16 +12,20 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.report.document import LONG_TEXT
+from perfkit.report.document import LONG_TEXT, standalone
 from perfkit.report.tables import ReportTable, Value, one_line, to_html
 from perfkit.report.wiki import to_mediawiki, to_trac
 from perfkit.runs.folder import write_atomic
+
+if TYPE_CHECKING:
+    from perfkit.report.plots import Plot
 
 Render = Callable[[ReportTable], str | bytes]
 FORMAT = 1  # of the JSON export
@@ -270,3 +274,12 @@ def write(table: ReportTable, folder: Path, formats: Sequence[str] = FILES) -> l
         write_atomic(path, encode(table, name))
         paths.append(path)
     return paths
+
+
+def write_all(folder: Path, tables: Iterable[ReportTable], plots: Iterable[Plot]) -> None:
+    """Write what stands beside a page: tables in every format of `FILES`, pictures as SVG and PNG."""
+    for table in tables:
+        write(table, folder)
+    for plot in plots:
+        write_atomic(folder / f"{plot.name}.svg", standalone(plot.svg).encode())
+        write_atomic(folder / f"{plot.name}.png", plot.png)

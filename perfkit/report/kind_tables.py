@@ -29,7 +29,7 @@ from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import TestKind
 from perfkit.report import columns
-from perfkit.report.tables import Column, ReportTable
+from perfkit.report.tables import Column, ReportTable, is_known
 from perfkit.units import s_to_ms
 
 _CLIENTS = Column("clients_counted", "Clients")
@@ -145,7 +145,7 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
     """
     made = []
     for table in TABLES:
-        own = [row for row in tests if any(_known(row.get(key)) for key in table.keys)]
+        own = [row for row in tests if any(is_known(row.get(key)) for key in table.keys)]
         if table.name == "offered":  # of each way, in the table of both
             own = [row for row in own if not goes_both_ways(row)]
         known = [c for c in table.columns if any(_there(row.get(c.key)) for row in own)]
@@ -160,7 +160,7 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
 
 def goes_both_ways(row: Mapping[Hashable, Any]) -> bool:
     """Whether a test has a goodput of each direction instead of one."""
-    return any(_known(row.get(key)) for key in both_ways.GOODPUT[1:])
+    return any(is_known(row.get(key)) for key in both_ways.GOODPUT[1:])
 
 
 def with_headlines(tests: Rows) -> list[dict[Hashable, Any]]:
@@ -173,8 +173,8 @@ def with_headlines(tests: Rows) -> list[dict[Hashable, Any]]:
         return [dict(row) for row in tests]
     made = []
     for kind, row in zip(kinds, tests, strict=True):
-        is_known = not kind.has_goodput or _known(row.get(HEADLINE[kind]))
-        figure = HEADLINE[kind] if is_known else "goodput_bps"
+        is_shown = not kind.has_goodput or is_known(row.get(HEADLINE[kind]))
+        figure = HEADLINE[kind] if is_shown else "goodput_bps"
         column = columns.FIGURES.get(figure, Column(figure, figure))
         half = column.show(row.get("goodput_ci_bps")) if figure == "goodput_bps" else ""
         own: dict[Hashable, Any] = dict(row)
@@ -230,9 +230,5 @@ def observed_times(logs: RunLogs, summary: Summary) -> dict[str, Times]:
     return found
 
 
-def _known(value: Any) -> bool:
-    return isinstance(value, int | float) and bool(np.isfinite(value))
-
-
 def _there(value: Any) -> bool:
-    return isinstance(value, str) or _known(value)
+    return isinstance(value, str) or is_known(value)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from perfkit.analysis.slot_figures import QUANTILES_METHOD
-from perfkit.report.document import fill
+from perfkit.report.document import fill, write_page
 from perfkit.report.tables import ReportTable
 
 PAGE = "methods.html"
@@ -47,8 +48,8 @@ SENSITIVITY_METHOD = (
 )
 
 
-def to_page(heading: str, tables: Iterable[ReportTable], now: datetime) -> str:
-    """The page of methods as HTML text: a section a table that has one."""
+def write(folder: Path, heading: str, tables: Iterable[ReportTable], now: datetime) -> None:
+    """Write the page of methods beside a report: a section a table that has one."""
     made = [table for table in tables if table.method]
     about = f"How each table of the report is made; {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-    return fill("methods", heading=heading, about=about, tables=made)
+    write_page(folder / PAGE, fill("methods", heading=heading, about=about, tables=made))

@@ -20,18 +20,18 @@ from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment
 from perfkit.report import export, methods
-from perfkit.report.document import fill, plain, standalone
-from perfkit.report.sentences import test_sentences
+from perfkit.report.document import fill, plain, write_page
+from perfkit.report.sentences import test_sentences, warning_lines
 from perfkit.report.standard import standard_tables
 from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
-from perfkit.units import format_some
 
 if TYPE_CHECKING:
     from perfkit.report.plots import Plot
 
 Phases = Sequence[tuple[str, float]]
 _FIRST = "summary"  # the table that is open; the others are closed until asked for
+_NAMED = 3  # tests of which the same is said
 _IN_CELL = ("tests", "clients", "server")  # those that a notebook has too, closed
 
 
@@ -53,11 +53,7 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What may change the figures, one line each; tests of which the same is said share one."""
-        where: dict[str, list[str]] = {}
-        for finding in self.summary.findings:
-            if finding.level == "warning":
-                where.setdefault(finding.text, []).append(finding.where)
-        return [f"{format_some(places, 3)}: {text}" for text, places in where.items()]
+        return warning_lines(self.summary.findings, _NAMED)
 
     @property
     def notes(self) -> ReportTable:
@@ -159,18 +155,12 @@ def render(
         The report; how its figures are made is in `methods.html` beside its page.
     """
     report = compose(run, phases=phases, unfinished=unfinished, logs=logs)
-    for table in report.tables.values():
-        export.write(table, run.report_dir)
-    for plot in report.plots:
-        write_atomic(run.report_dir / f"{plot.name}.svg", standalone(plot.svg).encode())
-        write_atomic(run.report_dir / f"{plot.name}.png", plot.png)
     moment = now or datetime.now(UTC)
-    page = to_page(report, moment)
+    export.write_all(run.report_dir, report.tables.values(), report.plots)
     write_frames(report)
-    about_methods = methods.to_page(report.run.id, report.tables.values(), moment)
-    write_atomic(run.report_dir / methods.PAGE, about_methods.encode("utf-8", "replace"))
+    methods.write(run.report_dir, run.id, report.tables.values(), moment)
     # Last: a run with this page is finished, one without it is taken up again after a crash.
-    write_atomic(report.page, page.encode("utf-8", "replace"))
+    write_page(report.page, to_page(report, moment))
     return report
 
 

@@ -7,7 +7,7 @@ made is in `perfkit.report.methods`, what their columns are called in `perfkit.r
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from perfkit import __version__
 from perfkit.analysis import both_ways, transport, vpn
 from perfkit.analysis.sensitivity import NOTABLE_PCT
+from perfkit.analysis.server_load import shared_cpu
 from perfkit.analysis.stats import METHOD, Summary
 from perfkit.logs.clock_alignment import METHOD as ANCHOR_METHOD
 from perfkit.logs.run_logs import Finding, RunLogs
@@ -32,7 +33,7 @@ from perfkit.report.methods import (
     SERVER_METHOD,
     WINDOWS_METHOD,
 )
-from perfkit.report.tables import Column, ReportTable
+from perfkit.report.tables import Column, ReportTable, is_known
 from perfkit.units import MS_PER_S, format_count, format_duration, format_some
 
 SHARED_CPU = (
@@ -134,11 +135,6 @@ def _by_ipv6(logs: RunLogs) -> list[str]:
     ]
 
 
-def shared_cpu(logs: RunLogs) -> bool:
-    """Whether all hosts ran on the same processors."""
-    return bool(logs.manifest.get("provider_traits", {}).get("shared_cpu"))
-
-
 def basis(logs: RunLogs, tests: pd.DataFrame) -> str:
     """What the figures stand on: hosts, windows, clocks."""
     bound = float(tests["clock_bound_s"].max()) if len(tests) else float("nan")
@@ -176,7 +172,7 @@ def _summary(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     if any("headline" in row for row in tests):
         return list(columns.HEADLINES)
     cost = next(
-        (c for c in columns.COSTS if any(_known(row.get(c.key)) for row in tests)),
+        (c for c in columns.COSTS if any(is_known(row.get(c.key)) for row in tests)),
         columns.COSTS[-1],
     )
     return [*columns.SUMMARY, cost]
@@ -195,7 +191,7 @@ def _within(tests: Sequence[Mapping[Hashable, Any]]) -> str:
 
 def _ratios(tests: Sequence[Mapping[Hashable, Any]], most: int = 1000) -> str:
     """What in-tunnel tests are held against; partners of other names or other clients by name."""
-    held = [row for row in tests if _known(row.get("vs_direct"))]
+    held = [row for row in tests if is_known(row.get("vs_direct"))]
     if not held:
         return ""
     other = []
@@ -229,8 +225,7 @@ def _tests(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
 
 def _windows(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
     """Without proposals, and without a warm-up cut, where there are none."""
-    absent = {k for k in ("proposal", "warm_up_s") if not any(_there(row.get(k)) for row in tests)}
-    return [column for column in columns.WINDOWS if column.key not in absent]
+    return _where_known(columns.WINDOWS, ("proposal", "warm_up_s"), tests, _there)
 
 
 def _there(value: object) -> bool:
@@ -244,10 +239,13 @@ def _server(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:
 
 
 def _where_known(
-    every: Sequence[Column], optional: Sequence[str], rows: Sequence[Mapping[Hashable, Any]]
+    every: Sequence[Column],
+    optional: Sequence[str],
+    rows: Sequence[Mapping[Any, Any]],
+    is_there: Callable[[Any], bool] = is_known,
 ) -> list[Column]:
     """The columns without the optional ones that no row knows."""
-    absent = {key for key in optional if not any(_known(row.get(key)) for row in rows)}
+    absent = {key for key in optional if not any(is_there(row.get(key)) for row in rows)}
     return [column for column in every if column.key not in absent]
 
 
@@ -258,7 +256,7 @@ def _transport(tests: Sequence[Mapping[Hashable, Any]]) -> list[ReportTable]:
         ("tcp", "TCP: sent again", columns.TCP, ("retransmits", "mss_min_bytes"), "senders", transport.METHOD),
         ("udp", "UDP: loss and jitter", columns.UDP, ("udp_datagrams",), "receiver", transport.UDP_METHOD),
     ):  # fmt: skip
-        own = [row for row in tests if any(_known(row.get(key)) for key in keys)]
+        own = [row for row in tests if any(is_known(row.get(key)) for key in keys)]
         if own:
             caption = f"By the {who}, over whole streams, also outside the steady windows."
             made.append(ReportTable.from_records(name, title, chosen, own, caption, f"{method}."))
@@ -282,10 +280,9 @@ def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:
         else "The server's status is missing."
     )
     make = ReportTable.from_records
-    shown: tuple[Column, ...] = columns.VPN_CLIENTS
-    if not any(_known(row["handshake_age_s"]) for row in rows):  # OpenVPN does not say it
-        shown = tuple(it for it in shown if it.key != "handshake_age_s")
-    shown, listed = host_tables.by_machine(logs, shown, rows)
+    # OpenVPN does not say when the last handshake was.
+    known = _where_known(columns.VPN_CLIENTS, ("handshake_age_s",), rows)
+    shown, listed = host_tables.by_machine(logs, known, rows)
     return [
         make("vpn", "VPN", columns.VPN, whole, when, f"{vpn.METHOD}. {vpn.CROSS_CHECK}."),
         make("vpn-clients", "VPN by client", shown, listed, when),
@@ -306,7 +303,7 @@ def _batches_of(row: Mapping[Hashable, Any]) -> list[int]:
     return [
         int(row[both_ways.name("goodput_batches", way)])
         for way in both_ways.Way
-        if _known(row.get(both_ways.name("goodput_ci_bps", way)))
+        if is_known(row.get(both_ways.name("goodput_ci_bps", way)))
     ]
 
 
@@ -319,10 +316,6 @@ def _notable(tests: Sequence[Mapping[Hashable, Any]]) -> str:
         f" Moving the window's edges inwards by up to 2 s changes the total goodput of "
         f"{format_some(named, 2)} by more than {NOTABLE_PCT:.0f} %."
     )
-
-
-def _known(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _logs(logs: RunLogs) -> ReportTable:

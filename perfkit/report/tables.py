@@ -203,6 +203,11 @@ def in_terminal(
     return plain("\n\n".join([*([above] if above else []), *(t.to_text(width) for t in tables)]))
 
 
+def is_known(value: Any) -> bool:
+    """Whether it is a number, and neither NaN nor infinite."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _plain(value: Any) -> Value:
     """A value without its NumPy clothes."""
     if value is None or isinstance(value, str):
