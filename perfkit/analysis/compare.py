@@ -277,12 +277,9 @@ def _estimate(tests: Sequence[Test], name: str) -> Estimate | None:
 
 
 def _mean(values: Sequence[float]) -> Estimate:
-    """Of those that are known; NaN where one is beyond what was seen."""
-    known = np.array([value for value in values if not np.isnan(value)])
-    if np.isinf(known).any():
-        return Estimate(value=np.nan, runs=len(known))
-    mean = float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
-    return Estimate(value=mean, runs=len(known))
+    return Estimate(
+        value=contrasts.geometric_mean(values), runs=sum(not np.isnan(value) for value in values)
+    )
 
 
 def _findings(sides: Sequence[Side], differences: Sequence[Difference]) -> Iterator[Finding]:

@@ -79,6 +79,15 @@ def half_width(standard_error: float, batches: int) -> float:
     return standard_error * student_t(batches - 1) if batches >= MIN_BATCHES else float("nan")
 
 
+def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float, float]:
+    """Mean of independent values and its interval by Student's t; NaN to NaN with one value."""
+    mean, half = float(values.mean()), float("nan")
+    if len(values) > 1:
+        error = float(values.std(ddof=1)) / np.sqrt(len(values))
+        half = error * student_t(len(values) - 1, level)
+    return mean, mean - half, mean + half
+
+
 def student_t(degrees: float, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t: the interval is the estimate +- this many standard errors.
 

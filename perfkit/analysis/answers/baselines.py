@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis.answers import verdicts
-from perfkit.analysis.answers.contrasts import Contrast, of_sides
+from perfkit.analysis.answers.contrasts import geometric_mean, of_sides
 from perfkit.analysis.answers.frame import KEY, counted, figure_values
 from perfkit.analysis.answers.headline import kind_of
-from perfkit.analysis.answers.verdicts import BETTER, MARGIN, PRIMARY, Case, Judgement
+from perfkit.analysis.answers.verdicts import BETTER, MARGIN, PLACE, PRIMARY, SAID, Case
 from perfkit.units import format_count
 
 Outcome = Literal["worse", "same or better", "not enough data"]
@@ -127,29 +127,16 @@ def check(
             first = verdicts.is_primary(figure, key[3], primary, kind, has_tunnel=has_tunnel)
             places.append(
                 {
-                    **dict(zip((*KEY, "path"), key, strict=True)),
-                    "figure": figure,
-                    "is_primary": first,
+                    **dict(zip(PLACE, (*key, figure, first), strict=True)),
                     "runs_baseline": len(values[0]),
                     "runs": len(values[1]),
-                    "baseline": _mean(values[0]),
-                    "value": _mean(values[1]),
+                    "baseline": geometric_mean(values[0]),
+                    "value": geometric_mean(values[1]),
                 }
             )
             cases.append(Case(contrast=of_sides(*values), better=better, is_primary=first))
-    judged = verdicts.judge(cases, margin)
-    rows = [
-        {**place, **_said(case.contrast, judgement)}
-        for place, case, judgement in zip(places, cases, judged, strict=True)
-    ]
-    made = pd.DataFrame(rows, columns=[*_COLUMNS])
-    return Check(rows=verdicts.primary_first(made), margin=margin)
-
-
-_COLUMNS = (
-    *KEY, "path", "figure", "is_primary", "runs_baseline", "runs", "baseline", "value",
-    "ratio", "low", "high", "p", "p_adjusted", "verdict", "more", "reason", "text",
-)  # fmt: skip
+    columns = (*PLACE, "runs_baseline", "runs", "baseline", "value", *SAID, "text")
+    return Check(rows=verdicts.judged_rows(places, cases, margin, columns), margin=margin)
 
 
 def _by_cell(side: pd.DataFrame) -> dict[_Key, dict[str, list[float]]]:
@@ -164,26 +151,3 @@ def _by_cell(side: pd.DataFrame) -> dict[_Key, dict[str, list[float]]]:
             if not np.isnan(value):
                 cell[figure].append(value)
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Geometric; arithmetic where a value is not above 0, NaN of none or where one is not known."""
-    known = np.array(values)
-    if not len(known) or np.isinf(known).any():
-        return float("nan")
-    return float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
-
-
-def _said(contrast: Contrast, judgement: Judgement) -> dict[str, Any]:
-    low, high = contrast.ratios(1 - verdicts.ALPHA)
-    return {
-        "ratio": contrast.ratio,
-        "low": low,
-        "high": high,
-        "p": contrast.p,
-        "p_adjusted": judgement.p_adjusted,
-        "verdict": judgement.verdict,
-        "more": judgement.more,
-        "reason": judgement.reason,
-        "text": judgement.text,
-    }

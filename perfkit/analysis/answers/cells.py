@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from perfkit.analysis import steady_state
 from perfkit.analysis.answers.frame import FIGURES, KEY, counted, figure_values
 from perfkit.analysis.answers.headline import kind_of, primary_of
-from perfkit.analysis.confidence import LEVEL, student_t
+from perfkit.analysis.confidence import mean_interval
 from perfkit.runs.design import Design
 from perfkit.units import format_count
 
@@ -75,10 +75,7 @@ _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "str"}
 
 
 def intervals(
-    frame: pd.DataFrame,
-    figures: Sequence[str] = FIGURES,
-    level: float = LEVEL,
-    precision: float | None = None,
+    frame: pd.DataFrame, figures: Sequence[str] = FIGURES, *, precision: float | None = None
 ) -> pd.DataFrame:
     """The interval of each figure of each cell.
 
@@ -87,20 +84,19 @@ def intervals(
 
     Args:
         frame: See `perfkit.analysis.answers.frame`.
-        level: Of the interval, a share.
         precision: What was asked for, a share; None: nothing.
 
     Returns:
         A `CellAnswer` a row, cells in the order of clients, variants and tests as first run.
     """
-    rows = list(_answers(frame, figures, level, precision))
+    rows = list(_answers(frame, figures, precision))
     types = {field.name: _DTYPES[str(field.type)] for field in fields(CellAnswer)}
     made = pd.DataFrame([asdict(row) for row in rows], columns=list(types))
     return made.astype(types)
 
 
 def _answers(
-    frame: pd.DataFrame, figures: Sequence[str], level: float, precision: float | None
+    frame: pd.DataFrame, figures: Sequence[str], precision: float | None
 ) -> Iterator[CellAnswer]:
     for (clients, variant, test), own in by_cell(frame):
         good = counted(own)
@@ -109,7 +105,7 @@ def _answers(
             values = _known(good, figure)
             if not len(values) or np.isinf(values).any():
                 continue
-            mean, low, high = interval(values, level)
+            mean, low, high = interval(values)
             share = half_width_share(mean, low, high)
             yield CellAnswer(
                 clients=clients,
@@ -122,7 +118,7 @@ def _answers(
                 repetitions=len(values),
                 void=len(own) - len(good),
                 half_width_share=share,
-                is_precise=precision is not None and is_sharp(values, precision, level),
+                is_precise=precision is not None and is_sharp(values, precision),
                 note=_note(notes, values, share, precision),
             )
 
@@ -138,19 +134,13 @@ def by_cell(frame: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
         yield (int(first["clients"]), str(first["variant"]), str(first["test"])), own
 
 
-def interval(values: Floats, level: float = LEVEL) -> tuple[float, float, float]:
-    """Mean and interval of blocks' values; NaN to NaN with one value.
+def interval(values: Floats) -> tuple[float, float, float]:
+    """Mean and 95 % interval of blocks' values; NaN to NaN with one value.
 
     Values that are all positive are taken as logarithms, else as they are.
     """
     is_ratio = bool((values > 0).all())
-    on_scale = np.log(values) if is_ratio else values
-    mean = float(on_scale.mean())
-    half = np.nan
-    if len(values) > 1:
-        error = float(on_scale.std(ddof=1)) / np.sqrt(len(values))
-        half = error * student_t(len(values) - 1, level)
-    found = np.array([mean, mean - half, mean + half])
+    found = np.array(mean_interval(np.log(values) if is_ratio else values))
     mean, low, high = (np.exp(found) if is_ratio else found).tolist()
     return mean, low, high
 
@@ -160,14 +150,14 @@ def half_width_share(mean: float, low: float, high: float) -> float:
     return (high - low) / 2 / abs(mean) if mean else float("nan")
 
 
-def is_sharp(values: Floats, precision: float, level: float = LEVEL) -> bool:
+def is_sharp(values: Floats, precision: float) -> bool:
     """Whether the stop rule lets a cell with these values, in the order run, stop."""
     look = FIRST_LOOK
     if len(values) >= FIRST_LOOK and _spread(values[:FIRST_LOOK]) > WIDE_SPREAD:
         look = SECOND_LOOK
     if len(values) < look:
         return False
-    share = half_width_share(*interval(values, level))
+    share = half_width_share(*interval(values))
     return bool(share <= precision / (1 + precision)) or not np.ptp(values)
 
 

@@ -225,6 +225,17 @@ def log_ratios(baseline: Floats, other: Floats) -> Floats:
     return found
 
 
+def geometric_mean(values: Sequence[float]) -> float:
+    """Of those that are known; arithmetic where one is not above 0.
+
+    NaN of none, or where one is infinite, that is beyond what was seen.
+    """
+    known = _known(values)
+    if not len(known) or np.isinf(known).any():
+        return math.nan
+    return float(np.exp(np.log(known).mean()) if (known > 0).all() else known.mean())
+
+
 def _known(values: Sequence[float]) -> Floats:
     found = np.array(values, dtype=np.float64)
     return found[~np.isnan(found)]

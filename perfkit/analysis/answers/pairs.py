@@ -14,20 +14,20 @@ import pandas as pd
 
 from perfkit.analysis.answers.contrasts import log_ratios, of_pairs
 from perfkit.analysis.answers.frame import KEY, counted, figure_values
+from perfkit.analysis.confidence import LEVEL
 
 _PAIR = ["repetition", "clients", "test", "path"]
 
 
-def in_tunnel(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
+def in_tunnel(frame: pd.DataFrame) -> pd.DataFrame:
     """What the tunnel leaves of the goodput beside it, paired in the block.
 
     Args:
         frame: The cells frame; `vs_direct` is the ratio inside the block. Void rows do not count.
-        level: Of the interval, a share.
 
     Returns:
         One row a cell of a tunnel test that has such a ratio: `clients`, `variant`, `test`, `ratio`
-        (geometric mean), `low`, `high` (Student's t on logarithms; NaN with one block), `pairs`.
+        (geometric mean), `low`, `high` (95 %, Student's t on logarithms; NaN with one block), `pairs`.
     """
     known = counted(frame)
     known = known[((known["path"] == "tunnel") & known["vs_direct"].notna()).to_numpy()]
@@ -35,7 +35,7 @@ def in_tunnel(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     for key, blocks in known.groupby(list(KEY), sort=False):
         ratios = blocks["vs_direct"].to_numpy(dtype=np.float64)
         found = of_pairs(log_ratios(np.ones(len(ratios)), ratios).tolist())
-        low, high = found.ratios(level)
+        low, high = found.ratios(LEVEL)
         rows.append((*key, found.ratio, low, high, found.runs[0]))
     return pd.DataFrame(rows, columns=[*KEY, "ratio", "low", "high", "pairs"])
 

@@ -14,15 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from perfkit.analysis.answers.frame import counted
 from perfkit.analysis.answers.growth import Growth
-from perfkit.analysis.confidence import student_t
+from perfkit.analysis.confidence import mean_interval
 from perfkit.errors import FrameError
 from perfkit.units import format_count
 
@@ -155,18 +153,9 @@ def use_by_size(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for name, share in shares.items():
         for clients, own in share[np.isfinite(share)].groupby(rows["clients"]):
-            mean, low, high = _interval(own.to_numpy())
-            found.append((name, clients, mean, low, high, len(own)))
+            found.append((name, clients, *mean_interval(own.to_numpy()), len(own)))
     names = ("resource", "clients", "use", "low", "high", "repetitions")
     return pd.DataFrame(found, columns=list(names))
-
-
-def _interval(values: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = float(values.std(ddof=1)) / math.sqrt(len(values)) * student_t(len(values) - 1)
-    return mean, mean - half, mean + half
 
 
 def _parts(sizes: Sequence[int], growth: Growth | None) -> tuple[list[int], list[int]]:

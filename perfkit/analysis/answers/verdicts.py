@@ -23,16 +23,16 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from perfkit.analysis.answers import pairs
 from perfkit.analysis.answers.contrasts import Contrast, of_pairs
-from perfkit.analysis.answers.frame import counted
+from perfkit.analysis.answers.frame import KEY, counted
 from perfkit.analysis.answers.headline import kind_of, primary_of
 from perfkit.analysis.confidence import student_t
 from perfkit.errors import CampaignError, did_you_mean
@@ -85,7 +85,8 @@ BETTER: Mapping[str, Direction] = {
 MOST_MORE = 200  # runs a side; beyond, the number says only that this way leads nowhere
 _POWER = 0.8  # that so many more runs will tell
 
-Cell = tuple[int, str, str]
+PLACE = (*KEY, "path", "figure", "is_primary")
+SAID = ("ratio", "low", "high", "p", "p_adjusted", "verdict", "more", "reason")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,61 +252,39 @@ def judge_variants(
     kinds = {test: kind_of(known, test) for test in known["test"].unique()}
     places: list[dict[str, Any]] = []
     cases: list[Case] = []
-    for keys, found in _cells(pairs.between_variants(known, base, tuple(BETTER))):
-        clients, variant, test, path, figure = keys
+    cells = pairs.between_variants(known, base, tuple(BETTER)).groupby([*PLACE[:-1]], sort=False)
+    for keys, found in cells:
+        _, _, test, path, figure = keys
         enough = planned is not None and len(found) >= planned
         contrast = of_pairs(found["log_ratio"].tolist(), sequential=not enough)
         first = is_primary(figure, path, primary, kinds[test], has_tunnel=has_tunnel)
-        places.append(
-            {
-                "clients": clients, "variant": variant, "test": test, "path": path,
-                "figure": figure, "is_primary": first,
-            }
-        )  # fmt: skip
+        place = dict(zip(PLACE, (*keys, first), strict=True))
+        places.append({**place, "pairs": contrast.runs[0]})
         cases.append(Case(contrast=contrast, better=BETTER[figure], is_primary=first))
-    rows = [
-        {**place, **_shown(case.contrast), **_said(judgement)}
-        for place, case, judgement in zip(places, cases, judge(cases, margin), strict=True)
-    ]
-    made = pd.DataFrame(rows, columns=[*_PLACE, *_shown(of_pairs([])), *_said(_NOTHING)])
-    return primary_first(made)
+    return judged_rows(places, cases, margin, (*PLACE, "pairs", *SAID))
 
 
-def primary_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """The primary figures first, and fewer clients before more."""
-    return rows.sort_values(
+def judged_rows(
+    places: Sequence[Mapping[str, Any]],
+    cases: Sequence[Case],
+    margin: float,
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Judge figures together; the primary ones first, and fewer clients before more.
+
+    Args:
+        places: What else the row of each case has, of `PLACE` and more.
+        columns: Of the frame, in their order: those of `places`, of `SAID`, and `text`.
+    """
+    rows = []
+    for place, case, said in zip(places, cases, judge(cases, margin), strict=True):
+        contrast = case.contrast
+        low, high = contrast.ratios(1 - ALPHA)
+        shown = {"ratio": contrast.ratio, "low": low, "high": high, "p": contrast.p}
+        rows.append({**place, **shown, **asdict(said), "text": said.text})
+    return pd.DataFrame(rows, columns=list(columns)).sort_values(
         ["is_primary", "clients", "test"],
         ascending=[False, True, True],
         kind="stable",
         ignore_index=True,
     )
-
-
-_PLACE = ("clients", "variant", "test", "path", "figure", "is_primary")
-_NOTHING = Judgement(verdict="not judged")
-
-
-def _cells(found: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    keys = ["clients", "variant", "test", "path", "figure"]
-    for key, rows in found.groupby(keys, sort=False):
-        yield cast("tuple[Any, ...]", key), rows
-
-
-def _shown(contrast: Contrast) -> dict[str, float]:
-    low, high = contrast.ratios(1 - ALPHA)
-    return {
-        "pairs": contrast.runs[0],
-        "ratio": contrast.ratio,
-        "low": low,
-        "high": high,
-        "p": contrast.p,
-    }
-
-
-def _said(judgement: Judgement) -> dict[str, Any]:
-    return {
-        "p_adjusted": judgement.p_adjusted,
-        "verdict": judgement.verdict,
-        "more": judgement.more,
-        "reason": judgement.reason,
-    }
