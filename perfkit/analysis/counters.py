@@ -16,8 +16,7 @@ def in_window(monitor: pd.DataFrame, window: Window) -> pd.DataFrame:
     does not say, and over ten seconds it would cost one or two percent. A row covers the `dt_s`
     before its stamp.
     """
-    end = monitor["t_s"].to_numpy(dtype=np.float64)
-    begin = end - monitor["dt_s"].to_numpy(dtype=np.float64)
+    begin, end = spans(monitor)
     inside: pd.DataFrame = monitor[(begin >= window.start_s) & (end <= window.end_s)]
     return inside
 

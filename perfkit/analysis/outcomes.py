@@ -44,22 +44,18 @@ _NOT_KNOWN = "exit status 0, but whether the receiver saw its traffic is not kno
 _NO_SAMPLE = "exit status 0, but its log holds no sample with a value"
 _UNREAD = "exit status 0, but no log of the test is understood, so there are no figures"
 
-_COLUMNS = [
-    "slot",
-    "host",
-    "ok",
-    "reason",
-    "start_s",
-    "end_s",
-    "late_s",
-    "traffic_s",
-    "traffic_most_s",
-    "exit_status",
-    "streams",
-    "samples",
-    "cut_off",
-    "unread",
-]
+_TYPES = {
+    "slot": "str",
+    "host": "str",
+    "ok": "bool",
+    "reason": "str",
+    **dict.fromkeys(("start_s", "end_s", "late_s"), "float64"),
+    **dict.fromkeys(("traffic_s", "traffic_most_s", "exit_status"), "float64"),
+    "streams": "int64",
+    "samples": "int64",
+    "cut_off": "bool",
+    "unread": "bool",
+}
 
 
 def outcomes(logs: RunLogs) -> pd.DataFrame:
@@ -111,13 +107,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         if slot.kind is TestKind.TCP_BOTH:
             _fail_one_way(records, logs, slot)
         rows += records
-    types = {"slot": "str", "host": "str", "ok": "bool", "reason": "str", "streams": "int64"}
-    types["samples"] = "int64"
-    types["cut_off"] = types["unread"] = "bool"
-    floats = dict.fromkeys(
-        ("start_s", "end_s", "late_s", "traffic_s", "traffic_most_s", "exit_status"), "float64"
-    )
-    return pd.DataFrame(rows, columns=_COLUMNS).astype({**types, **floats})
+    return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
 
 
 def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
@@ -128,11 +118,8 @@ def _interrupted(logs: RunLogs, name: str, slot: SlotPlan) -> _Row:
     noticed_s = notice.noticed_utc_s - logs.t0_utc_s
     if noticed_s >= slot.start_s + slot.duration_s:
         return {}
-    when = (
-        f"{noticed_s - slot.start_s:.1f} s after its start"
-        if noticed_s > slot.start_s
-        else ("before it began")
-    )
+    after_s = noticed_s - slot.start_s
+    when = f"{after_s:.1f} s after its start" if after_s > 0 else "before it began"
     void = dict.fromkeys(("ok", "cut_off", "unread"), False)
     return {**void, "reason": f"taken back, noticed {when}: {notice.reason}"}
 

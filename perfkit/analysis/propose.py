@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from perfkit.analysis import blocks
+from perfkit.analysis import blocks, counters
 from perfkit.analysis.blocks import Block, Floats, Grid, Plan
 from perfkit.analysis.interfaces import rate_columns
 from perfkit.errors import SegmentError
@@ -128,11 +128,9 @@ def from_monitor(logs: RunLogs, log_hashes: Mapping[str, str]) -> list[Segment]:
     rate_bps = nic_rate(monitor, logs.vpn_record.device)
     if not slots or rate_bps is None:
         return []
-    end_s = monitor["t_s"].to_numpy(dtype=np.float64)
-    begin_s = end_s - monitor["dt_s"].to_numpy(dtype=np.float64)
     plans = [Plan(slot.start_s, slot.duration_s) for slot in slots]
     try:
-        guesses = guess(blocks.to_grid(begin_s, end_s, rate_bps), plans)
+        guesses = guess(blocks.to_grid(*counters.spans(monitor), rate_bps), plans)
     except SegmentError:
         return []
     return [

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis import counters
 from perfkit.analysis.decimation import Floats
 from perfkit.analysis.interfaces import rate_columns
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -136,9 +137,8 @@ def _lines(monitor: pd.DataFrame, columns: Mapping[str, str]) -> tuple[Series, .
     """One line a column; where the monitor was away for long the line has a gap."""
     if monitor.empty or not columns:
         return ()
-    t_s, dt_s = (monitor[name].to_numpy(dtype=np.float64) for name in ("t_s", "dt_s"))
-    begins = t_s - dt_s
-    away = begins[1:] - t_s[:-1] > AWAY_TICKS * np.nanmedian(dt_s)
+    begins, t_s = counters.spans(monitor)
+    away = begins[1:] - t_s[:-1] > AWAY_TICKS * np.nanmedian(monitor["dt_s"])
     gaps = np.flatnonzero(away) + 1
     broken = np.insert(t_s, gaps, begins[gaps])
     return tuple(
@@ -161,5 +161,4 @@ def _steps(monitor: pd.DataFrame, nic: Mapping[str, str]) -> Floats:
     step = np.abs(means[STEP_CELLS:] - means[:-STEP_CELLS])
     around = pd.Series(step).rolling(2 * STEP_CELLS - 1, center=True, min_periods=1).max()
     places = np.flatnonzero((step >= LEAST_STEP) & (step == around.to_numpy())) + STEP_CELLS
-    begins = monitor["t_s"].to_numpy(dtype=np.float64) - monitor["dt_s"].to_numpy(dtype=np.float64)
-    return np.asarray(begins[places])
+    return np.asarray(counters.spans(monitor)[0][places])

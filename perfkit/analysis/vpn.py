@@ -72,9 +72,10 @@ def summarise_vpn(logs: RunLogs) -> VpnSummary | None:
     events = _with_client(logs)
     clients = pd.DataFrame({"host": logs.clients})
     up_s = clients["host"].map(_tunnel_up_s(logs.vpn.events))
+    connected, ages_s = _handshakes(status)
     clients = clients.assign(
-        connected=clients["host"].isin(list(_connected(status)["common_name"].astype("str"))),
-        handshake_age_s=clients["host"].map(_handshake_age_s(status)).astype("float64"),
+        connected=clients["host"].isin(connected),
+        handshake_age_s=clients["host"].map(ages_s).astype("float64"),
         tunnel_up_s=up_s.astype("float64"),
         sessions=_count(events, ("connected",), clients["host"], at=logs.server),
     )
@@ -95,20 +96,17 @@ def _last_status(logs: RunLogs) -> pd.DataFrame:
     return last
 
 
-def _connected(status: pd.DataFrame) -> pd.DataFrame:
-    """The clients that were connected then: all that are listed, unless each has its last handshake."""
-    if "handshake_utc" not in status:
-        return status
-    age_s = (status["t_utc"] - status["handshake_utc"]).dt.total_seconds()
-    return status[(age_s < _SESSION_S).to_numpy(dtype=bool)]  # not those without one
+def _handshakes(status: pd.DataFrame) -> tuple[list[str], dict[str, float]]:
+    """The clients that were connected then, and the seconds since the last handshake of each.
 
-
-def _handshake_age_s(status: pd.DataFrame) -> dict[str, float]:
-    """Seconds since each client's last handshake, by name."""
+    Connected are all that are listed, or those with a handshake in `_SESSION_S` where it says any.
+    """
+    names = list(status["common_name"].astype("str"))
     if "handshake_utc" not in status:
-        return {}
-    age_s = (status["t_utc"] - status["handshake_utc"]).dt.total_seconds()
-    return dict(zip(status["common_name"].astype("str"), age_s, strict=True))
+        return names, {}
+    ages_s = (status["t_utc"] - status["handshake_utc"]).dt.total_seconds()
+    named = list(zip(names, ages_s, strict=True))
+    return [name for name, age_s in named if age_s < _SESSION_S], dict(named)  # NaN: none
 
 
 def _with_client(logs: RunLogs) -> pd.DataFrame:
