@@ -51,20 +51,13 @@ def compact(runs_dir: Path) -> Compaction:
         keys, rows = _gather(found, problems)
         generation, size_bytes = secrets.token_hex(8), 0
         for table in TABLES:
-            data = parts.to_parquet(pa.concat_tables([_empty(table), *rows[table]]))
+            nothing = schema.arrow_schema(table, keyed=True).empty_table()
+            data = parts.to_parquet(pa.concat_tables([nothing, *rows[table]]))
             write_atomic(contents.compacted_path(runs_dir, table, generation), data)
             size_bytes += len(data)
         write_json(place / INDEX, {**parts.stamp_of(generation), "parts": sorted(keys)})
-        for path in place.glob("*.parquet"):
-            if f".{generation}." not in path.name:
-                path.unlink(missing_ok=True)
+        parts.remove_others(place, generation)
     return Compaction(parts=len(keys), size_bytes=size_bytes, problems=tuple(problems))
-
-
-def _empty(table: str) -> pa.Table:
-    import pyarrow as pa  # noqa: PLC0415 -- slow to load
-
-    return pa.schema([parts.part_field(), *schema.arrow_schema(table)]).empty_table()
 
 
 def _gather(found: Contents, problems: list[str]) -> tuple[set[str], dict[str, list[pa.Table]]]:
@@ -98,5 +91,5 @@ def _gather(found: Contents, problems: list[str]) -> tuple[set[str], dict[str, l
         for table, read in own.items():
             if read.num_rows:
                 named = pa.repeat(pa.scalar(key, pa.string()), read.num_rows)
-                rows[table].append(read.add_column(0, parts.part_field(), named))
+                rows[table].append(read.add_column(0, pa.field("part", pa.string()), named))
     return keys, rows

@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfkit import untrusted
-from perfkit.errors import PerfkitError, StoreError
+from perfkit.errors import StoreError
 from perfkit.runs.folder import JSON_BYTES
 from perfkit.store import parts, schema
 from perfkit.store.parts import Part
-from perfkit.store.schema import FORMAT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,20 +134,16 @@ def survey(runs_dir: Path) -> Contents:
 
 def read_index(runs_dir: Path, problems: list[str]) -> Compacted:
     """What was compacted; nothing where it was not, or by another format of the store."""
-    path = runs_dir / FOLDER / INDEX
     try:
-        data = untrusted.read_file(path, JSON_BYTES)
-        kept = untrusted.parse_json(data, limit_bytes=JSON_BYTES, ours=True)
-    except (FileNotFoundError, NotADirectoryError):
+        kept = parts.read_stamp(runs_dir / FOLDER / INDEX, JSON_BYTES, "perfkit runs compact")
+    except StoreError as exc:
+        problems.append(str(exc))
         return Compacted()
-    except (PerfkitError, OSError):
-        problems.append(f"{path}: damaged; perfkit runs compact makes it anew")
-        return Compacted()
-    if not isinstance(kept, dict) or kept.get("format") != FORMAT:
+    if kept is None:
         return Compacted()
     keys: Sequence[Any] = kept.get("parts") or ()
     return Compacted(
-        generation=str(kept.get("generation")),
+        generation=kept["generation"],
         tables=parts.tables_of(kept),
         keys=frozenset(map(str, keys)),
     )

@@ -84,10 +84,15 @@ def write(run: Run, tables: Mapping[str, Sequence[Row]]) -> Part:
             made = schema.to_table(table, tables.get(table, ()))
             write_atomic(part.path(table), to_parquet(made))
         write_json(place / STAMP, stamp_of(part.generation))
-        for path in place.glob("*.parquet"):
-            if f".{part.generation}." not in path.name:
-                path.unlink(missing_ok=True)
+        remove_others(place, part.generation)
     return part
+
+
+def remove_others(place: Path, generation: str) -> None:
+    """Remove the files of other writings than this one."""
+    for path in place.glob("*.parquet"):
+        if f".{generation}." not in path.name:
+            path.unlink(missing_ok=True)
 
 
 def stamp_of(generation: str) -> dict[str, Any]:
@@ -100,17 +105,33 @@ def stamp_of(generation: str) -> dict[str, Any]:
     }
 
 
+def read_stamp(path: Path, limit_bytes: int, remedy: str) -> Mapping[str, Any] | None:
+    """What `stamp_of` made, of this format of the store; None: it is of another, or not there.
+
+    Args:
+        remedy: What makes it anew.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    damaged = f"{path}: damaged; {remedy} makes it anew"
+    try:
+        data = untrusted.read_file(path, limit_bytes)
+        stamp = untrusted.parse_json(data, limit_bytes=limit_bytes, ours=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (PerfkitError, OSError) as exc:
+        raise StoreError(damaged) from exc
+    generation = stamp.get("generation") if isinstance(stamp, dict) else None
+    if not isinstance(generation, str) or not _GENERATION.fullmatch(generation):
+        raise StoreError(damaged)
+    return stamp if stamp.get("format") == FORMAT else None
+
+
 def tables_of(stamp: Mapping[str, Any]) -> frozenset[str]:
     """The tables that a stamp names, of those that are known now."""
     named = stamp.get("tables")
     return frozenset(TABLES).intersection(map(str, named if isinstance(named, list) else ()))
-
-
-def part_field() -> Any:
-    """The first column of a compacted file: the key of the part that a row is of."""
-    import pyarrow as pa  # noqa: PLC0415 -- slow to load
-
-    return pa.field("part", pa.string())
 
 
 def to_parquet(table: pa.Table) -> bytes:
@@ -147,21 +168,8 @@ def find_part(run: Run) -> Part | None:
     Raises:
         StoreError: its stamp is damaged.
     """
-    path = store_dir(run) / STAMP
-    try:
-        stamp = untrusted.parse_json(
-            untrusted.read_file(path, STAMP_BYTES), limit_bytes=STAMP_BYTES, ours=True
-        )
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (PerfkitError, OSError) as exc:
-        raise StoreError(f"{path}: damaged; perfkit runs index {run.id} makes it anew") from exc
-    generation = stamp.get("generation") if isinstance(stamp, dict) else None
-    if not isinstance(generation, str) or not _GENERATION.fullmatch(generation):
-        raise StoreError(f"{path}: damaged; perfkit runs index {run.id} makes it anew")
-    if stamp.get("format") != FORMAT:
-        return None
-    return Part(run=run, generation=generation, tables=tables_of(stamp))
+    stamp = read_stamp(store_dir(run) / STAMP, STAMP_BYTES, f"perfkit runs index {run.id}")
+    return stamp and Part(run=run, generation=stamp["generation"], tables=tables_of(stamp))
 
 
 def holders(runs_dir: Path) -> Iterator[Run]:
@@ -197,7 +205,7 @@ def read_file(path: Path, table: str, *, keyed: bool = False) -> pa.Table:
     """A file of a table, with its columns as declared now.
 
     Args:
-        keyed: A compacted file: its rows begin with `part`, the key of the part that each is of.
+        keyed: A compacted file, see `schema.arrow_schema`.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -209,8 +217,7 @@ def read_file(path: Path, table: str, *, keyed: bool = False) -> pa.Table:
     try:
         with path.open("rb") as file:
             found = pq.read_table(file, use_threads=False)
-        rows = schema.conform(table, found)
-        return rows.add_column(0, part_field(), found.column("part")) if keyed else rows
+        return schema.conform(table, found, keyed=keyed)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, LookupError, ValueError) as exc:

@@ -178,8 +178,12 @@ def report_columns(table: str) -> Sequence[Column]:
     return _REPORT.get(table, ())
 
 
-def arrow_schema(table: str) -> pa.Schema:
-    """The types of a table's file."""
+def arrow_schema(table: str, *, keyed: bool = False) -> pa.Schema:
+    """The types of a table's file.
+
+    Args:
+        keyed: A compacted file: its rows begin with `part`, the key of the part that each is of.
+    """
     import pyarrow as pa  # noqa: PLC0415 -- slow to load
 
     types = {
@@ -189,7 +193,8 @@ def arrow_schema(table: str) -> pa.Schema:
         "bool": pa.bool_(),
         "time": pa.timestamp("us", tz="UTC"),
     }
-    return pa.schema([pa.field(one.name, types[one.kind]) for one in TABLES[table]])
+    own = [pa.field(one.name, types[one.kind]) for one in TABLES[table]]
+    return pa.schema([pa.field("part", pa.string()), *own] if keyed else own)
 
 
 def to_table(table: str, rows: Sequence[Row]) -> pa.Table:
@@ -220,20 +225,23 @@ def to_table(table: str, rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_arrays(made, schema=schema)
 
 
-def conform(table: str, found: pa.Table) -> pa.Table:
+def conform(table: str, found: pa.Table, *, keyed: bool = False) -> pa.Table:
     """What was read, with the columns of a table as declared now.
 
+    Args:
+        keyed: See `arrow_schema`.
+
     Raises:
-        FrameError: a column has another type than declared.
+        FrameError: a column has another type than declared. KeyError: nothing says of which part.
     """
     import pyarrow as pa  # noqa: PLC0415 -- slow to load
 
-    schema = arrow_schema(table)
+    schema = arrow_schema(table, keyed=keyed)
     if found.schema.equals(schema):
         return found
     made = []
     for field in schema:
-        if field.name not in found.column_names:
+        if field.name not in found.column_names and field.name != "part":
             nothing = pa.scalar("" if field.type == pa.string() else None, field.type)
             made.append(pa.repeat(nothing, found.num_rows))
         elif found.schema.field(field.name).type != field.type:
