@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from perfkit.analysis.answers import capacity
@@ -132,13 +133,16 @@ def capacity_tables(found: CampaignAnswer) -> list[ReportTable]:
         f"Payload of all clients together at a loss of {loss_words(goal.loss_ratio)}; lowest and highest bound of "
         "all repetitions. Apart: conditional throughputs of the repetitions, of their mean."
     )
-    searches = [{**it.to_record(), "limit": _limit_words(it.limit)} for it in found.searches]
-    for row, search in zip(searches, found.searches, strict=True):
-        row |= {
-            "loss_at_lower_pct": 100 * search.conditional_loss_ratio,
-            "loss_at_upper_pct": 100 * search.upper_loss_ratio,
-            "trials": len(search.blocks),
+    searches = [
+        {
+            **it.to_record(),
+            "limit": LIMITS[it.limit] if it.limit else "loss",
+            "loss_at_lower_pct": 100 * it.conditional_loss_ratio,
+            "loss_at_upper_pct": 100 * it.upper_loss_ratio,
+            "trials": len(it.blocks),
         }
+        for it in found.searches
+    ]
     return [
         ReportTable.from_records(
             "answer", "Capacity", [_N, *variant, *_BOUNDS, _THROUGH, pct("apart_pct", "Apart")],
@@ -156,10 +160,6 @@ def capacity_tables(found: CampaignAnswer) -> list[ReportTable]:
         ),
         _trials(found, variant),
     ]  # fmt: skip
-
-
-def _limit_words(limit: str) -> str:
-    return LIMITS[limit] if limit else "loss"
 
 
 def _cell_row(own: Sequence[Search]) -> dict[str, Any]:
@@ -198,16 +198,13 @@ def _trial_rows(found: CampaignAnswer) -> Iterator[dict[str, Any]]:
         for it in search.blocks:
             seen = seen_of.get(it.block, {})
             yield {
+                **asdict(it.trial),
                 "clients": search.clients,
                 "variant": search.variant,
                 "repetition": search.repetition,
                 "block": it.block,
                 "folder": it.folder,
-                "load_bps": it.trial.load_bps,
-                "offered_bps": it.trial.offered_bps,
                 "goodput_bps": seen.get("goodput_bps"),
-                "sent": it.trial.sent,
-                "lost": it.trial.lost,
                 "loss_pct": 100 * it.trial.loss_ratio,
                 "whole_loss_pct": 100 * seen.get("loss_ratio", math.nan),
                 "vpn_cores": seen.get("vpn_cores"),

@@ -35,6 +35,7 @@ _BESIDE: Mapping[str, tuple[str, ...]] = {
 }
 _TEST, _N, _VARIANT = text("test", "Test"), Column("clients", "Clients"), text("variant", "Variant")
 _HALF = pct("half_width_pct", "±")
+_RATIO, _LOW, _HIGH = (Column(end, end.title(), digits=3) for end in ("ratio", "low", "high"))
 VERDICT_METHOD = (
     "Variant over base, paired: blocks of one repetition and client count, run one after the other in "
     "balanced order. Holm's procedure over the primary figures; worse or better where the adjusted "
@@ -180,9 +181,8 @@ def _judged(found: CampaignAnswer) -> ReportTable:
 def _explored(found: CampaignAnswer) -> ReportTable:
     assert found.judged is not None
     columns = [
-        _VARIANT, _N, text("what", "Figure"), Column("pairs", "Pairs"),
-        Column("ratio", "Ratio", digits=3), Column("low", "Low", digits=3),
-        Column("high", "High", digits=3), Column("p", "p", digits=4),
+        _VARIANT, _N, text("what", "Figure"), Column("pairs", "Pairs"), _RATIO, _LOW, _HIGH,
+        Column("p", "p", digits=4),
         Column("p_adjusted", "p, adjusted", digits=4), text("said", "Verdict"),
     ]  # fmt: skip
     rows = _ratio_rows(found.judged[~found.judged["is_primary"]])
@@ -228,8 +228,8 @@ def _variants(found: CampaignAnswer) -> list[Column]:
 
 def _in_tunnel(found: CampaignAnswer) -> ReportTable:
     columns = [
-        _TEST, _N, *_variants(found), Column("ratio", "In / out of tunnel", digits=3),
-        Column("low", "Low", digits=3), Column("high", "High", digits=3), Column("pairs", "Blocks"),
+        _TEST, _N, *_variants(found), Column("ratio", "In / out of tunnel", digits=3), _LOW, _HIGH,
+        Column("pairs", "Blocks"),
     ]  # fmt: skip
     rows = found.in_tunnel.sort_values(["test", "variant", "clients"]).to_dict("records")
     return ReportTable.from_records(
@@ -253,8 +253,7 @@ def _laws(found: CampaignAnswer) -> list[ReportTable]:
         text("what", "Figure"), text("law", "Law"), text("standing", "Standing"),
         Column("aicc_above_best", "AICc above best", digits=1),
         Column("lack_of_fit_p", "Lack of fit, p", digits=3), text("parameter", "Parameter"), text("unit", "Unit"),
-        Column("value", "Value", digits=3), Column("low", "Low", digits=3),
-        Column("high", "High", digits=3),
+        Column("value", "Value", digits=3), _LOW, _HIGH,
     ]  # fmt: skip
     if not rows:  # the sentence says why
         return []
@@ -304,7 +303,7 @@ def _uses(found: CampaignAnswer) -> list[ReportTable]:
                 rows.append({**known, "test": test, "variant": variant, "resource": called})
     columns = [
         _TEST, *_variants(found), text("resource", "Resource"), _N,
-        *(Column(end, heading, digits=3) for end, heading in (("use", "Use"), ("low", "Low"), ("high", "High"))),
+        Column("use", "Use", digits=3), _LOW, _HIGH,
         Column("repetitions", "Repetitions"),
     ]  # fmt: skip
     if not rows:

@@ -24,7 +24,7 @@ from perfkit.report.columns import FIGURES
 from perfkit.report.document import fill, standalone
 from perfkit.report.plots import BLUE, GREEN, INK, ORANGE, RED, STYLE, Plot, drawn, stacked
 from perfkit.settings.project import runs_folder
-from perfkit.store.query import ask
+from perfkit.store.query import ask, write_as
 from perfkit.store.schema import TABLES
 from perfkit.units import format_count, format_some
 
@@ -220,10 +220,5 @@ def save(plot: Plot, target: Path) -> None:
     Raises:
         StoreError: it asks for neither, or cannot be written.
     """
-    makers = {".png": plot.png, ".svg": standalone(plot.svg).encode()}
-    if target.suffix.lower() not in makers:
-        raise StoreError(f"{target}: a picture is a .png or an .svg")
-    try:
-        target.write_bytes(makers[target.suffix.lower()])
-    except OSError as exc:
-        raise StoreError(f"{target}: cannot be written ({exc.strerror})") from exc
+    makers = {".png": lambda: plot.png, ".svg": lambda: standalone(plot.svg).encode()}
+    write_as(target, makers, "a picture is a .png or an .svg")

@@ -17,7 +17,7 @@ no extension, sees no Python variable, and its settings are locked.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,9 +180,18 @@ def write(frame: pd.DataFrame, target: Path) -> None:
         ".json": lambda: frame.to_json(orient="records", date_format="iso", indent=2).encode(),
         ".parquet": lambda: frame.to_parquet(index=False),
     }
+    write_as(target, makers, f"give a name that ends in {', '.join(makers)}")
+
+
+def write_as(target: Path, makers: Mapping[str, Callable[[], bytes]], otherwise: str) -> None:
+    """Write a file in the form that its suffix asks for.
+
+    Raises:
+        StoreError: there is none (`otherwise` says what to do), or it cannot be written.
+    """
     make = makers.get(target.suffix.lower())
     if make is None:
-        raise StoreError(f"{target}: give a name that ends in {', '.join(makers)}")
+        raise StoreError(f"{target}: {otherwise}")
     try:
         target.write_bytes(make())
     except OSError as exc:
