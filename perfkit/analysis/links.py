@@ -83,21 +83,17 @@ def findings(logs: RunLogs) -> list[Finding]:
         planted, total = row["planted_loss_ratio"], row["lost_packets"] + row["passed_packets"]
         low, high = loss_interval(row["lost_packets"], total, SURE)
         if planted and total and not low <= planted <= high:
-            found.append(
-                Finding(
-                    where,
-                    f"a loss of {100 * planted:.4g} % was asked for, and {row['lost_packets']} of "
-                    f"{total} packets were lost: that is not by chance",
-                )
+            text = (
+                f"a loss of {100 * planted:.4g} % was asked for, and {row['lost_packets']} of "
+                f"{total} packets were lost: that is not by chance"
             )
+            found.append(Finding(where, text))
         if row["busiest_bps"] > MOST_OVER * row["rate_bps"]:
-            found.append(
-                Finding(
-                    where,
-                    f"it was to carry {format_rate(row['rate_bps'])}, and carried "
-                    f"{format_rate(row['busiest_bps'])} in its busiest second",
-                )
+            text = (
+                f"it was to carry {format_rate(row['rate_bps'])}, and carried "
+                f"{format_rate(row['busiest_bps'])} in its busiest second"
             )
+            found.append(Finding(where, text))
     return found
 
 

@@ -19,7 +19,7 @@ from perfkit.report import link_tables
 from perfkit.report.answer_capacity import capacity_tables
 from perfkit.report.answer_memory import memory_tables
 from perfkit.report.answer_words import ends, phrase, share
-from perfkit.report.columns import FIGURES, pct, text
+from perfkit.report.columns import BESIDE, FIGURES, pct, text
 from perfkit.report.tables import Column, ReportTable
 from perfkit.units import format_count, format_some
 
@@ -28,10 +28,7 @@ _CARRIED = ("offered_bps", "loss_ratio", "vpn_cpu_s_per_gbit", "vs_direct", "cli
 _BESIDE: Mapping[str, tuple[str, ...]] = {
     "goodput_bps": (*_CARRIED, "cpu_busy_pct"),
     "pps": ("vpn_cpu_us_per_packet", "loss_ratio", "cpu_busy_pct"),
-    "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s"),
-    "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
-    "connect_median_s": ("connect_p99_s", "connect_failed", "reconnect_median_s"),
-    "vpn_rss_bytes": ("vpn_rss_per_client_bytes", "idle_bps"),
+    **BESIDE,
 }
 _TEST, _N, _VARIANT = text("test", "Test"), Column("clients", "Clients"), text("variant", "Variant")
 _HALF = pct("half_width_pct", "±")

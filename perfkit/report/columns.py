@@ -269,6 +269,14 @@ IDLE = (
     Column("idle_bps", "Idle traffic per client", "bit/s", digits=0),
 )
 
+# What goes beside the headline figure of a test without goodput, most telling first.
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s", "rtt_lost_ratio"),
+    "rtt_median_s": ("rtt_p99_s", "rtt_lost_ratio"),
+    "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
+    "connect_median_s": ("connect_p99_s", "connect_failed", "reconnect_median_s"),
+    "vpn_rss_bytes": ("vpn_rss_per_client_bytes", "idle_bps"),
+}
 # Every figure of a campaign's cell.
 FIGURES: Mapping[str, Column] = {
     column.key: column

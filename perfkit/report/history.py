@@ -142,29 +142,19 @@ def compose(run: Run, runs_dir: Path, executor: Where = None) -> HistoryReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Mean:
-    """A primary figure of a cell: its mean over the repetitions."""
-
-    clients: int
-    test: str
-    figure: str
-    mean: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Campaign:
     """What a campaign found.
 
     Attributes:
         moment_s: When it was made, seconds since 1970.
-        means: Of its first variant.
+        means: Of its first variant: clients, test, primary figure, and its mean over repetitions.
         why: Why it is left out; empty: it is not.
         is_like: It is of the sizes, tests and provider that are looked for.
     """
 
     run: str
     moment_s: float = 0.0
-    means: tuple[_Mean, ...] = ()
+    means: tuple[tuple[int, str, str, float], ...] = ()
     why: str = ""
     is_like: bool = True
 
@@ -195,14 +185,12 @@ def _read_campaign(run: Run, wanted: tuple[str, tuple[int, ...], frozenset[str]]
     try:
         if _provider(run) != wanted[0]:
             return other
-        own = design.load(run)
-        if (own.clients, frozenset(own.tests)) != wanted[1:]:
+        own, path = design.load(run), campaign_folder.cells_path(run)
+        is_like = (own.clients, frozenset(own.tests)) == wanted[1:]
+        # The blocks of a search for capacity differ in what they offer.
+        if not is_like or own.capacity is not None or not path.exists():
             return other
-        if own.capacity is not None:  # its blocks differ in what they offer
-            return other
-        if not campaign_folder.cells_path(run).exists():
-            return other
-        frame = frames.load(campaign_folder.cells_path(run))
+        frame = frames.load(path)
         frame = frame[(frame["variant"] == own.variants[0]).to_numpy()]
         tests = primary_tests(frame, own)
         figures = primary_figures(frame, tests, own.primary)
@@ -213,13 +201,7 @@ def _read_campaign(run: Run, wanted: tuple[str, tuple[int, ...], frozenset[str]]
         run=run.id,
         moment_s=datetime.fromisoformat(own.created_utc).timestamp(),
         means=tuple(
-            _Mean(
-                clients=int(row["clients"]),
-                test=str(row["test"]),
-                figure=str(row["figure"]),
-                mean=float(row["mean"]),
-            )
-            for row in means.to_dict("records")
+            means[["clients", "test", "figure", "mean"]].itertuples(index=False, name=None)
         ),
     )
 
@@ -232,9 +214,8 @@ def _provider(run: Run) -> str:
 def _courses(alike: Sequence[_Campaign]) -> list[Course]:
     points: dict[tuple[int, str, str], list[tuple[str, float, float]]] = {}
     for campaign in alike:
-        for one in campaign.means:
-            key = (one.clients, one.test, one.figure)
-            points.setdefault(key, []).append((campaign.run, campaign.moment_s, one.mean))
+        for *cell, mean in campaign.means:
+            points.setdefault(tuple(cell), []).append((campaign.run, campaign.moment_s, mean))
     courses = []
     for (clients, test, figure), own in sorted(points.items()):
         runs, times_s, values = zip(*own, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import Finding, RunLogs
-from perfkit.report.columns import FIGURES
+from perfkit.report.columns import BESIDE, FIGURES
 from perfkit.report.document import plain
 from perfkit.report.tables import is_known
 from perfkit.units import bps_to_mbps, format_count, format_mbps, format_some
@@ -17,11 +17,7 @@ from perfkit.units import bps_to_mbps, format_count, format_mbps, format_some
 _OBSERVED: Mapping[str, tuple[str, ...]] = {
     "goodput_up_bps": ("goodput_down_bps",),
     "goodput_down_bps": (),
-    "rtt_loaded_median_s": ("rtt_median_s", "rtt_loaded_p99_s", "rtt_lost_ratio"),
-    "rtt_median_s": ("rtt_p99_s", "rtt_lost_ratio"),
-    "requests_per_s": ("request_p99_s", "requests_failed_ratio"),
-    "connect_median_s": ("connect_p99_s", "connect_failed", "reconnect_median_s"),
-    "vpn_rss_bytes": ("vpn_rss_per_client_bytes", "idle_bps"),
+    **BESIDE,
     "idle_bps": (),
 }
 
