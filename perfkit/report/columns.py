@@ -278,7 +278,7 @@ BESIDE: Mapping[str, tuple[str, ...]] = {
     "vpn_rss_bytes": ("vpn_rss_per_client_bytes", "idle_bps"),
 }
 # Every figure of a campaign's cell.
-FIGURES: Mapping[str, Column] = {
+FIGURES: dict[str, Column] = {
     column.key: column
     for column in (
         mbps("goodput_bps", "Goodput", 1),

@@ -17,27 +17,14 @@ _LEAST_P = 0.0001
 _SIGNIFICANT = 4  # digits of a figure beside its difference
 _NAMED = 3  # figures in a sentence
 
-_OF_KINDS = (
-    "goodput_up_bps", "goodput_down_bps",
-    "pps", "vpn_cpu_us_per_packet", "rtt_median_s", "rtt_loaded_median_s", "rtt_loaded_p99_s",
-    "requests_per_s", "request_p99_s", "connect_median_s", "reconnect_median_s", "vpn_rss_bytes",
-    "vpn_rss_per_client_bytes",
-)  # fmt: skip
 # How each figure is called and shown; the same words as in a run's own tables.
-SHOWN: Mapping[str, Column] = {
+SHOWN: Mapping[str, Column] = FIGURES | {
     column.key: column
     for column in (
         Column("goodput_bps", "Total goodput", "Mbit/s", scale=MEGA),
-        Column("client_median_bps", "Median per client", "Mbit/s", scale=MEGA),
-        Column("jain", "Jain"),
-        Column("vs_direct", "In / out of tunnel"),
-        Column("vpn_cores", "VPN CPU", "cores"),
-        Column("vpn_cpu_s_per_gbit", "VPN CPU", "s/Gbit"),
-        Column("retransmits_per_gb", "Retransmits", "/GB"),
         Column("udp_loss_pct", "UDP loss", "%"),
         Column("jitter_median_s", "Jitter median", "ms", scale=MILLI),
         Column("elapsed_s", "Time", "s"),
-        *(FIGURES[name] for name in _OF_KINDS),
     )
 }
 EXPLORED = (

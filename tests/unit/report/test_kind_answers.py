@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfkit.analysis.answers.baselines import check
+from perfkit.analysis.answers.frame import cells_frame
 from perfkit.analysis.answers.headline import primary_of
-from perfkit.analysis.answers.verdicts import is_primary
+from perfkit.analysis.answers.verdicts import BETTER, is_primary
 from perfkit.model import TestKind
 from perfkit.report import answer, page
+from perfkit.report.check import CheckReport
 from perfkit.runs import campaign_folder
 from perfkit.runs.folder import write_json
 from perfkit.testing.campaigns import make_campaign
@@ -51,6 +54,14 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> answer.Answer:
         log = latency_log(slot["start_s"], rtt_s, timetable["t0_utc_s"])
         make_sampled(block, slot["name"], TestKind.LATENCY, dict.fromkeys(hosts, log))
     return answer.render(run)
+
+
+def test_a_check_shows_every_figure_that_can_be_better_or_worse() -> None:
+    place = {"clients": 2, "variant": "base", "test": "tunnel-tcp", "path": "tunnel", "position": 1}
+    figures = dict.fromkeys(BETTER, 2.0)
+    cells = cells_frame([{"block": n, "repetition": n, **place, **figures} for n in (1, 2, 3)])
+    made = CheckReport(check=check(cells, cells), checked="now", baseline="then")
+    assert sum(len(table.rows) for table in made.tables) == len(BETTER)
 
 
 def test_the_answer_of_a_latency_campaign_is_its_round_trip_and_not_a_goodput(
