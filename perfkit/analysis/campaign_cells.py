@@ -193,12 +193,7 @@ def _rows(
     return block_figures.block_rows(block, place, cuts, logs)
 
 
-def _to_parquet(rows: list[dict[str, Any]]) -> bytes:
-    return frame.to_parquet(frame.cells_frame(rows))
-
-
-def _from_parquet(data: bytes) -> list[dict[str, Any]]:
-    return frame.to_records(frame.from_parquet(data))
-
-
-_CELLS = Handover(_to_parquet, _from_parquet)
+_CELLS: Handover[list[dict[str, Any]]] = Handover(
+    lambda rows: frame.to_parquet(frame.cells_frame(rows)),
+    lambda data: frame.to_records(frame.from_parquet(data)),
+)

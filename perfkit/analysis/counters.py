@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -82,10 +84,14 @@ def cpu_seconds(process: pd.DataFrame, window: Window) -> float:
     return used
 
 
+def growth(counts: NDArray[Any]) -> NDArray[Any]:
+    """By how much a counter went up at each sample; one that goes down was begun anew, at 0."""
+    steps = np.diff(counts, prepend=counts[:1])
+    return np.where(steps < 0, counts, steps)
+
+
 def increase(samples: pd.DataFrame, column: str, window: Window, key: str) -> float:
     """By how much counters went up in the window, interpolated between the samples around each border.
-
-    A counter that goes down was begun anew, and counts from 0.
 
     Args:
         key: The column by which counters are told apart.
@@ -98,9 +104,7 @@ def increase(samples: pd.DataFrame, column: str, window: Window, key: str) -> fl
     borders = [window.start_s, window.end_s]
     total = 0.0
     for _, own in samples.groupby(key, observed=True):
-        steps = np.diff(own[column].to_numpy(dtype=np.float64), prepend=0.0)
-        steps[0], again = 0.0, own[column].to_numpy(dtype=np.float64)
-        grown = np.cumsum(np.where(steps < 0, again, steps))
+        grown = np.cumsum(growth(own[column].to_numpy(dtype=np.float64)))
         at = np.interp(borders, own["t_s"].to_numpy(), grown)
         total += float(at[1] - at[0])
     return total

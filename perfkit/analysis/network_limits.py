@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from perfkit.analysis.counters import growth
 from perfkit.logs.run_logs import Finding, RunLogs
 from perfkit.model import Segment, Window
 from perfkit.units import format_count, format_some
@@ -57,8 +58,7 @@ def exceeded(limits: pd.DataFrame, window: Window) -> list[Exceeded]:
     """Every counter that grew in the window, the most packets first.
 
     A sample says what was held back since the one before it, so the first sample in the window is
-    compared with the last one before it, where there is one. A counter that goes down was begun anew,
-    and counts from 0.
+    compared with the last one before it, where there is one.
 
     Args:
         limits: Frame `limits` with `t_s`.
@@ -67,9 +67,7 @@ def exceeded(limits: pd.DataFrame, window: Window) -> list[Exceeded]:
     early = limits[(limits["t_s"] <= window.end_s).to_numpy()]
     for (host, _, counter), own in early.groupby(["host", "device", "counter"], observed=True):
         ordered = own.sort_values("t_s")
-        counts = ordered["count"].to_numpy(dtype=np.int64)
-        grown = np.diff(counts, prepend=counts[:1])
-        grown = np.where(grown < 0, counts, grown)
+        grown = growth(ordered["count"].to_numpy(dtype=np.int64))
         inside = grown[ordered["t_s"].to_numpy() > window.start_s]
         if not inside.any():
             continue

@@ -18,20 +18,17 @@ to the Bootstrap, section 6.2; Satterthwaite (1946) for the degrees of freedom o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from perfkit.analysis import confidence, rates
 from perfkit.analysis.both_ways import GOODPUT
 from perfkit.analysis.slot_figures import Prepared
 from perfkit.model import Window
-
-Floats = NDArray[np.float64]
 
 RESAMPLES = 400
 LEAST_CLIENTS = 3  # fewer say nothing about how clients differ
@@ -90,13 +87,12 @@ def over_time(prepared: Prepared, window: Window, figures: Sequence[str]) -> dic
     return found
 
 
-def over_clients(clients: pd.DataFrame, *, seed: int = 0) -> dict[str, Spread]:
-    """Bootstrap of the figures that are made of clients.
+def over_clients(clients: pd.DataFrame) -> dict[str, Spread]:
+    """Bootstrap of the figures that are made of clients; the same run has the same interval every time.
 
     Args:
         clients: The counted clients of one slot: `goodput_bps`, or that of both ways, and
             `retransmits` if known.
-        seed: Of the resampling; the same run has the same interval every time.
 
     Returns:
         `goodput_bps` and those of both ways (of the total: the root of n times the s.d., no resampling needed),
@@ -108,14 +104,14 @@ def over_clients(clients: pd.DataFrame, *, seed: int = 0) -> dict[str, Spread]:
     n = len(goodput)
     if n < LEAST_CLIENTS:
         return {}
-    drawn = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
+    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     values = goodput[drawn]
     # A resample of n differs by the biased s.d.; the factor makes it the unbiased one.
     wider = np.sqrt(n / (n - 1))
     errors = {
         **{name: np.sqrt(n) * float(values.std(ddof=1)) for name, values in totals.items()},
         "client_median_bps": wider * np.median(values, axis=1).std(ddof=1),
-        "jain": wider * _each(values, rates.jain_index).std(ddof=1),
+        "jain": wider * np.array([rates.jain_index(row) for row in values]).std(ddof=1),
     }
     again = clients["retransmits"].to_numpy(dtype=np.float64)
     if np.isfinite(again).all() and goodput.sum() > 0 and again.sum() > 0:
@@ -124,7 +120,3 @@ def over_clients(clients: pd.DataFrame, *, seed: int = 0) -> dict[str, Spread]:
     return {
         name: Spread(float(error), n - 1.0) for name, error in errors.items() if np.isfinite(error)
     }
-
-
-def _each(values: Floats, reduce: Callable[[Floats], float]) -> Floats:
-    return np.array([reduce(row) for row in values], dtype=np.float64)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from perfkit.analysis.answers import resources
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
-from perfkit.analysis.answers.frame import counted
+from perfkit.analysis.answers.frame import counted, rows_of
 from perfkit.analysis.answers.growth import Growth
 from perfkit.report import plots
 from perfkit.report.capacity_plots import capacity_plots
@@ -64,7 +64,7 @@ def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
     words = []
     for axis, test in zip(axes, tests, strict=True):
         for place, variant in enumerate(found.design.variants):
-            own = rows[((rows["test"] == test) & (rows["variant"] == variant)).to_numpy()]
+            own = rows_of(rows, test=test, variant=variant)
             if own[figure].notna().any():
                 grown = found.growth(variant, test, figure)
                 _cells(axis, own, column, place, grown, several=len(found.design.variants) > 1)
@@ -73,7 +73,7 @@ def _over_clients(found: CampaignAnswer, figure: str) -> Plot | None:
         top = rows.loc[rows["test"] == test, figure].max() / column.scale
         axis.set_ylim(0, 1.06 * top if top > 0 else 1)
         if figure != COST:
-            _void(axis, found.frame[(found.frame["test"] == test).to_numpy()], column)
+            _void(axis, rows_of(found.frame, test=test), column)
         name = f"{test}\n" if len(tests) > 1 else ""
         axis.set_ylabel(f"{name}{column.heading} ({column.unit})")
         plots.legend_above(axis, 6)
@@ -103,10 +103,10 @@ def _in_order(found: CampaignAnswer, figure: str) -> Plot | None:
     column, clients = FIGURES[figure], format_count(found.design.clients[0], "client")
     picture, (axis,) = plots.stacked(1, _WIDTH, _HEIGHT)
     several, words = len(tests) > 1, []
-    known = own[(own["void"] == "").to_numpy()]
+    known = rows_of(own, void="")
     keys = [(test, variant) for test in tests for variant in found.design.variants]
     for place, (test, variant) in enumerate(keys):
-        rows = known[((known["test"] == test) & (known["variant"] == variant)).to_numpy()]
+        rows = rows_of(known, test=test, variant=variant)
         if rows.empty:
             continue
         label = f"{test}, {variant}" if several else variant

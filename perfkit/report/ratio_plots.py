@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from perfkit.analysis.answers import pairs
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
+from perfkit.analysis.answers.frame import rows_of
 from perfkit.report.columns import FIGURES
 from perfkit.report.plots import BLUE, GREEN, INK, RED, Plot, drawn, log_axis
 from perfkit.units import format_some
@@ -31,12 +32,8 @@ class _Row:
 
     def of(self, frame: pd.DataFrame, figure: str) -> pd.DataFrame:
         """The rows of a frame that belong here."""
-        return frame[
-            (
-                (frame["variant"] == self.variant) & (frame["test"] == self.test)
-                & (frame["clients"] == self.clients) & (frame["figure"] == figure)
-            ).to_numpy()
-        ]  # fmt: skip
+        place = {"variant": self.variant, "test": self.test, "clients": self.clients}
+        return rows_of(frame, **place, figure=figure)
 
 
 def ratios(found: CampaignAnswer) -> Plot | None:

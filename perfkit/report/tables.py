@@ -146,7 +146,10 @@ class ReportTable:
 
     def to_text(self, width: int = 110) -> str:
         """For a terminal: aligned columns, or one line a figure where that is too wide."""
-        lines, turned = _aligned(self), _transposed(self)
+        body = [[column.label for column in self.columns], *self.shown()]
+        lines = _aligned(body, [column.kind == "text" for column in self.columns])
+        # One line a column, one column a row: the first column gives the names.
+        turned = _aligned([*zip(*body, strict=True)], [True, *([False] * len(self.rows))])
         if max(map(len, lines)) > width >= max(map(len, turned), default=0):
             lines = turned
         caption = textwrap.wrap(self.caption, width, initial_indent="  ", subsequent_indent="  ")
@@ -222,31 +225,17 @@ def one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _aligned(table: ReportTable) -> list[str]:
-    body = [[column.label for column in table.columns], *table.shown()]
-    widths = [max(len(row[place]) for row in body) for place in range(len(table.columns))]
+def _aligned(body: Sequence[Sequence[str]], is_text: Sequence[bool]) -> list[str]:
+    """Lines with their cells below each other: text to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
     lines = []
     for row in body:
         cells = [
-            cell.ljust(width) if column.kind == "text" else cell.rjust(width)
-            for cell, width, column in zip(row, widths, table.columns, strict=True)
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(row, widths, is_text, strict=True)
         ]
         lines.append("  " + "  ".join(cells).rstrip())
     return lines
-
-
-def _transposed(table: ReportTable) -> list[str]:
-    """One line a column, one column a row: the first column gives the names."""
-    rows = list(table.shown())
-    labels = [column.label for column in table.columns]
-    label_width = max(map(len, labels))
-    widths = [max(map(len, row)) for row in rows]
-    return [
-        "  "
-        + label.ljust(label_width)
-        + "".join("  " + row[place].rjust(width) for row, width in zip(rows, widths, strict=True))
-        for place, label in enumerate(labels)
-    ]
 
 
 def to_html(table: ReportTable) -> str:

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from perfkit.analysis.answers.frame import figure_values
+from perfkit.analysis.answers.frame import figure_values, rows_of
 from perfkit.errors import StoreError, did_you_mean
 from perfkit.report.columns import FIGURES
 from perfkit.report.document import fill, standalone
@@ -148,8 +148,8 @@ def draw(points: pd.DataFrame, bars: pd.DataFrame, figure: str, by: str) -> tupl
     with mpl.rc_context({**STYLE, "date.converter": "concise"}):
         picture, axes = stacked(len(shown), 9.6, 0.9 + 2.1 * len(shown), sharex=True)
         for axis, (test, clients) in zip(axes, shown, strict=True):
-            own = points[(points["test"] == test) & (points["clients"] == clients)]
-            of_cell = bars[(bars["test"] == test) & (bars["clients"] == clients)]
+            own = rows_of(points, test=test, clients=clients)
+            of_cell = rows_of(bars, test=test, clients=clients)
             _draw_cell(axis, own, of_cell, figure, styles)
             axis.set_title(f"{test}, {format_count(int(clients), 'client')}", loc="left")
             axis.set_ylabel(column.label)
@@ -179,13 +179,13 @@ def _draw_cell(
     """Points of one test and number of clients, and the intervals of the campaigns among them."""
     scale = FIGURES[figure].scale
     for value, place in styles.items():
-        rows = own[(own["_by"] == value).to_numpy()]
+        rows = rows_of(own, _by=value)
         colour, mark = _style(place)
         axis.plot(
             rows["started"], rows[figure] / scale, mark, color=colour, ms=4, mew=0, alpha=0.55
         )
     for bar in bars.to_dict("records"):
-        of_run = own[((own["run"] == bar["run"]) & (own["variant"] == bar["variant"])).to_numpy()]
+        of_run = rows_of(own, run=bar["run"], variant=bar["variant"])
         if of_run.empty:
             continue
         middle = of_run["started"].mean()

@@ -17,7 +17,7 @@ import pandas as pd
 from perfkit.analysis import campaign_cells, window_rules
 from perfkit.analysis.answers import capacity, cells, growth, memory_slope, pairs, verdicts
 from perfkit.analysis.answers.capacity import Search
-from perfkit.analysis.answers.frame import FIGURES, counted
+from perfkit.analysis.answers.frame import FIGURES, counted, rows_of
 from perfkit.analysis.answers.growth import Growth
 from perfkit.analysis.answers.headline import headline_of, headlines_of
 from perfkit.analysis.answers.memory_slope import MemorySlope
@@ -101,12 +101,8 @@ class CampaignAnswer:
 
     def mean(self, clients: int, variant: str, test: str, figure: str) -> Mapping[str, Any]:
         """A cell's row of `means`; empty: nothing is known."""
-        found = self.means[
-            (self.means["clients"] == clients)
-            & (self.means["variant"] == variant)
-            & (self.means["test"] == test)
-            & (self.means["figure"] == figure)
-        ]
+        place = {"clients": clients, "variant": variant, "test": test}
+        found = rows_of(self.means, **place, figure=figure)
         return {str(k): v for k, v in found.iloc[0].items()} if len(found) else {}
 
     def vpn_title(self, variant: str) -> str:
@@ -117,8 +113,7 @@ class CampaignAnswer:
 
     def full(self, variant: str, test: str) -> FullResource | None:
         """Which resource is full, see `perfkit.analysis.answers.resources`; None: no block counts."""
-        known = counted(self.frame)
-        own = known[((known["variant"] == variant) & (known["test"] == test)).to_numpy()]
+        own = rows_of(counted(self.frame), variant=variant, test=test)
         if own.empty:
             return None
         growth = self.growth(variant, test, self.headline(test))

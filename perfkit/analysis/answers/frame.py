@@ -215,6 +215,14 @@ def counted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["void"] == "").to_numpy()].reset_index(drop=True)
 
 
+def rows_of(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """The rows that have these values, each in the column of its name."""
+    chosen = np.ones(len(frame), dtype=bool)
+    for name, value in wanted.items():
+        chosen &= (frame[name] == value).to_numpy(dtype=bool)
+    return frame[chosen]
+
+
 def figure_values(frame: pd.DataFrame, figure: str) -> pd.Series[float]:
     """A figure of each row; NaN: it has none; infinite: beyond what was seen.
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 SUBTEST = "120s"
@@ -31,19 +30,10 @@ _BLANKS = re.compile(rb"[ \t]+")
 _LARGEST_INTEGER = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row as the scripts computed it; None = nothing was ever added, printed as nothing."""
-
-    figures: tuple[float | None, ...]
-
-    def cells(self) -> list[str]:
-        """The figures as mawk prints them."""
-        return ["" if figure is None else print_number(figure) for figure in self.figures]
-
-
-def iperf_row(paths: Sequence[Path]) -> Row | None:
+def iperf_row(paths: Sequence[Path]) -> list[str] | None:
     """Clients, transfer, bandwidth and bandwidth a client; None when the script printed no row.
+
+    As mawk prints them: what nothing was ever added to is nothing.
 
     Args:
         paths: The logs in the order of their names, as the shell gave them.
@@ -58,10 +48,11 @@ def iperf_row(paths: Sequence[Path]) -> Row | None:
             clients = (clients or 0.0) + 1
             transfer = (transfer or 0.0) + _field(fields, 5)
             bandwidth = (bandwidth or 0.0) + _field(fields, 7)
-    return Row((clients, transfer, bandwidth, _quotient(bandwidth or 0.0, clients or 0.0)))
+    figures = (clients, transfer, bandwidth, _quotient(bandwidth or 0.0, clients or 0.0))
+    return ["" if figure is None else print_number(figure) for figure in figures]
 
 
-def dstat_row(path: Path) -> Row | None:
+def dstat_row(path: Path) -> list[str] | None:
     """Records, CPU usr, sys, total and wait; None when the script printed no row."""
     lines = _lines([path])
     if lines is None:
@@ -74,7 +65,8 @@ def dstat_row(path: Path) -> Row | None:
         sys += _field(fields, 5)
         total += 100.0 - _field(fields, 6)
         wait += _field(fields, 7)
-    return Row((records, *(_quotient(figure, records) for figure in (usr, sys, total, wait))))
+    figures = (records, *(_quotient(figure, records) for figure in (usr, sys, total, wait)))
+    return [print_number(figure) for figure in figures]
 
 
 def read_number(field: bytes) -> float:

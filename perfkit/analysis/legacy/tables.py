@@ -160,10 +160,10 @@ def _dstat_row(subtest: str, path: Path) -> tuple[list[str], list[str]]:
     return row, [*load.reasons, _was(subtest, names, legacy_compat.dstat_row(path))]
 
 
-def _was(subtest: str, names: Sequence[str], old: legacy_compat.Row | None) -> str:
+def _was(subtest: str, names: Sequence[str], old: Sequence[str] | None) -> str:
     if old is None:
         return "the old scripts could not read this, and printed no row"
-    pairs = zip(names, old.cells(), strict=True)
+    pairs = zip(names, old, strict=True)
     what = "the old row" if subtest == legacy_compat.SUBTEST else "by the old arithmetic"
     return f"{what}: " + ", ".join(f"{name} {cell or 'nothing'}" for name, cell in pairs)
 
@@ -173,9 +173,9 @@ def _old_rows(folder: Path, table: Table) -> list[list[str]]:
     subtest = legacy_compat.SUBTEST
     if table == "iperf":
         row = legacy_compat.iperf_row(sorted(folder.glob(f"iperf-{subtest}*")))
-        return [] if row is None else [[subtest, _HOST, *row.cells()]]
+        return [] if row is None else [[subtest, _HOST, *row]]
     row = legacy_compat.dstat_row(folder / f"dstat-{subtest}.csv")
-    return [] if row is None else [[subtest, *row.cells()]]
+    return [] if row is None else [[subtest, *row]]
 
 
 def _right_heading(heading: str) -> str:
