@@ -9,7 +9,7 @@ never judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -342,12 +342,8 @@ def _about_repetition(sides: Sequence[Side]) -> Iterator[Finding]:
 
 
 def _missing_tests(sides: Sequence[Side]) -> Iterator[Finding]:
-    every = list(dict.fromkeys(_keys(run for side in sides for run in side.runs)))
+    every = dict.fromkeys(test.key for side in sides for run in side.runs for test in run.tests)
     for side in sides:
         missing = [key for key in every if not side.tests(key)]
         if missing:
             yield Finding(f"side {side.label}", f"did not run: {', '.join(missing)}")
-
-
-def _keys(runs: Iterable[Reduced]) -> Iterator[str]:
-    return (test.key for run in runs for test in run.tests)

@@ -94,15 +94,12 @@ def _software(run: Run, logs: RunLogs) -> dict[str, str]:
     for name in _FACTS:
         words = name.removesuffix("_version")
         found[f"server {words}"] = str(server.get(name, ""))
-        found[f"clients {words}"] = _some(facts.get(name, "") for facts in clients)
+        of_clients = {str(facts[name]) for facts in clients if facts.get(name)}
+        found[f"clients {words}"] = format_some(sorted(of_clients), _NAMED)
     memory = server.get("memory_bytes")
     if isinstance(memory, int | float):  # a machine reports a little less after each boot
         found["server memory"] = format_size(round(memory / 2**28) * 2**28)
     return {name: value for name, value in found.items() if value}
-
-
-def _some(values: Iterable[object]) -> str:
-    return format_some(sorted({str(value) for value in values if value}), _NAMED)
 
 
 def _ciphers(logs: RunLogs) -> list[str]:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from perfkit.analysis import counters, rates
 from perfkit.analysis.interfaces import rate_columns
@@ -70,7 +69,9 @@ def _repeated(arrived: pd.DataFrame) -> list[tuple[str, float]]:
     if seen.empty:
         return []
     rows = rows.merge(seen[[*_STREAM, "ends"]], on=_STREAM)
-    streams = rows.assign(hash=_hashes(rows)).groupby(_STREAM, observed=True, sort=False)
+    # The sum of a stream's hashes (it may wrap) is the stream's.
+    hashes = np.asarray(pd.util.hash_pandas_object(rows[_FIGURES], index=False), dtype=np.uint64)
+    streams = rows.assign(hash=hashes).groupby(_STREAM, observed=True, sort=False)
     figures = streams.agg(
         begin=("t_start_s", "min"),
         end=("t_end_s", "max"),
@@ -203,11 +204,6 @@ def _ends(rows: pd.DataFrame) -> list[str]:
         for end in ("local", "peer")
     )
     return [" ".join(sorted(pair)) for pair in zip(local, peer, strict=True)]
-
-
-def _hashes(rows: pd.DataFrame) -> NDArray[np.uint64]:
-    """A number of each row's figures; the sum over a stream (it may wrap) is the stream's."""
-    return np.asarray(pd.util.hash_pandas_object(rows[_FIGURES], index=False), dtype=np.uint64)
 
 
 def _sizes(arrived: pd.DataFrame) -> pd.Series[float]:

@@ -17,7 +17,7 @@ from perfkit.analysis.conditions import conditions
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.server_load import shared_cpu
 from perfkit.analysis.slot_figures import prepare
-from perfkit.analysis.stats import summarise
+from perfkit.analysis.stats import Summary, summarise
 from perfkit.analysis.uncertainty import Spread, together
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
@@ -132,7 +132,7 @@ def reduce_run(run: Run, *, phases: Sequence[tuple[str, float]] = ()) -> Reduced
         created_utc=str(logs.manifest.get("created_utc", "")),
         clients=len(logs.clients),
         shared_cpu=shared_cpu(logs),
-        tests=_tests(logs, chosen, found, summary.tests, summary.clients),
+        tests=_tests(logs, chosen, found, summary),
         conditions=conditions(run, logs),
         vpn=logs.vpn_record,
         phases=dict(phases),
@@ -152,16 +152,13 @@ def test_keys(slots: Sequence[SlotPlan]) -> dict[str, str]:
 
 
 def _tests(
-    logs: RunLogs,
-    chosen: Sequence[Segment],
-    found: pd.DataFrame,
-    rows: pd.DataFrame,
-    clients: pd.DataFrame,
+    logs: RunLogs, chosen: Sequence[Segment], found: pd.DataFrame, summary: Summary
 ) -> tuple[Test, ...]:
+    clients = summary.clients
     windows = {segment.slot: segment.steady for segment in chosen}
     keys = test_keys(logs.slots)
     tests: dict[str, Test] = {}
-    for slot, row in zip(logs.slots, rows.to_dict("records"), strict=True):
+    for slot, row in zip(logs.slots, summary.tests.to_dict("records"), strict=True):
         own = clients[((clients["slot"] == slot.name) & clients["ok"]).to_numpy()]
         window, spread = windows.get(slot.name), {}
         if window is not None:

@@ -45,13 +45,9 @@ def growth(runs: Mapping[str, Iterable[Reduced]]) -> list[Growth]:
             format_some(list(labels), _NAMED), [run for ones in labels.values() for run in ones]
         )
         for _, rows in frame.groupby("test", sort=False):
-            several = [name for name in GROWING if _sizes(rows, name) > 1]
-            found += [fit_growth(rows, name) for name in several]
+            sizes = {name: rows.loc[rows[name].notna(), "clients"].nunique() for name in GROWING}
+            found += [fit_growth(rows, name) for name, count in sizes.items() if count > 1]
     return found
-
-
-def _sizes(rows: pd.DataFrame, figure: str) -> int:
-    return int(rows.loc[rows[figure].notna(), "clients"].nunique())
 
 
 def _cells(series: str, runs: Iterable[Reduced]) -> pd.DataFrame:

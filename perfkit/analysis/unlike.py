@@ -38,10 +38,8 @@ def find_refusal(
     if load := _other_load(baseline, other, labels):
         return load
     for name, words in (("path", "path"), ("side", "figures from the")):
-        values = [
-            sorted({str(test.figures.get(name)) for test in _tests(key, runs)})
-            for runs in (baseline, other)
-        ]
+        tests = [[run.find_test(key) for run in runs] for runs in (baseline, other)]
+        values = [sorted({str(test.figures.get(name)) for test in own if test}) for own in tests]
         if values[0] != values[1]:
             return f"{words} {', '.join(values[0])} against {', '.join(values[1])}"
     planned = [sorted({_planned(key, run) for run in runs} - {""}) for runs in (baseline, other)]
@@ -94,14 +92,11 @@ def findings(sides: Sequence[Side]) -> Iterator[Finding]:
             "differs may be the hosts, not what ran on them"
         )
         yield Finding("hosts", text)
-    scripts = [name for name in differing(_of(sides)) if name.startswith(("tests/", "tests.conf"))]
+    every = differing(run.conditions for side in sides for run in side.runs)
+    scripts = [name for name in every if name.startswith(("tests/", "tests.conf"))]
     if any(_across(sides, name) for name in scripts):
         names = format_some(scripts, _NAMED)
         yield Finding("tests", f"the sides ran other tests under one name; what differs: {names}")
-
-
-def _of(sides: Sequence[Side]) -> Iterator[dict[str, str]]:
-    return (dict(run.conditions) for side in sides for run in side.runs)
 
 
 def _across(sides: Sequence[Side], name: str) -> str:
@@ -127,10 +122,6 @@ def _other_load(
         for label, count, runs in zip(labels, loaded, (baseline, other), strict=True)
     )
     return f"another load kept the server busy in {', '.join(shown)} runs"
-
-
-def _tests(key: str, runs: Sequence[Reduced]) -> list[Test]:
-    return [test for run in runs if (test := run.find_test(key)) is not None]
 
 
 def _planned(key: str, run: Reduced) -> str:

@@ -10,7 +10,7 @@ from perfkit.analysis.checks import LEAST_WINDOW_S
 from perfkit.analysis.segments import STALE
 from perfkit.analysis.timeline import Timeline
 from perfkit.logs.run_logs import SlotPlan
-from perfkit.model import Segment, Window
+from perfkit.model import Segment
 
 SLACK_S = 1.0  # a tick: the monitor's first sample begins before its stamp
 
@@ -48,10 +48,9 @@ def _of_one(segment: Segment, line: Timeline, slots: Mapping[str, SlotPlan]) -> 
         texts.append(
             f"the steady window is shorter than a tick of the monitor, {tick_s:.1f} s: no NIC, no CPU"
         )
-    if line.data_s is not None and _outside(segment.outer, *line.data_s):
-        texts.append(
-            f"reaches out of the data, which is from {line.data_s[0]:.1f} to {line.data_s[1]:.1f} s"
-        )
+    begin_s, end_s = line.data_s or (-np.inf, np.inf)
+    if segment.outer.start_s < begin_s - SLACK_S or segment.outer.end_s > end_s + SLACK_S:
+        texts.append(f"reaches out of the data, which is from {begin_s:.1f} to {end_s:.1f} s")
     plan = slots.get(segment.slot)
     if plan is None:
         texts.append("the timetable has no such test")
@@ -60,7 +59,3 @@ def _of_one(segment: Segment, line: Timeline, slots: Mapping[str, SlotPlan]) -> 
     if STALE in segment.notes:
         texts.append(STALE)
     return texts
-
-
-def _outside(window: Window, begin_s: float, end_s: float) -> bool:
-    return window.start_s < begin_s - SLACK_S or window.end_s > end_s + SLACK_S

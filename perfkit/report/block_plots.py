@@ -15,7 +15,6 @@ from perfkit.analysis.campaign_cells import BlockRecord
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.reader import read_run
-from perfkit.logs.run_logs import SlotPlan
 from perfkit.model import Window
 from perfkit.report.plots import BLUE, GREEN, INK, STYLE, Plot, drawn
 from perfkit.runs.folder import Run
@@ -70,9 +69,7 @@ def _label(record: BlockRecord) -> str:
     return f"{record.block}: {format_count(record.clients, 'client')}{variant}{void}"
 
 
-_Line = tuple[
-    NDArray[np.float64], Window | None, float
-]  # a second a value, in bit/s; window; begin
+_Line = tuple[NDArray[np.float64], Window | None]  # a second a value, in bit/s; window
 
 
 def _of_block(run: Run, record: BlockRecord) -> dict[str, _Line]:
@@ -87,25 +84,22 @@ def _of_block(run: Run, record: BlockRecord) -> dict[str, _Line]:
         moved = window and Window(
             start_s=window.start_s - slot.start_s, end_s=window.end_s - slot.start_s
         )
+        around = Window(start_s=slot.start_s - _MARGIN_S, end_s=slot.end_s + _MARGIN_S)
         for way in prepared.ways:
-            seconds = prepared.by_second_bps(_around(slot), way).sum(axis=0)
-            lines[f"{slot.test} {way}".strip()] = (seconds, moved, -_MARGIN_S)
+            seconds = prepared.by_second_bps(around, way).sum(axis=0)
+            lines[f"{slot.test} {way}".strip()] = (seconds, moved)
     return lines
 
 
-def _around(slot: SlotPlan) -> Window:
-    return Window(start_s=slot.start_s - _MARGIN_S, end_s=slot.end_s + _MARGIN_S)
-
-
 def _draw(axis: Axes, place: int, line: _Line) -> None:
-    seconds, window, begin_s = line
+    seconds, window = line
     if window is not None:
         left, width = window.start_s, window.length_s
         axis.barh(place, width, left=left, height=0.84, color=GREEN, alpha=0.18, lw=0)
     top = float(np.nanmax(seconds)) if len(seconds) else 0.0
     if top > 0:
         heights = place + 0.4 - 0.8 * np.nan_to_num(seconds) / top
-        edges = begin_s + np.arange(len(seconds) + 1.0)
+        edges = np.arange(len(seconds) + 1.0) - _MARGIN_S
         axis.stairs(heights, edges, baseline=place + 0.4, color=BLUE, lw=1.1)
         unit = SI_PREFIXES["M"]
         axis.annotate(

@@ -214,8 +214,9 @@ def _provider(run: Run) -> str:
 def _courses(alike: Sequence[_Campaign]) -> list[Course]:
     points: dict[tuple[int, str, str], list[tuple[str, float, float]]] = {}
     for campaign in alike:
-        for *cell, mean in campaign.means:
-            points.setdefault(tuple(cell), []).append((campaign.run, campaign.moment_s, mean))
+        for clients, test, figure, mean in campaign.means:
+            own = points.setdefault((clients, test, figure), [])
+            own.append((campaign.run, campaign.moment_s, mean))
     courses = []
     for (clients, test, figure), own in sorted(points.items()):
         runs, times_s, values = zip(*own, strict=True)

@@ -305,7 +305,7 @@ def _distribution(axis: Axes, values: Any) -> None:
     axis.plot(outside, np.full(len(outside), -0.12), "|", color=BLUE, ms=5, alpha=0.7)
 
 
-def stacked(count: int, width: float, height: float, **more: Any) -> tuple[Figure, list[Axes]]:
+def stacked(count: int, width: float, height: float, **more: Any) -> tuple[Figure, list[Any]]:
     """A figure of so many panels below each other; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(count, 1, squeeze=False, **more)[:, 0])

@@ -41,8 +41,9 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
         return "void: its logs say what cannot have happened, so it has no figure"
     goodput = row.get("goodput_bps", math.nan)
     if not is_known(goodput):
-        if said := _observed(row):
-            return f"{who}: {said}{', not steady' if row.get('not_steady') else ''}"
+        if said := observed(row):
+            words = ", ".join(f"{heading} {value}" for heading, value in said)
+            return f"{who}: {words}{', not steady' if row.get('not_steady') else ''}"
         if counted and is_known(row.get("window_s")):
             return f"{who}: what it measures is not known, see its tables and the warnings"
         why = "no client counts" if not counted else "it has no steady window"
@@ -62,11 +63,6 @@ def _said(row: Mapping[Hashable, Any], vpn: str) -> str:
     if vpn and str(row["path"]) == "tunnel" and is_known(row.get("vpn_cores")):
         parts.append(f"{vpn} on the server used {format_cores(row['vpn_cores'])}")
     return "; ".join(parts)
-
-
-def _observed(row: Mapping[Hashable, Any]) -> str:
-    """The headline figure of a test without one goodput, and what goes with it; or empty."""
-    return ", ".join(f"{heading} {value}" for heading, value in observed(row))
 
 
 def observed(row: Mapping[Any, Any]) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ def standard_tables(
         {
             **row,
             "is_void": "see warnings" if row.get("void") else "no",
-            "clients_ok": _clients_ok(row),
+            "clients_ok": f"{row['clients_counted']} of {row['clients_expected']}",
         }
         for row in summary.tests.to_dict("records")
     ]
@@ -158,10 +158,6 @@ def _hosts_counted(logs: RunLogs) -> str:
     on = {logs.machines[name] for name in logs.clients if name in logs.machines}
     shared = f" on {format_count(len(on), 'machine')}" if 0 < len(on) < len(logs.clients) else ""
     return f"{clients}{shared}{' and 1 server' if logs.server else ''}"
-
-
-def _clients_ok(row: Mapping[Hashable, Any]) -> str:
-    return f"{row['clients_counted']} of {row['clients_expected']}"
 
 
 def _summary(tests: Sequence[Mapping[Hashable, Any]]) -> list[Column]:

@@ -169,7 +169,9 @@ def find_part(run: Run) -> Part | None:
         StoreError: its stamp is damaged.
     """
     stamp = read_stamp(store_dir(run) / STAMP, STAMP_BYTES, f"perfkit runs index {run.id}")
-    return stamp and Part(run=run, generation=stamp["generation"], tables=tables_of(stamp))
+    if stamp is None:
+        return None
+    return Part(run=run, generation=stamp["generation"], tables=tables_of(stamp))
 
 
 def holders(runs_dir: Path) -> Iterator[Run]:

@@ -25,6 +25,7 @@ Outcome = Literal["worse", "same or better", "not enough data"]
 _FINE = ("same", "better", "same or better")
 _Key = tuple[int, str, str, str]  # clients, variant, test, path
 _NAMED = 3  # figures in a sentence
+_WORDS = {"goodput_bps": "goodput", "vpn_cpu_s_per_gbit": "VPN CPU s/Gbit"}  # others by their name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def _named(rows: pd.DataFrame, *, with_verdict: bool) -> str:
         change = f"{100 * (row['ratio'] - 1):+.1f} %" if np.isfinite(row["ratio"]) else "n/a"
         if np.isfinite(row["high"]):
             change += f" [{100 * (row['low'] - 1):+.1f}, {100 * (row['high'] - 1):+.1f}]"
-        where = f"{figure_words(row['figure'])} of {row['test']} at {format_count(row['clients'], 'client')}"
+        where = f"{_WORDS.get(row['figure'], row['figure'])} of {row['test']} at {format_count(row['clients'], 'client')}"
         sides = f"{row['runs_baseline']} against {row['runs']} runs"
         words.append(
             f"{where} {change}, {row['text'].removeprefix('not enough data: ')}, {sides}"
@@ -88,12 +89,6 @@ def _named(rows: pd.DataFrame, *, with_verdict: bool) -> str:
         )
     more = len(rows) - _NAMED
     return "; ".join(words) + (f"; and {more} more" if more > 0 else "")
-
-
-def figure_words(figure: str) -> str:
-    """How a primary figure is called in a sentence; another by its name."""
-    words = {"goodput_bps": "goodput", "vpn_cpu_s_per_gbit": "VPN CPU s/Gbit"}
-    return words.get(figure, figure)
 
 
 def check(

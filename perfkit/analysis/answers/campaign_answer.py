@@ -203,11 +203,12 @@ def to_json(found: CampaignAnswer, sentences: list[str]) -> dict[str, Any]:
                 "figure": one.figure,
                 "asserted": one.asserted,
                 "left": list(one.left),
-                "knee": _interval(one),
+                "knee": knee and [_finite(end) for end in (knee.value, knee.low, knee.high)],
                 "reason": one.reason,
                 "laws": _records(one.parameters()) if one.laws else [],
             }
             for one in found.growths
+            for knee in [one.knee]
         ],
         "in_tunnel": _records(found.in_tunnel),
         "full": [
@@ -226,11 +227,6 @@ def to_json(found: CampaignAnswer, sentences: list[str]) -> dict[str, Any]:
         "searches": [dict(_row(one.to_record())) for one in found.searches],
         "verdicts": [] if judged is None else _records(judged),
     }
-
-
-def _interval(one: Growth) -> list[float | None] | None:
-    knee = one.knee
-    return None if knee is None else [_finite(v) for v in (knee.value, knee.low, knee.high)]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class Law:
 
     name: Name
     formula: str
-    contains: frozenset[Name]
+    contains: frozenset[Name] = frozenset()
     free: int
 
     def axes(self, smallest: float, largest: float) -> tuple[Axis, ...]:
@@ -142,25 +142,16 @@ def _contended(sigma: Floats, kappa: Floats, free: int) -> Shapes:
     )
 
 
+_STRAIGHT: frozenset[Name] = frozenset({"linear", "constant"})
 LAWS = (
-    Law(name="linear", formula="lambda N", contains=frozenset(), free=0),
-    Law(name="constant", formula="C", contains=frozenset(), free=0),
-    Law(
-        name="plateau",
-        formula="min(lambda N, C)",
-        contains=frozenset({"linear", "constant"}),
-        free=1,
-    ),
-    Law(
-        name="Amdahl",
-        formula="lambda N / (1 + sigma (N-1))",
-        contains=frozenset({"linear", "constant"}),
-        free=1,
-    ),
+    Law(name="linear", formula="lambda N", free=0),
+    Law(name="constant", formula="C", free=0),
+    Law(name="plateau", formula="min(lambda N, C)", contains=_STRAIGHT, free=1),
+    Law(name="Amdahl", formula="lambda N / (1 + sigma (N-1))", contains=_STRAIGHT, free=1),
     Law(
         name="USL",
         formula="lambda N / (1 + sigma (N-1) + kappa N (N-1))",
-        contains=frozenset({"linear", "constant", "Amdahl"}),
+        contains=_STRAIGHT | {"Amdahl"},
         free=2,
     ),
 )

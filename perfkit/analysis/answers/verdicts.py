@@ -254,7 +254,7 @@ def judge_variants(
     cases: list[Case] = []
     cells = pairs.between_variants(known, base, tuple(BETTER)).groupby([*PLACE[:-1]], sort=False)
     for keys, found in cells:
-        _, _, test, path, figure = keys
+        *_, test, path, figure = map(str, keys)
         enough = planned is not None and len(found) >= planned
         contrast = of_pairs(found["log_ratio"].tolist(), sequential=not enough)
         first = is_primary(figure, path, primary, kinds[test], has_tunnel=has_tunnel)
