@@ -40,8 +40,8 @@ def _said(one: MemorySlope, *, several: bool) -> str:
     )
 
 
-def memory_tables(found: CampaignAnswer) -> list[ReportTable]:
-    """The slopes; none where there is none."""
+def memory_table(found: CampaignAnswer) -> ReportTable:
+    """The slopes."""
     rows = [
         {
             **asdict(one),
@@ -50,11 +50,7 @@ def memory_tables(found: CampaignAnswer) -> list[ReportTable]:
         }
         for one in found.memory
     ]
-    if not rows:
-        return []
     caption = "The slope over the number of clients; of the process, not of the kernel."
-    return [
-        ReportTable.from_records(
-            "memory", "Memory per client", _COLUMNS, rows, caption, f"{memory_slope.METHOD}."
-        )
-    ]
+    return ReportTable.from_records(
+        "memory", "Memory per client", _COLUMNS, rows, caption, f"{memory_slope.METHOD}."
+    )

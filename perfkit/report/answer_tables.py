@@ -17,10 +17,10 @@ from perfkit.analysis.segments import MACHINES
 from perfkit.analysis.spent import HALF_WIDTH
 from perfkit.report import link_tables
 from perfkit.report.answer_capacity import capacity_tables
-from perfkit.report.answer_memory import memory_tables
+from perfkit.report.answer_memory import memory_table
 from perfkit.report.answer_words import ends, phrase, share
 from perfkit.report.columns import BESIDE, FIGURES, pct, text
-from perfkit.report.tables import Column, ReportTable
+from perfkit.report.tables import Column, ReportTable, filled
 from perfkit.units import format_count, format_some
 
 # Beside a headline figure, the first that are known; five columns are read at once.
@@ -48,7 +48,7 @@ PAIRED_METHOD = (
 def answer_tables(found: CampaignAnswer) -> list[ReportTable]:
     """Most asked for first; the first is the page's open one."""
     tables = capacity_tables(found) or _of_cells(found)
-    tables += [*link_tables.of_campaign(found.run), _blocks(found), _cost(found)]
+    tables += [*filled(link_tables.of_campaign(found.run)), _blocks(found), _cost(found)]
     line = provenance(found)
     return [table.with_provenance(line) for table in tables]
 
@@ -60,7 +60,7 @@ def _of_cells(found: CampaignAnswer) -> list[ReportTable]:
         tables.append(_explored(found))
     if len(found.in_tunnel):
         tables.append(_in_tunnel(found))
-    return [*tables, *memory_tables(found), *_laws(found), *_uses(found)]
+    return [*tables, *filled(memory_table(found), _laws(found), _uses(found))]
 
 
 def provenance(found: CampaignAnswer) -> str:
@@ -235,8 +235,8 @@ def _in_tunnel(found: CampaignAnswer) -> ReportTable:
     )  # fmt: skip
 
 
-def _laws(found: CampaignAnswer) -> list[ReportTable]:
-    """Every law of every figure that grows; none where one size was measured."""
+def _laws(found: CampaignAnswer) -> ReportTable:
+    """Every law of every figure that grows; where there is none, the sentence says why."""
     rows = [
         {**_parameter(row, one.figure), "what": _grown(found, one)}
         for one in found.growths
@@ -252,18 +252,10 @@ def _laws(found: CampaignAnswer) -> list[ReportTable]:
         Column("lack_of_fit_p", "Lack of fit, p", digits=3), text("parameter", "Parameter"), text("unit", "Unit"),
         Column("value", "Value", digits=3), _LOW, _HIGH,
     ]  # fmt: skip
-    if not rows:  # the sentence says why
-        return []
-    return [
-        ReportTable.from_records(
-            "laws",
-            "Laws of growth",
-            columns,
-            rows,
-            format_some(why, 2, " "),
-            f"{growth.METHOD}. {'; '.join(formulas)}.",
-        )
-    ]
+    return ReportTable.from_records(
+        "laws", "Laws of growth", columns, rows, format_some(why, 2, " "),
+        f"{growth.METHOD}. {'; '.join(formulas)}.",
+    )  # fmt: skip
 
 
 _PARAMETER_UNITS = {"knee": "clients", "peak": "clients", "sigma": "", "kappa": ""}
@@ -286,7 +278,7 @@ def _grown(found: CampaignAnswer, one: growth.Growth) -> str:
     return f"{one.test}{variant}: {phrase(one.figure)}"
 
 
-def _uses(found: CampaignAnswer) -> list[ReportTable]:
+def _uses(found: CampaignAnswer) -> ReportTable:
     """Each resource that was watched, by client count."""
     rows: list[dict[str, Any]] = []
     for variant in found.design.variants:
@@ -303,14 +295,10 @@ def _uses(found: CampaignAnswer) -> list[ReportTable]:
         Column("use", "Use", digits=3), _LOW, _HIGH,
         Column("repetitions", "Repetitions"),
     ]  # fmt: skip
-    if not rows:
-        return []
-    return [
-        ReportTable.from_records(
-            "resources", "Use of each resource", columns, rows,
-            "Shares of all there is of it; queue drops are packets a block.", f"{resources.METHOD}.",
-        )
-    ]  # fmt: skip
+    return ReportTable.from_records(
+        "resources", "Use of each resource", columns, rows,
+        "Shares of all there is of it; queue drops are packets a block.", f"{resources.METHOD}.",
+    )  # fmt: skip
 
 
 def _blocks(found: CampaignAnswer) -> ReportTable:

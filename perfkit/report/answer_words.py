@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perfkit.analysis.answers.campaign_answer import GROWN, CampaignAnswer
+from perfkit.analysis.answers.cells import Key, by_cell
 from perfkit.analysis.answers.frame import KEY, counted
 from perfkit.analysis.answers.headline import primary_figures
 from perfkit.analysis.both_ways import GOODPUT
@@ -204,12 +205,9 @@ def _verdicts(rows: list[dict[Any, Any]]) -> str:
         at = f" at N = {format_some([str(row['clients']) for row in own], 8)}"
         if len(own) == len(rows):
             at = " at every N" if len(rows) > 1 else ""
-        parts.append(f"{verdict}{at}{_in_brackets(details)}")
+        brackets = f" ({', '.join(details)})" if details else ""
+        parts.append(f"{verdict}{at}{brackets}")
     return ", ".join(parts)
-
-
-def _in_brackets(details: list[str]) -> str:
-    return f" ({', '.join(details)})" if details else ""
 
 
 def _more(rows: list[dict[Any, Any]]) -> str:
@@ -242,9 +240,8 @@ def _adopted(found: CampaignAnswer) -> list[str]:
 
 def _limited(found: CampaignAnswer) -> list[str]:
     """Cells in which an instance's own limit was exceeded: what they say is not of the VPN alone."""
-    known = counted(found.frame)
     said = []
-    for key, rows in known.groupby(list(KEY), sort=False):
+    for key, rows in by_cell(counted(found.frame)):
         hit = rows[(rows["held_back_packets"] > 0).to_numpy()]
         if len(hit):
             said.append(
@@ -256,9 +253,8 @@ def _limited(found: CampaignAnswer) -> list[str]:
 
 
 def _not_steady(found: CampaignAnswer) -> list[str]:
-    known = counted(found.frame)
     said = []
-    for key, rows in known.groupby(list(KEY), sort=False):
+    for key, rows in by_cell(counted(found.frame)):
         shaken = rows[rows["not_steady"] != ""]
         if len(shaken):
             reasons = format_some(list(dict.fromkeys(shaken["not_steady"])), 2)
@@ -269,7 +265,7 @@ def _not_steady(found: CampaignAnswer) -> list[str]:
     return said
 
 
-def _cell(key: Any) -> str:
+def _cell(key: Key) -> str:
     clients, variant, test = key
     return f"{test}, N = {clients}{'' if variant == 'base' else f', {variant}'}"
 
@@ -299,7 +295,7 @@ def _failed(found: CampaignAnswer) -> list[str]:
     return [
         f"{_cell(key)}: clients failed in {format_count(len(rows), 'block')} that count: "
         f"{format_some([f'{row.folder} ({row.failed_clients})' for row in rows.itertuples()], _NAMED)}"
-        for key, rows in known.groupby(list(KEY), sort=False)
+        for key, rows in by_cell(known)
     ]
 
 

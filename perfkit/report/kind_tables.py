@@ -29,7 +29,7 @@ from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import TestKind
 from perfkit.report import columns
-from perfkit.report.tables import Column, ReportTable, is_known
+from perfkit.report.tables import Column, ReportTable, filled, is_known
 from perfkit.units import s_to_ms
 
 _CLIENTS = Column("clients_counted", "Clients")
@@ -149,13 +149,12 @@ def kind_tables(tests: Rows) -> list[ReportTable]:
         if table.name == "offered":  # of each way, in the table of both
             own = [row for row in own if not goes_both_ways(row)]
         known = [c for c in table.columns if any(_there(row.get(c.key)) for row in own)]
-        if own:
-            made.append(
-                ReportTable.from_records(
-                    table.name, table.title, known, own, table.caption, table.method
-                )
+        made.append(
+            ReportTable.from_records(
+                table.name, table.title, known, own, table.caption, table.method
             )
-    return made
+        )
+    return filled(*made)
 
 
 def goes_both_ways(row: Mapping[Hashable, Any]) -> bool:

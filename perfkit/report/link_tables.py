@@ -14,14 +14,14 @@ from perfkit.runs.folder import Run
 _SECONDS = "busiest_bps"
 
 
-def of_run(logs: RunLogs) -> list[ReportTable]:
-    """The table of a run's links; none where no host had one."""
+def of_run(logs: RunLogs) -> ReportTable:
+    """The table of a run's links."""
     caption = "As asked for, and as counted from before the first test until after the last one."
     return _table(links.link_rows(logs), columns.LINKS, caption)
 
 
-def of_campaign(run: Run) -> list[ReportTable]:
-    """The table of the links of a campaign's variants; none where none had any."""
+def of_campaign(run: Run) -> ReportTable:
+    """The table of the links of a campaign's variants."""
     shown = [column for column in columns.LINKS if column.key != _SECONDS]
     chosen = (columns.text("variant", "Variant"), Column("blocks", "Blocks"), *shown)
     caption = "As asked for, and as counted in all blocks that count, over whole blocks."
@@ -30,12 +30,11 @@ def of_campaign(run: Run) -> list[ReportTable]:
 
 def _table(
     rows: Iterable[Mapping[str, Any]], chosen: Iterable[Column], caption: str
-) -> list[ReportTable]:
+) -> ReportTable:
     shares = {f"{name}_pct": name for name in ("loss_ratio", "loss_low", "loss_high")}
     records = [
         {**row, **{shown: 100 * row[name] for shown, name in shares.items()}} for row in rows
     ]
-    made = ReportTable.from_records(
+    return ReportTable.from_records(
         "links", "Links", tuple(chosen), records, caption, f"{links.METHOD}."
     )
-    return [made] if records else []

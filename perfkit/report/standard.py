@@ -33,7 +33,7 @@ from perfkit.report.methods import (
     SERVER_METHOD,
     WINDOWS_METHOD,
 )
-from perfkit.report.tables import Column, ReportTable, is_known
+from perfkit.report.tables import Column, ReportTable, filled, is_known
 from perfkit.units import MS_PER_S, format_count, format_duration, format_some
 
 SHARED_CPU = (
@@ -73,7 +73,7 @@ def standard_tables(
         make("clients", "Goodput per client", columns.CLIENTS, one_way, method=OVER_CLIENTS),
         make("server", "Server load", _server(tests), tests, cpu, f"{SERVER_METHOD}{CORES_METHOD}"),
         *_transport(tests),
-        *link_tables.of_run(logs),
+        *filled(link_tables.of_run(logs)),
         *kind_tables(tests),
         *_vpn(logs, summary),
         make(
@@ -253,10 +253,9 @@ def _transport(tests: Sequence[Mapping[Hashable, Any]]) -> list[ReportTable]:
         ("udp", "UDP: loss and jitter", columns.UDP, ("udp_datagrams",), "receiver", transport.UDP_METHOD),
     ):  # fmt: skip
         own = [row for row in tests if any(is_known(row.get(key)) for key in keys)]
-        if own:
-            caption = f"By the {who}, over whole streams, also outside the steady windows."
-            made.append(ReportTable.from_records(name, title, chosen, own, caption, f"{method}."))
-    return made
+        caption = f"By the {who}, over whole streams, also outside the steady windows."
+        made.append(ReportTable.from_records(name, title, chosen, own, caption, f"{method}."))
+    return filled(*made)
 
 
 def _vpn(logs: RunLogs, summary: Summary) -> list[ReportTable]:

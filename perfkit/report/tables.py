@@ -162,6 +162,11 @@ class ReportTable:
         return in_cell([self])
 
 
+def filled(*tables: ReportTable) -> list[ReportTable]:
+    """Those that have a row."""
+    return [table for table in tables if table.rows]
+
+
 def cleaned(table: ReportTable) -> ReportTable:
     """A table whose text has no terminal escapes and control characters."""
     rows = [
