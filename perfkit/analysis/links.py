@@ -72,12 +72,10 @@ def server_rate_bps(logs: RunLogs) -> float:
 
 def findings(logs: RunLogs) -> list[Finding]:
     """Links that were not what they were to be, or of which nothing is known."""
-    found = []
+    found = _gone(logs)
     if logs.links.not_read:
-        found.append(
-            Finding("links", f"what the links counted was not read: {logs.links.not_read}")
-        )
-    found += [] if logs.links.not_read else _gone(logs)
+        text = f"what the links counted was not read: {logs.links.not_read}"
+        found = [Finding("links", text)]
     for row in link_rows(logs):
         where = f"link of {row['whose']}, {row['direction']}"
         planted, total = row["planted_loss_ratio"], row["lost_packets"] + row["passed_packets"]

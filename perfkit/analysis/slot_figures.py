@@ -110,13 +110,13 @@ class Prepared:
 
     def figures(self, window: Window) -> dict[str, float]:
         """Goodput, its distribution over clients, and the server's load over a window."""
-        if self.is_void or not self.has_goodput:
-            return serverload.server_load(
-                self.logs, self.slot, window, self.intervals.iloc[:0], self._ways
-            )
+        is_known = self.has_goodput and not self.is_void
+        intervals = self.intervals if is_known else self.intervals.iloc[:0]
+        load = serverload.server_load(self.logs, self.slot, window, intervals, self._ways)
+        if not is_known:
+            return load
         got = self.goodput_by_host(window)
         values = self._of_clients(got)
-        load = serverload.server_load(self.logs, self.slot, window, self.intervals, self._ways)
         if self.ways is both_ways.BOTH:
             each = {way: self.way_bps(window, way) for way in self.ways}
             received = {both_ways.name("received_bps", way): it.sum() for way, it in each.items()}

@@ -41,11 +41,6 @@ SILENT_SHARE = 1 / 3  # of the window, its end, and not less than
 LEAST_SILENT_S = 5
 LEAST_SECONDS = 6  # of which thirds say anything
 NAMED = 8
-METHOD = (
-    "Warm-up: MSER over goodput by the second, at most a third of the window, cut where it differs from "
-    "the rest by chance in 1 of 1000; of UDP 3 s at least, since all clients begin at once, and the last one. Not steady: a second under 10 % of the median one, a last third "
-    "that differs from the first by more than 10 %, or clients silent for the last third"
-)
 
 
 def warm_up_s(seconds: Floats) -> int:

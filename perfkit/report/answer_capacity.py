@@ -10,7 +10,7 @@ from typing import Any
 from perfkit.analysis.answers import capacity
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer
 from perfkit.analysis.answers.capacity import Search, TrialBlock
-from perfkit.analysis.capacity_search import LIMITS, SearchState, Trial
+from perfkit.analysis.capacity_search import LIMITS, METHOD, SearchState, Trial
 from perfkit.model import CapacityGoal
 from perfkit.report.columns import MEGA, mbps, pct, text
 from perfkit.report.tables import Column, ReportTable
@@ -146,7 +146,7 @@ def capacity_tables(found: CampaignAnswer) -> list[ReportTable]:
     return [
         ReportTable.from_records(
             "answer", "Capacity", [_N, *variant, *_BOUNDS, _THROUGH, pct("apart_pct", "Apart")],
-            [_cell_row(own) for _, own in capacity.by_cell(found.searches)], caption, capacity.METHOD,
+            [_cell_row(own) for _, own in capacity.by_cell(found.searches)], caption, METHOD,
         ),
         ReportTable.from_records(
             "searches", "Each search",

@@ -16,9 +16,10 @@ from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.reader import read_run
 from perfkit.model import Window
+from perfkit.report.columns import MEGA
 from perfkit.report.plots import BLUE, GREEN, INK, STYLE, Plot, drawn
 from perfkit.runs.folder import Run
-from perfkit.units import SI_PREFIXES, format_count
+from perfkit.units import format_count
 
 _ROW, _HEAD, _WIDTH = 0.3, 0.7, 9.6  # inches
 _MARGIN_S = 2.0  # around a test
@@ -101,8 +102,7 @@ def _draw(axis: Axes, place: int, line: _Line) -> None:
         heights = place + 0.4 - 0.8 * np.nan_to_num(seconds) / top
         edges = np.arange(len(seconds) + 1.0) - _MARGIN_S
         axis.stairs(heights, edges, baseline=place + 0.4, color=BLUE, lw=1.1)
-        unit = SI_PREFIXES["M"]
         axis.annotate(
-            f"{top / unit:.0f}", (edges[-1], place), fontsize=7, color=INK, va="center",
+            f"{top / MEGA:.0f}", (edges[-1], place), fontsize=7, color=INK, va="center",
             xytext=(3, 0), textcoords="offset points",
         )  # fmt: skip

@@ -14,6 +14,7 @@ from perfkit.analysis.rate_scale import FAR_APART
 from perfkit.analysis.scaling import growth
 from perfkit.analysis.sides import Side
 from perfkit.report import plots
+from perfkit.report.columns import MEGA
 from perfkit.report.plots import BLUE, GREEN, ORANGE, RED, Plot
 from perfkit.units import format_count
 
@@ -92,7 +93,7 @@ def _known(side: Side, key: str) -> list[Any]:
 
     Of a side of several client counts, the runs with the most.
     """
-    found = [np.array(test.goodput_bps) / plots.MEGA for test in side.tests(key, side.sizes[-1])]
+    found = [np.array(test.goodput_bps) / MEGA for test in side.tests(key, side.sizes[-1])]
     return [values for values in found if len(values) and np.isfinite(values).all()]
 
 
@@ -115,7 +116,7 @@ def _growth(comparison: Comparison) -> Plot | None:
     A run is a point; the line is the law where there is one, and else joins the sizes' medians.
     """
     costs = (
-        ("goodput_bps", "total goodput (Mbit/s)", plots.MEGA),
+        ("goodput_bps", "total goodput (Mbit/s)", MEGA),
         ("vpn_cpu_s_per_gbit", "VPN CPU (s/Gbit)", 1.0),
     )
     every = growth({side.label: side.runs for side in comparison.sides})

@@ -27,10 +27,9 @@ from perfkit.analysis.slot_figures import LEAST_CLIENTS, quantiles
 from perfkit.analysis.stats import Summary
 from perfkit.logs.run_logs import RunLogs
 from perfkit.model import Segment
+from perfkit.report.columns import MEGA
 from perfkit.report.kind_tables import GOODPUT_WORDS, Times, observed_times
-from perfkit.units import SI_PREFIXES
 
-MEGA = SI_PREFIXES["M"]
 INK = "#010203"  # stands for the page's own text colour until the SVG is written
 _COLOURS = {"blue": "#0072b2", "orange": "#e69f00", "green": "#009e73", "red": "#d55e00"}
 BLUE, ORANGE, GREEN, RED = COLOURS = tuple(_COLOURS.values())

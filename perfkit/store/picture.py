@@ -6,10 +6,9 @@ panel of its own, and nothing is averaged over panels or over runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -189,7 +188,7 @@ def _draw_cell(
         if of_run.empty:
             continue
         middle = of_run["started"].mean()
-        kinds: Sequence[Any] = of_run["_by"].unique()
+        kinds = list(of_run["_by"].unique())
         colour = _style(styles[str(kinds[0])])[0] if len(kinds) == 1 else INK
         mean, low, high = (float(bar[name]) / scale for name in ("mean", "low", "high"))
         axis.errorbar(

@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from perfkit.analysis.campaign_cells import BlockRecord, finished_blocks
-from perfkit.analysis.capacity_search import METHOD, SearchState, Trial, advance
+from perfkit.analysis.capacity_search import SearchState, Trial, advance
 from perfkit.model import CapacityGoal
 from perfkit.runs import journal
 from perfkit.runs.design import Design
 from perfkit.runs.folder import Run
 from perfkit.settings.capacity import load_bounds
-
-__all__ = ["METHOD", "Search", "TrialBlock", "apart_share", "by_cell", "find_searches"]
 
 FEW_EXPECTED = (
     3.0  # datagrams that a trial would lose at the goal; of fewer it may lose none by chance

@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from perfkit.analysis import steady_state
-from perfkit.analysis.answers.frame import FIGURES, KEY, counted, figure_values
+from perfkit.analysis.answers.frame import FIGURES, KEY, NUMPY, counted, figure_values
 from perfkit.analysis.answers.headline import kind_of, primary_of
 from perfkit.analysis.confidence import mean_interval
 from perfkit.runs.design import Design
@@ -71,9 +71,6 @@ class CellAnswer:
     note: str
 
 
-_DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "str": "str"}
-
-
 def intervals(
     frame: pd.DataFrame, figures: Sequence[str] = FIGURES, *, precision: float | None = None
 ) -> pd.DataFrame:
@@ -90,7 +87,7 @@ def intervals(
         A `CellAnswer` a row, cells in the order of clients, variants and tests as first run.
     """
     rows = list(_answers(frame, figures, precision))
-    types = {field.name: _DTYPES[str(field.type)] for field in fields(CellAnswer)}
+    types = {field.name: NUMPY[str(field.type)] for field in fields(CellAnswer)}
     made = pd.DataFrame([asdict(row) for row in rows], columns=list(types))
     return made.astype(types)
 

@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,23 +169,19 @@ def of_sides(baseline: Sequence[float], other: Sequence[float]) -> Contrast:
     ratio = float(b.mean() - a.mean())
     if max(runs) == 1:
         return Contrast(log_ratio=ratio, runs=runs, kind="single", reason=ONE_EACH)
-    return _checked(
-        Contrast(
-            log_ratio=ratio,
-            **_spread(a, b),
-            runs=runs,
-            kind="prediction" if min(runs) == 1 else "means",
-        )
-    )
+    sds, degrees = _spread(a, b)
+    kind: Kind = "prediction" if min(runs) == 1 else "means"
+    return _checked(Contrast(log_ratio=ratio, sds=sds, degrees_each=degrees, runs=runs, kind=kind))
 
 
-class _Spread(TypedDict):
-    sds: tuple[float, float]
-    degrees_each: tuple[float, float]
+_Pair = tuple[float, float]
 
 
-def _spread(a: Floats, b: Floats) -> _Spread:
-    """Of two sides; the smaller one varies at least as both together do, a single one just so."""
+def _spread(a: Floats, b: Floats) -> tuple[_Pair, _Pair]:
+    """S.d. and degrees of freedom of two sides.
+
+    The smaller one varies at least as both together do, a single one just so.
+    """
     sides = (a, b)
     squares = [float(((side - side.mean()) ** 2).sum()) for side in sides]
     degrees = len(a) + len(b) - 2.0
@@ -197,7 +193,7 @@ def _spread(a: Floats, b: Floats) -> _Spread:
         found.append(
             (together, degrees) if is_smaller and own < together else (own, len(side) - 1.0)
         )
-    return {"sds": (found[0][0], found[1][0]), "degrees_each": (found[0][1], found[1][1])}
+    return (found[0][0], found[1][0]), (found[0][1], found[1][1])
 
 
 def between(

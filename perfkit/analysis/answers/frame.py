@@ -22,7 +22,7 @@ from perfkit.runs.folder import write_atomic
 
 Dtype = Literal["int", "float", "str", "bool"]
 KEY = ("clients", "variant", "test")
-_NUMPY: Mapping[str, str] = {"int": "int64", "float": "float64", "str": "str", "bool": "bool"}
+NUMPY: Mapping[str, str] = {"int": "int64", "float": "float64", "str": "str", "bool": "bool"}
 _EMPTY: Mapping[str, object] = {"int": 0, "float": np.nan, "str": "", "bool": False}
 
 
@@ -206,7 +206,7 @@ def cells_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             raise FrameError(f"cells: a row of block {record.get('block')} lacks {missing}")
         rows.append([record.get(n, _EMPTY[column.dtype]) for n, column in COLUMNS.items()])
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    typed = frame.astype({name: _NUMPY[column.dtype] for name, column in COLUMNS.items()})
+    typed = frame.astype({name: NUMPY[column.dtype] for name, column in COLUMNS.items()})
     return typed.sort_values(["block", "position"], kind="stable", ignore_index=True)
 
 

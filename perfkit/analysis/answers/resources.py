@@ -153,7 +153,9 @@ def use_by_size(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for name, share in shares.items():
         for clients, own in share[np.isfinite(share)].groupby(rows["clients"]):
-            found.append((name, clients, *mean_interval(own.to_numpy(dtype=np.float64)), len(own)))
+            found.append(
+                (name, clients, *mean_interval(np.asarray(own, dtype=np.float64)), len(own))
+            )
     names = ("resource", "clients", "use", "low", "high", "repetitions")
     return pd.DataFrame(found, columns=list(names))
 
