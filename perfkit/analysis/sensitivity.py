@@ -8,6 +8,7 @@ its ramps, so they show what a carelessly drawn window would have cost.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from itertools import product
 
@@ -66,13 +67,10 @@ def sensitivity(
     """
     rows = []
     own = prepared.figures(window)
-    figures: dict[Window, dict[str, float]] = {}  # moves inwards are some of all moves
+    figures = functools.cache(prepared.figures)  # moves inwards are some of all moves
     for count, inwards in product(samples, (True, False)):
         tried = moved_windows(window, count * SAMPLE_S, inwards=inwards)
-        for other in tried:
-            if other not in figures:
-                figures[other] = prepared.figures(other)
-        moved = [figures[other] for other in tried]
+        moved = [figures(other) for other in tried]
         rows.append(
             {
                 "slot": prepared.slot.name,
