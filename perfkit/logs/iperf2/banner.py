@@ -14,7 +14,7 @@ import pandas as pd
 
 from perfkit.logs.format import OtherLines
 from perfkit.logs.timestamps import LATEST_EPOCH_S
-from perfkit.units import NS_PER_S
+from perfkit.units import MS_PER_S, NS_PER_S
 
 NEVER = int(pd.NaT.value)
 LISTENING = re.compile(rb"Server listening on (TCP|UDP) port (\d{1,5})")
@@ -31,6 +31,7 @@ _CONNECTED = re.compile(
     rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
 )
 _STAMP = re.compile(rb"on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \((\w+)\)")
+_CONNECT_TIME = re.compile(rb"\(ct=(\d{1,7}(?:\.\d{1,6})?) ms\)")
 _MSS = re.compile(rb"icwnd/mss/irtt=\d{1,9}/(\d{1,6})/")
 _OUT_OF_ORDER = re.compile(
     rb"\[ *\*?(\d{1,9})\] +[\d.]+- *[\d.]+ +sec +(\d{1,15}) datagrams received out-of-order"
@@ -92,7 +93,11 @@ def read_banners(lines: Iterable[tuple[int, bytes]]) -> Banners:
 
 
 def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
-    stamp = _STAMP.search(match[6])
+    """What such a line says. A client's stamp is of when it began to connect, which took `ct`."""
+    stamp, took = _STAMP.search(match[6]), _CONNECT_TIME.search(match[6])
+    # Another zone's abbreviation is not a zone: CST is five of them.
+    began_ns = _moment(stamp[1]) if stamp and stamp[2] in (b"UTC", b"GMT") else NEVER
+    took_ns = round(float(took[1]) * NS_PER_S / MS_PER_S) if took and began_ns != NEVER else 0
     return {
         "line_no": line_no,
         "id": int(match[1]),
@@ -100,8 +105,7 @@ def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
         "local_port": int(match[3]),
         "peer_address": match[4].decode("ascii", "replace").split("%")[0],
         "peer_port": int(match[5]),
-        # Another zone's abbreviation is not a zone: CST is five of them.
-        "connected_ns": _moment(stamp[1]) if stamp and stamp[2] in (b"UTC", b"GMT") else NEVER,
+        "connected_ns": began_ns + took_ns,
         "reverse": b"(reverse)" in match[6],
         "mss": float(mss[1]) if (mss := _MSS.search(match[6])) and int(mss[1]) else np.nan,
     }

@@ -59,7 +59,8 @@ def test_a_servers_summary_says_what_its_client_says_it_sent() -> None:
 
 def test_the_connection_stamp_is_read_as_utc() -> None:
     frame = read("client-1.log").frame
-    assert frame["connected_utc"].iloc[0] == pd.Timestamp("2026-11-22 13:27:12", tz="UTC")
+    moment = pd.Timestamp("2026-11-22 13:27:12.000060", tz="UTC")  # ct=0.06 ms
+    assert frame["connected_utc"].iloc[0] == moment
 
 
 def test_sum_lines_repeat_their_streams_and_are_kept_apart_from_them() -> None:
@@ -260,6 +261,26 @@ def test_datagrams_out_of_order_are_given_to_the_line_before() -> None:
     report = client[client["side"] == "receiver"]
     assert report["out_of_order"].tolist() == [18]
     assert client.loc[client["side"] == "sender", "out_of_order"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("took", "moment"),
+    [
+        ("(ct=35694.29 ms) ", "21:01:10.694290"),  # its stamp was made when it began to connect
+        ("(ct=0.41 ms) ", "21:00:35.000410"),
+        ("", "21:00:35"),
+    ],
+)
+def test_a_client_is_connected_when_its_connecting_was_over(took: str, moment: str) -> None:
+    text = (
+        "Client connecting to 10.8.0.1, TCP port 5001 with pid 122 (1 flows)\n"
+        "[  1] local 10.8.0.95%tun0 port 46422 connected with 10.8.0.1 port 5001 (reverse) (sock=3) "
+        f"(icwnd/mss/irtt=13/1388/953111) {took}on 2026-11-30 21:00:35 (UTC)\n"
+        "[ *1] 0.0000-12.0243 sec  562140 Bytes  365446 bits/sec  167=163:4:0:0:0:0:0:0\n"
+    )
+    assert parse(text).frame["connected_utc"].tolist() == [
+        pd.Timestamp(f"2026-11-30 {moment}", tz="UTC")
+    ]
 
 
 def test_a_udp_summary_without_a_word_on_the_order_had_none_out_of_order() -> None:
