@@ -192,20 +192,21 @@ def test_the_caption_names_the_test_that_a_ratio_is_over_where_its_name_does_not
     tmp_path: Path,
 ) -> None:
     run = make_run(tmp_path / "run", clients=3, tests=("direct-tcp", "tunnel-tcp", "tunnel-p2"))
-    caption = compose(run).tables["tests"].caption
+    caption = compose(run, with_plots=False).tables["tests"].caption
     assert "of its name or kind (03-tunnel-p2 over 01-direct-tcp)." in caption
 
 
 def test_a_ratio_over_other_clients_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", clients=3, failed={"client-002": "killed"})
-    caption = compose(run).tables["tests"].caption
+    caption = compose(run, with_plots=False).tables["tests"].caption
     assert "(02-tunnel-tcp over 01-direct-tcp (2 clients over 3))." in caption
 
 
 def test_on_hosts_of_their_own_cpu_is_not_called_the_machines(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", clients=3, shared_cpu=False)
-    assert "whole machine" not in compose(run).tables["summary"].caption
-    assert "whole machine" not in compose(run).tables["server"].caption
+    tables = compose(run, with_plots=False).tables
+    assert "whole machine" not in tables["summary"].caption
+    assert "whole machine" not in tables["server"].caption
 
 
 def test_the_phases_are_a_table_with_their_sum(written: Report) -> None:
@@ -290,7 +291,7 @@ def test_when_nobody_counts_there_is_a_report_that_says_so(tmp_path: Path) -> No
 
 
 def test_a_test_without_a_steady_window_is_left_out_of_the_distribution(tmp_path: Path) -> None:
-    report = compose(make_run(tmp_path / "run", clients=2, duration_s=3))
+    report = compose(make_run(tmp_path / "run", clients=2, duration_s=3), with_plots=False)
     first, second = report.segments
     for segments, tests in (
         ([replace(first, steady=None), second], [second.slot]),
@@ -326,7 +327,8 @@ def test_tails_are_shown_and_named_only_where_there_are_clients_enough(
 
 
 def test_a_thousand_clients_are_a_distribution_not_a_thousand_marks(tmp_path: Path) -> None:
-    report = compose(make_run(tmp_path / "run", clients=300, tests=("direct-tcp",), duration_s=3))
+    run = make_run(tmp_path / "run", clients=300, tests=("direct-tcp",), duration_s=3)
+    report = compose(run, with_plots=False)
     plot = draw_plots(report.logs, report.segments, report.summary)[-1]
     assert plot.svg.count("<use") < 60
 
