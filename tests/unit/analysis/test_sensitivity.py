@@ -151,5 +151,5 @@ def test_the_read_out_of_a_window_says_the_change_that_the_reports_sentence_stan
 
 
 def test_a_steady_test_of_five_seconds_is_not_said_to_depend_on_its_window(tmp_path: Path) -> None:
-    short = compose(make_run(tmp_path / "short", clients=2, duration_s=5))
+    short = compose(make_run(tmp_path / "short", clients=2, duration_s=5), with_plots=False)
     assert "by more than" not in short.tables["tests"].caption

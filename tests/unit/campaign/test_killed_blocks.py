@@ -10,7 +10,7 @@ from campaign_lab import Hosts, Killed, Lab, Writes
 
 from perfkit.campaign.blocks import BlockLog
 
-STRIDE = 5  # every fifth place: in a few seconds, writes and their middles in turn
+STRIDE = 7  # every seventh place: in a few seconds, writes and their middles in turn
 
 
 @pytest.fixture
