@@ -58,6 +58,12 @@ def _category_type(names: tuple[str, ...]) -> pd.CategoricalDtype:
     return pd.CategoricalDtype(pd.Index(list(names)))
 
 
+def text_categories(texts: Sequence[str]) -> pd.Categorical[Any]:
+    """Texts as they come, one a row; names in the order in which each is first seen."""
+    codes, names = pd.factorize(np.array(texts, dtype=object))
+    return to_categories(codes, list(names))
+
+
 def take_text(values: Sequence[str], positions: NDArray[np.int64]) -> pd.Categorical[Any]:
     """`values[position]` for each row; a position past the end is the empty text."""
     places: dict[str, int] = {}

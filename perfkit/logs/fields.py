@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.logs.arrow_text import to_categories
+from perfkit.logs.arrow_text import text_categories
 from perfkit.logs.frames import get_columns
 from perfkit.units import NS_PER_S
 
@@ -79,9 +79,7 @@ def to_frame(rows: Sequence[Mapping[str, Any]], kind: str) -> pd.DataFrame:
         values = [row.get(column.name) for row in rows]
         match column.dtype:
             case "text":
-                codes: dict[str, int] = {}
-                places = [codes.setdefault(value or "", len(codes)) for value in values]
-                columns[column.name] = to_categories(np.array(places, dtype=np.int64), list(codes))
+                columns[column.name] = text_categories([value or "" for value in values])
             case "time":
                 columns[column.name] = pd.DatetimeIndex(values, dtype="datetime64[ns, UTC]")
             case "int":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from perfkit.logs.arrow_text import to_categories
+from perfkit.logs.arrow_text import text_categories
 from perfkit.logs.timestamps import LATEST_EPOCH_S
 from perfkit.units import NS_PER_S
 
@@ -38,9 +38,9 @@ class SampleRows:
         return pd.DataFrame(
             {
                 "t_utc": pd.DatetimeIndex(stamps.view("datetime64[ns]"), tz="UTC").as_unit("ns"),
-                "quantity": _to_category(quantity),
+                "quantity": text_categories(quantity),
                 "value": np.array(value, dtype=np.float64),
-                "note": _to_category(note),
+                "note": text_categories(note),
                 "line_no": np.array(line_no, dtype=np.int64),
             }
         )
@@ -49,8 +49,3 @@ class SampleRows:
 def is_value(value: float) -> bool:
     """Whether a number can be what somebody observed."""
     return math.isfinite(value) and value >= 0
-
-
-def _to_category(texts: tuple[str, ...]) -> pd.Categorical[str]:
-    codes, names = pd.factorize(np.array(texts, dtype=object))
-    return to_categories(codes, list(names))

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pandas.api.types import union_categoricals
 
-from perfkit.logs.arrow_text import take_text, to_categories
+from perfkit.logs.arrow_text import take_text, text_categories, to_categories
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
 from perfkit.units import BINARY_PREFIXES, SI_PREFIXES, bytes_to_bits
 
@@ -83,7 +83,7 @@ def to_frame(
     return pd.DataFrame(
         {
             "stream": stream,
-            "stream_id": _to_category(stream_id),
+            "stream_id": text_categories(stream_id),
             "kind": to_categories(kind, KINDS_OF_LINE),
             "side": to_categories(side, SIDES),
             "protocol": to_categories(protocol[ends], PROTOCOLS),
@@ -157,11 +157,6 @@ def last_row_before(
     found = np.searchsorted(keys[order], of * shift + lines) - 1
     row = order[np.maximum(found, 0)]
     return np.where((found >= 0) & (ids[row] == of), row, -1)
-
-
-def _to_category(texts: Sequence[str]) -> pd.Categorical[Any]:
-    codes, names = pd.factorize(np.array(texts, dtype=object))
-    return to_categories(codes, list(names))
 
 
 _FEW_IDS = 1_000_000

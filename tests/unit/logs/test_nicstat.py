@@ -39,7 +39,7 @@ def test_devices_and_counters_are_kept_apart_and_what_cannot_be_is_named() -> No
         + b"101.5,eth0,pps_allowance_exceeded,9007199254740993\n"
         + row.replace(b"100.5", b"101.5").replace(b",3", b",70")
     )
-    reading = nicstat.parse(text, Path("nic.csv"))
+    reading = nicstat.FORMAT.parse(text, Path("nic.csv"))
     frames.check(reading.frame, "limits")
     assert reading.frame["device"].tolist() == ["eth0", "ens6", "eth0"]
     assert reading.frame["count"].tolist() == [3, 0, 70]
@@ -50,7 +50,7 @@ def test_devices_and_counters_are_kept_apart_and_what_cannot_be_is_named() -> No
 
 def test_nicstat_needs_its_head() -> None:
     with pytest.raises(ParseError, match="epoch,device,counter,count"):
-        nicstat.parse(b"1,eth0,pps_allowance_exceeded,3\n", Path("nic.csv"))
+        nicstat.FORMAT.parse(b"1,eth0,pps_allowance_exceeded,3\n", Path("nic.csv"))
 
 
 def test_the_sampler_takes_the_counters_of_limits_from_what_a_driver_says(

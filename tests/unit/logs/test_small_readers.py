@@ -64,7 +64,7 @@ def test_a_record_that_is_something_else_is_a_parse_error_or_truncated(text: byt
 
 def test_procstat_keeps_pid_and_names_what_it_does_not_understand() -> None:
     text = b"epoch,pid,cpu_s,rss_bytes\n100.5,7,1.25,4096\nnan,7,1,1\nhello\n101.5,7,-1,1\n102.5,8,0.01,4096\n"
-    reading = procstat.parse(text, Path("procstat.csv"))
+    reading = procstat.FORMAT.parse(text, Path("procstat.csv"))
     frames.check(reading.frame, "process")
     assert reading.frame["pid"].tolist() == [7, 8]
     assert reading.frame["cpu_s"].tolist() == [1.25, 0.01]
@@ -76,7 +76,7 @@ def test_procstat_has_proportional_memory_where_the_kernel_tells_it() -> None:
         b"epoch,pid,cpu_s,rss_bytes,pss_bytes\n100.5,7,1.25,4096,2048\n101.5,7,1.5,4096,\n"
         b"102.5,7,1.5,4096,x\n103.5,7,1.5,4096,nan\n104.5,7,1.5,4096\n105.5,7,1.5,4096,1,2\n"
     )
-    reading = procstat.parse(text, Path("procstat.csv"))
+    reading = procstat.FORMAT.parse(text, Path("procstat.csv"))
     frames.check(reading.frame, "process")
     assert reading.frame["pss_bytes"].iloc[0] == 2048
     assert np.isnan(reading.frame["pss_bytes"].iloc[1])
@@ -85,7 +85,7 @@ def test_procstat_has_proportional_memory_where_the_kernel_tells_it() -> None:
 
 def test_procstat_of_earlier_versions_has_no_proportional_memory() -> None:
     text = b"epoch,pid,cpu_s,rss_bytes\n100.5,7,1.25,4096\n101.5,7,1.5,4096,1\n"
-    reading = procstat.parse(text, Path("procstat.csv"))
+    reading = procstat.FORMAT.parse(text, Path("procstat.csv"))
     assert reading.frame["rss_bytes"].tolist() == [4096]
     assert np.isnan(reading.frame["pss_bytes"].iloc[0])
     assert reading.unparsed.line_nos == (3,)
@@ -93,7 +93,7 @@ def test_procstat_of_earlier_versions_has_no_proportional_memory() -> None:
 
 def test_procstat_needs_its_head() -> None:
     with pytest.raises(ParseError, match="epoch,pid"):
-        procstat.parse(b"1,2,3,4\n", Path("procstat.csv"))
+        procstat.FORMAT.parse(b"1,2,3,4\n", Path("procstat.csv"))
 
 
 def test_queuestat_keeps_devices_apart_and_names_what_it_does_not_understand() -> None:
@@ -101,26 +101,26 @@ def test_queuestat_keeps_devices_apart_and_names_what_it_does_not_understand() -
         b"epoch,device,drops\n100.5,eth0,3\n100.5,tun0,0\nnan,eth0,1\n101.5,eth0,-1\n101.5,,1\n"
         b"101.5,a-name-that-is-too-long,1\n101.5,eth0,1.5\n101.5,eth0\n102.5,eth0,9\n102.5,tun0,1\n"
     )
-    reading = queuestat.parse(text, Path("queues.csv"))
+    reading = queuestat.FORMAT.parse(text, Path("queues.csv"))
     frames.check(reading.frame, "queues")
     assert reading.frame["device"].tolist() == ["eth0", "tun0", "eth0", "tun0"]
     assert reading.frame["drops"].tolist() == [3, 0, 9, 1]
     assert reading.unparsed.line_nos == (4, 5, 6, 7, 8, 9)
     with pytest.raises(ParseError, match="epoch,device"):
-        queuestat.parse(b"1,eth0,3\n", Path("queues.csv"))
+        queuestat.FORMAT.parse(b"1,eth0,3\n", Path("queues.csv"))
 
 
 @pytest.mark.parametrize(
     ("parse", "column", "whole"),
     [
         (
-            procstat.parse,
+            procstat.FORMAT.parse,
             "cpu_s",
             b"epoch,pid,cpu_s,rss_bytes\n100.5,7,70,4096\n101.5,7,71.25,8192\n",
         ),
-        (queuestat.parse, "drops", b"epoch,device,drops\n100.5,eth0,70\n101.5,eth0,7012\n"),
+        (queuestat.FORMAT.parse, "drops", b"epoch,device,drops\n100.5,eth0,70\n101.5,eth0,7012\n"),
         (
-            nicstat.parse,
+            nicstat.FORMAT.parse,
             "count",
             b"epoch,device,counter,count\n100.5,eth0,pps_allowance_exceeded,70\n"
             b"101.5,eth0,pps_allowance_exceeded,7012\n",
@@ -149,7 +149,9 @@ def test_an_undeclared_column_is_named_with_the_nearest_one() -> None:
 
 
 def test_a_value_that_breaks_its_rule_is_shown_with_its_row() -> None:
-    frame = procstat.parse(b"epoch,pid,cpu_s,rss_bytes\n1.5,7,1,1\n2.5,7,2,1\n", Path("p")).frame
+    frame = procstat.FORMAT.parse(
+        b"epoch,pid,cpu_s,rss_bytes\n1.5,7,1,1\n2.5,7,2,1\n", Path("p")
+    ).frame
     frame.loc[1, "cpu_s"] = -4.0
     with pytest.raises(FrameError, match=r"'cpu_s'.*row 1: .*-4"):
         frames.check(frame, "process")
