@@ -127,9 +127,11 @@ def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched
 umask 022
 cd {quote(host.workdir)} 2>/dev/null || {{ mkdir -p {quote(host.workdir)} && cd {quote(host.workdir)}; }} || exit
 mkdir -p bin tests slots logs
-{clean}for file in {" ".join(names)}; do
-    [ ! -x "$file" ] || sha256sum "$file"
-done | sed 's/^/has /'
+{clean}set --
+for file in {" ".join(names)}; do
+    [ ! -x "$file" ] || set -- "$@" "$file"
+done
+[ $# -eq 0 ] || sha256sum "$@" | sed 's/^/has /'
 {{
 {chr(10).join(checks)}
 {more_checks}

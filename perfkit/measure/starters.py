@@ -239,10 +239,14 @@ def get_starter(name: str, cron_settings: Mapping[str, str]) -> Starter:
 
 
 def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
-    """End what an earlier attempt left, remove its outcome, write the orders; stop if it is late."""
-    lines = ["set -eu", f"cd {shlex.quote(host.workdir)}", "mkdir -p slots logs"]
-    lines += ["bin/run-slot stop", "rm -f slots/*.order slots/*.start"]
-    lines += [f"rm -f logs/{slot.name}.*" for slot in timetable.slots]
+    """End what an earlier attempt left, remove its outcome, write the orders; stop if it is late.
+
+    All hosts do this at once, maybe on the same processors: the shell writes what it can by itself.
+    """
+    lines = ["set -eu", f"cd {shlex.quote(host.workdir)}"]
+    lines += ["[ -d slots ] && [ -d logs ] || mkdir -p slots logs", "bin/run-slot stop"]
+    left = ["slots/*.order", "slots/*.start", *(f"logs/{slot.name}.*" for slot in timetable.slots)]
+    lines.append(f"rm -f {' '.join(left)}")
     for slot in timetable.slots_of(host.role):
         for number, name in enumerate(order_names(slot, host.role), start=1):
             values = order(
@@ -254,8 +258,8 @@ def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
                 pacing=timetable.pacing,
                 number=number if host.role is Role.SERVER else timetable.server_of(host, slot),
             )
-            text = "".join(f"{key}={value}\n" for key, value in values.items())
-            lines.append(_heredoc(f"slots/{name}.order", text))
+            words = shlex.join(f"{key}={value}" for key, value in values.items())
+            lines.append(f"printf '%s\\n' {words} >slots/{name}.order")
     last_ns = round(timetable.confirm_by_s * NS_PER_S)
     lines += ["now=$(date +%s%N)", f'[ "$now" -le {last_ns} ] || {{ echo "$now"; exit 0; }}']
     return "\n".join(lines)

@@ -25,8 +25,8 @@ if said=$(BINARY --cd "$PWD" "$@" --config ROLE.conf --daemon 2>&1); then
         tries=$((tries + 1))
     done
     # Whether the kernel carries the packets (DCO): OpenVPN says it where it does not, and why.
-    version=$(sed -n 's/.*OpenVPN \([0-9][0-9.]*[0-9]\) .*/\1/p;10q' ../logs/openvpn.log | head -n 1)
-    why=$(grep -m 1 'data channel offload' ../logs/openvpn.log | sed 's/.*Note: //' | tr -d '"\\' | cut -c 1-150)
+    version=$(sed -n '/.*OpenVPN \([0-9][0-9.]*[0-9]\) .*/{s//\1/p;q;};10q' ../logs/openvpn.log)
+    why=$(sed -n '/data channel offload/{s/.*Note: //;s/["\\]//g;s/\(.\{150\}\).*/\1/;p;q;}' ../logs/openvpn.log)
     how="process: OpenVPN $version without DCO${why:+ ($why)}"
     if [ -z "$why" ] && grep -q '\[DCO\]' ../logs/openvpn.log && ! grep -q '^[[:space:]]*disable-dco' ROLE.conf
     then how="kernel: DCO of OpenVPN $version"
