@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from perfkit.errors import HostError, UntrustedError
@@ -19,7 +20,23 @@ from perfkit.units import NS_PER_S
 from perfkit.untrusted import one_line, parse_int
 
 QUESTIONS = 10
-_ANSWER_WITH_TIME = "while read -r question; do date +%s%N; done"
+# The host's tests go by its `date`. Where bash shows the same time (a `date` between two looks at it
+# says so), it answers: no program is started between a question and its answer, which takes less of
+# processors that hosts may share and makes the round trip shorter.
+_BY_DATE = "while read -r question; do date +%s%N; done"
+_BY_BASH = rf"""
+before=${{EPOCHREALTIME/[!0-9]/}} shown=$(date +%s%N) after=${{EPOCHREALTIME/[!0-9]/}}
+case $before,$shown in
+    ,* | *[!0-9,]*) ;;
+    *)
+        if [ "$before" -le "${{shown%???}}" ] && [ "${{shown%???}}" -le "$after" ]; then
+            while read -r question; do echo "${{EPOCHREALTIME/[!0-9]/}}000"; done
+        fi
+        ;;
+esac
+{_BY_DATE}
+"""
+ANSWER_WITH_TIME = f"command -v bash >/dev/null && exec bash -c {quote(_BY_BASH)}\n{_BY_DATE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +84,7 @@ def measure_clock(remote: Remote) -> ClockSample:
     Raises:
         HostError: the host cannot say the time in nanoseconds, or is lost.
     """
-    return choose_best(remote.host.name, remote.converse(_ANSWER_WITH_TIME, ["time"] * QUESTIONS))
+    return choose_best(remote.host.name, remote.converse(ANSWER_WITH_TIME, ["time"] * QUESTIONS))
 
 
 def choose_best(host: str, answers: Sequence[TimedReply]) -> ClockSample:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perfkit.errors import HostError
-from perfkit.measure.clocks import certain_error_s, choose_best
+from perfkit.measure.clocks import ANSWER_WITH_TIME, certain_error_s, choose_best
 from perfkit.ssh.remote import TimedReply
 
 NOW_S = 1_795_000_000.0
@@ -55,3 +59,57 @@ def test_a_sample_is_written_with_host_and_when() -> None:
     row = sample.to_dict("before")
     assert list(row) == ["host", "when", "measured_utc_s", "offset_s", "bound_s"]
     assert (row["host"], row["when"]) == ("client-001", "before")
+
+
+def answers_of(questions: int, path: str) -> list[int]:
+    """What a host with such a PATH answers, microseconds."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", ANSWER_WITH_TIME],
+        input="time\n" * questions,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return [int(line) // 1000 for line in done.stdout.splitlines()]
+
+
+def tools(folder: Path, **scripts: str) -> str:
+    """A folder for PATH with programs of our own."""
+    folder.mkdir()
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_each_question_is_answered_with_the_time(tmp_path: Path) -> None:
+    begun_us = time.time_ns() // 1000
+    found = answers_of(10, "/usr/bin:/bin")
+    ended_us = time.time_ns() // 1000
+    assert len(found) == 10
+    assert [begun_us, *found, ended_us] == sorted([begun_us, *found, ended_us])
+
+
+def test_bash_answers_without_starting_a_program_for_each_question(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    shim = f'echo >>{started}; exec /bin/date "$@"'
+    answers_of(10, f"{tools(tmp_path / 'bin', date=shim)}:/usr/bin:/bin")
+    assert len(started.read_text()) == 1
+
+
+def test_the_time_is_that_of_the_hosts_own_date_whatever_bash_shows(tmp_path: Path) -> None:
+    slow = "echo $(($(/bin/date +%s%N) - 5000000000))"
+    late_us = [
+        time.time_ns() // 1000 - shown
+        for shown in answers_of(3, f"{tools(tmp_path / 'bin', date=slow)}:/usr/bin:/bin")
+    ]
+    assert min(late_us) >= 5_000_000
+
+
+def test_a_host_without_bash_answers_by_its_date(tmp_path: Path) -> None:
+    begun_us = time.time_ns() // 1000
+    found = answers_of(3, tools(tmp_path / "bin", date='exec /bin/date "$@"'))
+    assert [begun_us, *found] == sorted([begun_us, *found])
+    assert len(found) == 3
