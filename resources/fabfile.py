@@ -62,25 +62,28 @@ FOLDERS = ("bin", "logs", "tests", "vpn")
 @task
 def setup_server(c: Connection) -> None:
     """Make a host the server of the run."""
-    setup_common(c)
-    start_vpn(c)
+    set_up(c, then=vpn_start(c))
 
 
 @task
 def setup_client(c: Connection) -> None:
     """Make a host a client of the run."""
-    setup_common(c)
-    start_vpn(c)
+    set_up(c, then=vpn_start(c))
 
 
 @task
 def setup_common(c: Connection) -> None:
     """Tools, folders, and the host's own files."""
+    set_up(c)
+
+
+def set_up(c: Connection, then: str = "") -> None:
+    """As `setup_common`; the command that unpacks the files also does what comes then."""
     missing = prepare(c)
     if missing:
         install(c, missing)
     if bundle(c):
-        push(c, bundle(c))
+        push(c, bundle(c), then)
     else:
         c.run("echo 'no PERFKIT_BUNDLE: no files are copied and no tunnel is started'")
 
@@ -112,21 +115,24 @@ def tools(c: Connection) -> dict[str, tuple[str, str]]:
     return TOOLS | {tool: (apt, dnf) for tool, apt, dnf in lines}
 
 
-def push(c: Connection, folder: Path) -> None:
-    """Copy a folder's content into the host's workdir: one file, one command."""
+def push(c: Connection, folder: Path, then: str = "") -> None:
+    """Copy a folder's content into the host's workdir: one file, one command, which goes on with `then`."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
         for path in sorted(folder.iterdir()):
             tar.add(path, arcname=path.name)
     name = f"{workdir(c)}/.bundle.tgz"
     c.put(archive, name)
-    c.run(f"cd {quote(workdir(c))} && tar -xzf {name} --no-same-owner && rm {name}", hide=True)
+    unpack = f"cd {quote(workdir(c))} && tar -xzf {name} --no-same-owner && rm {name}"
+    c.run(f"{unpack} || exit\n{then}", hide=True)
 
 
-def start_vpn(c: Connection) -> None:
-    """Start the VPN in the background, unless it runs already."""
-    if bundle(c) and (bundle(c) / "vpn" / "start").is_file():
-        as_root(c, f"cd {quote(workdir(c))}/vpn && exec ./start")
+def vpn_start(c: Connection) -> str:
+    """Shell text that starts the VPN in the background, unless it runs already; as root."""
+    if not (bundle(c) and (bundle(c) / "vpn" / "start").is_file()):
+        return ""
+    start = f"cd {quote(workdir(c))}/vpn && exec ./start"
+    return start if c.user == "root" else f"sudo -n sh -c {quote(start)}"
 
 
 def as_root(c: Connection, script: str, **options: object) -> None:

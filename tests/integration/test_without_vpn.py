@@ -28,16 +28,16 @@ exec "$@"
 # Hosts have the programs of this machine, but may remove them from their own view.
 REMOVED = """
 
-_setup_common = setup_common.body
+_set_up = set_up
 
 
-def without_openvpn(c):
+def without_openvpn(c, then=""):
     script = "rm -f /usr/local/sbin/openvpn /usr/local/bin/openvpn /usr/sbin/openvpn /usr/bin/openvpn"
     as_root(c, script + "; PATH=$PATH:/usr/sbin:/sbin; ! command -v openvpn")
-    _setup_common(c)
+    _set_up(c, then)
 
 
-setup_common = without_openvpn
+set_up = without_openvpn
 """
 
 

@@ -128,3 +128,25 @@ def test_a_host_that_has_every_program_already_runs_no_package_manager(
     setup = find_task(RESOURCES / "fabfile.py", "setup_common")
     getattr(setup, "body", setup)(host)
     assert any("apt-get" in script for script in asked) == installs
+
+
+@pytest.mark.parametrize(("user", "as_root"), [("root", False), ("admin", True)])
+def test_one_command_unpacks_the_files_of_a_host_and_starts_its_vpn(
+    tmp_path: Path, user: str, as_root: bool
+) -> None:
+    asked: list[str] = []
+    (tmp_path / "vpn").mkdir()
+    (tmp_path / "vpn" / "start").write_text("#!/bin/sh\n")
+
+    def run(script: str, **_: object) -> Mock:
+        asked.append(script)
+        return Mock(stdout="")
+
+    settings = {"perfkit": {"bundle": str(tmp_path), "workdir": "/work"}}
+    setup = find_task(RESOURCES / "fabfile.py", "setup_client")
+    getattr(setup, "body", setup)(Mock(user=user, config=settings, run=run))
+    first, second = asked
+    assert "command -v $tool" in first
+    assert "tar -xzf" in second
+    assert "./start" in second.partition("tar -xzf")[2]
+    assert ("sudo -n" in second) == as_root
