@@ -36,8 +36,11 @@ def why_void(block: Run, logs: RunLogs, rules: tuple[str, ...]) -> tuple[str, st
 
 
 def _missing_clients(block: Run, logs: RunLogs, found: pd.DataFrame) -> Iterator[str]:
+    why = {
+        str(row["name"]): f" ({row['reason']})" for row in to_records(logs.hosts) if row["reason"]
+    }
     lacking = [
-        f"{host} in {slot.name}: {name} did not come home"
+        f"{host} in {slot.name}: {name} did not come home{why.get(host, '')}"
         for slot in logs.slots
         for host, name in _needed(logs, slot)
         if not (block.host_raw_dir(host) / name).exists()

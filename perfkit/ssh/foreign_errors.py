@@ -14,6 +14,7 @@ import paramiko.sftp
 
 from perfkit.errors import HostError, LostError, TransferError, UnreachableError
 from perfkit.model import Host, Jump
+from perfkit.ssh.jump_hosts import is_packed
 from perfkit.ssh.keys import fingerprint, refused_key, wrong_host_key
 from perfkit.ssh.known_hosts import pin_name
 
@@ -55,6 +56,8 @@ def unreachable(
             cause = refused_key(Path(host.key_file), host.user)
         return UnreachableError(host.name, f"{cause} ({where})")
     cause = next((text for kind, text in _UNREACHABLE if isinstance(exc, kind)), "no connection")
+    if isinstance(exc, paramiko.ChannelException) and isinstance(host, Host) and is_packed(host):
+        cause = f"its machine {host.machine} could not connect to it"
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     detail = f": {exc}" if str(exc) and not isinstance(exc, ConnectionRefusedError) else ""
     if str(exc) == "No existing session":  # paramiko's word for a greeting that never ended

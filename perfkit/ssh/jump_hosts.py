@@ -121,6 +121,11 @@ class JumpHosts:
             connection.close()
 
 
+def is_packed(host: Host) -> bool:
+    """It is reached through the machine that it is on."""
+    return host.jump is not None and host.jump.name == host.machine
+
+
 def to_jump(machine: Host) -> Jump:
     """A machine as what the hosts on it are reached through, under the machine's own name."""
     shared = ("address", "port", "user", "key_file", "host_key")
@@ -132,5 +137,5 @@ def _called(host: Host | Jump) -> str:
     """What a host is reached through, in words: a jump host, or the machine that it is on."""
     assert isinstance(host, Host)
     assert host.jump is not None
-    kind = "machine" if host.jump.name == host.machine else "jump host"
+    kind = "machine" if is_packed(host) else "jump host"
     return f"{kind} {host.jump.name}"

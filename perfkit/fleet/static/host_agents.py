@@ -41,7 +41,7 @@ echo "shell=$SHELL"
 run='text=$(cat); export text; exec sh -c "$text" perfkit-host-agent "$@"'
 if [ "$(id -u)" -eq 0 ]; then exec sh -c "$run" sh "$@"; fi
 command -v sudo >/dev/null || {{ echo no_root=sudo is not installed; exit 0; }}
-said=$(sudo -n true 2>&1) || {{ echo "no_root=$said" | head -n 1; exit 0; }}
+said=$(sudo -n true 2>&1) || {{ echo "no_root=$(echo "$said" | tail -n 1)"; exit 0; }}
 exec sudo -n sh -c "$run" sh "$@"
 """
 

@@ -59,6 +59,18 @@ def test_a_block_whose_logs_did_not_all_come_home_is_void(block: Run, host: str,
     assert found == ("missing-clients", f"{host} in 02-tunnel-tcp: {name} did not come home")
 
 
+def test_logs_that_are_missing_because_a_machine_died_name_it(block: Run) -> None:
+    (block.host_raw_dir("client-001") / "02-tunnel-tcp.events.json").unlink()
+    hosts = json.loads(block.hosts_path.read_text())
+    why = "UnreachableError: its machine lab-2 was not reached"
+    changed = [{**it, "reason": why} if it["name"] == "client-001" else it for it in hosts]
+    block.hosts_path.write_text(json.dumps(changed))
+    _, said = why_void(block, read_run(block), VOID_RULES) or ("", "")
+    assert (
+        said == f"client-001 in 02-tunnel-tcp: 02-tunnel-tcp.events.json did not come home ({why})"
+    )
+
+
 def test_other_load_before_the_tests_makes_a_block_void_and_says_how_much(block: Run) -> None:
     logs = busy_before(read_run(block), 60.0)
     rule, why = why_void(block, logs, VOID_RULES) or ("", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,7 @@ from perfkit.errors import (
 )
 from perfkit.model import Host, Role
 from perfkit.ssh.foreign_errors import is_final, translate, unreachable
+from perfkit.ssh.jump_hosts import to_jump
 from perfkit.ssh.keys import make_ssh_key
 from perfkit.ssh.remote import Access, Remote
 
@@ -172,6 +174,15 @@ def test_the_cause_is_named_and_only_what_can_change_is_tried_again(
 ) -> None:
     assert words in str(unreachable(HOST, exc, attempts=1))
     assert is_final(exc) is final
+
+
+def test_a_host_that_its_machine_cannot_reach_is_named_with_the_machine() -> None:
+    exc = paramiko.ChannelException(2, "Connect failed")
+    jump = to_jump(replace(HOST, name="machine-001", machine="lab-1"))
+    assert jump.name == "lab-1"
+    for machine, whose in (("lab-1", "its machine lab-1"), ("", "its jump host")):
+        host = replace(HOST, machine=machine, jump=jump)
+        assert f"{whose} could not connect to it" in str(unreachable(host, exc, attempts=1))
 
 
 def test_errors_of_ours_pass_through_a_recipe_unchanged(remote: Remote) -> None:
