@@ -19,6 +19,7 @@ from perfkit.fleet.packed.provider import PackedProvider
 from perfkit.fleet.static.host_agents import HOST_AGENT
 from perfkit.fleet.static.provider import StaticProvider
 from perfkit.logs.reader import read_run
+from perfkit.model import Host
 from perfkit.ssh.remote import Access, RemotePool
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -33,6 +34,17 @@ for dir in /proc/[0-9]*; do tr '\0\n' '  ' <$dir/cmdline && echo; done 2>/dev/nu
 find /var/lib /run /tmp /root -xdev ! -path '/run/perfkit*' | sort
 """
 
+# Root in a host tries to reach port 22 of who is in $no, and then of who is in $yes.
+DOORS = r"""
+ip route replace default via 198.18.0.1
+for place in $no; do
+    timeout 2 bash -c "exec 3<>/dev/tcp/$place/22 && head -c 3 <&3 && echo ' $place'" 2>/dev/null &
+    ping -n -c 1 -W 2 $place >/dev/null && echo ping $place &
+done
+wait
+for place in $yes; do timeout 60 bash -c "exec 3<>/dev/tcp/$place/22 && head -c 3 <&3 && echo ' $place'"; done
+cat /opt/person/for-all /var/lib/perfkit/perfkit.tag || echo no file
+"""
 REAP = """
 import sys
 from pathlib import Path
@@ -98,17 +110,39 @@ def test_six_clients_on_two_machines_are_measured_through_the_tunnel_and_reaped_
     assert left(lab) == before
 
 
+def check_doors(lab: MachineLab, run: LocalRun, hosts: dict[str, Host]) -> None:
+    """A packed host reaches the server, and none else: no machine, no host of another, no file."""
+    server, own, other = (lab.machines[it].address for it in ("lab-server", "lab-1", "lab-2"))
+    no = ["198.18.0.1", own, other, hosts["client-003"].address]
+    words = f"no='{' '.join(no)}' yes='{server}'\n{DOORS}"
+    access = Access(key_path=run.key_path, known_hosts_path=None, may_boot=False)
+    with RemotePool(access) as pool:
+        said = pool.get(hosts["client-001"]).run_script(words).stdout.splitlines()
+    assert said == [f"SSH {server}", "no file"]
+
+
 def test_machines_end_their_hosts_at_expiry_and_one_that_dies_is_named_for_each_of_its_hosts(
     machines: MachineLab, tmp_path: Path
 ) -> None:
     """The last test of this file: one machine stays off."""
+    machines.machines["lab-1"].inside(
+        "mkdir -p /opt/person && echo x >/opt/person/for-all && useradd -d /opt/person person"
+    )
     before = left(machines)
     provider = PackedProvider(StaticProvider(machines.config_dir), per_machine=2, n_clients=4)
     run = LocalRun(tmp_path)
     provider.preflight(5)
-    hosts = provider.launch(run.request("server", *CLIENTS[:4]))
+    hosts = provider.launch(run.request("server", *CLIENTS[:4], life_s=900))
     with pytest.raises(ProviderError, match=r"lab-1: it is in use by run"):
         provider.preflight(5)
+    check_doors(machines, run, {host.name: host for host in hosts})
+    machines.machines["lab-1"].inside("echo 0 >/proc/sys/net/ipv4/ip_forward")  # as a reboot does
+    ended = provider.terminate(run.run_id, ["client-001"])
+    assert (ended.released, ended.leaked) == (("client-001",), ())
+    (again,) = provider.launch(
+        run.request("client-001", token="again", life_s=900)
+    )  # the server reaches it
+    hosts = [again if host.name == again.name else host for host in hosts]
     provider = PackedProvider(StaticProvider(machines.config_dir), per_machine=2, n_clients=4)
     ended = provider.terminate(run.run_id, ["client-002", "nobody"])
     assert (ended.released, ended.leaked) == (("client-002",), ())

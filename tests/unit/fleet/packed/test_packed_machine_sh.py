@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from perfkit.fleet.packed import shipping
 from perfkit.fleet.packed.shipping import MACHINE_SH
 
 pytestmark = pytest.mark.root
@@ -100,6 +101,26 @@ def test_a_machine_that_cannot_be_made_to_forward_says_so_and_nothing_is_left(
     assert said[:2] == ["free", "fixed=/proc/sys/net/ipv4/ip_forward"]
     assert "Read-only file system" in said[2]
     assert said[3:] == ["refused", "stopped"]
+
+
+def test_a_machine_whose_disk_is_full_says_so_and_keeps_no_part_of_what_was_sent(
+    tmp_path: Path,
+) -> None:
+    sent = tmp_path / "sent.tar.gz"
+    sent.write_bytes(shipping.archive("a-run", makes_hosts=True))
+    (tmp_path / "unpack.sh").write_text(shipping.unpacking(sent.read_bytes()))
+    (tmp_path / "small").mkdir()
+    said = in_own_network(
+        tmp_path,
+        f"""
+        mount -t tmpfs -o size=200k none small; cd small
+        sh {tmp_path}/unpack.sh <{sent} 2>&1 || echo refused
+        ls
+        """,
+    )
+    assert "could not be unpacked: " in said[0]
+    assert "No space left on device" in said[0]
+    assert said[1:] == ["refused"]
 
 
 def test_a_machine_that_forwards_already_needs_no_change(tmp_path: Path) -> None:
