@@ -49,7 +49,10 @@ _KNOWN_LINE = re.compile(
     rb"Waiting for server threads|Running Iperf Server as a daemon|The Iperf daemon process|"
     rb"\[ *\*?\d+\] (?:TCP|UDP) |Joining multicast|Setting|Using|Clock sync|ACK|Listening"
 )
-_MESSAGE = re.compile(rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denied|did not|unable)")
+_MESSAGE = re.compile(
+    rb"(?i).*(?:failed|error|refused|warning|timed? ?out|denied|did not|unable)|"
+    rb"(?:Killed|Terminated|Aborted|Segmentation fault)(?: \(core dumped\))?$"  # by a shell, of iperf
+)
 
 
 @dataclass(slots=True)

@@ -263,6 +263,15 @@ def test_datagrams_out_of_order_are_given_to_the_line_before() -> None:
     assert client.loc[client["side"] == "sender", "out_of_order"].isna().all()
 
 
+@pytest.mark.parametrize("said", ["Killed", "Aborted (core dumped)", "Terminated"])
+def test_a_shells_word_on_how_iperf_ended_is_a_message(said: str) -> None:
+    text = "[  1] 0.0000-1.0000 sec  1000 Bytes  8000 bits/sec\n"
+    reading = parse(f"{text}{said}\n")
+    assert reading.messages == (said,)
+    assert reading.unparsed.count == 0
+    assert parse(f"{text}{said} by me\n").unparsed.count == 1
+
+
 @pytest.mark.parametrize(
     ("took", "moment"),
     [
