@@ -25,6 +25,7 @@ from perfkit.vpn.base import NONE
 USUAL = {"fs.inotify.max_user_instances": 128}  # what Linux sets it to
 IPERF2, IPERF2_SERVES = "iperf", 1_000  # connections of a server; it is aborted by some more
 LAST_PORT = 65_535
+CONNECTING_PER_MIN = 200  # clients of one machine, in a test in which all connect at once
 RESERVED = 16  # of a kernel's limit: what else the user runs has some
 PORT_VARIABLE = b"PERFKIT_PORT"
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
@@ -173,6 +174,21 @@ def require_servers(tests: Iterable[TestSpec], clients: int) -> None:
                 f"{clients} clients need {servers} ports from there on, and {LAST_PORT} is the last one",
                 f"give {LAST_PORT + 1 - servers} at most",
             )
+
+
+def of_connecting(chosen: Settings, provider: Provider) -> tuple[str, ...]:
+    """Tests in which all clients connect at once, too short for so many that share processors."""
+    clients = chosen.parameters.most_clients
+    needed_s = minutes_to_s(clients / CONNECTING_PER_MIN)
+    return tuple(
+        f"{test.name}: {clients} clients of one machine need about {format_duration(needed_s)} (a minute "
+        f"for each {CONNECTING_PER_MIN}) and it has {format_duration(test.duration_s)}: most may not have "
+        f"connected in time; give duration = {needed_s:.0f} or more, or fewer clients"
+        for test in chosen.tests
+        if test.kind.is_of_all_connected
+        and test.duration_s < needed_s
+        and provider.traits.shared_cpu
+    )
 
 
 def read_sysctl(name: str) -> int:

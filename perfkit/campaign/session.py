@@ -264,6 +264,7 @@ def open_new(
     limits.require_what_can_be_packed(chosen)
     limits.require_servers(variants.all_tests(chosen), chosen.parameters.most_clients)
     notices += limits.of_packed_machines(chosen)
+    notices += limits.of_connecting(chosen, provider)
     provider.preflight(chosen.parameters.most_clients + 1)
     links.require(chosen, provider)
     ip_versions.require(chosen, provider)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,17 @@ def test_a_vpn_that_could_not_be_stopped_or_started_has_no_time_to_connect(
     value, note = found["connect_s first"]
     assert (status, note) == (0, why)
     assert value != value  # noqa: PLR0124 -- NaN
+
+
+def test_a_vpn_that_was_stopped_too_slowly_has_no_negative_time_to_connect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """1,100 clients on two processors: stopping theirs took longer than the phase."""
+    storm = runpy.run_path(str(TESTS / "connect-storm"))
+    storm["look"]("first", "none", V4, begun_s=1e9 + 30, until_s=1e9 + 11.25)
+    assert capsys.readouterr().out.endswith(
+        ",connect_s,,first: its VPN could begin 18.8 s too late only\n"
+    )
 
 
 def test_a_storm_without_a_reply_says_so_and_has_the_vpn_started(host: ConnectedHost) -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from memory_provider import MemoryProvider
 
-from perfkit.campaign.limits import ports_of, require_servers
+from perfkit.campaign.limits import of_connecting, ports_of, require_servers
 from perfkit.errors import ConfigError
 from perfkit.model import TestSpec
+from perfkit.settings import parameters as settings
 from perfkit.settings.tests_conf import load_tests
 
 PROJECT = Path(__file__).parents[3]
@@ -81,3 +83,25 @@ def test_every_test_as_shipped_can_have_four_thousand_clients(tmp_path: Path) ->
     require_servers(tests, 4000)
     of_iperf = {test.name for test in tests if "iperf" in test.needs}
     assert of_iperf == {test.name for test in tests if test.clients_per_server == 900}
+
+
+@pytest.mark.parametrize(
+    ("clients", "shared_cpu", "said"),
+    [
+        (200, True, []),  # 60 s as shipped
+        (201, True, ["connect-storm", "idle"]),
+        (1100, False, []),  # each has processors of its own
+    ],
+)
+def test_too_many_clients_of_one_machine_for_a_test_of_connecting_are_told_before_launch(
+    tmp_path: Path, clients: int, said: list[str], *, shared_cpu: bool
+) -> None:
+    shutil.copy(PROJECT / "config" / "tests.conf.sample", tmp_path)
+    tests = tuple(load_tests(tmp_path, PROJECT / "resources"))
+    parameters = {"clients": clients, "config_dir": str(tmp_path)}
+    chosen = replace(settings.load(parameters), tests=tests)
+    memory = MemoryProvider()
+    memory.traits = replace(memory.traits, shared_cpu=shared_cpu)
+    found = of_connecting(chosen, memory)
+    assert [text.partition(":")[0] for text in found] == said
+    assert all("give duration = 60 or more" in text for text in found)
