@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import tzinfo
 from pathlib import Path
 
 import pandas as pd
@@ -120,8 +119,8 @@ class Format:
             format says yes to a file; the contract tests hold them to it.
         parse: Cleaned bytes and the path (for messages only) to a `Reading`. Raises `LogError`s
             and nothing else, whatever the bytes.
-        parse_local: The same for times that were printed in a known zone; None when the format
-            has none that lack their zone.
+        takes_zone: `parse` has a parameter `zone`, of times that were printed without one; False
+            when the format has none such.
         parse_file: The same for a large file by its path, without loading it; gives None where
             the file is not as plain as that takes. None when the format has no such way.
     """
@@ -129,8 +128,8 @@ class Format:
     name: str
     kind: str
     sniff: Callable[[bytes], bool]
-    parse: Callable[[bytes, Path], Reading]
-    parse_local: Callable[[bytes, Path, tzinfo], Reading] | None = None
+    parse: Callable[..., Reading]
+    takes_zone: bool = False
     parse_file: Callable[[Path], Reading | None] | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,17 @@ def parse_file(chosen: Format, path: Path) -> Reading | None:
             return None
 
 
-def parse(chosen: Format, data: bytes, path: Path) -> Reading:
+def parse(chosen: Format, data: bytes, path: Path, **known: tzinfo) -> Reading:
     """Have a reader parse one cleaned log.
+
+    Args:
+        known: `zone`, where the format takes one and the caller knows it.
 
     Raises:
         LogError: the reader refuses it. ReaderError: the reader is at fault.
     """
     with blamed(chosen.name, chosen.parse, path):
-        return _sound(chosen.parse(data, path))
+        return _sound(chosen.parse(data, path, **known))
 
 
 def _sound(reading: Reading) -> Reading:

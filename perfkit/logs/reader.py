@@ -11,10 +11,10 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from perfkit.errors import LogError
+from perfkit.logs import parser_errors
 from perfkit.logs.cache import Cache
 from perfkit.logs.format import Reading
 from perfkit.logs.parallel import read_all, read_one
-from perfkit.logs.parser_errors import blamed
 from perfkit.logs.registry import get_format, load, recognise
 from perfkit.logs.run_logs import RunLogs
 from perfkit.logs.run_reader import RunReader
@@ -57,14 +57,13 @@ def read(
         return read_one(path, format, Cache(Path(cache)) if cache else None)
     data = load(path)
     chosen = get_format(format) if format else recognise(data, path)
-    if chosen.parse_local is None:
+    if not chosen.takes_zone:
         raise LogError(path, f"{chosen.name} has no times that lack their zone; leave zone out")
     try:
         known = get_zone(zone)
     except ValueError as exc:
         raise LogError(path, str(exc)) from exc
-    with blamed(chosen.name, chosen.parse_local, path):
-        return chosen.parse_local(data, path, known)
+    return parser_errors.parse(chosen, data, path, zone=known)
 
 
 def read_many(

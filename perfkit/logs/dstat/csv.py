@@ -151,12 +151,7 @@ def parse_file(path: Path) -> Reading | None:
 
 
 FORMAT = Format(
-    name="dstat",
-    kind="monitor",
-    sniff=sniff,
-    parse=parse,
-    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
-    parse_file=parse_file,
+    name="dstat", kind="monitor", sniff=sniff, parse=parse, takes_zone=True, parse_file=parse_file
 )
 
 

@@ -130,13 +130,7 @@ def _parse_own(data: bytes, path: Path, *, zone: tzinfo | None) -> Reading:
     )
 
 
-FORMAT = Format(
-    name="iperf2-csv",
-    kind="traffic",
-    sniff=sniff,
-    parse=parse,
-    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
-)
+FORMAT = Format(name="iperf2-csv", kind="traffic", sniff=sniff, parse=parse, takes_zone=True)
 
 
 def _read_others(text: pa.LargeBinaryArray, indices: NDArray[np.int64]) -> _OtherLines:

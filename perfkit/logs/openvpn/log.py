@@ -24,7 +24,7 @@ import pandas as pd
 from perfkit.errors import TruncatedError
 from perfkit.logs.fields import read_time_t, split_end_point, to_frame
 from perfkit.logs.format import SAMPLES_KEPT, Format, Reading, UnparsedLines
-from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment
+from perfkit.logs.local_times import LOCAL_TIME, read_moment
 from perfkit.logs.openvpn.lines import (
     CLIENT,
     Line,
@@ -151,13 +151,7 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     )
 
 
-FORMAT = Format(
-    name="openvpn-log",
-    kind="vpn-events",
-    sniff=sniff,
-    parse=parse,
-    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
-)
+FORMAT = Format(name="openvpn-log", kind="vpn-events", sniff=sniff, parse=parse, takes_zone=True)
 
 
 def _idents(lines: Sequence[Line]) -> set[str]:

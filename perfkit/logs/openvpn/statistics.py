@@ -14,7 +14,7 @@ from typing import Any
 from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs.fields import to_frame
 from perfkit.logs.format import Format, Reading, UnparsedLines
-from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment
+from perfkit.logs.local_times import LOCAL_TIME, read_moment
 from perfkit.logs.openvpn.paste import begins_with, is_end, is_pasted, without_indent
 
 _TITLE = "OpenVPN STATISTICS"
@@ -85,11 +85,7 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
 
 
 FORMAT = Format(
-    name="openvpn-statistics",
-    kind="vpn-counters",
-    sniff=sniff,
-    parse=parse,
-    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+    name="openvpn-statistics", kind="vpn-counters", sniff=sniff, parse=parse, takes_zone=True
 )
 
 

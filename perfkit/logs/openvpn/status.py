@@ -162,11 +162,7 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
 
 
 FORMAT = Format(
-    name="openvpn-status",
-    kind="vpn-clients",
-    sniff=sniff,
-    parse=parse,
-    parse_local=lambda data, path, zone: parse(data, path, zone=zone),
+    name="openvpn-status", kind="vpn-clients", sniff=sniff, parse=parse, takes_zone=True
 )
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, tzinfo
 import pandas as pd
 
 from perfkit.logs.fields import read_time_t
-from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment
+from perfkit.logs.local_times import LOCAL_TIME, read_moment
 
 _WEST_S, _EAST_S = -12 * 3600, 14 * 3600
 _ZONE_STEP_S = 900

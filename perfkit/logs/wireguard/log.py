@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pandas as pd
 from perfkit.errors import ParseError, TruncatedError
 from perfkit.logs.fields import read_time_t, to_frame
 from perfkit.logs.format import Format, Reading, UnparsedLines
+from perfkit.logs.local_times import LOCAL_TIME, read_moment
 
 _LINE = re.compile(
     r"(?P<level>DEBUG|INFO|ERROR): \([^\s()]{1,15}\) "
@@ -40,8 +41,6 @@ _EVENTS: tuple[tuple[re.Pattern[str], tuple[str, str]], ...] = (
     (re.compile("Shutting down"), ("exit", "exit")),
 )
 _LOOKED_AT = 50  # lines
-_LATEST_YEAR = 2261  # what int64 nanoseconds can hold
-LOCAL_TIME = "times are the host's local ones, printed without a zone: taken as UTC"
 
 
 @dataclass(slots=True)
@@ -100,13 +99,7 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     )
 
 
-def _parse_local(data: bytes, path: Path, zone: tzinfo) -> Reading:
-    return parse(data, path, zone=zone)
-
-
-FORMAT = Format(
-    name="wireguard-log", kind="vpn-events", sniff=sniff, parse=parse, parse_local=_parse_local
-)
+FORMAT = Format(name="wireguard-log", kind="vpn-events", sniff=sniff, parse=parse, takes_zone=True)
 
 
 def _read_line(line: str, line_no: int, found: _Found) -> bool:
@@ -138,7 +131,8 @@ def _read_start(line: str, line_no: int, found: _Found) -> bool:
 def _read_own(line: str, line_no: int, found: _Found) -> bool:
     """A line of wireguard-go."""
     own = _LINE.fullmatch(line)
-    moment = _moment(own["time"], found.zone) if own else None
+    time = own["time"].replace("/", "-") if own else ""
+    moment = read_moment(time, zone=found.zone or UTC)
     if own is None or moment is None:
         return False
     found.printed_local = True
@@ -168,12 +162,3 @@ def _row(event: str, key: str, moment: pd.Timestamp, text: str, line_no: int) ->
         "text": text,
         "line_no": line_no,
     }
-
-
-def _moment(text: str, zone: tzinfo | None) -> pd.Timestamp | None:
-    try:
-        printed = datetime.strptime(text, "%Y/%m/%d %H:%M:%S").replace(tzinfo=zone or UTC)
-        moment = printed.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return pd.Timestamp(moment).as_unit("ns") if 1970 <= moment.year <= _LATEST_YEAR else None

@@ -11,8 +11,8 @@ from log_damage import mutations, truncations
 from perfkit.errors import LogError, TruncatedError
 from perfkit.logs import frames, reader
 from perfkit.logs.format import Reading, clean
+from perfkit.logs.local_times import LOCAL_TIME
 from perfkit.logs.openvpn import log
-from perfkit.logs.openvpn.fields import LOCAL_TIME
 
 DATA = Path(__file__).parents[3] / "data" / "openvpn" / "log"
 

@@ -12,8 +12,8 @@ from perfkit.errors import LogError, ParseError, TruncatedError
 from perfkit.logs import frames, reader
 from perfkit.logs.fields import read_time_t, split_end_point
 from perfkit.logs.format import Reading, clean
+from perfkit.logs.local_times import LOCAL_TIME, read_moment
 from perfkit.logs.openvpn import statistics, status
-from perfkit.logs.openvpn.fields import LOCAL_TIME, read_moment
 
 DATA = Path(__file__).parents[3] / "data" / "openvpn"
 VERSIONS = ("status-v1.txt", "status-v2.txt", "status-v3.txt")

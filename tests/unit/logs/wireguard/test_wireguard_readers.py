@@ -10,6 +10,7 @@ import pytest
 
 from perfkit.errors import LogError, ParseError, TruncatedError
 from perfkit.logs.frames import check
+from perfkit.logs.local_times import LOCAL_TIME
 from perfkit.logs.wireguard import log, peers
 
 DATA = Path(__file__).parents[3] / "data" / "wireguard"
@@ -155,7 +156,7 @@ def test_the_first_handshake_with_a_peer_is_the_tunnels_and_later_ones_renew_its
     assert events.index("tunnel-up") < events.index("renegotiation")
     assert events.count("tunnel-up") == 1
     assert events[-1] == "exit"
-    assert reading.notes == (log.LOCAL_TIME,)
+    assert reading.notes == (LOCAL_TIME,)
 
 
 def test_the_servers_log_names_the_peers_that_it_met() -> None:

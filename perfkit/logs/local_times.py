@@ -1,8 +1,8 @@
-"""What OpenVPN's files share: moments, from text to values.
+"""Moments that a VPN printed, from text to values.
 
-OpenVPN prints most times in the zone of its host and does not say which that is. Unless the
-caller does, such times are taken as UTC, and `LOCAL_TIME` is the note that says so; Unix times
-(`time_t`) are preferred.
+OpenVPN and wireguard-go print most times in the zone of their host and do not say which that is.
+Unless the caller does, such times are taken as UTC, and `LOCAL_TIME` is the note that says so; Unix
+times (`time_t`) are preferred.
 """
 
 from __future__ import annotations
