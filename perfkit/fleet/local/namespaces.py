@@ -24,7 +24,7 @@ from perfkit.errors import LaunchError, LaunchUnknownError, ProviderError, Relea
 from perfkit.fleet.local import claims, cleanup, ipv6, keeper, linux, tags, userns
 from perfkit.fleet.local.stalls import StallWatch
 from perfkit.fleet.provider import LaunchRequest, ReleaseReport
-from perfkit.model import Host, HostLink, Role
+from perfkit.model import Host, Role
 
 # Under sudo it is sudo that is watched, which waits all the while: so this bounds the whole of it.
 STALL_S = 90.0
@@ -84,28 +84,12 @@ def probe_links(needs: Sequence[str]) -> str:
     return done.stderr.strip() or "the probe failed" if done.returncode else ""
 
 
-def set_links(run_id: str, links: Mapping[str, HostLink]) -> None:
-    """Have the run's keeper give hosts links, and all others none.
+def ask_keeper(run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run's keeper answers to a message about its links, see `keeper.Keeper`.
 
     Raises:
-        LaunchError: it has none, or refuses.
+        LaunchError: there is no keeper, or it refuses.
     """
-    _ask_keeper(run_id, {"links": {name: asdict(link) for name, link in links.items()}})
-
-
-def link_counters(run_id: str, names: Sequence[str] = ()) -> dict[str, dict[str, dict[str, int]]]:
-    """What the run's links have counted, see `perfkit.fleet.local.links.HostLinks.counted`.
-
-    Raises:
-        LaunchError: it has no keeper, or that refuses.
-    """
-    found: dict[str, dict[str, dict[str, int]]] = _ask_keeper(run_id, {"counted": list(names)})[
-        "counted"
-    ]
-    return found
-
-
-def _ask_keeper(run_id: str, message: Mapping[str, Any]) -> dict[str, Any]:
     connection = _connect(run_id)
     if connection is None:
         raise LaunchError(f"run {run_id}: it has no keeper any more, so its hosts are gone")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -156,7 +157,8 @@ class LocalProvider:
         Raises:
             LaunchError: a host is not there, or the kernel refuses.
         """
-        namespaces.set_links(run_id, links)
+        wanted = {name: asdict(link) for name, link in links.items()}
+        namespaces.ask_keeper(run_id, {"links": wanted})
 
     def link_counters(
         self, run_id: str, names: Sequence[str] = ()
@@ -166,7 +168,9 @@ class LocalProvider:
         Raises:
             LaunchError: it cannot be read.
         """
-        return namespaces.link_counters(run_id, names)
+        answer = namespaces.ask_keeper(run_id, {"counted": list(names)})
+        counted: Mapping[str, Mapping[str, Mapping[str, int]]] = answer["counted"]
+        return counted
 
     def hosts(self, run_id: str | None = None) -> Sequence[ListedHost]:
         """List the hosts of one run, or of all, of either isolation, from the process table."""
