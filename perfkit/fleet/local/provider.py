@@ -45,7 +45,6 @@ MAX_HOSTS = {  # in a run; more has not been tried
     tags.LOOPBACK: 1_001,
 }
 
-_NAMESPACE_PROGRAMS = ("sshd", "cron", "tini", "sleep")
 _LOOPBACK_PROGRAMS = ("sshd", "sleep")
 
 
@@ -110,7 +109,7 @@ class LocalProvider:
         check_size(n_hosts, self.traits, "a local run")
         self._n_hosts = n_hosts
         in_namespaces = self.isolation == tags.NAMESPACES
-        own = _NAMESPACE_PROGRAMS if in_namespaces else _LOOPBACK_PROGRAMS
+        own = tools.HOST_TOOLS if in_namespaces else _LOOPBACK_PROGRAMS
         _require_programs((*own, *self._programs))
         if in_namespaces:
             obstacle = namespaces.why_not() or userns.why_not(n_hosts)

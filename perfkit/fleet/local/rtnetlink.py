@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 AT_ONCE = 500  # requests of one call: what is sent, and a refusal for each, fit into a socket
-NOWHERE = 0  # no master, or an index that the kernel chooses
 
 _HEAD = struct.Struct("=IHHII")  # length, type, flags, number, port
 _LINK_HEAD = struct.Struct("=BxHiII")  # family, type, index, flags, which flags

@@ -127,17 +127,13 @@ def _version_in(said: str) -> tuple[int, int]:
 
 
 def sshd_lines() -> list[str]:
-    """Settings of every local host's sshd."""
-    return [*_SSHD_LINES, *sshd_extra_lines()]
-
-
-def sshd_extra_lines() -> list[str]:
-    """Settings that only this machine's version of sshd knows.
+    """Settings of every local host's sshd, with what only this machine's version knows.
 
     Since 9.8 sshd shuts out addresses that connect without logging in, which is what waiting for
     its greeting looks like.
     """
-    return ["PerSourcePenalties no"] if sshd_version() >= (9, 8) else []
+    penalties = ["PerSourcePenalties no"] if sshd_version() >= (9, 8) else []
+    return [*_SSHD_LINES, *penalties]
 
 
 def available_memory_bytes() -> int | None:

@@ -71,7 +71,7 @@ def test_a_loopback_fleet_of_which_no_sshd_answers_is_a_launch_error_and_leaves_
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(tools, "find", lambda _name: "/bin/false")
-    monkeypatch.setattr(tools, "sshd_extra_lines", list)
+    monkeypatch.setattr(tools, "sshd_version", lambda: (9, 2))
     run = LocalRun(tmp_path)
     provider = LocalProvider("loopback")
     with pytest.raises(LaunchError, match="server: its sshd ended and logged nothing"):
