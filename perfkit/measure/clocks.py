@@ -10,7 +10,7 @@ is set, and nothing in a log is changed. Offset and bound are kept with the run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import Any
 
@@ -50,19 +50,13 @@ class ClockSample:
     """
 
     host: str
+    measured_utc_s: float
     offset_s: float
     bound_s: float
-    measured_utc_s: float
 
     def to_dict(self, when: str) -> dict[str, Any]:
         """As written to clocks.json; `when` is `before` or `after` the tests."""
-        return {
-            "host": self.host,
-            "when": when,
-            "measured_utc_s": self.measured_utc_s,
-            "offset_s": self.offset_s,
-            "bound_s": self.bound_s,
-        }
+        return {"host": self.host, "when": when, **asdict(self)}
 
 
 def certain_error_s(measured: Mapping[str, Any]) -> float:
