@@ -8,11 +8,12 @@ on a file opened with O_APPEND, so two records never mix and a crash can damage 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,7 +141,7 @@ def read(path: Path) -> JournalContents:
     begun, known = _known_beginning(path, data)
     events, offset = list(known), len(begun)
     damaged_at = None
-    for line in _lines(data, offset):
+    for line in io.BytesIO(data[offset:]):
         event = _decode(line)
         if event is None or event.seq != len(events):
             if offset + len(line) < len(data):
@@ -169,14 +170,6 @@ def _known_beginning(path: Path, data: bytes) -> tuple[bytes, tuple[Event, ...]]
     for oldest in list(_read_before)[: 1 - _MOST_KNOWN]:
         _read_before.pop(oldest, None)  # another thread may have been here
     return known if data.startswith(known[0]) else (b"", ())
-
-
-def _lines(data: bytes, start: int) -> Iterator[bytes]:
-    while start < len(data):
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end + 1
-        yield data[start:end]
-        start = end
 
 
 def _encode(event: Event) -> bytes:
