@@ -45,9 +45,9 @@ def login_key(host: str, path: Path) -> Iterator[paramiko.PKey]:
         protected = has_passphrase(path)
         key = _key_of_agent(path) if protected else _load(path, path.stat().st_mtime_ns)
     except (*FOREIGN, ValueError, TypeError, paramiko.pkey.UnknownKeyType) as exc:
-        known = str(exc) == passphrase_fault(path)
-        fault = str(exc) if known else f"the key {path} cannot be used: {exc}"
-        raise UnreachableError(host, fault) from exc
+        raise UnreachableError(host, f"the key {path} cannot be used: {exc}") from exc
+    if key is None:
+        raise UnreachableError(host, passphrase_fault(path))
     try:
         yield key
     finally:
@@ -104,7 +104,7 @@ def _load(path: Path, _mtime_ns: int) -> paramiko.PKey:
     return paramiko.PKey.from_path(path)
 
 
-def _key_of_agent(path: Path) -> paramiko.PKey:
+def _key_of_agent(path: Path) -> paramiko.PKey | None:
     """The agent's key of a file that a passphrase protects; no other key it holds is offered."""
     agent = paramiko.Agent()
     with contextlib.suppress(OSError, IndexError):
@@ -113,4 +113,4 @@ def _key_of_agent(path: Path) -> paramiko.PKey:
             if key.get_base64() == public:
                 return key
     agent.close()
-    raise ValueError(passphrase_fault(path))
+    return None
