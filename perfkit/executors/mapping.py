@@ -17,6 +17,7 @@ is trusted as one's own shell is: who can reach a scheduler can run programs on 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -81,14 +82,12 @@ def to_json(value: Any) -> bytes:
 
 def json_of(kind: type[T]) -> Handover[T]:
     """The form of an outcome whose types pydantic can check."""
-    adapter: list[TypeAdapter[T]] = []  # made at the first use: it is slow
+    adapter = functools.cache(lambda: TypeAdapter(kind))  # made at the first use: it is slow
 
     def load(data: bytes) -> T:
-        if not adapter:
-            adapter.append(TypeAdapter(kind))
         value = untrusted.parse_json(data, limit_bytes=_OUTCOME_BYTES, ours=True)
         try:
-            return adapter[0].validate_python(value)
+            return adapter().validate_python(value)
         except ValidationError as exc:
             first = exc.errors()[0]
             place = ".".join(map(str, first["loc"]))

@@ -17,7 +17,7 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -25,7 +25,7 @@ from shlex import quote
 from perfkit.errors import CollectError, HostError, RunError
 from perfkit.measure.outcome import record_names
 from perfkit.measure.plan import runs_on
-from perfkit.model import Host, HostResult, Role, Slot, StageResult
+from perfkit.model import Host, Role, Slot, StageResult
 from perfkit.runs.folder import Run, sha256_of, write_atomic
 from perfkit.ssh.remote import Remote, RemotePool
 from perfkit.ssh.workers import run_on_hosts
@@ -50,7 +50,7 @@ def expected_files(host: Host, slots: Sequence[Slot], *, watched: bool) -> tuple
     return (*files, "monitor.csv") if watched else tuple(files)
 
 
-def collect(  # noqa: PLR0913 -- the phase with all its choices, by keyword
+def collect(
     run: Run,
     hosts: Sequence[Host],
     slots: Sequence[Slot],
@@ -59,7 +59,6 @@ def collect(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     threads: int = 16,
     monitor: str = "server",
     deadline_s: float = 300.0,
-    on_result: Callable[[HostResult], None] | None = None,
     gone: Collection[str] = (),
 ) -> StageResult:
     """Fetch what is missing of `<workdir>/logs/` into raw/<host>/ and write raw/SHA256SUMS.
@@ -96,7 +95,6 @@ def collect(  # noqa: PLR0913 -- the phase with all its choices, by keyword
             collect_host,
             threads=threads,
             deadline_s=deadline_s,
-            on_result=on_result,
             on_expired=pool.drop,
             log_path=pool.log_path,
         )
