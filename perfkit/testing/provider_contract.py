@@ -16,7 +16,6 @@ and two servers are there at a time.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -31,6 +30,7 @@ from perfkit.model import Host, Role
 from perfkit.ssh.keys import make_ssh_key
 from perfkit.testing.provider_runs import (
     ProviderRun,
+    finished,
     in_fresh_process,
     wait_until,
     with_reasons,
@@ -140,14 +140,8 @@ class ProviderContract:
         host = fleet.hosts["client-001"]
         fleet.run.ssh(host, f"echo of the host > {host.workdir}/file")
         command = [*fleet.run.client("sftp", host, "-P")[:-1], "-b", "-"]
-        done = subprocess.run(
-            [*command, f"{host.user}@{host.address}"],
-            input=f"get {host.workdir}/file {tmp_path}/fetched\n",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        fetch = f"get {host.workdir}/file {tmp_path}/fetched\n"
+        done = finished([*command, f"{host.user}@{host.address}"], fetch)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "fetched").read_text() == "of the host\n"
 
@@ -161,15 +155,8 @@ class ProviderContract:
     def test_another_host_key_is_refused(self, fleet: LaunchedPair) -> None:
         server = fleet.hosts["server"]
         assert fleet.run.ssh(server, "true").returncode == 0
-        place = server.address if server.port == 22 else f"[{server.address}]:{server.port}"
-        fleet.run.known_hosts_path.write_text(f"{place} {make_ssh_key().public_openssh}\n")
-        refused = subprocess.run(
-            [*fleet.run.client("ssh", server, "-p"), "true"],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        fleet.run.pin([replace(server, host_key=make_ssh_key().public_openssh)])
+        refused = finished([*fleet.run.client("ssh", server, "-p"), "true"])
         assert refused.returncode == 255
 
     def test_the_same_token_makes_nothing_twice_and_returns_the_same_hosts(

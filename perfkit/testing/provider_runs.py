@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from perfkit.fleet.provider import HostRequest, LaunchRequest
 from perfkit.model import Host, Role
 from perfkit.ssh.keys import make_ssh_key
+from perfkit.ssh.known_hosts import pin_hosts
 
 CLIENT_OPTIONS = {
     "BatchMode": "yes",
@@ -67,9 +68,7 @@ class ProviderRun:
 
     def pin(self, hosts: Iterable[Host]) -> None:
         """Know the hosts by the keys that the provider gave them."""
-        lines = [f"[{h.address}]:{h.port} {h.host_key}\n" for h in hosts]
-        lines += [f"{h.address} {h.host_key}\n" for h in hosts if h.port == 22]
-        self.known_hosts_path.write_text("".join(lines))
+        pin_hosts(self.known_hosts_path, hosts)
 
     def client(self, program: str, host: Host, port_option: str) -> list[str]:
         """The command line of `ssh` or `sftp` to a host, up to the remote command."""
@@ -80,20 +79,18 @@ class ProviderRun:
             words += ["-o", f"{name}={value}"]
         return [*words, f"{host.user}@{host.address}"]
 
-    def ssh(
-        self, host: Host, script: str, *, stdin: str = "", timeout_s: float = 120.0
-    ) -> subprocess.CompletedProcess[str]:
+    def ssh(self, host: Host, script: str, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a shell command on the host; waits for the host to answer at first."""
         self.pin([host])
         wait_until(lambda: answers(host), 60.0)
-        return subprocess.run(
-            [*self.client("ssh", host, "-p"), script],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        return finished([*self.client("ssh", host, "-p"), script], stdin)
+
+
+def finished(command: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """What a command did, whatever its status; it has two minutes."""
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def with_reasons(request: LaunchRequest) -> tuple[LaunchRequest, dict[str, str]]:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -38,7 +37,7 @@ from perfkit.model import Role
 from perfkit.runs import folder as runs
 from perfkit.runs.vpn_record import vpn_of
 from perfkit.ssh.remote import Access, RemotePool
-from perfkit.testing.provider_runs import ProviderRun
+from perfkit.testing.provider_runs import ProviderRun, finished
 from perfkit.testing.vpn_runs import (
     NAMES,
     Made,
@@ -221,9 +220,7 @@ class VpnContract:
             assert all(script.read_text().startswith("#!/bin/sh\n") for script in scripts)
             gate = health_script(made.vpn, example_host(name), 1, "192.0.2.1")
             for text in (*(script.read_text() for script in scripts), gate):
-                done = subprocess.run(
-                    [shell, "-n"], input=text, capture_output=True, text=True, check=False
-                )
+                done = finished([shell, "-n"], text)
                 assert (done.returncode, done.stderr) == (0, "")
 
     def test_its_last_words_are_patterns_of_grep_and_match_not_every_line(
@@ -232,10 +229,7 @@ class VpnContract:
         for role in Role:
             words = make(name, resources_dir).last_words(role)
             for pattern in words.patterns:
-                done = subprocess.run(
-                    ["grep", "-E", "-e", pattern], input="\n", capture_output=True, text=True,
-                    check=False,
-                )  # fmt: skip
+                done = finished(["grep", "-E", "-e", pattern], "\n")
                 assert (done.returncode, done.stderr) == (1, ""), pattern
             assert all(words.endings)
 
