@@ -147,16 +147,13 @@ class Run:
     config_dir = Below("config")  # copies of the settings as resolved
     keys_dir = Below("keys")  # secrets of the run, 0700
     key_path = Below("keys/id_ed25519")  # the run's SSH key
-    known_hosts_path = Below(
-        "keys/known_hosts"
-    )  # every host key, pinned before the first connection
+    known_hosts_path = Below("keys/known_hosts")  # every host key, pinned before it is connected to
     raw_dir = Below("raw")  # collected logs, never rewritten
     sums_path = Below("raw/SHA256SUMS")  # checksums of the collected logs
     clocks_path = Below("raw/controller/clocks.json")  # clock offsets, measured by the controller
     links_path = Below("raw/controller/links.json")  # links of hosts, and what they counted
-    interruptions_path = Below(
-        "raw/controller/interruptions.json"
-    )  # hosts that the provider took back during the tests; not there when there were none
+    # Hosts that the provider took back during the tests; not there when there were none.
+    interruptions_path = Below("raw/controller/interruptions.json")
     tables_dir = Below("tables")  # tidy frames
     cache_dir = Below("tables/cache")  # frames of large logs, by the logs' hashes
     report_dir = Below("report")  # what is published

@@ -26,10 +26,8 @@ NEEDS: Mapping[str, str] = {
     "segment": "collected logs",
     "report": "windows that were chosen",
 }
-LESS: Mapping[str, str] = {
-    "report": "segment",
-    "release": "",
-}  # what will do where no run has all of it
+# What will do where no run has all of it.
+LESS: Mapping[str, str] = {"report": "segment", "release": ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

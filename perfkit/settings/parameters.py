@@ -237,9 +237,7 @@ class Settings:
     runs_dir: Path
     config_dir: Path
     resources_dir: Path
-    variant: Variant = (
-        BASE_VARIANT  # whose tests and resources these are: `perfkit.settings.variants`
-    )
+    variant: Variant = BASE_VARIANT  # whose tests these are: `perfkit.settings.variants`
 
     @property
     def threads(self) -> int:

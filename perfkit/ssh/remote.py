@@ -197,11 +197,10 @@ class Remote:
             try:
                 with self.connection.files() as files:
                     sftp.put(files, data, path, mode)
-            except (
-                OSError
-            ) as exc:  # writing it again is harmless: it gets its name when it is whole
+            except OSError as exc:
                 if not self.connection.has_lost_files(exc):
                     raise
+                # Writing it again is harmless: it gets its name when it is whole.
                 with self.connection.files() as files:
                     sftp.put(files, data, path, mode)
         self.connection.log.write(f"put {path} ({len(data)} bytes, mode {mode:o})")

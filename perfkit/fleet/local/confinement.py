@@ -86,10 +86,11 @@ def _refused_here() -> Sequence[tuple[int, tuple[int, ...]]]:
 
 
 def _leave_keyring(keyctl: int) -> None:
-    """Begin an empty session keyring: the one inherited is that of whoever launched."""
-    _libc.syscall(
-        keyctl, _KEYCTL_JOIN_SESSION_KEYRING, None
-    )  # a kernel without keys has none to leave
+    """Begin an empty session keyring: the one inherited is that of whoever launched.
+
+    A kernel without keys refuses, and has none to leave.
+    """
+    _libc.syscall(keyctl, _KEYCTL_JOIN_SESSION_KEYRING, None)
 
 
 def filter_program(

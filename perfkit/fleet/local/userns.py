@@ -90,9 +90,8 @@ class Owner:
 def _hold(word: socket.socket) -> None:
     """Be the process that keeps the namespaces alive, until the other end is closed."""
     try:
-        LIMIT.write_text(
-            "0"
-        )  # this namespace's own: what it could make would only be more to attack
+        # This namespace's own: what it could make would only be more to attack.
+        LIMIT.write_text("0")
         word.sendall(_DONE)
         word.recv(1)
     except OSError as exc:
