@@ -33,7 +33,7 @@ def host_names(clients: int) -> list[tuple[str, Role]]:
 
 
 class HostState(StrEnum):
-    """How far a host has come; only `perfkit.fleet.inventory` moves it on."""
+    """How far a host has come, in that order; only `perfkit.fleet.inventory` moves it on."""
 
     REQUESTED = "requested"
     RUNNING = "running"

@@ -20,15 +20,8 @@ from perfkit.untrusted import one_line
 
 EVENT_KIND = "host-state"
 
-_ORDER = [
-    HostState.REQUESTED,
-    HostState.RUNNING,
-    HostState.REACHABLE,
-    HostState.CONFIGURED,
-    HostState.ARMED,
-    HostState.DONE,
-]
 _ENDED = {HostState.FAILED, HostState.RELEASED}
+_ORDER = [state for state in HostState if state not in _ENDED]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +223,8 @@ class Inventory:
         """
         self._remember(record)
         if self._journal is not None:
-            self._journal.append(EVENT_KIND, sync=False, **_to_fields(record))
+            host = asdict(record.host) if record.host else None
+            self._journal.append(EVENT_KIND, sync=False, **record.to_dict(), host=host)
         self._changed.notify_all()
 
     def _remember(self, record: HostRecord) -> None:
@@ -249,13 +243,6 @@ def _check_step(record: HostRecord, state: HostState, reason: str) -> None:
         raise RunError(
             f"host {record.name} is {record.state} already; it cannot go back to {state}"
         )
-
-
-def _to_fields(record: HostRecord) -> dict[str, Any]:
-    return {
-        **record.to_dict(),
-        "host": asdict(record.host) if record.host else None,
-    }
 
 
 def _from_fields(fields: dict[str, Any]) -> HostRecord:
