@@ -97,8 +97,10 @@ def applied(settings: Settings, variant: Variant) -> Settings:
     Args:
         settings: As loaded, of no variant.
     """
-    ours = settings.resources_dir
-    resources_dir = _linked(tuple(_merged(ours, variant.resources))) if variant.resources else ours
+    resources_dir = settings.resources_dir
+    if variant.resources:  # each file there replaces one
+        files = dict(_files(resources_dir)) | dict(_files(variant.resources))
+        resources_dir = _linked(tuple(files.items()))
     tests = tuple(_with_parameters(_moved(test, resources_dir), variant) for test in settings.tests)
     return replace(settings, tests=tests, resources_dir=resources_dir, variant=variant)
 
@@ -333,13 +335,6 @@ def _moved(test: TestSpec, resources_dir: Path) -> TestSpec:
         script=scripts_dir / test.script.name,
         server_script=scripts_dir / server.name if server else None,
     )
-
-
-def _merged(ours: Path, theirs: Path) -> Iterator[tuple[str, Path]]:
-    """Every file of resources/, or the one that replaces it."""
-    replacing = dict(_files(theirs))
-    for name, path in _files(ours):
-        yield name, replacing.get(name, path)
 
 
 @functools.cache

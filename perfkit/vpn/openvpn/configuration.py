@@ -71,9 +71,7 @@ class OpenVpn:
         options.check(changes)
         self._resources_dir, self._changes = resources_dir, changes
         self._program = changes.binary or "openvpn"
-        self._templates = {
-            role: resources_dir / "openvpn" / f"{role}.conf" for role in (Role.SERVER, Role.CLIENT)
-        }
+        self._templates = {role: resources_dir / "openvpn" / f"{role}.conf" for role in Role}
         self._confs: dict[Role, str] = {}
         self._authority: Authority | None = None
         self.traits = VpnTraits(

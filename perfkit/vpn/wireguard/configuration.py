@@ -61,9 +61,7 @@ class WireGuard:
         changes = changes or Changes()
         templates.check(changes)
         self._resources_dir, self._changes = resources_dir, changes
-        self._templates = {
-            role: resources_dir / "wireguard" / f"{role}.conf" for role in templates.ROLES
-        }
+        self._templates = {role: resources_dir / "wireguard" / f"{role}.conf" for role in Role}
         self.traits = VpnTraits(
             name="wireguard",
             title="WireGuard",
@@ -90,7 +88,7 @@ class WireGuard:
             problem = f"the tunnel's network {plan.network} has no addresses for so many"
             raise ConfigError("parameters", "clients", plan.clients, problem, remedy)
         self._plan = plan
-        for role in templates.ROLES:
+        for role in Role:
             self._settings(role, 1 if role is Role.SERVER else 2)
         self._keys = HostKeys(run.keys_dir)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfkit.errors import ConfigError, did_you_mean
-from perfkit.model import Role
 from perfkit.vpn.base import Changes, check_mtu
 from perfkit.vpn.template_text import fill_in, text_of
 
@@ -139,6 +138,3 @@ def _key_value(text: str, section: str, where: str) -> tuple[str, str]:
         remedy = did_you_mean(name, known.values())
         raise ConfigError(where, name, value, f"not known in {section}", remedy)
     return known[name.lower()], value
-
-
-ROLES = (Role.SERVER, Role.CLIENT)  # each has a template of its name
