@@ -174,7 +174,6 @@ class Session(OpenRun):
                 with_ipv6=self.provider.traits.can_ipv6 and ip_versions.is_used(self.settings),
                 outside_ip=self.settings.outside_ip,
             ),
-            keep=chosen.keep_fleet,
             **self._probe(),
         )
 

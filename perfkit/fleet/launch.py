@@ -5,7 +5,7 @@
         for host in fleet.reachable():            # as they come, while others are launching
             …
 
-Leaving the block releases everything that carries the run's tag, unless `keep` says otherwise.
+Leaving the block releases everything that carries the run's tag.
 The intent to make a batch is in the journal, on the disk, before the provider is called, and so is
 each single call of a provider that costs money: see `perfkit.fleet.calls`.
 """
@@ -88,7 +88,6 @@ class Fleet:
         journal: Journal,
         plan: LaunchPlan,
         *,
-        keep: bool = False,
         probe: Probe,
         stop_probes: Callable[[], None] = lambda: None,
     ) -> None:
@@ -99,8 +98,7 @@ class Fleet:
             stop_probes: Makes probes that are under way give up, for a release before they end.
         """
         self.run_id, self.provider, self.inventory = run_id, provider, inventory
-        self.plan, self.keep = plan, keep
-        self._journal = journal
+        self.plan, self._journal = plan, journal
         self._probe, self._stop_probes = probe, stop_probes
         self.on_released: Callable[[], object] = lambda: None
         self.leaked: tuple[str, ...] = ()
@@ -115,8 +113,7 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.keep:
-            self.release()
+        self.release()
 
     @property
     def is_launching(self) -> bool:
