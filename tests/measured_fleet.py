@@ -14,7 +14,7 @@ from typing import Any
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses, Pacing
-from perfkit.measure.runner import measure
+from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec
 from perfkit.runs import folder as runs
@@ -58,7 +58,7 @@ class Fleet:
         self, slots: Sequence[Slot], hosts: Sequence[Host] | None = None, **hooks: Any
     ) -> StageResult:
         chosen = self.hosts[:4] if hosts is None else hosts
-        return measure(**self.measurement(slots, chosen), hooks=Hooks(**hooks))
+        return Measurement(**self.measurement(slots, chosen), hooks=Hooks(**hooks)).measure()
 
     def measurement(self, slots: Sequence[Slot], hosts: Sequence[Host]) -> dict[str, Any]:
         """The arguments of a measurement."""

@@ -12,9 +12,9 @@ from typing import Any
 from perfkit.campaign import links, shortfall
 from perfkit.campaign.open_run import OpenRun
 from perfkit.measure import collect as collecting
-from perfkit.measure import runner
 from perfkit.measure.options import Hooks, MeasureProgress, Options
 from perfkit.measure.plan import Addresses, pacing_for
+from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import Starter, get_starter
 from perfkit.model import HostResult, HostState, StageResult
 from perfkit.runs import progress
@@ -50,10 +50,10 @@ def measure(
             note(str(moment))
             look(moment.t_s)
 
-        return (runner.resume if armed else runner.measure)(
-            session.run,
-            session.inventory.hosts(*states),
-            session.slots,
+        work = Measurement(
+            run=session.run,
+            hosts=session.inventory.hosts(*states),
+            slots=session.slots,
             pool=session.pool,
             starter=starter_of(session),
             addresses=_addresses(session),
@@ -66,6 +66,7 @@ def measure(
                 on_disarmed=lambda: record(progress.DISARMED),
             ),
         )
+        return work.resume() if armed else work.measure()
 
 
 def collect(session: OpenRun) -> StageResult:

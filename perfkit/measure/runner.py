@@ -7,7 +7,7 @@ when it is known who is ready and how long a pass takes. A host that fails a pas
 left out of the next; nothing ever runs late.
 
 From T0 on the hosts need nobody: each follows its own orders. A controller that dies after the
-second pass is replaced by another one with `resume`, which waits for the end of the timetable
+second pass is replaced by another one with `Measurement.resume`, which waits for the end of the timetable
 and does the third.
 """
 
@@ -46,82 +46,14 @@ WAIT_ON_HOST_S = 5.0  # in one command; shorter than a silence after which a hos
 MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
 
 
-def measure(
-    run: Run,
-    hosts: Sequence[Host],
-    slots: Sequence[Slot],
-    *,
-    pool: RemotePool,
-    starter: Starter,
-    addresses: Addresses,
-    options: Options,
-    hooks: Hooks | None = None,
-) -> StageResult:
-    """Run all slots on all hosts.
+@dataclass(slots=True, kw_only=True)
+class Measurement:
+    """All slots on all hosts, once: what is to be done, the results so far, and who is still in.
 
-    Writes timetable.json and raw/controller/clocks.json; on the hosts it leaves the logs. When it
-    is interrupted before the last slot is over, or `hooks.check` raises, all that waits or runs on
-    the hosts is stopped.
-
-    Args:
+    Attributes:
         hosts: Clients and the run's own server; configured.
         addresses: Of the run's own server.
-
-    Returns:
-        One result a host; a failed one says in which slot, and what its script said last.
-
-    Raises:
-        StageError: no client, or not the server that a slot needs, could be armed.
     """
-    started_s = time.monotonic()
-    work = _Measurement(run, hosts, slots, pool, starter, addresses, options, hooks or Hooks())
-    try:
-        work.make_ready()
-        timetable = work.arm()
-        work.wait(timetable)
-    except BaseException:
-        work.abort()
-        raise
-    finally:
-        work.save_clocks()
-    work.finish(timetable)
-    return work.result(time.monotonic() - started_s)
-
-
-def resume(
-    run: Run,
-    hosts: Sequence[Host],
-    slots: Sequence[Slot],
-    *,
-    pool: RemotePool,
-    starter: Starter,
-    addresses: Addresses,
-    options: Options,
-    hooks: Hooks | None = None,
-) -> StageResult:
-    """Finish a measurement whose controller died after all hosts had their orders.
-
-    Nothing is started and nothing repeated. What a host did meanwhile is proven by its own
-    records, which must be of this timetable; where there is none, the host failed.
-
-    Args:
-        hosts: Those that were armed.
-
-    Raises:
-        RunError: timetable.json is missing or of other slots.
-    """
-    started_s = time.monotonic()
-    work = _Measurement(run, hosts, slots, pool, starter, addresses, options, hooks or Hooks())
-    timetable = work.load_timetable()
-    work.load_clocks()
-    work.wait(timetable)
-    work.finish(timetable)
-    return work.result(time.monotonic() - started_s)
-
-
-@dataclass(slots=True)
-class _Measurement:
-    """One call of `measure`: the hosts' results so far, and who is still in."""
 
     run: Run
     hosts: Sequence[Host]
@@ -130,12 +62,54 @@ class _Measurement:
     starter: Starter
     addresses: Addresses
     options: Options
-    hooks: Hooks
+    hooks: Hooks = field(default_factory=Hooks)
     results: dict[str, HostResult] = field(default_factory=dict)
     clocks: list[dict[str, Any]] = field(default_factory=list)
     clock_errors_s: dict[str, float] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def measure(self) -> StageResult:
+        """Run all slots on all hosts.
+
+        Writes timetable.json and raw/controller/clocks.json; on the hosts it leaves the logs. When it
+        is interrupted before the last slot is over, or `hooks.check` raises, all that waits or runs on
+        the hosts is stopped.
+
+        Returns:
+            One result a host; a failed one says in which slot, and what its script said last.
+
+        Raises:
+            StageError: no client, or not the server that a slot needs, could be armed.
+        """
+        started_s = time.monotonic()
+        try:
+            self.make_ready()
+            timetable = self.arm()
+            self.wait(timetable)
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self.save_clocks()
+        self.finish(timetable)
+        return self.result(time.monotonic() - started_s)
+
+    def resume(self) -> StageResult:
+        """Finish a measurement whose controller died after all hosts, those given, had their orders.
+
+        Nothing is started and nothing repeated. What a host did meanwhile is proven by its own
+        records, which must be of this timetable; where there is none, the host failed.
+
+        Raises:
+            RunError: timetable.json is missing or of other slots.
+        """
+        started_s = time.monotonic()
+        timetable = self.load_timetable()
+        self.load_clocks()
+        self.wait(timetable)
+        self.finish(timetable)
+        return self.result(time.monotonic() - started_s)
 
     @property
     def alive(self) -> list[Host]:
@@ -145,9 +119,11 @@ class _Measurement:
 
     @property
     def last_end_s(self) -> float:
+        """When the last slot is over, from T0."""
         return max((slot.end_s for slot in self.slots), default=0.0)
 
     def result(self, elapsed_s: float) -> StageResult:
+        """What became of each host up to now."""
         results = tuple(self.results[h.name] for h in self.hosts if h.name in self.results)
         return StageResult(stage="measure", results=results, elapsed_s=elapsed_s)
 

@@ -18,12 +18,12 @@ from measured_fleet import LATE_S, RESOURCES, TICK_S, Fleet, launch, shipped, sp
 from sick_hosts import WRONG_DATE_PATH, clock_off
 
 from perfkit.errors import RunError, StageError
-from perfkit.measure import runner
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
-from perfkit.measure.options import Hooks, MeasureProgress
+from perfkit.measure.options import MeasureProgress
 from perfkit.measure.plan import Addresses, Pacing, fires_utc, plan
 from perfkit.measure.provision import files_for, provision
+from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import CronStarter, Timetable
 from perfkit.model import Host, StageResult
 
@@ -137,7 +137,7 @@ def test_a_host_whose_clock_is_off_starts_with_the_others(fleet: Fleet, tmp_path
     chosen["options"] = replace(chosen["options"], max_clock_error_s=10.0)
     own.sh(hosts[1], clock_off(off_s))
     try:
-        result = runner.measure(**chosen)
+        result = Measurement(**chosen).measure()
     finally:
         own.sh(hosts[1], f"rm {WRONG_DATE_PATH}")
     assert result.failed == (), result
@@ -277,12 +277,11 @@ def test_hosts_that_were_armed_prove_by_their_records_what_they_did_alone(
     own = fleet.in_new_run(tmp_path)
     slots = plan([spec("alone", tmp_path, "echo done", duration_s=0.2)])
     settings = own.measurement(slots, fleet.hosts[:3])
-    # private: `measure` takes its orders back; a controller that dies does not
-    dying = runner._Measurement(**settings, hooks=Hooks())
+    dying = Measurement(**settings)  # `measure` takes its orders back; who dies does not
     dying.make_ready()
     timetable = dying.arm()  # and here the controller dies
     own.sh(fleet.client(2), f"{fleet.client(2).workdir}/bin/run-slot stop")
-    result = runner.resume(**settings)
+    result = Measurement(**settings).resume()
     assert [r.host for r in result.ok] == ["server", "client-001"]
     (failed,) = result.failed
     assert "01-alone has no record: it did not run, or did not end" in failed.reason
@@ -290,7 +289,7 @@ def test_hosts_that_were_armed_prove_by_their_records_what_they_did_alone(
     rows = own.run.load_json(own.run.clocks_path)
     assert [row["when"] for row in rows] == ["before"] * 3 + ["after"] * 3
     with pytest.raises(RunError, match="config/ of the run was changed"):
-        runner.resume(**own.measurement(plan([shipped("direct-tcp", 2)]), fleet.hosts[:3]))
+        Measurement(**own.measurement(plan([shipped("direct-tcp", 2)]), fleet.hosts[:3])).resume()
 
 
 def test_without_its_server_or_any_client_nothing_is_started(fleet: Fleet, tmp_path: Path) -> None:

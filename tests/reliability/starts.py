@@ -31,6 +31,7 @@ from perfkit.measure import runner
 from perfkit.measure.collect import collect
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import grace_for, pacing_for, plan
+from perfkit.measure.runner import Measurement
 from perfkit.model import Host, HostResult, Role, Slot, StageResult
 from perfkit.runs.folder import write_json
 
@@ -127,7 +128,7 @@ def _trial(
 
     allowed_for = nullcontext() if late else patch.object(runner, "certain_error_s", lambda _: 0.0)
     with allowed_for:
-        result = runner.measure(**chosen, hooks=Hooks(on_result=stop, check=go_on))
+        result = Measurement(**chosen, hooks=Hooks(on_result=stop, check=go_on)).measure()
     clients = [host for host in fleet.hosts if host.role is Role.CLIENT]
     _complete(fleet, slots, result)
     marks = {host.name: _look(host, pids[host.name]) for host in clients}

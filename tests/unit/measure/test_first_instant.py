@@ -8,7 +8,7 @@ import pytest
 
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import SERVER_LEAD_S, Addresses
-from perfkit.measure.runner import _Measurement  # private: T0 alone, without a host
+from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, HostResult, Role
 from perfkit.runs.folder import Run
@@ -21,7 +21,7 @@ TOOK_S = 0.25  # to make the one host ready
 def first_instant_s(tmp_path: Path, idle_s: float) -> float:
     """T0 of one host that is ready, seconds after now."""
     host = Host(name="client-001", role=Role.CLIENT, address="127.0.0.1", host_key="x")
-    work = _Measurement(
+    work = Measurement(
         run=Run(tmp_path),
         hosts=[host],
         slots=(),
@@ -32,7 +32,7 @@ def first_instant_s(tmp_path: Path, idle_s: float) -> float:
         hooks=Hooks(now=lambda: NOW_S),
         results={host.name: HostResult(host=host.name, ok=True, elapsed_s=TOOK_S)},
     )
-    return work._choose_t0() - NOW_S  # private: as above
+    return work._choose_t0() - NOW_S  # private: T0 alone, without a host
 
 
 @pytest.mark.parametrize("idle_s", [1.0, 5.0, 30.0])
