@@ -27,17 +27,14 @@ class TunnelPlan:
         clients: How many will connect.
         network: The tunnel's addresses; must not overlap those of the hosts.
         network_6: Those of IPv6, where a VPN was told to carry it, see `perfkit.vpn.base.Changes`.
-        certificate_days: How long the run's certificates are valid.
         addresses: Where clients find the server in a variant, by its name, if elsewhere.
     """
 
     server_address: str
     clients: int
     port: int = 1194
-    proto: str = "udp"
     network: IPv4Network = TUNNEL_NETWORK
     network_6: IPv6Network = TUNNEL_NETWORK_6
-    certificate_days: float = 2.0
     addresses: Mapping[str, str] = field(default_factory=dict)
 
     def of_variant(self, name: str) -> TunnelPlan:

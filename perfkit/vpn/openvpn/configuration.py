@@ -102,7 +102,7 @@ class OpenVpn:
         if self._changes.inside_ip == IPV6:
             conf = self._confs[Role.SERVER]
             self._confs[Role.SERVER] = f"{conf.rstrip()}\nserver-ipv6 {plan.network_6}\n"
-        self._authority = Authority(run.keys_dir, days=plan.certificate_days)
+        self._authority = Authority(run.keys_dir)
 
     def files(self, host: Host, earlier: Path) -> Mapping[str, bytes]:
         """Configuration, certificates, this host's own key, and the three scripts."""
@@ -135,7 +135,7 @@ class OpenVpn:
         )
 
 
-def template_values(plan: TunnelPlan, proto: str = "") -> dict[str, str]:
+def template_values(plan: TunnelPlan, proto: str = "udp") -> dict[str, str]:
     """What the templates in resources/openvpn may name.
 
     OpenVPN's server listens to IPv6 only if told so, as `udp6`; then to both.
@@ -144,7 +144,7 @@ def template_values(plan: TunnelPlan, proto: str = "") -> dict[str, str]:
     return {
         "server_address": plan.server_address,
         "port": str(plan.port),
-        "proto": f"{proto or plan.proto}{family}",
+        "proto": f"{proto}{family}",
         "network": str(plan.network.network_address),
         "netmask": str(plan.network.netmask),
         "max_clients": str(plan.clients + SPARE_CLIENTS),

@@ -55,8 +55,8 @@ def _check_protocol(changes: Changes) -> None:
 
 
 def protocol(changes: Changes) -> str:
-    """The protocol that a variant chooses; empty: none."""
-    return changes.options.get(Role.SERVER, {}).get("proto", "")
+    """The protocol that a variant chooses, else UDP."""
+    return changes.options.get(Role.SERVER, {}).get("proto") or "udp"
 
 
 def with_options(conf: str, role: Role, changes: Changes) -> str:
