@@ -338,7 +338,7 @@ def test_work_that_writes_all_itself_hands_nothing_over(tmp_path: Path) -> None:
     some = [Unit(name="x", arguments=(tmp_path / "made", b"all of it"), folder=tmp_path / "cache")]
     assert each(write_atomic, some, Lent(carry_out), form=DONE) == [None]
     assert [path.name for path in left(tmp_path)] == ["made"]
-    with pytest.raises(UnitsFailedError, match="the word done expected"):
+    with pytest.raises(UnitsFailedError, match="not JSON"):
         each(write_atomic, some, Lent(carry_out), form=Handover(lambda _: b"half", DONE.load))
 
 
