@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, Field
+
+from perfkit.settings.ini import Section
 
 
-class SshConf(BaseModel):
+class SshConf(Section):
     """config/ssh.conf, section [ssh]."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user: str = Field("root", validation_alias=AliasChoices("user", "username"), min_length=1)
     key_file: str = Field("", validation_alias=AliasChoices("key_file", "keyfile"))
@@ -19,10 +19,8 @@ class SshConf(BaseModel):
     threads: int = Field(32, ge=1, le=512)
 
 
-class CronConf(BaseModel):
+class CronConf(Section):
     """config/cron.conf, section [cron]."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shell: str = Field("/bin/sh", pattern=r"^/[A-Za-z0-9/_.-]+$")
     path: str = Field(

@@ -12,13 +12,19 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.settings.secrets import refuse_secrets
 from perfkit.units import parse_number
 
 Conf = TypeVar("Conf", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """The keys of a section; any other is refused, and nothing is changed once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def load(config_dir: Path, name: str, model: type[Conf]) -> Conf:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from perfkit.errors import ConfigError
 from perfkit.executors.address import ExecutorName
@@ -43,10 +43,8 @@ MAX_REPETITIONS = 100
 MAX_BLOCKS = 10_000
 
 
-class Parameters(BaseModel):
+class Parameters(ini.Section):
     """What a person chooses for one run; each field is a notebook parameter and an option."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clients: Counts = Field(
         10,

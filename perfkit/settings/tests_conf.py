@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from perfkit.errors import ConfigError, did_you_mean
 from perfkit.model import SHORTEST_WINDOW_S, NetworkPath, TestKind, TestSpec
@@ -20,11 +20,10 @@ SHORTEST_LATENCY_S = 6.0
 RATE_VARIABLE = b"PERFKIT_RATE_BPS"
 
 
-class TestConf(BaseModel):
+class TestConf(ini.Section):
     """One section of config/tests.conf."""
 
     __test__ = False
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     time: float | None = Field(None, ge=0, le=10_080)
     duration: float = Field(ge=SHORTEST_WINDOW_S, le=86_400)

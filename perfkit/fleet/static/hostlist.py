@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from perfkit.errors import ConfigError, NotSetUpError, ProviderError, did_you_mean
 from perfkit.fleet.packable import check_pool
@@ -75,10 +75,8 @@ PoolText = Annotated[str, AfterValidator(partial(check_pool, widest=8))]
 PathText = Annotated[str, AfterValidator(_absolute)]
 
 
-class CommonConf(BaseModel):
+class CommonConf(ini.Section):
     """Section [static]: what holds for all machines."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ssh_config: PathText = Field("~/.ssh/config", validate_default=True)
     known_hosts: PathText = Field("", description="a known_hosts file that you trust")
@@ -92,10 +90,8 @@ class CommonConf(BaseModel):
     tunnel: bool = Field(default=True, description="yes, or no: hosts cannot or must not have one")
 
 
-class HostConf(BaseModel):
+class HostConf(ini.Section):
     """One machine; an empty value is taken from ssh_config, then from ssh.conf."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["server", "client", "jump"]
     address: PlaceText = Field(
