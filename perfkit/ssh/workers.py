@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -26,25 +27,6 @@ WAKES_EVERY_S = 0.5  # so that a stop gets through to a thread that is not the m
 MAX_SLOW_FACTOR = 4  # threads at most, slow hosts included, in multiples of `threads`
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    host: Host
-
-
-@dataclass(frozen=True, slots=True)
-class _NoMore:
-    error: BaseException | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    name: str
-    error: BaseException | None
-
-
-_Message = _Arrived | _NoMore | _Finished
 
 
 def run_on_hosts(
@@ -94,7 +76,7 @@ def run_on_hosts(
 
 @dataclass(slots=True, kw_only=True)
 class _Stage:
-    """The calling thread's side: it alone touches these attributes; threads send messages."""
+    """The calling thread's side: it alone touches these attributes; threads send it what to do."""
 
     name: str
     work: Callable[[Host], None]
@@ -103,7 +85,7 @@ class _Stage:
     on_result: Callable[[HostResult], None] | None
     on_expired: Callable[[Host, str], None] | None
     log_path: Callable[[Host], Path | None] | None
-    inbox: queue.SimpleQueue[_Message] = field(default_factory=queue.SimpleQueue)
+    inbox: queue.SimpleQueue[Callable[[], None]] = field(default_factory=queue.SimpleQueue)
     waiting: list[Host] = field(default_factory=list)
     # At work: the host and when it began.
     begun: dict[str, tuple[Host, float]] = field(default_factory=dict)
@@ -137,10 +119,13 @@ class _Stage:
             for host in hosts:
                 if stop.is_set():
                     return
-                self.inbox.put(_Arrived(host))
+                self.inbox.put(partial(self.waiting.append, host))
         except BaseException as exc:  # noqa: BLE001 -- raised again in the calling thread
             error = exc
-        self.inbox.put(_NoMore(error))
+        self.inbox.put(partial(self._no_more, error))
+
+    def _no_more(self, error: BaseException | None) -> None:
+        self.feeding, self.error = False, error
 
     def _begin(self) -> None:
         now = monotonic()
@@ -159,27 +144,24 @@ class _Stage:
             error = exc
             if not isinstance(exc, PerfkitError):
                 _log.exception("%s: unexpected error on %s", self.name, host.name)
-        self.inbox.put(_Finished(host.name, error))
+        self.inbox.put(partial(self._finish, host.name, error))
+
+    def _finish(self, name: str, error: BaseException | None) -> None:
+        if name in self.begun:  # otherwise it came after its deadline
+            self._report(name, _reason(name, error))
 
     def _take(self) -> None:
-        """Wait for one message, or until a deadline or a place may have come free."""
+        """Do what one thread has sent, or wait until a deadline or a place may have come free."""
         now = monotonic()
         moments = [begun + SLOW_AFTER_S - now for _, begun in self.begun.values()]
         moments = [moment for moment in moments if moment > 0] if self.waiting else []
         if self.deadline_s is not None:
             moments += [begun + self.deadline_s - now for _, begun in self.begun.values()]
         try:
-            message = self.inbox.get(timeout=max(0.0, min([*moments, WAKES_EVERY_S])))
+            do = self.inbox.get(timeout=max(0.0, min([*moments, WAKES_EVERY_S])))
         except queue.Empty:
             return
-        match message:
-            case _Arrived(host):
-                self.waiting.append(host)
-            case _NoMore(error):
-                self.feeding, self.error = False, error
-            case _Finished(name, error):
-                if name in self.begun:  # otherwise it came after its deadline
-                    self._report(name, _reason(name, error))
+        do()
 
     def _expire(self) -> None:
         if self.deadline_s is None:
