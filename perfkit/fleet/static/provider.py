@@ -302,17 +302,11 @@ class StaticProvider:
         Without a run: all machines of static.conf that do not answer.
         """
         silent = self._poller.silent()
-        found = [self._unasked_host(host, silent) for host in known]
+        found = [it for host in known if (it := self._unasked_host(host, silent))]
         names = self._poller.members(run_id) if run_id else silent.keys()
-        shown = {host.machine for host in found if host}
-        return [
-            *(host for host in found if host),
-            *(
-                UnaskedHost(machine=name, reason=silent[name])
-                for name in silent
-                if name in names and name not in shown
-            ),
-        ]
+        shown = {host.machine for host in found}
+        more = [it for it in silent if it in names and it not in shown]
+        return [*found, *(UnaskedHost(machine=it, reason=silent[it]) for it in more)]
 
     def _unasked_host(self, host: Host, silent: Mapping[str, str]) -> UnaskedHost | None:
         """One host that a run had; None when its machine answers."""
@@ -337,9 +331,7 @@ class StaticProvider:
         """Clean some hosts of a run and give them free; the machines go on."""
         tags = self._poller.tags(run_id)
         going = [self._by_name[machine] for machine, tag in tags.items() if tag.name in names]
-        staying = [
-            self._by_name[machine] for machine in tags if self._by_name[machine] not in going
-        ]
+        staying = [self._by_name[machine] for machine, tag in tags.items() if tag.name not in names]
         report = self._clean(going, run_id)
         if going:  # so that the same launch, asked again, does not take them again
             line = f"ended={quote(' '.join(tags[machine.name].name for machine in going))}"
