@@ -49,7 +49,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
     tunnel: TunnelPlan | None,
     variants: Mapping[str, Vpn] | None = None,
     checks: Mapping[Role, str] | None = None,
-    deadline_s: float | None = 300.0,
+    deadline_s: float = 300.0,
     on_result: Callable[[HostResult], None] | None = None,
 ) -> StageResult:
     """Configure hosts as they come; those that bear the recipe's stamp are left as they are.

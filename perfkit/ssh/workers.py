@@ -35,7 +35,7 @@ def run_on_hosts(
     work: Callable[[Host], None],
     *,
     threads: int,
-    deadline_s: float | None = None,
+    deadline_s: float,
     on_result: Callable[[HostResult], None] | None = None,
     on_expired: Callable[[Host, str], None] | None = None,
     log_path: Callable[[Host], Path | None] | None = None,
@@ -50,7 +50,7 @@ def run_on_hosts(
         hosts: Taken one at a time in a thread of its own; its iterator may block.
         work: Called in a thread with one host. A `PerfkitError` fails that host.
         threads: Hosts worked on at a time, not counting those that take over `SLOW_AFTER_S`.
-        deadline_s: Longest time for one host; None = as long as `work` takes.
+        deadline_s: Longest time for one host.
         on_result: Told each host's result as soon as there is one.
         on_expired: Told a host that is past its deadline, with the reason, to cut it off.
         log_path: Where a host's log is, for its result.
@@ -81,7 +81,7 @@ class _Stage:
     name: str
     work: Callable[[Host], None]
     threads: int
-    deadline_s: float | None
+    deadline_s: float
     on_result: Callable[[HostResult], None] | None
     on_expired: Callable[[Host, str], None] | None
     log_path: Callable[[Host], Path | None] | None
@@ -155,8 +155,7 @@ class _Stage:
         now = monotonic()
         moments = [begun + SLOW_AFTER_S - now for _, begun in self.begun.values()]
         moments = [moment for moment in moments if moment > 0] if self.waiting else []
-        if self.deadline_s is not None:
-            moments += [begun + self.deadline_s - now for _, begun in self.begun.values()]
+        moments += [begun + self.deadline_s - now for _, begun in self.begun.values()]
         try:
             do = self.inbox.get(timeout=max(0.0, min([*moments, WAKES_EVERY_S])))
         except queue.Empty:
@@ -164,8 +163,6 @@ class _Stage:
         do()
 
     def _expire(self) -> None:
-        if self.deadline_s is None:
-            return
         now = monotonic()
         late = [host for host, begun in self.begun.values() if now - begun >= self.deadline_s]
         for host in late:

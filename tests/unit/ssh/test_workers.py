@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ import pytest
 from perfkit.errors import CommandError, LaunchError, LostError, PromptError
 from perfkit.model import Host, HostResult, Role
 from perfkit.ssh import workers
-from perfkit.ssh.workers import run_on_hosts
 
 PATIENCE_S = 20.0  # no test comes near it unless something hangs
+run_on_hosts = partial(workers.run_on_hosts, deadline_s=600.0)  # unless a test is about that
 
 
 def make_hosts(n: int) -> list[Host]:
