@@ -48,7 +48,7 @@ class Bundles:
         run: Run,
         resources_dir: Path,
         vpn: tuple[base.Vpn, TunnelPlan] | None,
-        extra_files: Mapping[str, Path | bytes],
+        extra_files: Mapping[str, bytes],
         variants: Mapping[str, base.Vpn] | None = None,
     ) -> None:
         self._run, self._variants = run, variants or {}
@@ -110,19 +110,18 @@ def _copy_shared(
     resources_dir: Path,
     target: Path,
     folders: Sequence[str],
-    extra_files: Mapping[str, Path | bytes],
+    extra_files: Mapping[str, bytes],
 ) -> None:
     """Copy what all hosts get to the run, which thereby records it; stale files are removed."""
     shutil.rmtree(target, ignore_errors=True)
-    sources: dict[str, Path | bytes] = {
-        f"{folder}/{path.name}": path
+    files = {
+        f"{folder}/{path.name}": path.read_bytes()
         for folder in folders
         for path in sorted((resources_dir / folder).glob("*"))
         if path.is_file() and not path.name.startswith(".")
     }
-    sources["fabfile.py"] = resources_dir / "fabfile.py"
-    for name, source in {**sources, **extra_files}.items():
-        data = source if isinstance(source, bytes) else source.read_bytes()
+    files["fabfile.py"] = (resources_dir / "fabfile.py").read_bytes()
+    for name, data in {**files, **extra_files}.items():
         executable = name.startswith(("tests/", "bin/"))
         _write(target / name, data, 0o700 if executable else 0o600)
 
