@@ -164,13 +164,11 @@ class HostFactory:
             else:
                 self._next_index += 1
         there = self._there(servers_only=all(it["role"] != Role.SERVER for _, it in placed))
-        everybody = [fields["address"] for fields in there]
-        everybody += [address for address, _ in placed]
-        servers = [fields["address"] for fields in there if fields["role"] == Role.SERVER]
-        servers += [address for address, wanted in placed if wanted["role"] == Role.SERVER]
+        roles = {it["address"]: it["role"] for it in there} | {at: it["role"] for at, it in placed}
+        servers = [address for address, role in roles.items() if role == Role.SERVER]
         plans = [
             self._plan(
-                request, wanted, address, everybody if wanted["role"] == Role.SERVER else servers
+                request, wanted, address, [*roles] if wanted["role"] == Role.SERVER else servers
             )
             for address, wanted in placed
         ]
