@@ -20,7 +20,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
 from perfkit.errors import LaunchError
@@ -55,24 +54,15 @@ class HostLinks:
         hosts = self._hosts() if wanted or self._there else {}
         if missing := sorted(wanted.keys() - hosts.keys()):
             raise LaunchError(f"links of {self._run_id}: no such host: {', '.join(missing)}")
+        controller = self._switch.controller
         with _children_told():
             self._lift(hosts)
             self._there = dict(wanted)
             for name, link in wanted.items():
                 with tags.pinned(hosts[name]) as pidfd, self._switch.inside(pidfd):
-                    put_on(
-                        "eth0",
-                        link,
-                        f"match ip dst {self._switch.controller}/32",
-                        f"saddr {self._switch.controller}",
-                    )
+                    put_on("eth0", link, f"match ip dst {controller}/32", f"saddr {controller}")
                 port = self._switch.port(hosts[name].fields["address"])
-                put_on(
-                    port,
-                    link,
-                    f"match ip src {self._switch.controller}/32",
-                    f"daddr {self._switch.controller}",
-                )
+                put_on(port, link, f"match ip src {controller}/32", f"daddr {controller}")
 
     def _lift(self, hosts: Mapping[str, tags.Tagged]) -> None:
         """Take off what hosts have; one that has ended has nothing any more."""
@@ -146,14 +136,8 @@ def take_off(devices: list[str]) -> None:
     """Take off what `put_on` has put there; what somebody has taken off is not there."""
     if not devices:
         return
-    _run(
-        "tc",
-        "-force",
-        "-batch",
-        "-",
-        lines=[f"qdisc del dev {it} root" for it in devices],
-        may_fail=True,
-    )
+    queues = [f"qdisc del dev {it} root" for it in devices]
+    _run("tc", "-force", "-batch", "-", lines=queues, may_fail=True)
     if tools.missing(("nft",)) == []:
         _run("nft", "delete", "table", *TABLE.split(), may_fail=True)
     # A host may have renamed its device: the others' links come off all the same.
@@ -210,7 +194,7 @@ def probe(needs: list[str]) -> None:
     """
     linux.unshare(linux.CLONE_NEWNET)
     _run("ip", "-batch", "-", lines=["link add port0 type veth peer name eth0"])
-    nobody = str(IPv4Address("192.0.2.1"))
+    nobody = "192.0.2.1"
     parts = {
         RATE: HostLink(rate_bps=1e6),
         LOSS: HostLink(loss_ratio=0.01),
