@@ -94,18 +94,10 @@ class Started:
         """What keeps a host from using its tunnel; nothing if a ping came through."""
         return {name: it.reason for name, it in self.health().items() if not it.ok}
 
-    def device(self, name: str) -> str:
-        """The tunnel's device on a host."""
-        return self.vpn.traits.devices[self.hosts[name].role]
-
     def has_device(self, name: str) -> bool:
-        """Whether that device is there."""
-        return (
-            "yes"
-            in self.sh(
-                name, f"[ ! -e /sys/class/net/{quote(self.device(name))} ] || echo yes"
-            ).stdout
-        )
+        """Whether the tunnel's device is there on a host."""
+        device = quote(self.vpn.traits.devices[self.hosts[name].role])
+        return bool(self.sh(name, f"[ ! -e /sys/class/net/{device} ] || echo yes").stdout)
 
     def has_process(self, name: str) -> bool:
         """Whether a process of the VPN carries the packets, and not the kernel."""
