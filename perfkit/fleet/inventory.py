@@ -6,6 +6,7 @@ record, so the table can be rebuilt from the journal by a fresh process (`Invent
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from perfkit.errors import RunError, did_you_mean
-from perfkit.model import Host, HostState, Jump, Role
+from perfkit.model import Host, HostState, Role
 from perfkit.runs.journal import Event, Journal
 from perfkit.untrusted import one_line
 
@@ -76,8 +79,7 @@ class Inventory:
         table = cls(journal)
         for event in events:
             if event.kind == EVENT_KIND:
-                record = _from_fields(event.fields)
-                table._remember(record)
+                table._remember(_rows().validate_python(event.fields))
         return table
 
     def add(self, name: str, role: Role) -> None:
@@ -245,21 +247,10 @@ def _check_step(record: HostRecord, state: HostState, reason: str) -> None:
         )
 
 
-def _from_fields(fields: dict[str, Any]) -> HostRecord:
-    return HostRecord(
-        name=fields["name"],
-        role=Role(fields["role"]),
-        state=HostState(fields["state"]),
-        host=_host_from(fields["host"]) if fields["host"] else None,
-        tunnel_address=fields["tunnel_address"],
-        reason=fields["reason"],
-        log=fields["log"],
-    )
-
-
-def _host_from(made: dict[str, Any]) -> Host:
-    jump = made.get("jump")  # journals of earlier versions have none
-    return Host(**{**made, "role": Role(made["role"]), "jump": Jump(**jump) if jump else None})
+@functools.cache
+def _rows() -> TypeAdapter[HostRecord]:
+    """What makes rows of events' fields, also of those that earlier versions wrote, with fewer."""
+    return TypeAdapter(HostRecord)
 
 
 def failed_lines(records: Sequence[HostRecord]) -> list[str]:
