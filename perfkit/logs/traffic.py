@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pandas.api.types import union_categoricals
 
 from perfkit.logs.arrow_text import take_text, text_categories, to_categories
-from perfkit.logs.frames import KINDS_OF_LINE, SIDES
+from perfkit.logs.frames import KINDS_OF_LINE, SIDES, concat
 from perfkit.units import BINARY_PREFIXES, SI_PREFIXES, bytes_to_bits
 
 INTERVAL, SUMMARY, GROUP = 0, 1, 2  # codes of KINDS_OF_LINE; GROUP is added to the other two
@@ -114,22 +112,8 @@ def join_frames(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         stream = frame["stream"].to_numpy()
         parts.append(frame.assign(stream=np.where(stream >= 0, stream + offset, stream)))
         offset += int(stream.max(initial=-1)) + 1
-    names = list(dict.fromkeys(name for part in parts for name in part.columns))
-    joined: dict[str, Any] = {}
-    for name in names:
-        columns = [part[name] if name in part else _nothing(part) for part in parts]
-        if isinstance(columns[0].dtype, pd.CategoricalDtype):
-            joined[name] = union_categoricals(columns)
-        else:
-            joined[name] = pd.concat(columns, ignore_index=True)
-    order = np.argsort(np.concatenate([part["line_no"] for part in parts]), kind="stable")
-    whole = pd.DataFrame(joined).take(order).reset_index(drop=True)
-    return whole[[*(name for name in names if name != "line_no"), "line_no"]]
-
-
-def _nothing(frame: pd.DataFrame) -> pd.Series[float]:
-    """A figure that a frame has not."""
-    return pd.Series(np.nan, index=frame.index, dtype=np.float64)
+    joined = concat(parts, "traffic").sort_values("line_no", kind="stable", ignore_index=True)
+    return joined[[*(name for name in joined if name != "line_no"), "line_no"]]
 
 
 def last_row_before(
