@@ -17,15 +17,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perfkit.errors import ScheduleError
-from perfkit.model import Host, NetworkPath, Role, Slot, TestSpec
+from perfkit.model import Host, NetworkPath, Role, Slot, TestKind, TestSpec
 from perfkit.units import NS_PER_S, format_duration, minutes_to_s
 
 SERVER_LEAD_S = 2.0
 SERVER_OUTLASTS_S = 0.5  # the clients: it counts their last bytes
 SERVER_LEAVES_S = 0.5  # its port, before the next slot's server comes
-# Several programs, each of hundreds of clients, take so much longer: `run-slot` ends by force what has not
-# ended 2 s after it was told, and 550 connections that nobody closed then took another 1.1 s.
-SERVERS_LEAVE_S = 4.0
+# Some need so much longer: several programs, each of hundreds of clients, and iperf 2 both ways, which
+# waits for clients that were cut off. `run-slot` ends by force what has not ended 2 s after it was told,
+# and 550 connections that nobody closed then took another 1.1 s.
+SLOW_LEAVE_S = 4.0
 
 SERVER_LATE_S = 1.5  # of its lead; the rest is for its program to open its port
 
@@ -119,8 +120,8 @@ def plan(
         return direct_grace_s if is_beside and direct_grace_s is not None else grace_s
 
     def gap_of_s(test: TestSpec) -> float:
-        more_s = SERVERS_LEAVE_S if servers_for(test, clients) > 1 else 0.0
-        return _gap_s(grace_of_s(test)) + more_s
+        is_slow = test.kind is TestKind.TCP_BOTH or servers_for(test, clients) > 1
+        return _gap_s(grace_of_s(test)) + (SLOW_LEAVE_S if is_slow else 0.0)
 
     placed: list[tuple[float, TestSpec]] = []
     follows_s = 0.0

@@ -19,7 +19,7 @@ from perfkit.errors import ScheduleError
 from perfkit.measure.plan import (
     SERVER_LEAD_S,
     SERVER_OUTLASTS_S,
-    SERVERS_LEAVE_S,
+    SLOW_LEAVE_S,
     Addresses,
     Pacing,
     crontab,
@@ -225,8 +225,14 @@ def test_a_servers_script_runs_as_often_as_its_clients_need(clients: int, server
 def test_the_next_test_waits_longer_for_several_programs_to_leave_the_server() -> None:
     tests = [replace(spec("a"), clients_per_server=2), spec("b")]
     few, many = plan(tests, clients=2), plan(tests, clients=3)
-    assert many[1].start_s == few[1].start_s + SERVERS_LEAVE_S
+    assert many[1].start_s == few[1].start_s + SLOW_LEAVE_S
     assert few == plan(tests, clients=1)
+
+
+def test_the_test_after_one_both_ways_waits_longer_for_its_server_to_leave() -> None:
+    both = replace(spec("a"), kind=TestKind.TCP_BOTH)
+    (_, after_one), (_, after_both) = (plan([first, spec("b")]) for first in (spec("a"), both))
+    assert after_both.start_s == after_one.start_s + SLOW_LEAVE_S
 
 
 def test_one_server_serves_all_where_nothing_else_is_written_or_none_is_ours() -> None:
