@@ -333,3 +333,29 @@ def test_an_instance_that_has_no_address_yet_is_still_named_by_a_release(
     nic.public_ip = nic.private_ip_address = nic.private_ip_addresses[0]["PrivateIpAddress"] = None
     assert one.id not in {it.machine for it in machines(cloud, run)}
     assert any(one.id in what for what in provider.residue(run.run_id))
+
+
+def test_two_subnets_in_one_zone_are_refused_and_one_a_zone_is_not(cloud: Cloud) -> None:
+    ec2 = boto3.client("ec2", endpoint_url=cloud.aws.url, region_name=REGION)
+    there = {it["AvailabilityZone"]: it for it in ec2.describe_subnets()["Subnets"]}
+    first, other = there[f"{REGION}a"], there[f"{REGION}b"]
+    made = ec2.create_subnet(
+        VpcId=first["VpcId"], CidrBlock="172.31.240.0/24", AvailabilityZone=f"{REGION}a"
+    )["Subnet"]
+    both = [first["SubnetId"], made["SubnetId"]]
+    cloud.write_conf(types="c5.large", zones="", subnets=", ".join(both))
+    with pytest.raises(ConfigError, match=r"subnets.*one subnet only; name one a zone"):
+        packed(cloud, 4, 2).preflight(5)
+    cloud.write_conf(types="c5.large", zones="", subnets=f"{both[0]}, {other['SubnetId']}")
+    packed(cloud, 4, 2).preflight(5)
+
+
+def test_fleets_of_spot_instances_carry_hosts_as_well(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.write_conf(types="c5.large, c5a.large", pools="mixed", market="spot")
+    paper, run = Paper(), ProviderRun(tmp_path)
+    hosts = packed(cloud, 4, 2, paper).launch(run.request(*names(4)))
+    assert [host.name for host in hosts] == names(4)
+    assert len({host.machine for host in hosts}) == 3
+    assert {it.split()[0] for it in paper.shown.values()} == {"ssh-ed25519"}
+    assert checks(cloud) == [False] * 3
+    assert len(cloud.aws.sent("CreateFleet")) == 2
