@@ -98,6 +98,8 @@ class LaunchRequest:
             not end in a failure: to be found again or sent again, before anything new is asked.
         with_ipv6: Hosts are to have an address of IPv6 as well, `Host.ipv6_address`. Only providers
             whose traits say `can_ipv6` are asked for it.
+        packed: Clients on each machine at most, and of the run: the hosts asked for, but the server, are
+            machines that fill one after the other; each one's number, from 1, ends its name.
     """
 
     token: str
@@ -109,6 +111,7 @@ class LaunchRequest:
     record: Callable[..., object] = field(default=_forget, repr=False, compare=False)
     earlier: tuple[Mapping[str, Any], ...] = ()
     with_ipv6: bool = False
+    packed: tuple[int, int] | None = None
 
 
 def check_request(request: LaunchRequest) -> None:

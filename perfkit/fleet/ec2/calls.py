@@ -106,10 +106,13 @@ def batch_key(request: LaunchRequest) -> SshKey:
 
 def labels_of(batch: Batch, role: Role, names: Sequence[str] = ()) -> tags.Tags:
     """The tags of what a call for hosts of one role makes."""
-    key = batch_key(batch.request).public_openssh.strip()
+    request = batch.request
+    key = batch_key(request).public_openssh.strip()
+    packed = request.packed if role is Role.CLIENT else None
     return {
         **batch.resources.tags,
-        **tags.call_tags(batch.request.token, role.value, names, key),
+        **tags.call_tags(request.token, role.value, names, key),
+        **({tags.PACKED: f"{packed[0]} {packed[1]}"} if packed else {}),
     }
 
 

@@ -68,6 +68,7 @@ class Instance:
             expires_utc=tags.expiry(self.tags),
             owner=self.tags.get(tags.OWNER, ""),
             identity=f"{self.id} in {self.region}, {self.state}",
+            n_packed=tags.n_packed(self.tags, self.name),
         )
 
 

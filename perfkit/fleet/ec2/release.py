@@ -192,12 +192,23 @@ class Releaser:
         refused = self._terminate(list(names))
         left = self._wait_until_gone([i for i in instances if i.id not in refused])
         gone = names.keys() - left - refused.keys()
-        self.released += [name for id_, name in names.items() if id_ in gone]
+        for instance in instances:
+            if instance.id in gone:
+                self._note_gone(instance, names[instance.id])
         self.leaked += [f"{names[id_]} in {self.region.name}" for id_ in left]
         if refused:
             problem = next(iter(refused.values()))
             where = f"release in {self.region.name}"
             raise ReleaseError(f"{where}: {problem}", list(refused)) from problem
+
+    def _note_gone(self, instance: describe.Instance, name: str) -> None:
+        """A machine is no host of its run; those that were on it are."""
+        n_packed = tags.n_packed(instance.tags, instance.name)
+        if n_packed is None:
+            self.released.append(name)
+        else:
+            self.released += [f"host {n} on {name}" for n in range(1, n_packed + 1)]
+            self.besides.append(name)
 
     def _terminate(self, ids: Sequence[str]) -> dict[str, ApiError]:
         """Tell EC2 to end instances; returns those of the calls that it refused, each with why."""

@@ -11,6 +11,7 @@
     perfkit:key       ssh-ed25519 AAAA…   the host key that its instances show until their first login
     perfkit:hosts     client-001 client-002 …    one call's hosts, in order
     perfkit:host      client-001          only where an order does not tell (fleets)
+    perfkit:packed    100 2000            of machines: clients on each at most, and of the run
 
 A call makes many instances and gives all of them the same tags. Which of them is which host
 follows from the tag `perfkit:hosts` and the instance's launch index, both fixed at its creation:
@@ -31,7 +32,7 @@ MANAGED, RUN, OWNER, EXPIRES = (
     f"{PREFIX}{name}" for name in ("managed", "run", "owner", "expires")
 )
 ROLE, TOKEN, HOSTS, HOST = (f"{PREFIX}{name}" for name in ("role", "token", "hosts", "host"))
-KEY = f"{PREFIX}key"
+KEY, PACKED = f"{PREFIX}key", f"{PREFIX}packed"
 VALUE_CHARACTERS = 256
 # Letters, digits and spaces of any script, and _ . : / = + - @: AWS takes no other.
 _FORBIDDEN = re.compile(r"[^\w\s.:/=+\-@]")
@@ -70,6 +71,15 @@ def host_name(tags: Mapping[str, str], launch_index: int) -> str:
     rows = [HOSTS, *(f"{HOSTS}-{n}" for n in range(2, 50))]
     names = " ".join(tags[row] for row in rows if row in tags).split()
     return names[launch_index] if launch_index < len(names) else ""
+
+
+def n_packed(tags: Mapping[str, str], name: str) -> int | None:
+    """How many hosts are to be packed onto a machine; None: it is one host itself."""
+    words, number = tags.get(PACKED, "").split(), name.rpartition("-")[2]
+    if len(words) != 2 or not all(it.isdecimal() for it in (*words, number)):
+        return None
+    each, together = map(int, words)
+    return max(0, min(each, together - (int(number) - 1) * each))
 
 
 def expiry(tags: Mapping[str, str]) -> datetime:

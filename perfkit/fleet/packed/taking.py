@@ -60,7 +60,9 @@ class Taking:
             return taken
         record = _told(request.record, {*names}, reasons)
         try:
-            made = self.inner.launch(replace(request, hosts=tuple(asked), record=record))
+            packed = (self.places.per_machine, self.places.n_clients)
+            asking = replace(request, hosts=tuple(asked), record=record, packed=packed)
+            made = self.inner.launch(asking)
         except LaunchUnknownError:
             raise
         except LaunchError as exc:

@@ -351,7 +351,7 @@ def test_two_subnets_in_one_zone_are_refused_and_one_a_zone_is_not(cloud: Cloud)
 
 
 def test_fleets_of_spot_instances_carry_hosts_as_well(cloud: Cloud, tmp_path: Path) -> None:
-    cloud.write_conf(types="c5.large, c5a.large", pools="mixed", market="spot")
+    cloud.write_conf(types="c5.large, c5a.large", pools="mixed", market="spot", address="private")
     paper, run = Paper(), ProviderRun(tmp_path)
     hosts = packed(cloud, 4, 2, paper).launch(run.request(*names(4)))
     assert [host.name for host in hosts] == names(4)
@@ -359,3 +359,24 @@ def test_fleets_of_spot_instances_carry_hosts_as_well(cloud: Cloud, tmp_path: Pa
     assert {it.split()[0] for it in paper.shown.values()} == {"ssh-ed25519"}
     assert checks(cloud) == [False] * 3
     assert len(cloud.aws.sent("CreateFleet")) == 2
+
+
+def test_status_and_reap_count_the_hosts_on_instances_and_name_these_beside_them(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    provider, run = packed(cloud, 5, 2), ProviderRun(tmp_path)
+    provider.launch(run.request(*names(5)))
+    plain = cloud.provider()
+    (found,) = survey(plain)
+    assert {it.name: it.n_packed for it in found.hosts} == {
+        "server": None,
+        "machine-001": 2,
+        "machine-002": 2,
+        "machine-003": 1,
+    }
+    assert ": 6 hosts on 4 machines at ec2, owner " in str(found)
+    report = release_until_quiet(plain, run.run_id, sleep=lambda _s: None)
+    assert (report.leaked, len(report.released)) == ((), 6)
+    assert [it.split()[0] for it in report.besides[:3]] == [
+        f"machine-00{number}" for number in (1, 2, 3)
+    ]
