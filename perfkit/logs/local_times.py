@@ -1,6 +1,6 @@
 """Moments that a VPN printed, from text to values.
 
-OpenVPN and wireguard-go print most times in the zone of their host and do not say which that is.
+Programs such as VPNs print most times in the zone of the host and do not say which that is.
 Unless the caller does, such times are taken as UTC, and `LOCAL_TIME` is the note that says so; Unix
 times (`time_t`) are preferred.
 """
