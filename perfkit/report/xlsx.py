@@ -19,6 +19,8 @@ _LONGEST = 32_767  # characters a cell can hold
 _WIDEST = 48  # characters a column is made wide
 _NOTE_WIDTH = 110.0
 _LINE_HEIGHT = 15.0  # points
+# Made once: one for each of some thousand cells would take a fifth of a workbook's time.
+_AT_TOP = {is_long: Alignment(wrap_text=is_long, vertical="top") for is_long in (False, True)}
 _UNSTORABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")  # XML has no way to write these
 _LOOKS_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
 
@@ -62,7 +64,7 @@ def _write_note(sheet: Worksheet, row_no: int, text: str, widths: list[float]) -
         width += widths[last]
         last += 1
     cell = _write_text(sheet.cell(row_no, 1), text)
-    cell.alignment = Alignment(wrap_text=True, vertical="top")
+    cell.alignment = _AT_TOP[True]
     sheet.merge_cells(start_row=row_no, end_row=row_no, start_column=1, end_column=last)
     # A merged cell's height is not found by itself.
     sheet.row_dimensions[row_no].height = _LINE_HEIGHT * math.ceil(1.1 * len(text) / width)
@@ -70,8 +72,7 @@ def _write_note(sheet: Worksheet, row_no: int, text: str, widths: list[float]) -
 
 def _write_value(cell: Cell, column: Column, value: Value) -> None:
     if isinstance(value, str):
-        long = len(value) > _WIDEST
-        _write_text(cell, value).alignment = Alignment(wrap_text=long, vertical="top")
+        _write_text(cell, value).alignment = _AT_TOP[len(value) > _WIDEST]
     elif value is not None and math.isfinite(value):
         cell.value = value if column.scale == 1.0 else value / column.scale
         cell.number_format = f"0.{'0' * column.digits}" if column.digits else "0"
