@@ -312,6 +312,13 @@ def _best(costs: Floats, end: int, length: float, rate: float) -> int:
     return int(np.argmin(costs[:end] + rate * np.abs(end - edges - length)))
 
 
+def steps(level: Floats) -> Floats:
+    """How far the means of `STEP_CELLS` cells before and after each inner edge are apart."""
+    sums = np.concatenate([[0.0], np.cumsum(level)])
+    means = (sums[STEP_CELLS:] - sums[:-STEP_CELLS]) / STEP_CELLS
+    return np.asarray(np.abs(means[STEP_CELLS:] - means[:-STEP_CELLS]))
+
+
 def _step_reward(level: Floats, score: Floats) -> Floats:
     """What speaks for a border between two blocks that touch, at each edge.
 
@@ -320,10 +327,7 @@ def _step_reward(level: Floats, score: Floats) -> Floats:
     reward = np.zeros(len(level) + 1)
     if len(level) < 2 * STEP_CELLS:
         return reward
-    seen = pd.Series(level).ffill().bfill().to_numpy()
-    sums = np.concatenate([[0.0], np.cumsum(seen)])
-    means = (sums[STEP_CELLS:] - sums[:-STEP_CELLS]) / STEP_CELLS
-    step = np.abs(means[STEP_CELLS:] - means[:-STEP_CELLS])
+    step = steps(np.asarray(pd.Series(level).ffill().bfill(), dtype=np.float64))
     least = pd.Series(score).rolling(2 * STEP_CELLS).min().to_numpy()[2 * STEP_CELLS - 1 :]
     inner = np.where(least > 0, np.minimum(STEP_REWARD * step, MOST_STEP_REWARD), 0.0)
     reward[STEP_CELLS : len(level) - STEP_CELLS + 1] = inner

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from perfkit.analysis import campaign_cells
-from perfkit.analysis.links import WAYS, summed, whose
+from perfkit.analysis.links import WAYS, row_of
 from perfkit.errors import LogError
 from perfkit.logs.links import LinkRecord, read_links
 from perfkit.model import Role
@@ -20,7 +20,8 @@ def link_rows(run: Run) -> list[dict[str, Any]]:
         As `perfkit.analysis.links.link_rows`, without `busiest_bps` and with `variant` and `blocks`; blocks whose links were
         not read are not among them.
     """
-    alike: dict[tuple[str, bool, str], list[tuple[int, str, LinkRecord]]] = {}
+    alike: dict[tuple[str, bool, str], list[tuple[str, LinkRecord]]] = {}
+    blocks: dict[tuple[str, bool, str], set[int]] = {}
     for block in campaign_cells.finished_blocks(run):
         path = Run(run.root / block.folder).links_path
         if block.void or not path.is_file():
@@ -28,16 +29,10 @@ def link_rows(run: Run) -> list[dict[str, Any]]:
         with contextlib.suppress(LogError):  # the block's own report says it
             for name, record in read_links(path).hosts.items():
                 key = (block.variant, name == Role.SERVER, record.link)
-                alike.setdefault(key, []).append((block.block, name, record))
+                alike.setdefault(key, []).append((name, record))
+                blocks.setdefault(key, set()).add(block.block)
     return [
-        {
-            "variant": variant,
-            "whose": whose(sorted({name for _, name, _ in group})),
-            "link": link,
-            "direction": direction.replace("_", " the "),
-            "blocks": len({block for block, _, _ in group}),
-            **summed(it for _, _, record in group if (it := getattr(record, direction))),
-        }
-        for (variant, _, link), group in alike.items()
+        {"variant": key[0], "blocks": len(blocks[key]), **row_of(group, direction)}
+        for key, group in alike.items()
         for direction in WAYS
     ]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from perfkit.analysis import connecting, idle_clients, offered, round_trips, short_connections
 from perfkit.logs.run_logs import Finding, RunLogs, SlotPlan
 from perfkit.model import TestKind, Window
@@ -34,7 +36,8 @@ def figures(
     """
     if slot.kind.has_traffic:
         placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
-        return offered.figures(slot, placed, counted)
+        offered_bps = offered.offered_bps(slot, placed, counted)
+        return {"offered_bps": offered_bps} if np.isfinite(offered_bps) else {}
     if slot.kind is TestKind.CONNECT_STORM:
         return connecting.figures(logs, slot)
     if slot.kind is TestKind.IDLE:

@@ -8,7 +8,7 @@ Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934) 404.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,25 +43,19 @@ def link_rows(logs: RunLogs) -> list[dict[str, Any]]:
         alike.setdefault((name == logs.server, record.link), []).append((name, record))
     # Elsewhere what a host receives waits in it, behind the interface that the monitor watches.
     waits_outside = bool(logs.manifest.get("provider_traits", {}).get("can_link"))
-    rows = []
-    for (is_server, _), group in alike.items():
-        for direction in WAYS:
-            found: list[Counted | None] = [getattr(record, direction) for _, record in group]
-            rows.append(
-                {
-                    "whose": whose([name for name, _ in group]),
-                    "link": group[0][1].link,
-                    "direction": direction.replace("_", " the "),
-                    "rate_bps": group[0][1].rate_bps or np.nan,
-                    "planted_loss_ratio": group[0][1].loss_ratio,
-                    "hosts": len(group),
-                    "busiest_bps": _busiest_bps(logs, direction)
-                    if is_server and (waits_outside or direction == "from_host")
-                    else np.nan,
-                    **summed([it for it in found if it is not None]),
-                }
-            )
-    return rows
+    return [
+        {
+            **row_of(group, direction),
+            "rate_bps": group[0][1].rate_bps or np.nan,
+            "planted_loss_ratio": group[0][1].loss_ratio,
+            "hosts": len(group),
+            "busiest_bps": _busiest_bps(logs, direction)
+            if is_server and (waits_outside or direction == "from_host")
+            else np.nan,
+        }
+        for (is_server, _), group in alike.items()
+        for direction in WAYS
+    ]
 
 
 def server_rate_bps(logs: RunLogs) -> float:
@@ -127,12 +121,22 @@ def loss_interval(lost: int, total: int, level: float = 0.95) -> tuple[float, fl
     return low, high
 
 
-def summed(found: Iterable[Counted]) -> dict[str, Any]:
+def row_of(group: Sequence[tuple[str, LinkRecord]], direction: str) -> dict[str, Any]:
+    """One direction of hosts with the same link: `whose`, `link`, `direction`, and `_summed`."""
+    names = sorted({name for name, _ in group})
+    return {
+        "whose": names[0] if len(names) == 1 else format_count(len(names), "client"),
+        "link": group[0][1].link,
+        "direction": direction.replace("_", " the "),
+        **_summed([it for _, record in group if (it := getattr(record, direction))]),
+    }
+
+
+def _summed(counted: Sequence[Counted]) -> dict[str, Any]:
     """Counters of one direction of several links, and the share that was lost, with its interval.
 
     What a link without a queue carried and dropped there nobody counts: NaN.
     """
-    counted = list(found)
     names = ("carried_bytes", "queue_drops", "lost_packets", "passed_packets")
     sums: dict[str, Any] = {name: sum(getattr(it, name) for it in counted) for name in names}
     for name in names[:2]:
@@ -142,11 +146,6 @@ def summed(found: Iterable[Counted]) -> dict[str, Any]:
     low, high = loss_interval(sums["lost_packets"], total)
     loss = sums["lost_packets"] / total if total else float("nan")
     return {**sums, "loss_ratio": loss, "loss_low": low, "loss_high": high}
-
-
-def whose(names: Sequence[str]) -> str:
-    """What hosts with the same link are called."""
-    return names[0] if len(names) == 1 else format_count(len(names), "client")
 
 
 def _busiest_bps(logs: RunLogs, direction: str) -> float:

@@ -88,12 +88,6 @@ def offered_bps(slot: SlotPlan, placed: pd.DataFrame, counted: Collection[str]) 
     return slot.rate_bps * len(counted) if slot.rate_bps is not None and is_tcp else float("nan")
 
 
-def figures(slot: SlotPlan, placed: pd.DataFrame, counted: Collection[str]) -> dict[str, float]:
-    """`offered_bps`, where it is known."""
-    value = offered_bps(slot, placed, counted)
-    return {"offered_bps": value} if np.isfinite(value) else {}
-
-
 def packet_figures(test: Mapping[str, Any], kind: TestKind) -> dict[str, float]:
     """Loss, and of small packets how many a second, from a test's other figures.
 

@@ -96,9 +96,8 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
                 sent_s = sent_until_s.get(name, 0.0)
                 whole = sent_s >= slot.duration_s - durations.SLACK_S
                 known_by = row["streams"] if valued is None else row["samples"]
-                row |= _recorded(
-                    logs, slot, event, known_by, valued is not None, sent_whole_time=whole
-                )
+                nothing = _NO_TRAFFIC if valued is None else _NO_SAMPLE
+                row |= _recorded(logs, slot, event, known_by, nothing, sent_whole_time=whole)
                 row["reason"] = _hedged(str(row["reason"]), why_not_known)
             row |= _interrupted(logs, name, slot)
             records.append(row)
@@ -206,7 +205,7 @@ def _recorded(
     slot: SlotPlan,
     event: Mapping[Hashable, Any],
     seen: int,
-    is_sampled: bool,  # noqa: FBT001 -- it says what `seen` counts
+    nothing: str,
     *,
     sent_whole_time: bool,
 ) -> _Row:
@@ -214,6 +213,7 @@ def _recorded(
 
     Args:
         seen: Streams at the receiver; of a test of samples, those with a value.
+        nothing: Why the client does not count where there are none.
     """
     start, end = float(event["start_utc_s"]), float(event["end_utc_s"])
     name = str(event["host"])
@@ -222,7 +222,6 @@ def _recorded(
     said = logs.messages.get((slot.name, name), "")
     start_s = round(start - offset - logs.t0_utc_s, 6)
     cut_off = bool(event["timed_out"]) and sent_whole_time and seen > 0
-    nothing = _NO_SAMPLE if is_sampled else _NO_TRAFFIC
     reason = "" if cut_off else _reason(event, start, end, "" if seen else nothing)
     unread = reason == nothing and not logs.is_understood(str(event["slot"]))
     reason = _UNREAD if unread else reason

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from perfkit.analysis import counters
+from perfkit.analysis.blocks import BASE_BPS, STEP_CELLS, steps
 from perfkit.analysis.decimation import Floats
 from perfkit.analysis.interfaces import rate_columns
 from perfkit.logs.run_logs import RunLogs, SlotPlan
@@ -20,9 +21,7 @@ from perfkit.logs.run_logs import RunLogs, SlotPlan
 _WAYS = {"recv": "received", "send": "sent"}
 _SHARES = {"cpu_busy_pct": "busy", "cpu_system_pct": "system", "cpu_user_pct": "user"}
 AWAY_TICKS = 5.0  # a monitor that was away for so many of its ticks leaves a gap in the line
-STEP_CELLS = 5
 LEAST_STEP = 0.3  # decades: the rate doubles or halves
-BASE_BPS = 1e3  # as in `perfkit.analysis.blocks`: log10(0) is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +155,7 @@ def _steps(monitor: pd.DataFrame, nic: Mapping[str, str]) -> Floats:
     if len(monitor) < 2 * STEP_CELLS or not nic:
         return np.empty(0)
     rate = np.nan_to_num(monitor[list(nic.values())].sum(axis=1).to_numpy(dtype=np.float64))
-    sums = np.concatenate([[0.0], np.cumsum(np.log10(np.maximum(rate, 0.0) + BASE_BPS))])
-    means = (sums[STEP_CELLS:] - sums[:-STEP_CELLS]) / STEP_CELLS
-    step = np.abs(means[STEP_CELLS:] - means[:-STEP_CELLS])
+    step = steps(np.log10(np.maximum(rate, 0.0) + BASE_BPS))
     around = pd.Series(step).rolling(2 * STEP_CELLS - 1, center=True, min_periods=1).max()
     places = np.flatnonzero((step >= LEAST_STEP) & (step == around.to_numpy())) + STEP_CELLS
     return np.asarray(counters.spans(monitor)[0][places])

@@ -330,7 +330,18 @@ def _exp(log: float) -> float:
 
 
 _NARROW = 4.0  # clients
-_SAME = "the same over the sizes measured"
+
+
+def _of_each(proportion: str, slower: str) -> dict[str, str]:
+    """Words of the laws for what each client gets, or costs: of the total's that is flat, or bends."""
+    return {
+        "linear": "the same over the sizes measured",
+        "constant": proportion,
+        "plateau": f"{proportion} from N = {{knee}}",
+        **dict.fromkeys(("Amdahl", "USL"), f"{slower}, most from N = {{knee}}"),
+    }
+
+
 _SHAPES: Mapping[Kind, Mapping[str, str]] = {
     "total": {
         "linear": "linear over the sizes measured",
@@ -339,20 +350,8 @@ _SHAPES: Mapping[Kind, Mapping[str, str]] = {
         "Amdahl": "grows ever more slowly, bends at N = {knee}",
         "USL": "falls beyond N = {peak}",
     },
-    "share": {
-        "linear": _SAME,
-        "constant": "falls in inverse proportion to the clients",
-        "plateau": "falls in inverse proportion to the clients from N = {knee}",
-        "Amdahl": "falls with the clients, most from N = {knee}",
-        "USL": "falls with the clients, most from N = {knee}",
-    },
-    "cost": {
-        "linear": _SAME,
-        "constant": "rises in proportion to the clients",
-        "plateau": "rises in proportion to the clients from N = {knee}",
-        "Amdahl": "rises with the clients, most from N = {knee}",
-        "USL": "rises with the clients, most from N = {knee}",
-    },
+    "share": _of_each("falls in inverse proportion to the clients", "falls with the clients"),
+    "cost": _of_each("rises in proportion to the clients", "rises with the clients"),
 }
 
 
