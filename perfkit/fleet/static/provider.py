@@ -183,10 +183,15 @@ class StaticProvider:
     def _choose(
         self, request: LaunchRequest, wanted: Sequence[HostRequest], taken: set[str]
     ) -> dict[str, HostRequest]:
-        """A machine for each host: of its role, not taken, the first in the file."""
+        """A machine for each host: of its role, not taken, the first in the file that answers."""
+        silent = (
+            self._poller.silent()
+        )  # one of the run that died would be asked for its own successor
         chosen: dict[str, HostRequest] = {}
         for host in wanted:
-            machines = [m.name for m in self._list.of_role(host.role)]
+            machines = sorted(
+                (m.name for m in self._list.of_role(host.role)), key=silent.__contains__
+            )
             free = [name for name in machines if name not in taken and name not in chosen]
             if not free:
                 tags = self._poller.tags()
