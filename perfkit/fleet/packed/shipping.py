@@ -65,7 +65,8 @@ def unpacking(sent: bytes) -> str:
         "rm -rf part-*\n"  # of a controller that died
         "said=$({ mkdir part-$$ && tar -xzf - --no-same-owner -C part-$$ && "
         f"mv -T part-$$ {place}; }} 2>&1) || {{\n"
-        'rm -rf part-$$; echo "what was sent could not be unpacked: $said" | head -n 1 >&2; exit 1; }\n'
+        "rm -rf part-$$; why=$(printf '%s' \"$said\" | grep -m 1 'No space left' || printf '%s' \"$said\")\n"
+        'echo "what was sent could not be unpacked: $why" | head -n 1 >&2; exit 1; }\n'
         f"fi\nsh {place}/machine.sh use {place} || exit 1\n"
     )
 

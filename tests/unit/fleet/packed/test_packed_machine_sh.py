@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_a_machine_whose_disk_is_full_says_so_and_keeps_no_part_of_what_was_sent
         """,
     )
     assert "could not be unpacked: " in said[0]
-    assert "No space left on device" in said[0]
+    assert re.search("No space left on device|Wrote only", said[0])  # tar's words for it
     assert said[1:] == ["refused"]
 
 
