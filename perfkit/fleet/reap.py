@@ -53,9 +53,8 @@ class FoundFleet:
         return all(it < now for it in [*moments, *([self.expires_utc] if self.expires_utc else [])])
 
     def __str__(self) -> str:
-        silent = "".join(
-            f"; {host.machine} could not be asked: {host.reason}" for host in self.unasked
-        )
+        asked = [f"; {host.machine} could not be asked: {host.reason}" for host in self.unasked]
+        silent = "".join(dict.fromkeys(asked))  # once a machine, not for each host that is on it
         if not self.hosts:
             but = f", but {', '.join(self.residue)}" if self.residue else ""
             return f"{self.run_id}: no hosts listed at {self.provider}{but}{silent}"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from perfkit.fleet.provider import ListedHost, ReleaseReport
+from perfkit.fleet.provider import ListedHost, ReleaseReport, UnaskedHost
 from perfkit.fleet.reap import FoundFleet
 from perfkit.model import Role
 
@@ -64,3 +64,11 @@ def test_hosts_that_are_packed_are_counted_beside_their_machines(
     assert str(FoundFleet(provider="static", run_id="a-run", hosts=listed, residue=())).startswith(
         said
     )
+
+
+def test_a_machine_that_could_not_be_asked_is_named_once_not_for_each_of_its_hosts() -> None:
+    silent = tuple(
+        UnaskedHost(machine="lab-1", reason="no answer", name=f"client-{n}") for n in range(3)
+    )
+    fleet = FoundFleet(provider="static", run_id="a-run", hosts=(), residue=(), unasked=silent)
+    assert str(fleet).count("lab-1 could not be asked: no answer") == 1
