@@ -55,10 +55,14 @@ def by_client(
         return None
     known = arrived["datagrams"].notna() & (arrived["side"] == "receiver")
     arrived = arrived[known.to_numpy(dtype=bool)]
-    if not (arrived["kind"] == "interval").any():
+    is_interval = (arrived["kind"] == "interval").to_numpy(dtype=bool)
+    if not is_interval.any():
         return None
     hosts = sorted(counted)
     inside = between(arrived, window.start_s, window.end_s).reindex(hosts, fill_value=0.0)
+    # Of some nothing is said by the second: their receiver's log is not there, its report is.
+    whole_only = set(arrived["host"].astype("str")) - set(arrived.loc[is_interval, "host"])
+    inside.loc[inside.index.isin(whole_only)] = math.nan
     if crashed:
         return inside
     return inside.add(_gone(arrived, placed, window, slot).reindex(hosts), axis="index")

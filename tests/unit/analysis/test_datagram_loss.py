@@ -83,6 +83,26 @@ def test_without_the_seconds_the_loss_is_that_of_whole_streams(tmp_path: Path) -
     assert "clients_carrying" not in row
 
 
+def test_a_client_of_which_only_a_report_of_the_whole_is_there_has_not_lost_all(
+    tmp_path: Path,
+) -> None:
+    run = udp_run(tmp_path / "run", {FIRST: [0] * 12, SECOND: [9] * 12})
+    log = run.host_raw_dir("server") / "01-tunnel-udp.server.log"
+    lines = log.read_text().splitlines()
+    own = [line for line in lines if line.startswith("[  2]")]
+    log.write_text("\n".join(line for line in lines if line not in own) + "\n")
+    of_client = run.host_raw_dir(SECOND) / "01-tunnel-udp.log"
+    report = own[-1].replace("[  2]", "[  1]")
+    of_client.write_text(f"{of_client.read_text()}[  1] Server Report:\n{report}\n")
+    row = figures_of(run)
+    assert row["clients_counted"] == 2
+    assert row["loss_ratio"] == 108 / 2400
+    assert "clients_carrying" not in row
+    assert not any(SECOND in it.text for it in summary_of(run).findings)
+    logs = read_run(run)
+    assert trial_loss(logs, outcomes(logs), logs.slots[0]) is None
+
+
 def test_what_is_lost_behind_the_window_is_not_in_it(tmp_path: Path) -> None:
     run = udp_run(tmp_path / "run", {FIRST: [0] * 12, SECOND: [*[0] * 11, 100]})
     assert figures_of(run)["loss_ratio"] == 0
