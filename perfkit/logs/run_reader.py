@@ -227,12 +227,14 @@ class RunReader:
                 self._found.pop(path, None)
                 continue
             if not path.is_file():
-                why = (
-                    "the server's log is missing" if slot.servers == 1 else f"{name}.log is missing"
-                )
+                text = "the server's log is missing: figures are from the clients' logs"
                 if not slot.server_script:
                     why = "the test has no server script, so there is no server log"
-                text = f"{why}: figures are from the clients' logs"
+                    text = f"{why}: figures are from the clients' logs"
+                elif slot.servers > 1:
+                    text = (
+                        f"{name}.log is missing: what arrived there only its clients' logs can say"
+                    )
                 self.findings.append(Finding(slot.name, text))
             reading = self._read_test_log(path, slot.name)
             read += [] if reading is None else [reading]

@@ -109,6 +109,7 @@ def test_the_log_of_a_server_that_did_not_come_home_is_named(tmp_path: Path) -> 
     (said,) = [it for it in logs.findings if "is missing" in it.text]
     assert said.where == "01-direct-tcp"
     assert said.text.startswith("01-direct-tcp.server-2.log is missing")
+    assert "figures are from" not in said.text  # those of the other server's clients are not
     found = outcomes(logs).query("slot == '01-direct-tcp'").set_index("host")
     assert found["ok"].tolist().count(True) == 2
     for reason in found.loc[~found["ok"], "reason"]:
