@@ -5,7 +5,8 @@ A traffic generator counts from a stream's own start. When that was is bounded f
 - The client's starter recorded, to the millisecond, when the test began, when it printed its last
   line, and when it ended; a stream of length L began between `start` and `last line - L`. (iperf 2
   now and then ends a second after it has printed all.) Without that moment: `end - L`.
-- With `-e` iperf stamps the connection, cut to whole seconds, by the clock of the log's host.
+- With `-e` iperf stamps the connection, cut to whole seconds, by the clock of the log's host. The
+  stamp of an iperf 2 client is of when it began to connect; how long that took is added.
 
 The stream is placed in the middle of what both allow; half that width plus the bound of the
 clock's offset is its uncertainty, `t_bound_s`. Where the two disagree the recorded times are

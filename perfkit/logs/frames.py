@@ -83,7 +83,7 @@ _TRAFFIC = (
     Spec("local_port", "int", "", "0 = not printed", _at_least_0),
     Spec("peer_address", "text", "", "the other end"),
     Spec("peer_port", "int", "", "0 = not printed", _at_least_0),
-    Spec("connected_utc", "time", "", "stamp of the connection, whole seconds, printer's clock"),
+    Spec("connected_utc", "time", "", "when it connected, within a second, printer's clock"),
     Spec("start_s", "float", "s", "from the stream's own start", _at_least_0),
     Spec("end_s", "float", "s", "from the stream's own start", _at_least_0),
     Spec("size_bytes", "float", "byte", "payload in [start, end)", _at_least_0),

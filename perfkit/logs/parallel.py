@@ -70,7 +70,7 @@ def read_one(path: Path, format_name: str | None, cache: Cache | None = None) ->
     Raises:
         UnknownFormatError, TruncatedError, ParseError, ReaderError, LogError: and nothing else.
     """
-    reading = parse_unloaded(path, format_name)  # as fast as to find it in a cache
+    reading = parse_unloaded(path, format_name)  # faster than to find it in a cache
     if reading is not None:
         return reading
     if cache is None:  # the bytes on disk need not stay in memory

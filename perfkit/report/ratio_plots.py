@@ -61,9 +61,8 @@ def ratios(found: CampaignAnswer) -> Plot | None:
     labels = [_label(row, several=several) for row in rows]
     axes[0].set_yticks(range(len(rows)), labels, fontsize=None if apart else 8.5)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
-    if (
-        not apart
-    ):  # ratios of many figures are far apart: a half and a double are equally far from 1
+    if not apart:
+        # Ratios of many figures are far apart: a half and a double are equally far from 1.
         log_axis(axes[0])
     return drawn(
         picture,

@@ -201,7 +201,7 @@ def cells(html: str) -> list[list[str]]:
 def through_pandoc(text: str, source: str) -> str:
     done = subprocess.run(
         ["pandoc", "--wrap=none", "-f", source, "-t", "html"],
-        input=text, capture_output=True, text=True, check=True, timeout=60,
+        input=text, capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     return done.stdout
 
