@@ -98,13 +98,15 @@ __all__ = [
 NEED_FILES_ONLY = {"check", "compare", "find_run", "report", "save_baseline", "segment"}
 
 
-def __getattr__(name: str) -> Any:
-    """The phases that need files only: loaded, and pandas with them, when one is first called."""
-    if name in NEED_FILES_ONLY:
-        from perfkit.campaign import offline  # noqa: PLC0415 -- loads pandas and the readers
+if not TYPE_CHECKING:  # mypy would take every name for one of this module
 
-        return getattr(offline, name)
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+    def __getattr__(name: str) -> Any:
+        """The phases that need files only: loaded, and pandas with them, when one is first called."""
+        if name in NEED_FILES_ONLY:
+            from perfkit.campaign import offline  # noqa: PLC0415 -- loads pandas and the readers
+
+            return getattr(offline, name)
+        raise AttributeError(f"module {__name__} has no attribute {name}")
 
 
 def __dir__() -> list[str]:

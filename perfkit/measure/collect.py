@@ -16,7 +16,6 @@ import shutil
 import stat
 import threading
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from perfkit.measure.outcome import record_names
 from perfkit.measure.plan import runs_on
 from perfkit.model import Host, Role, Slot, StageResult
 from perfkit.runs.folder import Run, sha256_of, write_atomic
+from perfkit.ssh.jump_hosts import is_packed
 from perfkit.ssh.remote import Remote, RemotePool
 from perfkit.ssh.workers import run_on_hosts
 from perfkit.units import format_size
@@ -81,7 +81,7 @@ def collect(
     started_s = time.monotonic()
     archive = _Archive.open(run)
 
-    watched = _surely_watched(hosts, monitor)
+    watched = surely_watched(hosts, monitor)
 
     def collect_host(host: Host) -> None:
         names = expected_files(host, slots, watched=host.name in watched)
@@ -107,12 +107,14 @@ def collect(
     )
 
 
-def _surely_watched(hosts: Sequence[Host], monitor: str) -> set[str]:
-    """Those that must have run the monitor: of hosts that share a machine nobody knows which one did."""
-    on_machine = Counter(host.machine or host.name for host in hosts)
-    alone = {it.name for it in hosts if on_machine[it.machine or it.name] == 1}
-    servers = {it.name for it in hosts if it.role is Role.SERVER}
-    return servers | (alone if monitor == "all" else set())
+def surely_watched(hosts: Sequence[Host], monitor: str) -> set[str]:
+    """Those that must have run the monitor.
+
+    Of hosts packed onto a machine one ran it, and that one may not be among those that are left.
+    """
+    servers = {host.name for host in hosts if host.role is Role.SERVER}
+    own_machine = {host.name for host in hosts if not is_packed(host)}
+    return servers | (own_machine if monitor == "all" else set())
 
 
 def _collect_host(

@@ -205,7 +205,7 @@ def test_a_vpn_that_was_stopped_too_slowly_has_no_negative_time_to_connect(
     storm = runpy.run_path(str(TESTS / "connect-storm"))
     storm["look"]("first", "none", V4, begun_s=1e9 + 30, until_s=1e9 + 11.25)
     assert capsys.readouterr().out.endswith(
-        ",connect_s,,first: its VPN could begin 18.8 s too late only\n"
+        ",connect_s,,first: its VPN could only begin 18.8 s too late\n"
     )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.measure.collect import expected_files, parse_listing
+from perfkit.measure.collect import expected_files, parse_listing, surely_watched
 from perfkit.measure.plan import plan
 from perfkit.model import Host, Role, TestSpec
+from perfkit.ssh.jump_hosts import to_jump
 
 CLIENT = Host(name="client-001", role=Role.CLIENT, address="a", host_key="k")
 SERVER = Host(name="server", role=Role.SERVER, address="a", host_key="k")
@@ -51,6 +52,14 @@ def test_a_server_delivers_log_and_record_of_each_of_its_programs() -> None:
         "01-a.server-2.log",
         "01-a.server-2.events.json",
     )
+
+
+def test_the_last_client_left_of_a_machine_need_not_be_the_one_that_watched_it() -> None:
+    machine = replace(CLIENT, name="lab-1", machine="lab-1")
+    packed = replace(CLIENT, name="client-002", machine="lab-1", jump=to_jump(machine))
+    alone = replace(CLIENT, machine="lab-2")
+    assert surely_watched([SERVER, packed, alone], "all") == {"server", "client-001"}
+    assert surely_watched([SERVER, packed, alone], "server") == {"server"}
 
 
 def test_a_listing_gives_digest_and_size_by_name() -> None:
