@@ -13,6 +13,12 @@ from perfkit.ssh.workers import run_on_hosts
 STOP_DEADLINE_S = 20.0
 
 
+def stop_script(host: Host, starter: Starter) -> str:
+    """Shell text that ends all that waits or runs on a host, its monitor as well."""
+    script = starter.disarm_script(host)
+    return f"({script})\ncd {quote(host.workdir)} && bin/monitor stop\n:"
+
+
 def stop_hosts(
     hosts: Iterable[Host],
     *,
@@ -28,10 +34,7 @@ def stop_hosts(
     """
 
     def stop_host(host: Host) -> None:
-        script = starter.disarm_script(host)
-        pool.get(host).run_script(
-            f"({script})\ncd {quote(host.workdir)} && bin/monitor stop\n:", timeout_s=deadline_s
-        )
+        pool.get(host).run_script(stop_script(host, starter), timeout_s=deadline_s)
 
     return run_on_hosts(
         "stop", hosts, stop_host, threads=threads, deadline_s=deadline_s, on_expired=pool.drop

@@ -23,7 +23,7 @@ from typing import Any
 
 from perfkit.errors import HostError, RunError, StageError
 from perfkit.measure.clocks import ClockSample, certain_error_s, measure_clock
-from perfkit.measure.disarming import STOP_DEADLINE_S, stop_hosts
+from perfkit.measure.disarming import STOP_DEADLINE_S, stop_hosts, stop_script
 from perfkit.measure.options import Hooks, MeasureProgress, Options
 from perfkit.measure.outcome import Outcome, judge, outcome_script, parse_outcome, record_names
 from perfkit.measure.plan import (
@@ -286,7 +286,7 @@ class Measurement:
                 self.hooks.sleep(POLL_S)
                 outcome = ask()
             if outcome.pending:
-                remote.run_script(disarm)
+                remote.run_script(stop_script(host, self.starter))
             with contextlib.suppress(HostError):  # a test that ran well stays one without it
                 self._take_clock(host, "after")
             problems = judge(
