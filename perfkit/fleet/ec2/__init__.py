@@ -1,7 +1,7 @@
 """Hosts at Amazon EC2: temporary, tagged from their first moment, and never forgotten.
 
-`provider` puts it together. A launch goes `calls` (what is said) -> `asking` (until it is answered)
--> `launch` (pool after pool) or `fleets` (all pools at once); `describe` lists, `release` ends,
+`provider` puts it together. A launch goes `calls` (what is said) -> `idempotent_calls` (until it is
+answered) -> `launch` (pool after pool) or `fleets` (all pools at once); `describe` lists, `release` ends,
 `userdata` is what a host does by itself; `packing` lets instances carry hosts of their own; `failures` is
 the table from error to action, `client` the only importer of boto3.
 
@@ -24,7 +24,7 @@ perfkit makes at most 1,001 in a run. What would break on the way to 10,000, in 
    a second, under the bucket of DescribeInstances (100, 20 a second) but not by much: `FRESH_S`
    would go to 15.
 5. *The tunnel and the network.* One OpenVPN server is full at a few Gbit/s and 4,093 clients
-   (`recipes.TUNNEL_NETWORK`); 10,000 need several servers, a /18, and a role for each. One security
+   (`perfkit.vpn.plan`); 10,000 need several servers, a /18, and a role for each. One security
    group that names itself tracks connections in each host; a placement group holds 500 at best.
 6. *The controller.* 10,000 SSH connections at 0.3 MB are 3 GB, and the login costs 15 ms of CPU:
    2.5 minutes on one core. Clock offsets, orders and logs take as long each. Two or three
