@@ -57,14 +57,20 @@ def figures(by_way: Mapping[Way, NDArray[np.float64]]) -> dict[str, float]:
     return found
 
 
-def why_one_way(placed: pd.DataFrame, server: str, clients: Sequence[str]) -> dict[str, str]:
+def why_one_way(
+    placed: pd.DataFrame, server: str, clients: Sequence[str], why_not_known: str = ""
+) -> dict[str, str]:
     """Clients of which traffic arrived in one direction only, or in none, and which one is missing.
 
     Only the end that would have received it can say so: without its log nothing is known.
 
     Args:
         placed: All lines of a slot (`run-traffic`).
+        why_not_known: Why the server's logs do not say it of all clients; empty: they do.
     """
+    nothing = "nothing arrived at the server"
+    if why_not_known:
+        nothing = f"whether anything arrived at the server is not known ({why_not_known})"
     arrived, side = rates.receiver_rows(placed, server)
     if side != "receiver":
         return {}
@@ -77,7 +83,7 @@ def why_one_way(placed: pd.DataFrame, server: str, clients: Sequence[str]) -> di
         missing = [
             words
             for way, end, words in (
-                (Way.UP, server, "nothing arrived at the server"),
+                (Way.UP, server, nothing),
                 (Way.DOWN, client, "nothing arrived from the server"),
             )
             if end in logs and client not in by_way[way]

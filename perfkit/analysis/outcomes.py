@@ -104,7 +104,7 @@ def outcomes(logs: RunLogs) -> pd.DataFrame:
         if slot.kind is not TestKind.CONNECT_STORM:
             _fail_short_ones(records, traffic, slot.duration_s)
         if slot.kind is TestKind.TCP_BOTH:
-            _fail_one_way(records, logs, slot)
+            _fail_one_way(records, logs, slot, why_not_known)
         rows += records
     return pd.DataFrame(rows, columns=list(_TYPES)).astype(_TYPES)
 
@@ -252,16 +252,13 @@ def _reason(event: Mapping[Hashable, Any], start: float, end: float, nothing: st
     return nothing
 
 
-def _fail_one_way(records: list[_Row], logs: RunLogs, slot: SlotPlan) -> None:
+def _fail_one_way(records: list[_Row], logs: RunLogs, slot: SlotPlan, why_not_known: str) -> None:
     """A client of which only one direction arrived did half of a test both ways."""
     placed = logs.traffic[(logs.traffic["slot"] == slot.name).to_numpy()]
     done = [str(row["host"]) for row in records if row["ok"]]
-    why = both_ways.why_one_way(placed, logs.server, done)
-    nobodys = _nobodys_streams(logs, slot)
+    why = both_ways.why_one_way(placed, logs.server, done, why_not_known)
     for row in records:
         if reason := why.get(str(row["host"])):
-            there = f": {format_count(nobodys, 'stream')} there without a known client"
-            reason += there if nobodys else ""
             row |= {"ok": False, "cut_off": False, "reason": reason}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from both_ways_runs import make_both_ways
 from udp_runs import udp_run
 
 from perfkit.analysis.outcomes import outcomes
@@ -117,6 +118,22 @@ def test_the_log_of_a_server_that_did_not_come_home_is_named(tmp_path: Path) -> 
     why = why_void(run, logs, VOID_RULES)
     assert why is not None
     assert "server in 01-direct-tcp: 01-direct-tcp.server-2.log did not come home" in why[1]
+
+
+def test_of_the_clients_of_a_missing_log_it_is_not_said_that_nothing_arrived(
+    tmp_path: Path,
+) -> None:
+    whole = make_run(tmp_path / "whole", clients=4, tests=("tunnel-tcp",))
+    run = divided(whole, tmp_path / "parts")
+    make_both_ways(run, "01-tunnel-tcp")
+    assert outcomes(read_run(run))["ok"].all()
+    (run.host_raw_dir("server") / "01-tunnel-tcp.server-2.log").unlink()
+    found = outcomes(read_run(run))
+    assert found["ok"].tolist().count(True) == 2
+    assert set(found.loc[~found["ok"], "reason"]) == {
+        "exit status 0, but whether anything arrived at the server is not known "
+        "(there is no 01-tunnel-tcp.server-2.log)"
+    }
 
 
 def test_a_crash_of_any_of_the_servers_is_told_with_its_program(tmp_path: Path) -> None:
