@@ -73,6 +73,14 @@ class Prepared:
         """Whether the log says what came in each second, not only a total of each stream."""
         return self.resolution_s <= COARSEST_S
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the logs say all that arrived: none of several servers' is missing."""
+        is_at_server = self.side == "receiver" and bool(self.arrived["up"].any())
+        return not (
+            is_at_server and self.slot.servers > 1 and self.logs.server_logs_lacking(self.slot)
+        )
+
     def intervals_of(self, way: both_ways.Way) -> pd.DataFrame:
         """What arrived in a direction."""
         if way is both_ways.Way.ANY:
@@ -111,7 +119,8 @@ class Prepared:
     def figures(self, window: Window) -> dict[str, float]:
         """Goodput, its distribution over clients, and the server's load over a window."""
         is_known = self.has_goodput and not self.is_void
-        intervals = self.intervals if is_known else self.intervals.iloc[:0]
+        # What the server did is not divided by a part of what arrived there.
+        intervals = self.intervals if is_known and self.is_whole else self.intervals.iloc[:0]
         load = serverload.server_load(self.logs, self.slot, window, intervals, self._ways)
         if not is_known:
             return load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_the_log_of_a_server_that_did_not_come_home_is_named(tmp_path: Path) -> 
     why = why_void(run, logs, VOID_RULES)
     assert why is not None
     assert "server in 01-direct-tcp: 01-direct-tcp.server-2.log did not come home" in why[1]
+
+
+def test_what_the_server_did_is_not_divided_by_what_some_of_its_logs_say(tmp_path: Path) -> None:
+    run = divided(make_run(tmp_path / "whole", clients=4), tmp_path / "parts")
+    (whole,) = summary_of(run).tests.query("slot == '02-tunnel-tcp'").to_dict("records")
+    assert whole["vpn_cpu_s_per_gbit"] > 0
+    (run.host_raw_dir("server") / "02-tunnel-tcp.server-2.log").unlink()
+    (part,) = summary_of(run).tests.query("slot == '02-tunnel-tcp'").to_dict("records")
+    assert part["clients_counted"] == 2
+    assert 0 < part["goodput_bps"] < whole["goodput_bps"]
+    assert part["vpn_cores"] == pytest.approx(whole["vpn_cores"], rel=0.1)
+    for figure in ("vpn_cpu_s_per_gbit", "nic_ratio", "tunnel_ratio"):
+        assert math.isnan(part[figure])
 
 
 def test_of_the_clients_of_a_missing_log_it_is_not_said_that_nothing_arrived(
