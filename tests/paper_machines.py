@@ -38,6 +38,7 @@ class Paper(Machines):
         self.shown: dict[str, str] = {}  # host keys at the first login, by machine
         self.ways: dict[str, str] = {}
         self.answers: dict[str, dict[str, tuple[str, ...]]] = {}
+        self.ready: set[str] = set()  # by Host.machine
         self.is_silent = False
 
     def take_over(self, pool: RemotePool, machine: Host, run_id: str, timeout_s: float) -> Host:
@@ -46,11 +47,15 @@ class Paper(Machines):
         self.shown[machine.name] = machine.host_key
         return replace(machine, host_key=key_of(machine.name).public_openssh)
 
-    def look(self, machines: Sequence[Host], addresses: Mapping[str, Sequence[str]]) -> Any:
-        return {it.name: self.answers.get(it.name, FIT) for it in machines}
+    def look(
+        self, machines: Sequence[Host], addresses: Mapping[str, Sequence[str]], run_id: str = ""
+    ) -> Any:
+        looked_at = {it.name: self.answers.get(it.name, FIT) for it in machines}
+        return looked_at | {it.name: {} for it in machines if run_id and it.machine in self.ready}
 
     def prepare(self, pool: RemotePool, machine: Host, run_id: str) -> None:
         assert machine.host_key == key_of(machine.name).public_openssh
+        self.ready.add(machine.machine)
 
     def route(
         self, pool: RemotePool, server: Host, run_id: str, ways: Mapping[IPv4Network, str]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,13 @@ from project_copy import copy_project
 from whole_machines import Machine, whole_machines
 
 from perfkit.campaign import phases
+from perfkit.campaign.session import Session
+from perfkit.fleet.packed.logins import Logins
+from perfkit.fleet.packed.provider import PackedProvider
 from perfkit.fleet.reap import release_until_quiet
+from perfkit.model import Host
+from perfkit.ssh.remote import RemotePool
+from perfkit.testing.provider_runs import ProviderRun, with_reasons
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -77,12 +83,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def cloud(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with (
-        whole_machines(tmp_path_factory.mktemp("lab"), n_clients=2) as lab,
+        whole_machines(tmp_path_factory.mktemp("lab"), n_clients=3) as lab,
         ec2_cloud(project / "config", types="c5.large") as made,
     ):
         machines = Instances(made.aws, [*lab.machines.values()])
         yield made
         assert machines.free == []
+
+
+def taken_up(cloud: Cloud, session: Session, *names: str) -> Sequence[Host]:
+    """Hosts that a fresh controller has made in a run that is there."""
+    provider = PackedProvider(cloud.provider(), per_machine=2, n_clients=4)
+    provider.log_in_by(
+        Logins(access=session.pool.access, host_key=session.host_key, equip=lambda _remote: None)
+    )
+    run = ProviderRun(cloud.config_dir, session.run.id)
+    run.public_key = session.run.key_path.with_suffix(".pub").read_text()
+    request, reasons = with_reasons(run.request(*names, token="again", life_s=900))
+    hosts = provider.launch(request)
+    assert reasons == {}
+    return hosts
 
 
 def test_clients_on_instances_reach_the_server_through_their_tunnels_and_go_with_their_machine(
@@ -103,5 +123,9 @@ def test_clients_on_instances_reach_the_server_through_their_tunnels_and_go_with
         there = {host.name for host in session.provider.hosts(session.run.id)}
         assert there == {"server", "client-001", "client-002"}
         assert [it.source_dest_check for it in cloud.aws.instances()] == [False] * 3
+        new = taken_up(cloud, session, "client-003", "client-004")  # as a campaign replaces them
+        assert second != new[0].machine == new[1].machine != hosts["client-001"].machine
+        with RemotePool(replace(session.pool.access, known_hosts_path=None)) as pool:
+            pool.get(new[1]).run(["true"])
         report = release_until_quiet(cloud.provider(), session.run.id, sleep=lambda _s: None)
         assert (report.leaked, cloud.aws.alive()) == ((), [])

@@ -28,7 +28,7 @@ look() {
     done
     said=$(unshare --user --mount --net --pid --fork true 2>&1) || echo "namespaces=$said" | head -n 1
     sed -n 's/^MemAvailable: *\([0-9]*\) kB$/free_kib=\1/p' /proc/meminfo
-    ip -4 -o route show table all | while read -r kind prefix _; do
+    ip -4 -o route show table all | grep -vw "proto $protocol" | while read -r kind prefix _; do
         case $kind in [0-9]* | default) prefix=$kind ;; esac # else a word comes first: local, blackhole
         echo "route=$prefix"
     done

@@ -26,6 +26,8 @@ from perfkit.ssh.remote import Access, RemotePool
 
 ANSWER_BYTES = 1_000_000
 _AS_ROOT = 'if [ "$(id -u)" -eq 0 ]; then exec sh -c {0}; fi; exec sudo -n sh -c {0}'
+_IS_OF = "grep -qsxF run={0} {1}/perfkit.tag"
+_UNLESS_READY = f"[ -e {{1}}/packed/forward ] && {_IS_OF} && exit 0\n"
 _IF_READY = "[ -e forward ] || {{ {0}exit 0; }}\n"  # else it has no hosts: it failed to get ready
 _ACCESS = Access(
     key_path=Path("none"),  # each machine has its own
@@ -68,18 +70,21 @@ class Machines:
         return _as_root(pool, server, script).stdout.strip() != "silent"
 
     def look(
-        self, machines: Sequence[Host], addresses: Mapping[str, Sequence[str]]
+        self, machines: Sequence[Host], addresses: Mapping[str, Sequence[str]], run_id: str = ""
     ) -> dict[str, Mapping[str, tuple[str, ...]] | PerfkitError]:
         """What each says about itself, by key; nothing there is changed.
 
         Args:
             addresses: By machine, those that it must reach.
+            run_id: A machine that was made ready for this run, after a look at it, says nothing: it may
+                carry hosts, whose memory and addresses are not in their own way.
         """
         text = shipping.MACHINE_SH.read_text()
         with self.connections() as pool:
 
             def ask(machine: Host) -> Mapping[str, tuple[str, ...]]:
-                script = f"set -- look {join(addresses[machine.name])}\n{text}"
+                begin = _UNLESS_READY.format(run_id, quote(machine.workdir)) if run_id else ""
+                script = f"{begin}set -- look {join(addresses[machine.name])}\n{text}"
                 return _fields(_as_root(pool, machine, script).stdout)
 
             return on_all(machines, ask)
@@ -230,7 +235,7 @@ def _in_folder(
     """
     workdir = quote(machine.workdir)
     begin = (
-        f"grep -qsxF run={run_id} {workdir}/perfkit.tag || "
+        f"{_IS_OF.format(run_id, workdir)} || "
         f"{{ echo it does not belong to run {run_id} any more >&2; exit 1; }}\n"
         f"mkdir -p {workdir}/packed && cd {workdir}/packed || exit 1\n"
         f"export PERFKIT_WORKDIR={workdir}\n"

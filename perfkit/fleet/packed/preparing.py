@@ -89,13 +89,13 @@ class Preparing:
         if not self.inner.candidates(1):  # nobody could look before the launch
             reached = {it.name: [server.traffic_address] for it in new} | {server.name: []}
             per_machine = self.places.per_machine
-            for name, said in self.machines.look([server, *new], reached).items():
+            for name, said in self.machines.look([server, *new], reached, run_id).items():
                 found.setdefault(name, [])
                 if isinstance(said, PerfkitError):
                     found[name].append(str(said))
                     continue
                 prefixes = [self.places.prefix_of(it.name) for it in new]
-                each = 0 if name == server.name else per_machine
+                each = per_machine if said and name != server.name else 0
                 found[name] += requirements.obstacles_of(said, prefixes, each)
         if found.get(server.name):
             raise LaunchError(f"the server cannot be used: {'; '.join(found[server.name])}")

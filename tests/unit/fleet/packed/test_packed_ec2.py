@@ -210,6 +210,18 @@ def test_a_controller_that_died_in_the_launch_finds_the_same_machines_however_ma
     assert len(cloud.aws.alive()) == 3
 
 
+def test_machines_that_carry_hosts_already_are_taken_up_as_they_are(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    paper, run = Paper(), ProviderRun(tmp_path)
+    request = run.request(*names(4))
+    packed(cloud, 4, 2, paper).launch(request)
+    paper.answers["machine-002"] = {"free_kib": ("1000",), "route": ("100.64.16.0/20",)}
+    again, reasons = with_reasons(request)
+    assert len(packed(cloud, 4, 2, paper).launch(again)) == 5
+    assert reasons == {}
+
+
 def test_a_machine_that_is_taken_back_takes_its_hosts_with_it_by_name(
     cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

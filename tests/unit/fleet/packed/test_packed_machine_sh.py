@@ -72,6 +72,19 @@ def test_a_route_of_the_run_follows_a_machine_that_was_replaced(tmp_path: Path) 
     assert said[1:] == ["stopped"]
 
 
+def test_a_look_at_a_server_tells_no_routes_of_the_run_itself(tmp_path: Path) -> None:
+    """A controller that takes the run up looks, and one that replaces a machine does."""
+    said = in_own_network(
+        tmp_path,
+        f"""
+        ip route add 198.18.16.0/20 via {OTHER}; $m route {PREFIX} {GATEWAY}
+        $m look 10.77.0.1
+        """,
+    )
+    assert "route=198.18.16.0/20" in said
+    assert f"route={PREFIX}" not in said
+
+
 def test_a_machine_behind_a_gateway_is_told_from_one_that_is_near(tmp_path: Path) -> None:
     said = in_own_network(
         tmp_path,
