@@ -179,6 +179,8 @@ def _switch(stack: contextlib.ExitStack, cable: str, here: str) -> int:
         check=True,
         timeout=FAR_S,
     )
+    # At once: the kernel takes a network away some time after its last process.
+    stack.callback(subprocess.run, ["ip", "link", "del", cable], check=False, timeout=FAR_S)
     _in_network(holder.pid, "ip link set uplink master lab up")
     return holder.pid
 

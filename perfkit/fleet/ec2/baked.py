@@ -111,9 +111,7 @@ def images(region: Region) -> list[BakedImage]:
     Raises:
         ApiError: they could not be listed.
     """
-    left = list(
-        _left_over(region)
-    )  # first: an image that is made meanwhile has its snapshots in it
+    left = list(_left_over(region))  # first: a new image is listed then, and its snapshots in it
     there = list(_ours(region))
     whole = {image.run_id for image in there}
     there += [image for image in left if image.run_id not in whole]

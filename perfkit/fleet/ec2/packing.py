@@ -28,9 +28,8 @@ from perfkit.fleet.parallel import on_all
 from perfkit.model import Host, Role
 from perfkit.retry import RetryPolicy
 
-SYSTEM_BYTES = (
-    400_000_000  # of an instance, before any host: kernel, systemd, sshd, cloud-init, apt
-)
+# Of an instance, before any host: kernel, systemd, sshd, cloud-init, apt.
+SYSTEM_BYTES = 400_000_000
 MIB = 2**20
 
 

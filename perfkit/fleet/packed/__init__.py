@@ -31,8 +31,8 @@ What breaks first, in that order:
 
 1. *The quota* of vCPUs, weeks ahead.
 2. *The code*: one server in a run, so 25 runs that nobody begins together or answers as one.
-3. *Room*: a cluster placement group for 1,000 instances; `placement = zone` is for that. All of a run are
-   in one subnet, which has 4,091 addresses by default: enough.
+3. *Room*: 25 cluster placement groups, one for the 41 instances of each run; `placement = zone` does without.
+   All of a run are in one subnet, which has 4,091 addresses by default: enough for all runs.
 4. *The controller*: Python's time for each client, as above.
 5. *Handshakes*: a server makes 26 a second on two shared cores.
 

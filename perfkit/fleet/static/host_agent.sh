@@ -24,6 +24,7 @@ shift 2
 tag=$workdir/perfkit.tag
 
 tag_value() { sed -n "s/^$1=//p" "$tag" 2>/dev/null | head -n 1; }
+carries_hosts() { [ "$(tag_value carries)" = hosts ]; }
 is_empty() { [ -z "$(ls -A "$1" 2>/dev/null)" ]; }
 show_tag() { sed 's/^/tag./' "$tag" 2>/dev/null; }
 
@@ -73,7 +74,7 @@ look() {
     awk -v at="$mounted" '$2 == at { how = $4 } END { if ("," how "," ~ /,noexec,/) print "noexec=" at }' \
         /proc/mounts
     # Each host that is packed onto it is a process with a tag, see perfkit/fleet/local/tags.py.
-    [ ! -e "$workdir/packed/forward" ] ||
+    ! carries_hosts ||
         echo "packed=$(grep -lsz "^perfkit-host run=$(tag_value run) " /proc/[0-9]*/cmdline | wc -l)"
     if [ -e "$tag" ]; then show_tag
     elif [ -e "$workdir" ] && { [ ! -d "$workdir" ] || ! is_empty "$workdir"; }; then echo foreign=yes
@@ -186,7 +187,7 @@ clean() {
     held=$(tag_value run)
     [ "$held" = "$1" ] || { echo "held=$held"; return; }
     name=$(tag_value name) what=cleaned
-    [ ! -e "$workdir/packed/forward" ] || what=freed # it was no host of the run itself
+    ! carries_hosts || what=freed # it was no host of the run itself
     stop_packed || return 0 # all that it takes to end them stays
     clean_crontab "$2"
     end_processes # first of all who may be starting the VPN, or putting a link on

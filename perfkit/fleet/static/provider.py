@@ -184,9 +184,8 @@ class StaticProvider:
         self, request: LaunchRequest, wanted: Sequence[HostRequest], taken: set[str]
     ) -> dict[str, HostRequest]:
         """A machine for each host: of its role, not taken, the first in the file that answers."""
-        silent = (
-            self._poller.silent()
-        )  # one of the run that died would be asked for its own successor
+        # A machine of the run that died would be asked for its own successor.
+        silent = self._poller.silent()
         chosen: dict[str, HostRequest] = {}
         for host in wanted:
             machines = sorted(
@@ -245,6 +244,7 @@ class StaticProvider:
             expires_utc=request.expires_utc,
             members=members,
             devices=self._devices(),
+            carries_hosts=request.packed is not None and wanted.role is Role.CLIENT,
         )
         expires = str(int(request.expires_utc.timestamp()))
         answer = self._agents.ask(

@@ -29,6 +29,7 @@ class Tag:
         devices: Network devices that the run's VPN makes here.
         ended: Hosts of the run that were released while this one was kept.
         n_packed: Hosts that are on it now, as it says itself; None: it is one.
+        carries_hosts: It was taken to carry hosts of the run, and is none itself.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Tag:
     devices: tuple[str, ...] = ()
     ended: tuple[str, ...] = ()
     n_packed: int | None = None
+    carries_hosts: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -58,6 +60,7 @@ class Tag:
             "expires": str(int(self.expires_utc.timestamp())),
             "members": " ".join(self.members),
         }
+        fields |= {"carries": "hosts"} if self.carries_hosts else {}
         lines = [*fields.items(), *(("device", device) for device in self.devices)]
         return "\n".join(f"{key}={quote(value)}" for key, value in lines)
 
@@ -91,6 +94,7 @@ def find_tag(answer: Answer | PerfkitError | None) -> Tag | None:
             devices=tuple(found.get("device", "").split()),
             ended=tuple(found.get("ended", "").split()),
             n_packed=int(said) if said.isdecimal() and len(said) < 6 else None,
+            carries_hosts=found.get("carries") == "hosts",
         )
         return tag if RUN_ID_PATTERN.fullmatch(tag.run_id) else None
     return None

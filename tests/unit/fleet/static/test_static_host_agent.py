@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
 from perfkit.fleet.static.host_agents import _AS_ROOT, HOST_AGENT  # private: the words of sudo
-from perfkit.fleet.static.tags import obstacles
+from perfkit.fleet.static.tags import Tag, obstacles
+from perfkit.model import Role
 
 pytestmark = pytest.mark.root
 
@@ -38,6 +41,32 @@ def test_a_work_folder_on_a_file_system_mounted_noexec_is_refused_before_launch(
     (said,) = obstacles(look(tmp_path, "noexec,size=200m"), workdir, tunnel=False)
     assert said.startswith(f"{workdir} is on {tmp_path}, which is mounted noexec")
     assert "set workdir" in said
+
+
+@pytest.mark.parametrize(("carries_hosts", "said"), [(True, "freed"), (False, "cleaned")])
+def test_a_machine_that_was_taken_for_hosts_is_none_even_before_it_has_any(
+    tmp_path: Path, *, carries_hosts: bool, said: str
+) -> None:
+    tag = Tag(
+        run_id="a-run",
+        name="machine-001",
+        role=Role.CLIENT,
+        token="first",
+        owner="me",
+        expires_utc=datetime.now(UTC) + timedelta(hours=1),
+        carries_hosts=carries_hosts,
+    )
+    expires, workdir = int(tag.expires_utc.timestamp()), tmp_path / "perfkit"
+    script = f"""
+        text=$(cat {HOST_AGENT}); export text
+        agent() {{ sh -c "$text" host-agent "$@"; }}
+        agent claim {workdir} a-run root {expires} {quote(tag.to_text())} >{tmp_path}/claimed
+        agent look {workdir}; echo end; agent clean {workdir} a-run root
+    """
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    looked, _, cleaned = done.stdout.partition("end\n")
+    assert ("packed=0" in looked.splitlines()) == carries_hosts
+    assert cleaned.splitlines() == [f"{said}=machine-001"]
 
 
 def test_why_a_user_cannot_become_root_is_what_sudo_said_last(tmp_path: Path) -> None:
