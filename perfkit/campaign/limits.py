@@ -6,6 +6,7 @@ All are found before a folder or a host is made for nothing.
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from perfkit.campaign.vpn_choice import all_vpns
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import Provider
 from perfkit.measure.plan import servers_for
-from perfkit.model import NetworkPath, Slot, TestSpec
+from perfkit.model import NetworkPath, Slot, TestKind, TestSpec
 from perfkit.settings.capacity import trial_bounds
 from perfkit.settings.parameters import Settings
 from perfkit.units import format_duration, format_size, minutes_to_s
@@ -26,8 +27,15 @@ USUAL = {"fs.inotify.max_user_instances": 128}  # what Linux sets it to
 IPERF2, IPERF2_SERVES = "iperf", 1_000  # connections of a server; it is aborted by some more
 LAST_PORT = 65_535
 CONNECTING_PER_MIN = 200  # clients of one machine, in a test in which all connect at once
+# Answered in a second of one processor that client, VPN and server share, irtt and OpenVPN: measured with
+# 150 and 400 clients in the tunnel, 250 beside it, on two processors.
+ROUND_TRIPS_PER_CPU_S = {NetworkPath.TUNNEL: 5_000, NetworkPath.DIRECT: 15_000}
+ROUND_TRIPS_SHARE = 0.5  # of the processors: the load comes on top
 RESERVED = 16  # of a kernel's limit: what else the user runs has some
 PORT_VARIABLE = b"PERFKIT_PORT"
+INTERVAL = re.compile(
+    rb"\binterval_s=([0-9]+(?:\.[0-9]+)?)"
+)  # in a script, see `perfkit.logs.irtt`
 DISK_PER_HOST_BYTES = 2_000_000  # keys, logs, frames and report, with reserve
 DISK_PER_HOST_AND_BLOCK_BYTES = 100_000  # of a campaign: logs; 45,000 with two tests of 5 s
 
@@ -115,6 +123,19 @@ def require_what_can_be_packed(chosen: Settings) -> None:
         )
 
 
+def noticed(chosen: Settings, provider: Provider, processors: int) -> tuple[str, ...]:
+    """What is not refused, and may spoil the figures all the same.
+
+    Args:
+        processors: That this machine has.
+    """
+    return (
+        *of_packed_machines(chosen),
+        *of_connecting(chosen, provider),
+        *of_round_trips(chosen, provider, processors),
+    )
+
+
 def of_packed_machines(chosen: Settings) -> tuple[str, ...]:
     """What the programs of packed clients may exceed on their machines, where nobody has looked."""
     each_has = chosen.parameters.per_machine
@@ -189,6 +210,27 @@ def of_connecting(chosen: Settings, provider: Provider) -> tuple[str, ...]:
         and test.duration_s < needed_s
         and provider.traits.shared_cpu
     )
+
+
+def of_round_trips(chosen: Settings, provider: Provider, processors: int) -> tuple[str, ...]:
+    """Latency tests whose round trips alone keep the processors busy that all hosts share."""
+    clients, found = chosen.parameters.most_clients, []
+    for test in chosen.tests if provider.traits.shared_cpu else ():
+        interval = INTERVAL.search(test.script.read_bytes())
+        if test.kind is not TestKind.LATENCY or not interval or not float(interval[1]):
+            continue
+        per_cpu_s, each_per_s = ROUND_TRIPS_PER_CPU_S[test.path], 1 / float(interval[1])
+        needed = clients * each_per_s / per_cpu_s
+        if needed > ROUND_TRIPS_SHARE * processors:
+            most = math.floor(ROUND_TRIPS_SHARE * processors * per_cpu_s / each_per_s)
+            found.append(
+                f"{test.name}: {clients} clients of one machine make {clients * each_per_s:.0f} round trips "
+                f"a second, which take about {needed:.1f} processors (one for each {per_cpu_s}) before "
+                f"there is any load, and it has {processors}: the times will be those of waiting for a "
+                f"processor, and some clients may not connect; give at most {most} clients, or a script "
+                "with a longer interval_s"
+            )
+    return tuple(found)
 
 
 def read_sysctl(name: str) -> int:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from memory_provider import MemoryProvider
 
-from perfkit.campaign.limits import of_connecting, ports_of, require_servers
+from perfkit.campaign.limits import of_connecting, of_round_trips, ports_of, require_servers
 from perfkit.errors import ConfigError
-from perfkit.model import TestSpec
+from perfkit.model import NetworkPath, TestKind, TestSpec
 from perfkit.settings import parameters as settings
+from perfkit.settings.parameters import Settings
 from perfkit.settings.tests_conf import load_tests
 
 PROJECT = Path(__file__).parents[3]
@@ -96,12 +97,51 @@ def test_every_test_as_shipped_can_have_four_thousand_clients(tmp_path: Path) ->
 def test_too_many_clients_of_one_machine_for_a_test_of_connecting_are_told_before_launch(
     tmp_path: Path, clients: int, said: list[str], *, shared_cpu: bool
 ) -> None:
-    shutil.copy(PROJECT / "config" / "tests.conf.sample", tmp_path)
-    tests = tuple(load_tests(tmp_path, PROJECT / "resources"))
-    parameters = {"clients": clients, "config_dir": str(tmp_path)}
-    chosen = replace(settings.load(parameters), tests=tests)
-    memory = MemoryProvider()
-    memory.traits = replace(memory.traits, shared_cpu=shared_cpu)
-    found = of_connecting(chosen, memory)
+    found = of_connecting(*with_clients(tmp_path, clients, shared_cpu=shared_cpu))
     assert [text.partition(":")[0] for text in found] == said
     assert all("give duration = 60 or more" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("clients", "processors", "shared_cpu", "said"),
+    [
+        (250, 2, True, []),
+        (251, 2, True, ["5020", "about 1.0 processors (one for each 5000)", "has 2", "most 250 clients"]),
+        (1100, 2, True, ["22000", "about 4.4 processors (one for each 5000)", "has 2", "most 250 clients"]),
+        (1100, 16, True, []),
+        (1100, 2, False, []),  # each has processors of its own
+    ],
+)  # fmt: skip
+def test_more_round_trips_than_shared_processors_answer_are_told_before_launch(
+    tmp_path: Path, clients: int, processors: int, said: list[str], *, shared_cpu: bool
+) -> None:
+    chosen, memory = with_clients(tmp_path, clients, shared_cpu=shared_cpu)
+    found = of_round_trips(chosen, memory, processors)
+    assert [text.partition(":")[0] for text in found] == (["tunnel-latency"] if said else [])
+    assert [word for word in said if word not in found[0]] == []
+
+
+def test_round_trips_of_a_script_are_counted_by_its_own_interval_and_those_beside_the_tunnel_cost_less(
+    tmp_path: Path,
+) -> None:
+    chosen, memory = with_clients(tmp_path, 1000)
+    (latency,) = (test for test in chosen.tests if test.kind is TestKind.LATENCY)
+    tests = [replace(latency, name=name, script=tmp_path / name) for name in ("slow", "silent")]
+    tests[0].script.write_text("echo perfkit: phase=unloaded epoch=1 interval_s=0.5")
+    tests[1].script.write_text("echo nobody knows how often")
+    tests.append(replace(latency, name="beside", path=NetworkPath.DIRECT))
+    found = of_round_trips(replace(chosen, tests=tuple(tests)), memory, 2)
+    assert [text.partition(":")[0] for text in found] == ["beside"]
+    assert "at most 750 clients" in found[0]
+
+
+def with_clients(
+    folder: Path, clients: int, *, shared_cpu: bool = True
+) -> tuple[Settings, MemoryProvider]:
+    """Settings with all tests as shipped, and a provider whose hosts share processors or not."""
+    shutil.copy(PROJECT / "config" / "tests.conf.sample", folder)
+    tests = tuple(load_tests(folder, PROJECT / "resources"))
+    chosen = settings.load({"clients": clients, "config_dir": str(folder)})
+    memory = MemoryProvider()
+    memory.traits = replace(memory.traits, shared_cpu=shared_cpu)
+    return replace(chosen, tests=tests), memory
