@@ -216,8 +216,9 @@ class Measurement:
     def load_timetable(self) -> Timetable:
         """The timetable that the hosts were armed with."""
         written = self.run.load_json(self.run.timetable_path)
-        planned = [(slot.name, slot.start_s, slot.duration_s) for slot in self.slots]
-        found = [(row["name"], row["start_s"], row["duration_s"]) for row in written["slots"]]
+        keys = ("name", "start_s", "duration_s", "servers")
+        planned = [tuple(getattr(slot, key) for key in keys) for slot in self.slots]
+        found = [tuple(row.get(key, 1) for key in keys) for row in written["slots"]]
         if found != planned:
             raise RunError(
                 f"{self.run.timetable_path}: slots {found}, {planned} expected: config/ of the run "

@@ -1,19 +1,25 @@
-"""The end of a measurement on a host that has no record of a test."""
+"""The end of a measurement on a host that has no record of a test, and of one taken up."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
-from perfkit.errors import LostError
+import pytest
+
+from perfkit.errors import LostError, RunError
 from perfkit.measure.options import Hooks, Options
-from perfkit.measure.plan import Addresses, plan
+from perfkit.measure.plan import Addresses, plan, timetable_dict
 from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import EpochStarter, Timetable
-from perfkit.model import Host, Role, TestSpec
+from perfkit.model import Host, Role, Slot, TestSpec
 from perfkit.runs.folder import Run
 from perfkit.ssh.remote import RemotePool
 
+ADDRESSES = Addresses(remote="192.0.2.1")
 CLIENT = Host(name="client-001", role=Role.CLIENT, address="192.0.2.2", host_key="k")
 
 
@@ -29,20 +35,40 @@ def test_a_host_that_never_had_a_record_is_left_without_its_monitor(tmp_path: Pa
 
     remote.run_script = run_script
     slots = plan([TestSpec(name="a", script=tmp_path, server_script=None, duration_s=1)])
-    addresses = Addresses(remote="192.0.2.1")
-    work = Measurement(
-        run=Run(tmp_path),
-        hosts=[CLIENT],
-        slots=slots,
-        pool=Mock(RemotePool, get=Mock(return_value=remote)),
-        starter=EpochStarter(),
-        addresses=addresses,
-        options=Options(bin_dir=tmp_path),
-        hooks=Hooks(now=lambda: 1e9),
-    )
-    work.finish(Timetable(slots=slots, t0_utc_s=0.0, addresses=addresses))
+    work = measurement(tmp_path, slots, pool=Mock(RemotePool, get=Mock(return_value=remote)))
+    work.finish(Timetable(slots=slots, t0_utc_s=0.0, addresses=ADDRESSES))
     (failed,) = work.result(0.0).failed
     assert "has no record" in failed.reason
     assert "bin/run-slot stop" in asked[-1]
     assert "bin/monitor stop" in asked[-1]
     assert asked[-1] != asked[0]
+
+
+@pytest.mark.parametrize(("before", "now"), [(2, None), (None, 2), (2, 1)])
+def test_a_timetable_with_other_servers_of_a_test_is_not_gone_on_with(
+    tmp_path: Path, before: int | None, now: int | None
+) -> None:
+    def slots_with(clients_per_server: int | None) -> list[Slot]:
+        test = TestSpec(name="a", script=tmp_path, server_script=tmp_path, duration_s=1)
+        return plan([replace(test, clients_per_server=clients_per_server)], clients=3)
+
+    armed = slots_with(before)
+    written = timetable_dict(armed, t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES)
+    run = Run(tmp_path)
+    run.timetable_path.write_text(json.dumps(written))
+    assert measurement(tmp_path, slots_with(before)).load_timetable().slots == armed
+    with pytest.raises(RunError, match="config/ of the run was changed"):
+        measurement(tmp_path, slots_with(now)).load_timetable()
+
+
+def measurement(folder: Path, slots: Sequence[Slot], pool: Mock | None = None) -> Measurement:
+    return Measurement(
+        run=Run(folder),
+        hosts=[CLIENT],
+        slots=slots,
+        pool=pool or Mock(RemotePool),
+        starter=EpochStarter(),
+        addresses=ADDRESSES,
+        options=Options(bin_dir=folder),
+        hooks=Hooks(now=lambda: 1e9),
+    )
