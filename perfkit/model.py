@@ -198,6 +198,7 @@ class TestSpec:
         rate_bps: What each client is to offer, the scripts' `$PERFKIT_RATE_BPS`; None: no limit.
         packet_bytes: Payload of each datagram, the scripts' `$PERFKIT_PACKET_BYTES`; None: theirs.
         clients_per_server: Most that one run of the server's script serves; None: one serves all.
+        connect_first: Clients connect before its start, and send from `$PERFKIT_SEND_AT` on.
         in_all: Whether `tests = all` runs it.
     """
 
@@ -216,6 +217,7 @@ class TestSpec:
     rate_bps: float | None = None
     packet_bytes: int | None = None
     clients_per_server: int | None = None
+    connect_first: bool = False
     in_all: bool = True
 
 
@@ -259,6 +261,7 @@ class Slot:
     Attributes:
         name: `01-direct-tcp`: position and test.
         servers: How often the server's script runs, each with a port of its own, from the test's on.
+        connect_s: The clients' scripts begin so long before it, to be connected when it starts.
         grace_s: Time after the end in which clients may still finish; then they are ended.
     """
 
@@ -267,6 +270,7 @@ class Slot:
     start_s: float
     grace_s: float = 3.0
     servers: int = 1
+    connect_s: float = 0.0
 
     @property
     def duration_s(self) -> float:

@@ -26,7 +26,7 @@ NOTABLE_PCT = 25.0  # 100 clients on two processors between their tests: 8 (medi
 LEAST_TICKS = 3
 # Servers are started before a test, and connections and processes end after it.
 BEFORE_S, AFTER_S = 2.0, 3.0
-QUIET_S = 6.0  # before the first test, when all hosts are told what to start and wait
+QUIET_S = 4.0  # before the first test, when all hosts have been told what to start and wait
 
 
 def idle_busy_pct(logs: RunLogs, outcomes: pd.DataFrame) -> tuple[float, int]:
@@ -52,8 +52,9 @@ def _times_without_tests(logs: RunLogs, outcomes: pd.DataFrame) -> list[tuple[fl
     ends = outcomes.groupby("slot")["end_s"].max()
     slots = sorted(logs.slots, key=lambda it: it.start_s)
     lasts = np.fmax.accumulate([np.fmax(it.end_s, ends.get(it.name, np.nan)) for it in slots])
-    begins = [slots[0].start_s - BEFORE_S - QUIET_S, *(last_s + AFTER_S for last_s in lasts)]
-    return list(zip(begins, [*(it.start_s - BEFORE_S for it in slots), np.inf], strict=True))
+    ends_s = [it.start_s - it.connect_s - BEFORE_S for it in slots]
+    begins = [ends_s[0] - QUIET_S, *(last_s + AFTER_S for last_s in lasts)]
+    return list(zip(begins, [*ends_s, np.inf], strict=True))
 
 
 def _inside(begin_s: float, end_s: float, begin: Floats, end: Floats) -> NDArray[np.bool_]:

@@ -221,6 +221,8 @@ def _recorded(
     offset = clock.offset_s(start) if clock and np.isfinite(start) else 0.0
     said = logs.messages.get((slot.name, name), "")
     start_s = round(start - offset - logs.t0_utc_s, 6)
+    if slot.connect_s:  # before the slot it only connects
+        start_s = max(start_s, slot.start_s)
     cut_off = bool(event["timed_out"]) and sent_whole_time and seen > 0
     reason = "" if cut_off else _reason(event, start, end, "" if seen else nothing)
     unread = reason == nothing and not logs.is_understood(str(event["slot"]))

@@ -202,6 +202,9 @@ def _figures(prepared: Prepared, segment: Segment) -> dict[str, Any]:
         **datagram_loss.figures(lost, arrived, window),
         **prepared.figures(window),
     }
+    if prepared.slot.connect_s:  # scripts started before; what counts began with the traffic
+        begun_s = arrived[ours].groupby("host", observed=True)["t_start_s"].min()
+        figures["start_spread_s"] = float(begun_s.max() - begun_s.min())
     return outline | {
         "placement_bound_s": float(arrived.loc[ours, "t_bound_s"].max()),
         "clients_unsure": int((unsure_s > UNSURE_SHARE * window.length_s).sum()),

@@ -131,6 +131,7 @@ def _fingerprint(settings: Settings, variant: Variant, bundles: Iterable[Path]) 
     words = [
         repr((it.name, it.duration_s, it.port, it.server, it.needs, it.rate_bps, it.packet_bytes))
         + (f" {it.clients_per_server} a server" if it.clients_per_server else "")
+        + (" connected first" if it.connect_first else "")
         for it in applied.tests
     ]
     words.append(repr(sorted((side, repr(link)) for side, link in applied.links.items())))

@@ -101,7 +101,7 @@ def idle_busy_pct(logs: RunLogs) -> tuple[float, int]:
     Returns:
         As `perfkit.analysis.background_load.median_busy_pct`.
     """
-    over_s = min(slot.start_s for slot in logs.slots) - SERVER_LEAD_S
+    over_s = min(slot.start_s - slot.connect_s for slot in logs.slots) - SERVER_LEAD_S
     return background_load.median_busy_pct(
         logs, lambda begin, end: (begin >= over_s - IDLE_S) & (end <= over_s)
     )

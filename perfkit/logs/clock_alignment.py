@@ -7,6 +7,8 @@ A traffic generator counts from a stream's own start. When that was is bounded f
   now and then ends a second after it has printed all.) Without that moment: `end - L`.
 - With `-e` iperf stamps the connection, cut to whole seconds, by the clock of the log's host. The
   stamp of an iperf 2 client is of when it began to connect; how long that took is added.
+- A client that connected ahead of its slot was told from when on to send. Where its log says that it
+  waited, its streams began then or later; else they began when it connected, which its log alone says.
 
 The stream is placed in the middle of what both allow; half that width plus the bound of the
 clock's offset is its uncertainty, `t_bound_s`. Where the two disagree the recorded times are
@@ -15,26 +17,31 @@ taken, and a disagreement of more than two seconds is reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from perfkit.logs.run_logs import Clock, Finding
+from perfkit.logs.run_logs import Clock, Finding, SlotPlan
 
 STAMP_RESOLUTION_S = 1.0
 DISAGREEMENT_S = 2.0
+WAITED_S = 0.25  # a clock may be so much off its offset for a client to have waited as it was told
 DRAIN_S = 0.25  # a receiver's stream may be so much longer than what the client has printed
 METHOD = (
     "streams placed between the client's recorded start and (its last output - length), "
-    "narrowed by iperf's connection stamp (1 s)"
+    "narrowed by iperf's connection stamp (1 s), and by the moment that a client was told to send at"
 )
 
 
 def place(
-    traffic: pd.DataFrame, events: pd.DataFrame, clock_of: Callable[[str], Clock], t0_utc_s: float
+    traffic: pd.DataFrame,
+    events: pd.DataFrame,
+    clock_of: Callable[[str], Clock],
+    t0_utc_s: float,
+    slots: Sequence[SlotPlan] = (),
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Add `t_start_s`, `t_end_s`, `t_utc` and `t_bound_s` to a traffic frame.
 
@@ -43,10 +50,12 @@ def place(
         events: Frame `events`.
         clock_of: A host's clock.
         t0_utc_s: The run's T0, epoch seconds by the controller's clock.
+        slots: The run's, of which some had their clients connect before they began.
 
     Returns:
         The frame, NaN where a stream cannot be placed; and what must be reported.
     """
+    sends_s = {slot.name: slot.start_s for slot in slots if slot.connect_s}
     keys = ["slot", "log_host", "host", "stream"]
     streams = (
         traffic.groupby(keys, observed=True, sort=False)
@@ -54,7 +63,10 @@ def place(
         .reset_index()
     )
     recorded = _recorded(streams, events, clock_of)
+    streams = _with_stamps_of_clients(streams, sends_s)
     stamped = _stamped(streams, clock_of)
+    sends_utc_s = t0_utc_s + streams["slot"].astype("str").map(sends_s).to_numpy(np.float64)
+    recorded = _after_waiting(recorded, stamped, sends_utc_s)
     streams["start_utc_s"], streams["t_bound_s"], distance = _combine(recorded, stamped)
     findings = _disagreements(streams, distance)
     lost = int(streams["start_utc_s"].isna().sum())
@@ -93,12 +105,48 @@ def _recorded(
     return pd.DataFrame({"early": early, "late": np.maximum(early, late), "bound": bound})
 
 
+def _with_stamps_of_clients(streams: pd.DataFrame, sends_s: Mapping[str, float]) -> pd.DataFrame:
+    """The streams with `stamp_host`, whose stamp it is: where the server has none, the client's.
+
+    When a connection that is made ahead begins to carry data, a server's log does not say.
+    """
+    told = streams.assign(stamp_host=streams["log_host"].astype("str"))
+    lacks = (told["stamp"].isna() & told["slot"].astype("str").isin(sends_s)).to_numpy()
+    if not lacks.any():
+        return told
+    own = told[(told["log_host"].astype("str") == told["host"].astype("str")).to_numpy()]
+    first = own.dropna(subset="stamp").drop_duplicates(["slot", "host"])
+    keys = list(zip(first["slot"].astype("str"), first["host"].astype("str"), strict=True))
+    stamps = dict(zip(keys, first["stamp"], strict=True))
+    wanted = told.loc[lacks, ["slot", "host"]].astype("str")
+    told.loc[lacks, "stamp"] = [
+        stamps.get((slot, host), pd.NaT) for slot, host in wanted.itertuples(index=False)
+    ]
+    told.loc[lacks, "stamp_host"] = wanted["host"]
+    return told
+
+
+def _after_waiting(
+    recorded: pd.DataFrame, stamped: pd.DataFrame, sends_utc_s: NDArray[np.float64]
+) -> pd.DataFrame:
+    """The recorded times, where a client waited as it was told no earlier than that moment.
+
+    That it did say its stamp, which then is of that moment, and when its stream was over: a script
+    that does not look at `$PERFKIT_SEND_AT` would have been done before.
+    """
+    apart_s = np.abs(stamped["early"] + STAMP_RESOLUTION_S / 2 - sends_utc_s)
+    has_waited = apart_s <= STAMP_RESOLUTION_S / 2 + WAITED_S
+    has_waited &= recorded["late"] >= sends_utc_s - WAITED_S
+    early = np.where(has_waited, np.fmax(recorded["early"], sends_utc_s), recorded["early"])
+    return recorded.assign(early=early, late=np.maximum(early, recorded["late"]))
+
+
 def _stamped(streams: pd.DataFrame, clock_of: Callable[[str], Clock]) -> pd.DataFrame:
     """Earliest and latest start that the log's own stamp allows, controller's clock."""
     since_1970 = streams["stamp"] - pd.Timestamp(0, tz="UTC")
     seconds = np.array(since_1970.dt.total_seconds(), dtype=np.float64)
-    offset = _offsets(streams["log_host"], seconds, clock_of)
-    bound = np.array([clock_of(host).bound_s for host in streams["log_host"]], dtype=np.float64)
+    offset = _offsets(streams["stamp_host"], seconds, clock_of)
+    bound = np.array([clock_of(host).bound_s for host in streams["stamp_host"]], dtype=np.float64)
     early = seconds - offset
     return pd.DataFrame({"early": early, "late": early + STAMP_RESOLUTION_S, "bound": bound})
 

@@ -65,6 +65,7 @@ class SlotPlan:
         kind: What the test measures.
         rate_bps: What each client was to offer; None = no limit.
         servers: How many logs there are of what it runs on the server.
+        connect_s: Clients began so long before it, connected, and sent from its start on.
     """
 
     name: str
@@ -77,6 +78,7 @@ class SlotPlan:
     kind: TestKind = TestKind.TCP
     rate_bps: float | None = None
     servers: int = 1
+    connect_s: float = 0.0
 
     @property
     def end_s(self) -> float:
@@ -102,6 +104,7 @@ def slot_from(record: Mapping[str, Any]) -> SlotPlan:
         kind=TestKind(record.get("kind", "tcp")),  # they knew no other
         rate_bps=record.get("rate_bps"),
         servers=int(record.get("servers", 1)),  # they had one
+        connect_s=float(record.get("connect_s", 0.0)),  # their clients did not
     )
 
 

@@ -87,7 +87,9 @@ class RunReader:
         self._read_ahead()
         self._note_parts()
         events = self._events()
-        traffic, more = clock_alignment.place(self._traffic(), events, self._clock, self.t0_utc_s)
+        traffic, more = clock_alignment.place(
+            self._traffic(), events, self._clock, self.t0_utc_s, self.slots
+        )
         self.findings += more
         return RunLogs(
             run_id=self.run.id,

@@ -1,8 +1,8 @@
 """Tests in, timetable out: when each test runs, on which addresses, and the crontab that says so.
 
 A slot is [start_s, end_s) from T0. Between two slots lies a gap, because a test is more than its
-traffic: its server script starts `SERVER_LEAD_S` before the slot, and clients have the slot's
-grace after it, the server script a little more, before they are ended.
+traffic: clients may connect before the slot, its server script starts `SERVER_LEAD_S` before that,
+and clients have the slot's grace after it, the server script a little more, before they are ended.
 """
 
 from __future__ import annotations
@@ -41,18 +41,38 @@ def grace_for(clients: int) -> float:
 
     A sender stops by its clock and then waits until what it has sent arrived. The more clients
     share a tunnel, the longer: 100 of them on a saturated one needed up to 9 s, hence with
-    reserve 0.12 s a client, within 4 s and one minute.
+    reserve 0.12 s a client, within 4 s and one minute. Those that connect before their time need less
+    (100 of them 4 to 5 s, 1,000 at most 6.3 s): see `connected_grace_for`.
     """
     return min(60.0, 4.0 + 0.12 * clients)
+
+
+def connected_grace_for(clients: int) -> float:
+    """The same of tests whose clients connect first: none of them begins, and ends, late.
+
+    What is lost of their traffic is sent again after 1, 2, 4 and maybe 8 s. One that needs longer is
+    ended, and counts where it sent its whole time.
+    """
+    return min(grace_for(clients), 9.0 + 0.02 * clients)
 
 
 def direct_grace_for(clients: int) -> float:
     """The same of tests beside the tunnel between hosts of one machine, which nothing slows down.
 
     No VPN's process is a queue there: the last of 100 unlimited senders on two processors ended
-    0.4 s after its time. The rest is a reserve for a busy machine.
+    0.4 to 1.4 s after its time, of 1,000 after 3.2 s. The rest is a reserve for a busy machine.
     """
-    return min(grace_for(clients), 4.0 + 0.02 * clients)
+    return min(grace_for(clients), 4.0 + 0.008 * clients)
+
+
+def connect_s_for(clients: int) -> float:
+    """Seconds before a slot in which its clients start and connect, where the test has them do so.
+
+    Connections that are made when others send already wait for them: of 1,000 clients through a
+    tunnel a tenth connected 36 s late, since each lost packet of theirs is sent again after 1, 3, 7, 15
+    and 31 s. Before, all were connected 0.2 s after their start, and the last had started after 1.7 s.
+    """
+    return 0.5 + 0.005 * clients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,26 +137,34 @@ def plan(
 
     def grace_of_s(test: TestSpec) -> float:
         is_beside = test.path is NetworkPath.DIRECT and test.server is None
-        return direct_grace_s if is_beside and direct_grace_s is not None else grace_s
+        if is_beside and direct_grace_s is not None:
+            return direct_grace_s
+        return min(grace_s, connected_grace_for(clients)) if test.connect_first else grace_s
 
-    def gap_of_s(test: TestSpec) -> float:
+    def connect_of_s(test: TestSpec) -> float:
+        return connect_s_for(clients) if test.connect_first else 0.0
+
+    def gap_of_s(test: TestSpec, following: TestSpec) -> float:
+        """Least time from the end of a test to the start of the next."""
         is_slow = test.kind is TestKind.TCP_BOTH or servers_for(test, clients) > 1
-        return _gap_s(grace_of_s(test)) + (SLOW_LEAVE_S if is_slow else 0.0)
+        leaves_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S + (SLOW_LEAVE_S if is_slow else 0.0)
+        return grace_of_s(test) + leaves_s + SERVER_LEAD_S + connect_of_s(following)
 
     placed: list[tuple[float, TestSpec]] = []
-    follows_s = 0.0
     for test in tests:
-        start_s = follows_s if test.time_min is None else minutes_to_s(test.time_min)
+        start_s = 0.0 if test.time_min is None else minutes_to_s(test.time_min)
+        if test.time_min is None and placed:
+            before_s, before = placed[-1]
+            start_s = before_s + before.duration_s + gap_of_s(before, test)
         if start_s < 0:
             raise ScheduleError(
                 f"test {test.name!r}: time = {test.time_min:g} min lies before T0; "
                 "times count from the run's start: give 0 or more"
             )
         placed.append((start_s, test))
-        follows_s = start_s + test.duration_s + gap_of_s(test)
     placed.sort(key=lambda place: place[0])
     for (start_s, test), (next_s, following) in itertools.pairwise(placed):
-        _check_gap(test, start_s, following, next_s, gap_of_s(test))
+        _check_gap(test, start_s, following, next_s, gap_of_s(test, following))
     return tuple(
         Slot(
             name=f"{number:02d}-{test.name}",
@@ -144,14 +172,10 @@ def plan(
             start_s=start_s,
             grace_s=grace_of_s(test),
             servers=servers_for(test, clients),
+            connect_s=connect_of_s(test),
         )
         for number, (start_s, test) in enumerate(placed, start=1)
     )
-
-
-def _gap_s(grace_s: float) -> float:
-    """Least time from the end of a slot with such a grace to the start of the next."""
-    return grace_s + SERVER_OUTLASTS_S + SERVER_LEAVES_S + SERVER_LEAD_S
 
 
 def _check_gap(
@@ -206,6 +230,7 @@ def timetable_dict(
                 "remote_address": remote,
                 "peer_address": peer,
                 **({"servers": slot.servers} if slot.servers > 1 else {}),
+                **({"connect_s": slot.connect_s} if slot.connect_s else {}),
             }
         )
     return {"t0_utc_s": t0_utc_s, "starter": starter, "slots": rows}
@@ -216,6 +241,11 @@ def programs_on(slot: Slot, role: Role) -> int:
     if role is Role.CLIENT:
         return 1
     return slot.servers if slot.test.server_script and slot.test.server is None else 0
+
+
+def begin_s(slot: Slot, role: Role) -> float:
+    """When a slot's script begins on a host of this role, from T0: the server's before the clients'."""
+    return slot.start_s - slot.connect_s - (SERVER_LEAD_S if role is Role.SERVER else 0.0)
 
 
 def runs_on(slot: Slot, role: Role) -> bool:
@@ -241,9 +271,10 @@ def order(
 ) -> Mapping[str, str]:
     """What `run-slot` on one host must know about one slot: the lines of its .order file.
 
-    Times are integer nanoseconds since the epoch, because a POSIX shell has no fractions. The
-    server's order starts `SERVER_LEAD_S` early and is stopped `SERVER_OUTLASTS_S` after clients;
-    `t0_ns` is the slot's own start on both, which scripts find as `$PERFKIT_T0`.
+    Times are integer nanoseconds since the epoch, because a POSIX shell has no fractions. Orders
+    start as `begin_s` says, and the server's is stopped `SERVER_OUTLASTS_S` after those of clients;
+    `t0_ns` is the slot's own start on both, which scripts find as `$PERFKIT_T0`. Clients that connect
+    before it send from `send_ns` on, `$PERFKIT_SEND_AT`.
 
     Args:
         number: Of the server's programs in the slot, from 1: that one, or the one that serves a client.
@@ -253,10 +284,9 @@ def order(
     """
     remote, peer = addresses.of(slot)
     t0_s, end_s = t0_utc_s + slot.start_s, t0_utc_s + slot.end_s
-    start_s = t0_s
+    start_s = t0_utc_s + begin_s(slot, host.role)
     limit_s = end_s + slot.grace_s
     if host.role is Role.SERVER:
-        start_s -= SERVER_LEAD_S
         limit_s += SERVER_OUTLASTS_S
     lines = {
         "host": host.name,
@@ -277,6 +307,8 @@ def order(
     }
     if host.role is Role.SERVER and number > 1:
         lines["server_number"] = str(number)
+    if host.role is Role.CLIENT and slot.connect_s:
+        lines["send_ns"] = str(_ns(t0_s))
     if slot.test.rate_bps is not None:
         lines["rate_bps"] = f"{slot.test.rate_bps:.0f}"
     if slot.test.packet_bytes is not None:

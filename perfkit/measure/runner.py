@@ -30,6 +30,7 @@ from perfkit.measure.plan import (
     SERVER_LEAD_S,
     SERVER_OUTLASTS_S,
     Addresses,
+    begin_s,
     timetable_dict,
 )
 from perfkit.measure.provision import files_for, provision
@@ -248,7 +249,8 @@ class Measurement:
         took_s = [self.results[host.name].elapsed_s for host in self.alive]
         pass_s = sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
         reserve_s = max(ARM_RESERVE_S, self.options.idle_s - ARM_MARGIN_S)
-        lead_s = SERVER_LEAD_S + ARM_MARGIN_S + reserve_s + pass_s
+        first_s = min((begin_s(slot, Role.SERVER) for slot in self.slots), default=-SERVER_LEAD_S)
+        lead_s = ARM_MARGIN_S + reserve_s + pass_s - min(first_s, 0.0)
         return self.starter.first_t0_s(self.hooks.now() + lead_s)
 
     def wait(self, timetable: Timetable) -> None:

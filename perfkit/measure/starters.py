@@ -18,9 +18,9 @@ from perfkit.errors import ConfigError, did_you_mean
 from perfkit.measure.plan import (
     CRONTAB_BEGIN,
     CRONTAB_END,
-    SERVER_LEAD_S,
     Addresses,
     Pacing,
+    begin_s,
     crontab,
     order,
     order_names,
@@ -62,8 +62,8 @@ class Timetable:
     @property
     def confirm_by_s(self) -> float:
         """Until when a host may take its orders, epoch seconds; afterwards it is left out."""
-        first_s = min((slot.start_s for slot in self.slots), default=0.0)
-        return self.shown_t0_s + first_s - SERVER_LEAD_S - ARM_MARGIN_S
+        first_s = min((begin_s(slot, Role.SERVER) for slot in self.slots), default=0.0)
+        return self.shown_t0_s + first_s - ARM_MARGIN_S
 
     def slots_of(self, role: Role) -> list[Slot]:
         """The slots in which a host of this role has something to run."""
@@ -71,9 +71,8 @@ class Timetable:
 
     def starts_of(self, role: Role) -> list[float]:
         """The planned start of each program in those slots, epoch seconds; servers begin earlier."""
-        lead_s = SERVER_LEAD_S if role is Role.SERVER else 0.0
         return [
-            self.shown_t0_s + slot.start_s - lead_s
+            self.shown_t0_s + begin_s(slot, role)
             for slot in self.slots
             for _ in range(programs_on(slot, role))
         ]

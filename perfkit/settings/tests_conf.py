@@ -34,6 +34,7 @@ class TestConf(ini.Section):
     kind: TestKind = TestKind.TCP
     packet_bytes: int | None = Field(None, ge=16, le=65_000)
     clients_per_server: int | None = Field(None, ge=1, le=100_000)
+    connect_first: bool = False
     in_all: bool = True
 
 
@@ -86,6 +87,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         kind=checked.kind,
         packet_bytes=checked.packet_bytes,
         clients_per_server=checked.clients_per_server,
+        connect_first=checked.connect_first,
         in_all=checked.in_all,
     )
 

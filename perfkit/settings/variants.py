@@ -39,7 +39,9 @@ from perfkit.settings.secrets import refuse_secrets
 from perfkit.settings.tests_conf import TestConf, check_kind, refuse_unread_rate
 
 NAME = "variants"  # of the file, and of the folder of a run's copies beside it
-_OF_TESTS = ("duration", "port", "server", "needs", "packet_bytes", "clients_per_server")
+_OF_TESTS = (
+    *("duration", "port", "server", "needs", "packet_bytes", "clients_per_server", "connect_first"),
+)
 _RUNNABLE = ("tests", "bin")  # folders in resources/ whose files are programs
 _PLAIN = ("control", "resources", "rate", "vpn", *IP_KEYS)
 _ELSEWHERE = ("test", "link")  # first words of keys that are no options of a VPN
@@ -325,6 +327,7 @@ def _with_parameters(test: TestSpec, variant: Variant, where: str = NAME) -> Tes
         clients_per_server=checked.clients_per_server
         if "clients_per_server" in own
         else test.clients_per_server,
+        connect_first=checked.connect_first if "connect_first" in own else test.connect_first,
     )
 
 

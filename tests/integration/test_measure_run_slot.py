@@ -138,6 +138,18 @@ def test_a_test_is_told_when_its_slot_starts_and_where_the_vpn_is(workdir: Workd
     assert workdir.log("02-told") == f"{moment} {start.parent}\n"
 
 
+def test_a_test_that_connects_first_is_told_when_to_send_and_another_one_is_not(
+    workdir: Workdir,
+) -> None:
+    workdir.script("told", 'echo "send at $PERFKIT_SEND_AT"')
+    send_ns = 1_795_000_000_250_000_000
+    first, _ = workdir.order("01-told", "told", in_s=0.1, send_ns=str(send_ns))
+    second, _ = workdir.order("02-told", "told", in_s=0.2)
+    workdir.run("run-slot", first, second)  # in one shell: nothing is left of the first order
+    assert workdir.log("01-told") == "send at 1795000000.250000000\n"
+    assert workdir.log("02-told") == "send at \n"
+
+
 def test_a_test_starts_at_its_instant_and_its_outcome_is_recorded(workdir: Workdir) -> None:
     workdir.script(
         "hello", 'echo "$1 $2 $PERFKIT_DURATION_S"; date +%s.%N >began; sleep 0.3; exit 3'

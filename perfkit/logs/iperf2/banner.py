@@ -30,7 +30,13 @@ _CONNECTED = re.compile(
     rb"\[ *(?:\*|FD)? *(\d{1,9})\] local (\S{1,64}) port (\d{1,5}) "
     rb"connected with (\S{1,64}) port (\d{1,5})(.*)"
 )
+_UTC = (b"UTC", b"GMT")  # another zone's abbreviation is not a zone: CST is five of them
 _STAMP = re.compile(rb"on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:\.\d+)? \((\w+)\)")
+_SENDS_AT = re.compile(
+    rb"\[ *(\d{1,9})\] Client traffic to start in \d{1,9} seconds "
+    rb"at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) current time is \S+ \S+ \((\w+)\)"
+)
+_SENDS_NOW = re.compile(rb"\[ *(\d{1,9})\] WARNING: --txstart-time ")  # for that was before
 _CONNECT_TIME = re.compile(rb"\(ct=(\d{1,7}(?:\.\d{1,6})?) ms\)")
 _MSS = re.compile(rb"icwnd/mss/irtt=\d{1,9}/(\d{1,6})/")
 _OUT_OF_ORDER = re.compile(
@@ -84,6 +90,8 @@ def read_banners(lines: Iterable[tuple[int, bytes]]) -> Banners:
         elif listening := LISTENING.match(line):
             found.listening_ports.add(int(listening[2]))
             found.banners.append((line_no, False, listening[1] == b"UDP"))
+        elif sends := _SENDS_AT.match(line) or _SENDS_NOW.match(line):
+            _note_first_byte(found, sends, line_no, line)
         elif connecting := CONNECTING.match(line):
             found.banners.append((line_no, True, connecting[1] == b"UDP"))
         elif _SERVER_REPORT.match(line):
@@ -95,11 +103,24 @@ def read_banners(lines: Iterable[tuple[int, bytes]]) -> Banners:
     return found
 
 
+def _note_first_byte(found: Banners, match: re.Match[bytes], line_no: int, line: bytes) -> None:
+    """A client told to send from a moment on says so after it connected, or that it came too late."""
+    stream = next((c for c in found.connects[::-1] if c["id"] == int(match[1])), None)
+    if stream is None:
+        found.add(line_no, line, _MESSAGE)
+    elif match.re is _SENDS_NOW:
+        stream["connected_ns"] = stream["made_ns"]
+    else:
+        stream["connected_ns"] = _moment(match[2]) if match[3] in _UTC else NEVER
+
+
 def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
-    """What such a line says. A client's stamp is of when it began to connect, which took `ct`."""
+    """What such a line says. A client's stamp is of when it began to connect, which took `ct`.
+
+    Of a stream whose sender waits for a moment the stamp does not tell when it began.
+    """
     stamp, took = _STAMP.search(match[6]), _CONNECT_TIME.search(match[6])
-    # Another zone's abbreviation is not a zone: CST is five of them.
-    began_ns = _moment(stamp[1]) if stamp and stamp[2] in (b"UTC", b"GMT") else NEVER
+    began_ns = _moment(stamp[1]) if stamp and stamp[2] in _UTC else NEVER
     took_ns = round(float(took[1]) * NS_PER_S / MS_PER_S) if took and began_ns != NEVER else 0
     return {
         "line_no": line_no,
@@ -108,7 +129,8 @@ def _connection(match: re.Match[bytes], line_no: int) -> dict[str, Any]:
         "local_port": int(match[3]),
         "peer_address": match[4].decode("ascii", "replace").split("%")[0],
         "peer_port": int(match[5]),
-        "connected_ns": began_ns + took_ns,
+        "connected_ns": NEVER if b"(epoch-start)" in match[6] else began_ns + took_ns,
+        "made_ns": began_ns + took_ns,
         "reverse": b"(reverse)" in match[6],
         "mss": float(mss[1]) if (mss := _MSS.search(match[6])) and int(mss[1]) else np.nan,
     }

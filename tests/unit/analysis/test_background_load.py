@@ -95,3 +95,16 @@ def test_the_report_says_it_before_every_figure(tmp_path: Path) -> None:
         "server: its processors were 80 % busy" in w
         for w in compose(run, with_plots=False).warnings
     )
+
+
+def test_the_time_in_which_clients_connect_is_no_quiet_time(logs: RunLogs) -> None:
+    """Before the first test, and before the second one."""
+    first, second = logs.slots
+    early = replace(logs, slots=(replace(first, connect_s=2.0), replace(second, connect_s=2.0)))
+    busy = early.monitor["cpu_busy_pct"].copy()
+    for slot in early.slots:  # they take all processors to connect
+        busy = busy.mask(early.monitor["t_s"].between(slot.start_s - 3.0, slot.start_s), 100.0)
+    loaded = replace(early, monitor=early.monitor.assign(cpu_busy_pct=busy))
+    last_s = max(slot.end_s for slot in logs.slots)
+    before = loaded.monitor["t_s"] < last_s
+    assert idle_busy_pct(replace(loaded, monitor=loaded.monitor[before]), outcomes(loaded))[0] < 5

@@ -102,3 +102,12 @@ def test_a_host_that_is_being_taken_back_makes_a_block_void(block: Run) -> None:
     taken = replace(logs, interrupted={"server": notice})
     rule, why = why_void(block, taken, VOID_RULES) or ("", "")
     assert (rule, why) == ("spot-notice", "server was taken back: spot")
+
+
+def test_the_idle_control_is_over_before_clients_connect(block: Run) -> None:
+    logs = read_run(block)
+    early = replace(logs, slots=tuple(replace(slot, connect_s=2.0) for slot in logs.slots))
+    connecting = early.monitor["t_s"] > early.slots[0].start_s - 4
+    busy = early.monitor["cpu_busy_pct"].mask(connecting, 100.0)
+    loaded = replace(early, monitor=early.monitor.assign(cpu_busy_pct=busy))
+    assert idle_busy_pct(loaded)[0] < 5

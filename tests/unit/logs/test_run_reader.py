@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.segments import from_events
+from perfkit.analysis.stats import summarise
 from perfkit.errors import RunError
 from perfkit.logs.cache import Cache
 from perfkit.logs.clock_alignment import place
@@ -237,3 +241,68 @@ def test_a_log_of_which_only_a_part_came_home_is_named_and_not_read(run: Run) ->
     sent = logs.traffic[(logs.traffic["side"] == "sender") & (logs.traffic["host"] == "client-001")]
     assert set(sent["slot"]) == {"02-tunnel-tcp"}
     assert len(logs.traffic) < len(whole.traffic)
+
+
+def connected_first(run: Run, says: str) -> None:
+    """Make the first test one whose clients started a second before, and then said that."""
+    timetable = json.loads(run.timetable_path.read_text())
+    timetable["slots"][0]["connect_s"] = 1.0
+    run.timetable_path.write_text(json.dumps(timetable))
+    for path in run.raw_dir.glob("*/01-direct-tcp*.log"):
+        marked = re.sub(r"(connected with \S+ port \d+)", r"\1 (epoch-start)", path.read_text())
+        of_client = path.parent.name != "server"
+        path.write_text(
+            re.sub(r"(?m)^(\[ +1\] local .*)$", rf"\1\n[  1] {says}", marked)
+            if of_client
+            else marked
+        )
+    for path in run.raw_dir.glob("client-*/01-direct-tcp.events.json"):
+        record = json.loads(path.read_text())
+        moved = {name: record[name] - 1.0 for name in ("planned_start_utc_s", "start_utc_s")}
+        path.write_text(json.dumps(record | moved))
+
+
+WAITED = "Client traffic to start in 1 seconds at 2026-11-22 12:20:05 current time is 2026-11-22 12:20:04 (UTC)"
+
+
+def test_streams_of_clients_that_connected_first_are_placed_where_they_began_to_send(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    connected_first(run, WAITED)
+    firsts = first_rows(run)
+    assert set(firsts["log_host"]) == {"server", "client-001", "client-002", "client-003"}
+    assert firsts["t_start_s"].between(5.0, 5.3).all()
+    assert firsts["t_bound_s"].max() < 0.2
+
+
+def test_a_client_that_did_not_wait_is_not_taken_to_have_begun_later_than_it_did(
+    tmp_path: Path,
+) -> None:
+    run = make_run(tmp_path / "run", clients=1)
+    connected_first(run, WAITED)
+    record_path = run.host_raw_dir("client-001") / "01-direct-tcp.events.json"
+    record = json.loads(record_path.read_text())
+    moved = {name: record[name] - 1.0 for name in ("last_output_utc_s", "end_utc_s")}
+    record_path.write_text(json.dumps(record | moved))  # it was done a second before the others
+    firsts = first_rows(run)
+    assert (firsts["t_start_s"] - firsts["t_bound_s"] < 4.3).all()
+
+
+def first_rows(run: Run) -> pd.DataFrame:
+    traffic = read_run(run).traffic
+    return traffic[(traffic["start_s"] == 0) & (traffic["slot"] == "01-direct-tcp")]
+
+
+def test_a_window_never_begins_while_clients_only_connect(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", clients=3)
+    connected_first(run, WAITED)
+    logs = read_run(run)
+    found = outcomes(logs)
+    own = found[found["slot"] == "01-direct-tcp"]
+    assert own["ok"].all()
+    assert (own["start_s"] == 5.0).all()
+    (segment, _) = from_events(logs, found)
+    assert segment.outer.start_s == 5.0
+    spread_s = summarise(logs, [segment], found).tests["start_spread_s"].iloc[0]
+    assert 0 < spread_s < 0.3  # of the traffic, not of the scripts

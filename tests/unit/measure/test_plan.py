@@ -16,12 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfkit.errors import ScheduleError
+from perfkit.logs.run_logs import slot_from
 from perfkit.measure.plan import (
     SERVER_LEAD_S,
     SERVER_OUTLASTS_S,
     SLOW_LEAVE_S,
     Addresses,
     Pacing,
+    connect_s_for,
+    connected_grace_for,
     crontab,
     direct_grace_for,
     fires_utc,
@@ -413,3 +416,62 @@ def test_the_machines_own_crontab_accepts_it(
     assert subprocess.run(dry_run, capture_output=True, text=True, check=False).returncode == 0
     file.write_text("99 99 99 99 * x\n")
     assert subprocess.run(dry_run, capture_output=True, text=True, check=False).returncode != 0
+
+
+def orders_of(slot: Slot) -> tuple[dict[str, str], dict[str, str]]:
+    """The client's and the server's; T0 is 1,000 s after 1970."""
+    client, server = (
+        dict(order(slot, host, t0_utc_s=1000.0, starter="epoch", addresses=ADDRESSES))
+        for host in (CLIENT, SERVER)
+    )
+    return client, server
+
+
+def test_clients_that_connect_first_start_before_the_slot_and_the_server_before_them() -> None:
+    (slot,) = plan([replace(spec(), connect_first=True)], clients=100)
+    client, server = orders_of(slot)
+    connect_ns = round(connect_s_for(100) * 1e9)
+    assert connect_ns > 0
+    assert int(client["start_ns"]) == 1000 * 10**9 - connect_ns
+    assert int(server["start_ns"]) == int(client["start_ns"]) - SERVER_LEAD_S * 10**9
+    assert client["send_ns"] == client["t0_ns"] == server["t0_ns"] == str(1000 * 10**9)
+    assert client["end_ns"] == str(1010 * 10**9)
+    assert "send_ns" not in server
+
+
+def test_a_test_that_does_not_connect_first_starts_with_its_slot_and_is_told_no_moment() -> None:
+    (slot,) = plan([spec()], clients=100)
+    client, _ = orders_of(slot)
+    assert client["start_ns"] == client["t0_ns"]
+    assert "send_ns" not in client
+    table = timetable_dict([slot], t0_utc_s=1.0, starter="epoch", addresses=ADDRESSES)
+    assert "connect_s" not in table["slots"][0]
+
+
+def test_the_timetable_keeps_how_long_before_a_slot_its_clients_connect() -> None:
+    slots = plan([spec("a"), replace(spec("b"), connect_first=True)], clients=40)
+    table = timetable_dict(slots, t0_utc_s=1.0, starter="epoch", addresses=ADDRESSES)
+    kept = [slot_from(row).connect_s for row in table["slots"]]
+    assert kept == [0.0, connect_s_for(40)]
+
+
+@pytest.mark.parametrize("clients", [1, 100, 4000])
+def test_no_client_connects_before_the_server_of_the_test_before_has_left(clients: int) -> None:
+    first, second = plan([spec("a"), replace(spec("b"), connect_first=True)], clients=clients)
+    _, leaving = orders_of(first)
+    _, coming = orders_of(second)
+    assert int(coming["start_ns"]) > int(leaving["limit_ns"])
+
+
+def test_clients_that_connected_first_are_waited_for_less_long_but_never_more() -> None:
+    assert all(connected_grace_for(n) <= grace_for(n) for n in (1, 10, 100, 1000, 4000))
+    tests = [replace(spec("tunnel-a"), connect_first=True), spec("tunnel-b")]
+    slots = plan(tests, clients=1000, grace_s=grace_for(1000))
+    assert [slot.grace_s for slot in slots] == [connected_grace_for(1000), 60]
+
+
+def test_hosts_confirm_before_the_first_server_starts_for_clients_that_connect_first() -> None:
+    slots = plan([replace(spec(), connect_first=True)], clients=1000)
+    table = Timetable(slots=slots, t0_utc_s=1e9, addresses=ADDRESSES)
+    (server_s,), (client_s,) = table.starts_of(Role.SERVER), table.starts_of(Role.CLIENT)
+    assert table.confirm_by_s < server_s < client_s < 1e9

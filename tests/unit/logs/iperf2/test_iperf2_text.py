@@ -476,3 +476,40 @@ def test_connection_lines_may_come_at_any_time_before_the_next_stream_of_their_i
         assert by_peer == sent, seed
         assert len(summaries) == len(sent)
         assert (reading.notes, reading.unparsed.count) == ((), 0)
+
+
+WAITS = """Client connecting to 10.8.0.1, TCP port 5001 with pid 5541 (1 flows)
+[  1] local 10.8.0.9%tun0 port 41226 connected with 10.8.0.1 port 5001 (epoch-start) (sock=3) \
+(icwnd/mss/irtt=13/1388/11) (ct=40.00 ms) on 2026-11-30 23:54:18 ({zone})
+[  1] {says}
+[  1] 0.0000-2.0237 sec  1251680 Bytes  4947970 bits/sec  894/0          0     1098K/11725 us  52.75
+"""
+TO_START = "Client traffic to start in 2 seconds at 2026-11-30 23:54:20 current time is 2026-11-30 23:54:18 "
+PAST = "WARNING: --txstart-time (1796082857.194052) 2026-11-30 23:54:17 is before now 2026-11-30 23:54:18 "
+
+
+@pytest.mark.parametrize(
+    ("says", "zone", "moment"),
+    [
+        (f"{TO_START}(UTC)", "UTC", "23:54:20"),
+        (f"{TO_START}(CST)", "CST", None),
+        (f"{PAST}(UTC)", "UTC", "23:54:18.040"),  # it was connected too late to wait
+    ],
+)
+def test_a_client_that_waits_for_its_moment_begins_then_and_not_when_it_connects(
+    says: str, zone: str, moment: str | None
+) -> None:
+    found = parse(WAITS.format(says=says, zone=zone))
+    stamp = found.frame["connected_utc"].iloc[0]
+    assert pd.isna(stamp) if moment is None else stamp == pd.Timestamp(f"2026-11-30 {moment}Z")
+    assert found.unparsed.count == 0
+
+
+def test_a_server_does_not_know_when_a_client_that_waits_begins() -> None:
+    text = (
+        "Server listening on TCP port 5001 with pid 38098\n"
+        "[  1] local 10.8.0.1%tun0 port 5001 connected with 10.8.0.9 port 41226 (epoch-start) (sock=4) "
+        "(peer 2.1.8) (icwnd/mss/irtt=13/1388/18) on 2026-11-30 23:54:18 (UTC)\n"
+        "[  1] 0.0000-2.0003 sec  1251680 Bytes  5005869 bits/sec  254=218:36:0:0:0:0:0:0\n"
+    )
+    assert parse(text).frame["connected_utc"].isna().all()
