@@ -63,6 +63,7 @@ def measure(
                 on_result=on_result,
                 check=lambda result: shortfall.judge(session, result),
                 on_armed=lambda t0_utc_s: record(progress.ARMED, t0_utc_s=t0_utc_s),
+                on_over=collecting.small_logs_of(session.run, session.pool),
                 on_disarmed=lambda: record(progress.DISARMED),
             ),
         )

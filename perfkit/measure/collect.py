@@ -16,7 +16,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -34,6 +34,7 @@ from perfkit.untrusted import FILE_BYTES as FILE_LIMIT_BYTES
 
 HOST_LIMIT_BYTES = 2**30
 FILES_LIMIT = 1000  # of one host
+SMALL_BYTES = 10**6  # of one host: a slow line brings them in seconds
 MOST_NAMES_TOLD = 5
 READ_ONLY = 0o400
 SNAPSHOT = "collected"
@@ -105,6 +106,21 @@ def collect(
     return StageResult(
         stage="collect", results=stage.results, elapsed_s=time.monotonic() - started_s
     )
+
+
+def small_logs_of(run: Run, pool: RemotePool) -> Callable[[Host], None]:
+    """What fetches a host's logs ahead of `collect`, if they are small, while others still run.
+
+    `collect` checks what is here and fetches, or names, what is not; so nothing is said here. A host
+    with much to fetch has its time there.
+    """
+    archive = _Archive(run, {})
+
+    def fetch(host: Host) -> None:
+        with contextlib.suppress(HostError, RunError):
+            _fetch(pool.get(host), archive, most_bytes=SMALL_BYTES)
+
+    return fetch
 
 
 def surely_watched(hosts: Sequence[Host], monitor: str) -> set[str]:
@@ -245,12 +261,18 @@ class _Listed:
     size_bytes: int
 
 
-def _fetch(remote: Remote, archive: _Archive) -> list[str]:
-    """Fetch what the archive lacks of one host; returns what was left there, with the reason."""
+def _fetch(remote: Remote, archive: _Archive, *, most_bytes: int = HOST_LIMIT_BYTES) -> list[str]:
+    """Fetch what the archive lacks of one host; returns what was left there, with the reason.
+
+    Args:
+        most_bytes: Nothing is fetched where it is more than that.
+    """
     host = remote.host
     listed, skipped = parse_listing(remote.run_script(_listing_script(host)).stdout)
     lacking = {name: file for name, file in listed.items() if not archive.has(host.name, name)}
     wanted, too_much = _within_limits(lacking)
+    if sum(file.size_bytes for file in wanted.values()) > most_bytes:
+        return skipped
     _check_space(archive.run.raw_dir, wanted)
     for name, file in wanted.items():
         path = archive.run.host_raw_dir(host.name) / name

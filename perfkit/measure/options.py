@@ -77,6 +77,7 @@ class Hooks:
         on_result: Pass (`ready`, `arm`, `finish`) and result, as each host ends a pass.
         check: Told who is armed and who failed, before T0; what it raises ends the measurement.
         on_armed: Told T0 (epoch seconds) once all orders are given: from here the hosts go alone.
+        on_over: Told each host that did its tests, in that host's thread: its logs are whole.
         on_disarmed: Told before the orders are taken back, when the measurement is broken off.
     """
 
@@ -84,6 +85,7 @@ class Hooks:
     on_result: Callable[[str, HostResult], None] = lambda _pass, _result: None
     check: Callable[[StageResult], None] = lambda _result: None
     on_armed: Callable[[float], None] = lambda _t0_utc_s: None
+    on_over: Callable[[Host], None] = lambda _host: None
     on_disarmed: Callable[[], None] = lambda: None
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep

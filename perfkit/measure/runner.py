@@ -217,9 +217,10 @@ class Measurement:
     def load_timetable(self) -> Timetable:
         """The timetable that the hosts were armed with."""
         written = self.run.load_json(self.run.timetable_path)
-        keys = ("name", "start_s", "duration_s", "servers")
+        unsaid = {"servers": 1, "connect_s": 0.0}
+        keys = ("name", "start_s", "duration_s", *unsaid)
         planned = [tuple(getattr(slot, key) for key in keys) for slot in self.slots]
-        found = [tuple(row.get(key, 1) for key in keys) for row in written["slots"]]
+        found = [tuple({**unsaid, **row}[key] for key in keys) for row in written["slots"]]
         if found != planned:
             raise RunError(
                 f"{self.run.timetable_path}: slots {found}, {planned} expected: config/ of the run "
@@ -301,6 +302,7 @@ class Measurement:
             )
             if problems:
                 raise HostError(host.name, "; ".join(problems))
+            self.hooks.on_over(host)
 
         alive = self.alive
         for role in (Role.CLIENT, Role.SERVER):

@@ -127,6 +127,30 @@ def test_what_a_killed_collector_had_fetched_whole_is_not_fetched_again(
     assert own.run.sums_path.read_text() == sums
 
 
+def test_small_logs_that_were_fetched_ahead_are_collected_without_asking_the_host(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    own = fleet.in_new_run(tmp_path)
+    fetch = collecting.small_logs_of(own.run, fleet.pool)
+    for host in own.hosts[:2]:
+        fetch(host)
+    assert not own.run.sums_path.exists()
+    with RemotePool(Access(key_path=Path("/none"), known_hosts_path=Path("/none"))) as no_pool:
+        assert collect(own.run, own.hosts[:2], SLOTS, pool=no_pool, threads=2).failed == ()
+    assert own.run.sums_path.exists()
+
+
+def test_logs_that_are_not_small_are_left_to_the_collector_and_so_is_a_host_that_is_gone(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "SMALL_BYTES", 1000)
+    own = fleet.in_new_run(tmp_path)
+    collecting.small_logs_of(own.run, fleet.pool)(own.hosts[0])
+    with RemotePool(Access(key_path=Path("/none"), known_hosts_path=Path("/none"))) as no_pool:
+        collecting.small_logs_of(own.run, no_pool)(own.hosts[1])  # nothing is raised
+    assert not any(own.run.raw_dir.glob("*/*"))
+
+
 def test_a_file_that_was_cut_off_is_gone_on_with_from_its_end(fleet: Fleet, tmp_path: Path) -> None:
     own = copy_of(fleet, tmp_path)
     own.run.sums_path.unlink()

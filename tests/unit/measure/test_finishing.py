@@ -44,6 +44,21 @@ def test_a_host_that_never_had_a_record_is_left_without_its_monitor(tmp_path: Pa
     assert asked[-1] != asked[0]
 
 
+@pytest.mark.parametrize("connect_first", [True, False])
+def test_a_timetable_of_clients_that_connect_first_is_gone_on_with_as_it_is(
+    tmp_path: Path, connect_first: bool
+) -> None:
+    test = TestSpec(name="a", script=tmp_path, server_script=None, duration_s=1)
+    slots, others = (
+        plan([replace(test, connect_first=it)]) for it in (connect_first, not connect_first)
+    )
+    written = timetable_dict(slots, t0_utc_s=1e9, starter="epoch", addresses=ADDRESSES)
+    Run(tmp_path).timetable_path.write_text(json.dumps(written))
+    assert measurement(tmp_path, slots).load_timetable().slots == slots
+    with pytest.raises(RunError, match="config/ of the run was changed"):
+        measurement(tmp_path, others).load_timetable()
+
+
 @pytest.mark.parametrize(("before", "now"), [(2, None), (None, 2), (2, 1)])
 def test_a_timetable_with_other_servers_of_a_test_is_not_gone_on_with(
     tmp_path: Path, before: int | None, now: int | None
@@ -59,6 +74,30 @@ def test_a_timetable_with_other_servers_of_a_test_is_not_gone_on_with(
     assert measurement(tmp_path, slots_with(before)).load_timetable().slots == armed
     with pytest.raises(RunError, match="config/ of the run was changed"):
         measurement(tmp_path, slots_with(now)).load_timetable()
+
+
+@pytest.mark.parametrize(("exit_status", "told"), [(0, [CLIENT.name]), (1, [])])
+def test_only_of_a_host_that_did_its_tests_are_the_logs_said_to_be_whole(
+    tmp_path: Path, exit_status: int, told: list[str]
+) -> None:
+    record = {
+        "planned_start_utc_s": 0.0,
+        "planned_end_utc_s": 1.0,
+        "start_utc_s": 0.0,
+        "end_utc_s": 1.0,
+        "exit_status": exit_status,
+        "timed_out": False,
+    }
+    said = Mock(stdout=f"record 01-a {json.dumps(record)}\nsaid 01-a done\n")
+    remote = Mock(run_script=Mock(return_value=said))
+    remote.converse.side_effect = LostError(CLIENT.name, "no clock")
+    remote.access.command_timeout_s = 1.0
+    slots = plan([TestSpec(name="a", script=tmp_path, server_script=None, duration_s=1)])
+    work = measurement(tmp_path, slots, pool=Mock(RemotePool, get=Mock(return_value=remote)))
+    heard: list[str] = []
+    work.hooks = replace(work.hooks, on_over=lambda host: heard.append(host.name))
+    work.finish(Timetable(slots=slots, t0_utc_s=0.0, addresses=ADDRESSES))
+    assert heard == told
 
 
 def measurement(folder: Path, slots: Sequence[Slot], pool: Mock | None = None) -> Measurement:
