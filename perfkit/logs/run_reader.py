@@ -13,9 +13,10 @@ import pandas as pd
 
 from perfkit import untrusted
 from perfkit.errors import LogError, PerfkitError, UnknownFormatError, UntrustedError
-from perfkit.logs import clock_alignment, frames, slot_traffic, time_line
+from perfkit.logs import frames, slot_traffic, time_line
 from perfkit.logs.arrow_text import to_categories
 from perfkit.logs.cache import Cache
+from perfkit.logs.clock_alignment import place
 from perfkit.logs.events import parse_record, to_frame
 from perfkit.logs.format import Reading
 from perfkit.logs.links import LinkLog, read_links
@@ -87,9 +88,7 @@ class RunReader:
         self._read_ahead()
         self._note_parts()
         events = self._events()
-        traffic, more = clock_alignment.place(
-            self._traffic(), events, self._clock, self.t0_utc_s, self.slots
-        )
+        traffic, more = place(self._traffic(), events, self._clock, self.t0_utc_s, self.slots)
         self.findings += more
         return RunLogs(
             run_id=self.run.id,

@@ -112,6 +112,36 @@ def servers_for(test: TestSpec, clients: int) -> int:
     return max(1, math.ceil(clients / test.clients_per_server))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fleet:
+    """How long before and after a test its clients need; for the attributes see `plan`."""
+
+    clients: int
+    grace_s: float
+    direct_grace_s: float | None
+
+    def grace_s_of(self, test: TestSpec) -> float:
+        """Time after a test in which its clients may still end."""
+        is_beside = test.path is NetworkPath.DIRECT and test.server is None
+        if is_beside and self.direct_grace_s is not None:
+            return self.direct_grace_s
+        return (
+            min(self.grace_s, connected_grace_for(self.clients))
+            if test.connect_first
+            else self.grace_s
+        )
+
+    def connect_s_of(self, test: TestSpec) -> float:
+        """Time before a test in which its clients connect."""
+        return connect_s_for(self.clients) if test.connect_first else 0.0
+
+    def gap_s(self, test: TestSpec, following: TestSpec) -> float:
+        """Least time from the end of a test to the start of the next."""
+        is_slow = test.kind is TestKind.TCP_BOTH or servers_for(test, self.clients) > 1
+        leaves_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S + (SLOW_LEAVE_S if is_slow else 0.0)
+        return self.grace_s_of(test) + leaves_s + SERVER_LEAD_S + self.connect_s_of(following)
+
+
 def plan(
     tests: Sequence[TestSpec],
     *,
@@ -134,28 +164,13 @@ def plan(
     Raises:
         ScheduleError: two tests are too near to each other, or a start lies before T0.
     """
-
-    def grace_of_s(test: TestSpec) -> float:
-        is_beside = test.path is NetworkPath.DIRECT and test.server is None
-        if is_beside and direct_grace_s is not None:
-            return direct_grace_s
-        return min(grace_s, connected_grace_for(clients)) if test.connect_first else grace_s
-
-    def connect_of_s(test: TestSpec) -> float:
-        return connect_s_for(clients) if test.connect_first else 0.0
-
-    def gap_of_s(test: TestSpec, following: TestSpec) -> float:
-        """Least time from the end of a test to the start of the next."""
-        is_slow = test.kind is TestKind.TCP_BOTH or servers_for(test, clients) > 1
-        leaves_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S + (SLOW_LEAVE_S if is_slow else 0.0)
-        return grace_of_s(test) + leaves_s + SERVER_LEAD_S + connect_of_s(following)
-
+    fleet = _Fleet(clients=clients, grace_s=grace_s, direct_grace_s=direct_grace_s)
     placed: list[tuple[float, TestSpec]] = []
     for test in tests:
         start_s = 0.0 if test.time_min is None else minutes_to_s(test.time_min)
         if test.time_min is None and placed:
             before_s, before = placed[-1]
-            start_s = before_s + before.duration_s + gap_of_s(before, test)
+            start_s = before_s + before.duration_s + fleet.gap_s(before, test)
         if start_s < 0:
             raise ScheduleError(
                 f"test {test.name!r}: time = {test.time_min:g} min lies before T0; "
@@ -164,15 +179,15 @@ def plan(
         placed.append((start_s, test))
     placed.sort(key=lambda place: place[0])
     for (start_s, test), (next_s, following) in itertools.pairwise(placed):
-        _check_gap(test, start_s, following, next_s, gap_of_s(test, following))
+        _check_gap(test, start_s, following, next_s, fleet.gap_s(test, following))
     return tuple(
         Slot(
             name=f"{number:02d}-{test.name}",
             test=test,
             start_s=start_s,
-            grace_s=grace_of_s(test),
+            grace_s=fleet.grace_s_of(test),
             servers=servers_for(test, clients),
-            connect_s=connect_of_s(test),
+            connect_s=fleet.connect_s_of(test),
         )
         for number, (start_s, test) in enumerate(placed, start=1)
     )
