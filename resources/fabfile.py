@@ -13,11 +13,13 @@ VPN is left out.
 Nothing may wait for an answer: say -y, --batch and the like. A task may run again at any time.
 """
 
+import gzip
 import io
 import os
 import tarfile
 from pathlib import Path
 from shlex import quote
+from stat import S_ISREG
 
 from fabric import Connection, task
 
@@ -56,6 +58,7 @@ if command -v apt-get; then
 else dnf install -y $dnf
 fi
 """
+PACKED: dict[tuple[object, ...], bytes] = {}
 FOLDERS = ("bin", "logs", "tests", "vpn")
 
 
@@ -117,14 +120,27 @@ def tools(c: Connection) -> dict[str, tuple[str, str]]:
 
 def push(c: Connection, folder: Path, then: str = "") -> None:
     """Copy a folder's content into the host's workdir: one file, one command, which goes on with `then`."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
-        for path in sorted(folder.iterdir()):
-            tar.add(path, arcname=path.name)
     name = f"{workdir(c)}/.bundle.tgz"
-    c.put(archive, name)
+    archive = b"".join(map(packed, sorted(folder.iterdir())))
+    c.put(io.BytesIO(archive + gzip.compress(bytes(1024))), name)  # an archive ends with zeros
     unpack = f"cd {quote(workdir(c))} && tar -xzf {name} --no-same-owner && rm {name}"
     c.run(f"{unpack} || exit\n{then}", hide=True)
+
+
+def packed(path: Path) -> bytes:
+    """A folder as a piece of a .tgz; one whose files are links that hosts share is packed once."""
+    files = sorted((it.name, it.stat()) for it in os.scandir(path)) if path.is_dir() else []
+    is_shared = all(it.st_nlink > 1 and S_ISREG(it.st_mode) for _, it in files) and files
+    key = (path.name, *((name, it.st_ino, it.st_size, it.st_mtime_ns) for name, it in files))
+    if is_shared and key in PACKED:
+        return PACKED[key]
+    piece = io.BytesIO()
+    with tarfile.open(fileobj=piece, mode="w") as tar:
+        tar.add(path, arcname=path.name)
+        made = gzip.compress(piece.getvalue(), 1)  # without the end that an archive has
+    if is_shared:
+        PACKED[key] = made
+    return made
 
 
 def vpn_start(c: Connection) -> str:

@@ -59,6 +59,12 @@ class Bundles:
         folders = [*_SHARED, *sorted(self._of_vpns)]
         _copy_shared(resources_dir, self._shared, folders, extra_files)
         self.digest = digest([], [self._shared])  # the recipes' own file among them
+        # By folder; strings, because each is made into a path for each host.
+        self._links = {
+            it.name: sorted(entry.name for entry in it.iterdir())
+            for it in sorted(self._shared.iterdir())
+            if it.is_dir() and it.name not in self._of_vpns
+        }
         if vpn is None:
             return
         vpn[0].prepare(run, vpn[1])
@@ -68,9 +74,10 @@ class Bundles:
     def make(self, host: Host) -> Path:
         """Make, or bring up to date, the bundle of one host; returns its folder."""
         folder = self._run.host_dir(host.name) / "bundle"
-        for source in sorted(self._shared.glob("*/*")):
-            if source.parent.name not in self._of_vpns:
-                _link(source, folder / source.parent.name / source.name)
+        for name, files in self._links.items():
+            (folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            for file in files:
+                _link(f"{self._shared}/{name}/{file}", f"{folder}/{name}/{file}")
         if self._vpn is not None and host.can_tunnel:
             _write_vpn(folder / base.FOLDER, host, self._vpn, self._variants)
         return folder
@@ -134,10 +141,11 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
 
 
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    target.unlink(missing_ok=True)
+def _link(source: str, target: str) -> None:
     try:
-        target.hardlink_to(source)
+        os.link(source, target)
+    except FileExistsError:
+        Path(target).unlink()
+        _link(source, target)
     except OSError:  # not every file system has links
         shutil.copy(source, target)

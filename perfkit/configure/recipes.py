@@ -78,7 +78,7 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
 
     def configure_host(host: Host) -> None:
         bundle, known, remote = bundles.make(host), _has_log(pool, host), pool.get(host)
-        stamp = digest([run.id, host.name, bundles.digest], [bundle])
+        stamp = digest([run.id, host.name, bundles.digest], [bundle / FOLDER])
         if not (known and has_stamp(remote, stamp)):
             do_recipe(remote, tasks[host.role], run.id, bundle)
             then, lacks = stamp_script(host, stamp), (checks or {}).get(host.role, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import Mock
@@ -150,3 +151,37 @@ def test_one_command_unpacks_the_files_of_a_host_and_starts_its_vpn(
     assert "tar -xzf" in second
     assert "./start" in second.partition("tar -xzf")[2]
     assert ("sudo -n" in second) == as_root
+
+
+def test_what_is_sent_unpacks_to_each_hosts_own_bundle_also_when_hosts_share_files(
+    tmp_path: Path,
+) -> None:
+    setup = find_task(RESOURCES / "fabfile.py", "setup_common")
+    shared = tmp_path / "shared"
+
+    def sent_of(host: str) -> Path:
+        """What a host has once it was sent its bundle."""
+        bundle, place = tmp_path / host, tmp_path / f"{host}-has"
+        (bundle / "tests").mkdir(parents=True, exist_ok=True)
+        (bundle / "tests/ping").unlink(missing_ok=True)
+        (bundle / "tests/ping").hardlink_to(shared)
+        (bundle / "vpn").mkdir(exist_ok=True)
+        (bundle / "vpn/key").write_text(host)
+        sent: list[bytes] = []
+        connection = Mock(user="root", run=lambda *_, **__: Mock(stdout=""))
+        connection.config = {"perfkit": {"bundle": str(bundle), "workdir": "/work"}}
+        connection.put = lambda file, _: sent.append(file.read())
+        getattr(setup, "body", setup)(connection)
+        place.mkdir(exist_ok=True)
+        done = subprocess.run(["tar", "-xzf", "-"], input=b"".join(sent), cwd=place, check=False)
+        assert done.returncode == 0
+        return place
+
+    shared.write_text("one")
+    for host in ("client-001", "client-002"):
+        has = sent_of(host)
+        assert (has / "tests/ping").read_text() == "one"
+        assert (has / "vpn/key").read_text() == host
+    shared.unlink()
+    shared.write_text("another")
+    assert (sent_of("client-001") / "tests/ping").read_text() == "another"
