@@ -83,7 +83,10 @@ def test_six_clients_on_two_machines_are_measured_through_the_tunnel_and_reaped_
 ) -> None:
     before = left(lab)
     copy_project(tmp_path, "resources")
-    shutil.copytree(lab.config_dir, tmp_path / "config")
+    config = Path(shutil.copytree(lab.config_dir, tmp_path / "config"))
+    shipped = (config / "tests.conf.sample").read_text()
+    few_each = shipped.replace("clients_per_server = 900", "clients_per_server = 4")
+    (config / "tests.conf").write_text(few_each)
     monkeypatch.setenv("PERFKIT_HOME", str(tmp_path))
     busy_machine.bear_with_it(monkeypatch)
     with phases.start(
@@ -101,6 +104,8 @@ def test_six_clients_on_two_machines_are_measured_through_the_tunnel_and_reaped_
     received = read_run(session.run).traffic.query("side == 'receiver'")
     assert set(received["host"]) == set(CLIENTS)
     assert session.run.manifest()["provider_traits"]["per_machine"] == 3
+    servers = sorted(it.name for it in session.run.host_raw_dir("server").glob("01-*.log"))
+    assert servers == ["01-tunnel-tcp.server-2.log", "01-tunnel-tcp.server.log"]
 
     said = in_fresh_process(REAP, str(lab.config_dir), session.run.id)
     there, released, besides = said.splitlines()
