@@ -93,6 +93,14 @@ def test_larger_fleets_longer_tests_and_a_second_variant_take_longer() -> None:
     )
 
 
+@pytest.mark.parametrize(("clients", "measured_s"), [(5, 7.9), (150, 18), (400, 26)])
+def test_what_is_around_a_block_is_what_blocks_of_that_size_took(
+    clients: int, measured_s: float
+) -> None:
+    kept = {"tests": "direct-tcp", "duration_s": 30, "repetitions": 2}
+    assert cost(clients=clients, **kept).repetition_s - 30 == pytest.approx(measured_s, rel=0.2)
+
+
 def test_a_variant_without_a_section_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="did you mean 'longer'") as caught:
         cost(variants="base,longr")

@@ -47,7 +47,17 @@ def test_time_on_one_machine_is_the_timetable_and_what_was_measured_around_it(
     assert many.overall_s > few.overall_s
     assert few.money == "costs nothing"
     by_cron = estimate.estimate(parameters.load({"clients": 2, "starter": "cron"}))
-    assert by_cron.overall_s == few.overall_s + estimate.CRON_WAIT_S
+    assert by_cron.overall_s == pytest.approx(few.overall_s + estimate.CRON_WAIT_S)
+
+
+@pytest.mark.parametrize(("clients", "measured_s"), [(100, 16.6), (1000, 90.2)])
+def test_what_is_around_the_tests_of_local_hosts_is_what_runs_of_that_size_took(
+    monkeypatch: pytest.MonkeyPatch, clients: int, measured_s: float
+) -> None:
+    use(monkeypatch, MemoryProvider(max_hosts=1001))
+    found = estimate.estimate(parameters.load({"clients": clients}))
+    assert found.overall_s is not None
+    assert found.overall_s - found.tests_s == pytest.approx(measured_s, rel=0.05)
 
 
 def test_money_is_said_with_its_bound_and_a_cap_that_is_exceeded(
