@@ -321,8 +321,10 @@ def forget_impossible(frame: pd.DataFrame, kind: str) -> dict[str, int]:
         if column is None or column.check is None or column.dtype != "float" or frame.empty:
             continue
         values = frame[name].to_numpy()
-        if column.check(np.array([values.min(), values.max()])).all():
-            continue  # every rule for figures is a range, and NaN is in none
+        # Every rule for figures is a range, and NaN is in none.
+        largest = np.inf if column.check(np.inf) else values.max()
+        if column.check(np.array([values.min(), largest])).all():
+            continue
         bad = ~(column.check(values) | np.isnan(values))
         if bad.any():
             frame.loc[bad, name] = np.nan

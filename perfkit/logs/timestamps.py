@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from perfkit.logs.clock_changes import undo_changes
+from perfkit.logs.recast import to_floats, to_whole
 from perfkit.units import MS_PER_S, NS_PER_S
 
 DAY_S = 86400
@@ -57,13 +58,20 @@ class Intervals:
 
 
 def from_epoch(epoch_s: NDArray[np.float64]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Moments from seconds since 1970; a row without a readable one gets 0, so it is dropped."""
-    readable = np.abs(epoch_s) < LATEST_EPOCH_S  # NaN is not
-    bad = int(np.count_nonzero(~readable))
-    ms = (np.where(readable, epoch_s, 0.0) if bad else epoch_s) * MS_PER_S
-    moments = np.round(ms, out=ms).astype(np.int64)
+    """Moments from seconds since 1970; a row without a readable one gets 0, so it is dropped.
+
+    Args:
+        epoch_s: Used up: the moments take its memory.
+    """
+    notes: tuple[str, ...] = ()
+    least, most = epoch_s.min(initial=0.0), epoch_s.max(initial=0.0)
+    if not -LATEST_EPOCH_S < least <= most < LATEST_EPOCH_S:
+        unreadable = ~(np.abs(epoch_s) < LATEST_EPOCH_S)  # NaN is one
+        epoch_s[unreadable] = 0.0
+        notes = (f"{int(np.count_nonzero(unreadable))} rows have no readable epoch",)
+    epoch_s *= MS_PER_S
+    moments = to_whole(np.rint(epoch_s, out=epoch_s))
     moments *= NS_PER_S // MS_PER_S
-    notes = (f"{bad} rows have no readable epoch",) if bad else ()
     return moments, notes
 
 
@@ -315,11 +323,13 @@ def intervals(t_ns: NDArray[np.int64], *, real_rates: bool) -> Intervals:
     Args:
         real_rates: The tool divides by the real interval itself (pcp).
     """
-    dt = np.diff(t_ns) / NS_PER_S
-    if not (dt > 0).any():
+    dt = to_floats(np.diff(t_ns))
+    dt /= NS_PER_S
+    least, most = dt.min(initial=np.inf), dt.max(initial=0.0)
+    if most <= 0:
         empty = np.zeros(len(dt), dtype=bool)
         return Intervals(dt, empty, empty.copy(), np.ones(len(dt)), _went_back(len(dt)))
-    if dt.min() == dt.max():  # as most logs are: nothing to look for
+    if least == most:  # as most logs are: nothing to look for
         fine = bool(t_ns[0] % NS_PER_S) or not float(dt[0]).is_integer()
         factor = 1.0 if real_rates or not fine else max(round(dt[0]), 1) / dt[0]
         none = np.zeros(len(dt), dtype=bool)

@@ -48,8 +48,10 @@ def note_unit(table: Table, keys: Keys, block: CsvBlock, dt_s: NDArray[np.float6
     What it counts are whole bytes, so each figure times the step is a multiple of 8 bits. Where it
     is not, `DOOL_OPTS` may have asked for bytes: the head does not say what that holds.
     """
+    if not block.in_bits or asks_for_bits(block.command) is not None:
+        return []
     known = dt_s[dt_s > 0]
-    if not block.in_bits or asks_for_bits(block.command) is not None or not len(known):
+    if not len(known):
         return []
     step_s = max(round(float(np.median(known))), 1)
     for place, (group, name) in enumerate(keys):
@@ -84,7 +86,9 @@ def named_columns(
     """
     columns: dict[str, Any] = {}
     byte = 1 / BITS_PER_BYTE if block.in_bits else 1.0
-    kilo = BINARY_PREFIXES["K"] if block.in_kib else 1
+    kilo = float(BINARY_PREFIXES["K"]) if block.in_kib else 1.0
+    repair = repair[:1] if repair.strides == (0,) else repair  # the same for all rows
+    repairs = [repair] if (repair != 1.0).any() else []
     for place, ((group, name), values) in enumerate(zip(keys, table.columns, strict=True)):
         if name in TIMES or name == EPOCH or place in table.texts:
             continue
@@ -93,9 +97,9 @@ def named_columns(
             column = f"other:{column}'" if not column.startswith("other:") else f"{column}'"
         figures = values[first:]
         if column.startswith("net_"):
-            _scale(figures, byte * BITS_PER_BYTE, repair)
+            _scale(figures, byte * BITS_PER_BYTE, *repairs)
         elif column.startswith("disk_"):
-            _scale(figures, byte * kilo, repair)
+            _scale(figures, byte * kilo, *repairs)
         elif column.startswith("mem_"):
             _scale(figures, kilo)
         columns[column] = figures
@@ -109,7 +113,7 @@ def named_columns(
 def _scale(figures: NDArray[np.float64], *factors: float | NDArray[np.float64]) -> None:
     """Multiply in place: to write into new memory takes longer than to multiply."""
     for factor in factors:
-        if np.any(factor != 1.0):
+        if not isinstance(factor, float) or factor != 1.0:
             figures *= factor
 
 

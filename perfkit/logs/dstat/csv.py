@@ -48,6 +48,7 @@ _SCREEN_BAR = re.compile(r"[|\u2500-\u257f]")
 _SCREEN_BYTES = 2000
 _START_BYTES = 400
 _NS_PER_MS = NS_PER_S // MS_PER_S
+_STAMPS = pd.DatetimeTZDtype("ns", "UTC")
 
 
 @dataclass(slots=True)
@@ -218,7 +219,7 @@ def _to_frame(table: Table, block: CsvBlock, number: int, state: _State) -> pd.D
     state.notes.extend(note_unit(table, keys, block, gaps.dt_s))
     columns = {
         "host": to_categories(np.zeros(len(stamps), dtype=np.int8), [block.host]),
-        "block": np.full(len(stamps), number),
+        "block": np.full(len(stamps), number) if number else np.zeros(len(stamps), np.int64),
         "t_utc": stamps,
         "dt_s": gaps.dt_s,
         "missed": gaps.missed,
@@ -255,7 +256,12 @@ def _moments(
     state.notes.extend(more)
     if moments is not None and not moments.any():
         return None  # the figures are there, if nobody knows of when
-    if moments is not None and len(moments) > 2 and (moments == moments[0]).all():
+    if (
+        moments is not None
+        and len(moments) > 2
+        and moments[0] == moments[-1]
+        and (moments == moments[0]).all()
+    ):
         state.notes.append(
             "all rows have the same time: a spreadsheet may have removed the seconds"
         )
@@ -295,7 +301,7 @@ def _gaps(
         count = max(len(table) - 1, 0)
         nothing = np.full(count, np.nan)
         gaps = Intervals(nothing, nothing > 0, ~(nothing > 0), np.ones(count))
-        return gaps, pd.DatetimeIndex([pd.NaT] * count, tz="UTC").as_unit("ns"), 1
+        return gaps, pd.DatetimeIndex([pd.NaT] * count, dtype=_STAMPS), 1
     first, readable = 1, _fill_stamps(moments, state.notes)
     if block.goes_on and state.last_ns:
         step_ns = np.nanmedian(state.dt_s) * NS_PER_S
@@ -308,4 +314,4 @@ def _gaps(
     if len(moments) > 1:
         state.last_ns = int(moments[-1])
         state.dt_s = gaps.dt_s
-    return gaps, pd.DatetimeIndex(moments[1:], tz="UTC").as_unit("ns"), first
+    return gaps, pd.DatetimeIndex(moments[1:], dtype=_STAMPS, copy=False), first

@@ -57,6 +57,10 @@ def test_decimals_that_begin_late_are_kept(tmp_path: Path) -> None:
         plain().replace(ROWS[250], ROWS[250].replace(".25,", ".25,0x")),
         plain().replace(ROWS[250], ROWS[250] + ",1,2"),
         plain().replace(ROWS[250], "killed"),
+        plain(ROWS * 60).replace(ROWS[250], "killed"),  # in one part of what pandas reads at once
+        plain().replace(ROWS[250], ROWS[250].replace(",250000,", ",True,")),
+        plain([f"{row.rpartition(',')[0]},{number % 2 == 0}" for number, row in enumerate(ROWS)]),
+        plain().replace(ROWS[250], ROWS[250].replace(",250000,", ',"250000",')),
         plain() + plain(),
         plain()[:-4],
         plain().replace('"dool 1.3.8 CSV output"', '"pcp-dstat 6.2.0 CSV Output"') + '"a",1,1,1\n',
@@ -114,6 +118,47 @@ def test_a_figure_of_many_digits_is_read_to_the_last_one(printed: str, tmp_path:
     reading = csv.parse_file(written(tmp_path, plain([*ROWS, row])))
     assert reading is not None
     assert reading.frame["cpu_user_pct"].iloc[-1] == float(printed)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"1767225900.25,1,{2**53 + 1},{2**63 - 1},{2**63 - 513}",
+        f"1767225900.25,1.5,2,{2**64 - 1},{2**63}",
+        "1767225900,1,-5,-0.0,+7",
+        "1767225900.25,-0.0,1e3,007, 8",
+        "1767225900.25,inf,-inf,,1",
+    ],
+)
+def test_whole_numbers_become_the_floats_that_they_are_when_the_file_is_loaded(
+    row: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, plain([*ROWS, row]))
+    unloaded, loaded = csv.parse_file(path), csv.parse(path.read_bytes(), path)
+    assert unloaded is not None
+    pd.testing.assert_frame_equal(unloaded.frame, loaded.frame, check_exact=True)
+    assert unloaded.notes == loaded.notes
+    for name in ("net_eth0_recv_bps", "net_eth0_send_bps"):
+        kept, expected = (reading.frame[name].to_numpy() for reading in (unloaded, loaded))
+        assert kept.tobytes() == expected.tobytes()
+
+
+def test_columns_that_are_whole_in_one_part_of_a_large_file_and_not_in_others_are_read(
+    tmp_path: Path,
+) -> None:
+    """pandas reads parts of a file of 5 MB and more at once; each column has a type in each part."""
+    of_a_part = [
+        "{n},0,{n},1,{n}",
+        "{n},0.5,{n},,{n}",
+        "{n}.0,0,{n},2.5,-{n}",
+    ]
+    rows = [of_a_part[n // 80_000].format(n=1767225600 + n) for n in range(240_000)]
+    path = written(tmp_path, plain(rows))
+    assert path.stat().st_size > 5 * 2**20
+    unloaded, loaded = csv.parse_file(path), csv.parse(path.read_bytes(), path)
+    assert unloaded is not None
+    pd.testing.assert_frame_equal(unloaded.frame, loaded.frame, check_exact=True)
+    assert unloaded.notes == loaded.notes
 
 
 @pytest.mark.parametrize("row", ["1767225900.25,1.5,80.5,7.5", "1767225900.25,1.5,80.5,7.5,"])
