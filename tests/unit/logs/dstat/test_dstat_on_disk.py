@@ -57,7 +57,6 @@ def test_decimals_that_begin_late_are_kept(tmp_path: Path) -> None:
         plain().replace(ROWS[250], ROWS[250].replace(".25,", ".25,0x")),
         plain().replace(ROWS[250], ROWS[250] + ",1,2"),
         plain().replace(ROWS[250], "killed"),
-        plain(ROWS * 60).replace(ROWS[250], "killed"),  # in one part of what pandas reads at once
         plain().replace(ROWS[250], ROWS[250].replace(",250000,", ",True,")),
         plain([f"{row.rpartition(',')[0]},{number % 2 == 0}" for number, row in enumerate(ROWS)]),
         plain().replace(ROWS[250], ROWS[250].replace(",250000,", ',"250000",')),
@@ -159,6 +158,27 @@ def test_columns_that_are_whole_in_one_part_of_a_large_file_and_not_in_others_ar
     assert unloaded is not None
     pd.testing.assert_frame_equal(unloaded.frame, loaded.frame, check_exact=True)
     assert unloaded.notes == loaded.notes
+
+
+def test_a_word_at_the_end_of_a_large_file_leaves_it_to_those_who_load_it_without_a_warning(
+    tmp_path: Path,
+) -> None:
+    # pandas warns where only some of its parts of 131,072 rows are text
+    assert csv.parse_file(written(tmp_path, plain([*ROWS * 500, "killed"]))) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"), [(1000.0, True), (1000.1, False), (-1.0, True), (-1.1, False)]
+)
+def test_a_share_that_cannot_be_is_unknown_whether_too_large_or_too_small(
+    share: float, kept: bool, tmp_path: Path
+) -> None:
+    path = written(tmp_path, plain([*ROWS, f"1767225900.25,{share},80.5,7.5,1"]))
+    for reading in (csv.parse_file(path), csv.parse(path.read_bytes(), path)):
+        assert reading is not None
+        check(reading.frame, "monitor")
+        assert (reading.frame["cpu_user_pct"].iloc[-1] == share) == kept
+        assert any("1 impossible values of cpu_user_pct" in note for note in reading.notes) != kept
 
 
 @pytest.mark.parametrize("row", ["1767225900.25,1.5,80.5,7.5", "1767225900.25,1.5,80.5,7.5,"])
