@@ -18,6 +18,7 @@ from perfkit.analysis import counters, links, network_limits, segments, steady_s
 from perfkit.analysis.answers.frame import FIGURES
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.run_summary import test_keys
+from perfkit.analysis.segments import Windowed
 from perfkit.analysis.server_load import busiest_core, outside_nic, shared_cpu
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
@@ -34,7 +35,6 @@ def block_rows(
     place: Mapping[str, Any],
     warm_up_s: Mapping[str, float] | None = None,
     logs: RunLogs | None = None,
-    summary: Summary | None = None,
 ) -> list[Row]:
     """Reduce a block; writes its segments.json if there is none.
 
@@ -44,7 +44,6 @@ def block_rows(
         warm_up_s: What to cut off the recorded window of each test, instead of what the test itself
             shows; at most a third of the window is cut.
         logs: The block's, where somebody has read them already.
-        summary: The figures over its windows as recorded, where somebody has them already.
 
     Returns:
         One row a test, in the order in which they were run.
@@ -57,18 +56,38 @@ def block_rows(
     chosen = segments.current(block, logs, found)
     keys = test_keys(logs.slots)
     used = {s.slot: _cut(s, (warm_up_s or {}).get(keys[s.slot])) for s in chosen if s.slot in keys}
-    own_cut = {s.slot: s.warm_up_s for s in chosen if s.chosen_by == "events" and s.steady}
-    summary = summary or summarise(logs, list(used.values()), found)
+    return rows_of(
+        Windowed(logs, found, chosen), place, summarise(logs, list(used.values()), found), used
+    )
+
+
+def rows_of(
+    known: Windowed,
+    place: Mapping[str, Any],
+    summary: Summary,
+    used: Mapping[str, Segment] | None = None,
+) -> list[Row]:
+    """The rows of a block, or of a run by itself, whose figures are there.
+
+    Args:
+        place: As `block_rows` takes it.
+        summary: The figures over the windows that are used.
+        used: The windows by slot, where they are not the recorded ones.
+    """
+    logs, found = known.logs, known.outcomes
+    keys = test_keys(logs.slots)
+    used = used if used is not None else {s.slot: s for s in known.windows if s.slot in keys}
+    own_cut = {s.slot: s.warm_up_s for s in known.windows if s.chosen_by == "events" and s.steady}
     warned = Counter(f.where for f in summary.findings if f.level == "warning")
     rows = []
     for position, (slot, figures) in enumerate(
         zip(logs.slots, summary.tests.to_dict("records"), strict=True), start=1
     ):
         window = used[slot.name].steady if slot.name in used else None
-        known = {str(name): value for name, value in figures.items()}
+        row = {str(name): value for name, value in figures.items()}
         if window is not None:
             counted = found.loc[(found["slot"] == slot.name) & found["ok"], "host"]
-            known |= _watched(logs, slot, window, list(counted))
+            row |= _watched(logs, slot, window, list(counted))
         rows.append(
             {
                 **place,
@@ -76,15 +95,15 @@ def block_rows(
                 "path": str(slot.path),
                 "kind": slot.kind.value,
                 "position": position,
-                "not_steady": str(known.get("not_steady") or ""),
+                "not_steady": str(row.get("not_steady") or ""),
                 "warm_up_found_s": own_cut.get(slot.name, np.nan),
                 "warm_up_s": used[slot.name].warm_up_s if slot.name in used else np.nan,
-                "window_s": known.get("window_s", np.nan),
-                "chosen_by": str(known.get("chosen_by") or ""),
+                "window_s": row.get("window_s", np.nan),
+                "chosen_by": str(row.get("chosen_by") or ""),
                 "warnings": warned[slot.name],
-                "failed_clients": int(known["clients_failed"]),
+                "failed_clients": int(row["clients_failed"]),
                 **_of_hosts(logs),
-                **{name: float(known[name]) for name in FIGURES if _is_number(known.get(name))},
+                **{name: float(row[name]) for name in FIGURES if _is_number(row.get(name))},
             }
         )
     return rows

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, cast, get_args
 
@@ -42,6 +42,20 @@ Policy = Literal["events", "saved", "auto"]
 FORMAT = 1
 MACHINES = ("events", propose.STAMPS, propose.CHANGE_POINTS)  # who may choose again
 STALE = "stale: the log changed after this window was chosen"
+
+
+@dataclass(frozen=True, slots=True)
+class Windowed:
+    """A run's logs, what became of its clients, and its windows: each takes its time, once.
+
+    Attributes:
+        outcomes: As `perfkit.analysis.outcomes.outcomes` makes it.
+        windows: As `current` finds them.
+    """
+
+    logs: RunLogs
+    outcomes: pd.DataFrame
+    windows: Sequence[Segment]
 
 
 def from_events(

@@ -167,14 +167,20 @@ def recorded_conditions(run: Run, logs: RunLogs) -> dict[str, str]:
     return {names.get(key, key): value for key, value in found.items() if key != "clients"}
 
 
-def why_void_alone(run: Run, logs: RunLogs) -> tuple[str, str] | None:
+def why_void_alone(
+    run: Run, logs: RunLogs, found: pd.DataFrame | None = None
+) -> tuple[str, str] | None:
     """Why a run by itself does not count as a repetition; None: it counts.
 
     By the rules for blocks; and, as no idle control came before it, where something else kept the
     server busy between its tests.
+
+    Args:
+        found: What became of its clients, where somebody knows it already.
     """
-    void = why_void(run, logs, VOID_RULES)
-    load = background_load.findings(logs, outcomes(logs))
+    found = outcomes(logs) if found is None else found
+    void = why_void(run, logs, VOID_RULES, found)
+    load = background_load.findings(logs, found)
     return void or (("other-load", load[0].text) if load else None)
 
 

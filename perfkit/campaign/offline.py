@@ -13,16 +13,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
-import pandas as pd
 
 from perfkit.analysis import campaign_cells, segments, stats, window_rules
 from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.segments import Windowed
 from perfkit.campaign import baselines, run_store
 from perfkit.errors import CampaignError
 from perfkit.executors.mapping import DONE, Unit, Where, each
 from perfkit.logs.reader import read_run
-from perfkit.logs.run_logs import RunLogs
-from perfkit.model import Segment
 from perfkit.report import answer, answer_tables, page
 from perfkit.report import compare as compare_report
 from perfkit.report.answer import Answer
@@ -78,20 +76,20 @@ def segment(
     """
     if campaign_folder.is_campaign(run):
         return campaign_windows(run, policy, executor)
-    logs, found, chosen = _windows_of(run, policy)
-    tables = standard_tables(logs, stats.summarise(logs, chosen, found))
+    known = _windows_of(run, policy)
+    summary = stats.summarise(known.logs, known.windows, known.outcomes)
+    tables = standard_tables(known.logs, summary)
     return next(table for table in tables if table.name == "windows")
 
 
-def _windows_of(
-    run: Run, policy: segments.Policy | None
-) -> tuple[RunLogs, pd.DataFrame, list[Segment]]:
-    """Choose the windows of a run that is none of several; its logs, outcomes and windows."""
+def _windows_of(run: Run, policy: segments.Policy | None) -> Windowed:
+    """Choose the windows of a run that is none of several."""
     logs = read_run(run)
     found = outcomes(logs)
-    segments.current(run, logs, found, policy)
-    window_rules.apply(run)
-    return logs, found, segments.current(run, logs, found, policy)
+    chosen = segments.current(run, logs, found, policy)
+    if window_rules.apply(run):
+        chosen = segments.current(run, logs, found, policy)
+    return Windowed(logs, found, chosen)
 
 
 def skip_first(run: Run, first_s: float, *, tests: str = "tunnel", who: str = "") -> ReportTable:
@@ -139,7 +137,7 @@ def segment_and_report(run: Run, *, executor: Where = None) -> Report | Answer:
     """Both, with the logs read once; see `segment` and `report`."""
     with _seldom_looking_for_garbage():
         if not campaign_folder.is_campaign(run):
-            return report(run, logs=_windows_of(run, None)[0])
+            return report(run, known=_windows_of(run, None))
         segment(run, executor=executor)
         return report(run, executor=executor)
 
@@ -160,7 +158,7 @@ def report(
     *,
     echo: bool | None = None,
     executor: Where = None,
-    logs: RunLogs | None = None,
+    known: Windowed | None = None,
 ) -> Report | Answer:
     """Write tables, plots and `report/index.html`; called again, it writes them anew.
 
@@ -170,14 +168,14 @@ def report(
         echo: Also print it; None: where nobody sees the returned object. A notebook that a machine
             runs shows the object, so only the page's place is printed there.
         executor: Who works on a campaign's blocks, see `perfkit.executors.mapping`.
-        logs: Of a single run, where they were read already.
+        known: Of a single run, where its logs were read already.
     """
     made: Report | Answer
     if campaign_folder.is_campaign(run):
         made = answer.render(run, executor=executor)
     else:
         left = run_store.unfinished(run)
-        made = page.render(run, phases=_phase_times(run), unfinished=left, logs=logs)
+        made = page.render(run, phases=_phase_times(run), unfinished=left, known=known)
     if lack := run_store.keep(made):
         click.echo(lack, err=True)
     _echo(made.text(), f"report: {made.page}", echo=echo)

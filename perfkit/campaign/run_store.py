@@ -17,6 +17,7 @@ from perfkit.analysis import block_figures, campaign_cells
 from perfkit.analysis.answers.campaign_answer import CampaignAnswer, find_answer
 from perfkit.analysis.answers.frame import COLUMNS as CELL_COLUMNS
 from perfkit.analysis.answers.frame import to_records
+from perfkit.analysis.segments import Windowed
 from perfkit.campaign.baselines import why_void_alone
 from perfkit.errors import PerfkitError, StoreError
 from perfkit.executors.mapping import TEXT, Unit, Where, each
@@ -75,7 +76,8 @@ def of_run(made: Report) -> Rows:
             "block": 0, "folder": run.id, "repetition": 1, "attempt": 1,
             "clients": len(logs.clients), "variant": BASE,
         }  # fmt: skip
-        rows = block_figures.block_rows(run, place, logs=logs, summary=made.summary)
+        known = Windowed(logs, made.outcomes, made.segments)
+        rows = block_figures.rows_of(known, place, made.summary)
         tables["tests"] = [_test(own, row) for row in rows]
     return tables
 
@@ -89,7 +91,7 @@ def _why_void(made: Report) -> str:
         return found.get(run.block, "unfinished: the block was not run to its end")
     if left := unfinished(run):
         return f"unfinished: {left}"
-    return ": ".join(why_void_alone(run, made.logs) or ())
+    return ": ".join(why_void_alone(run, made.logs, made.outcomes) or ())
 
 
 def _test(own: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:

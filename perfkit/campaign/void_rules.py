@@ -25,9 +25,15 @@ CLOCK_S = 0.1  # a clock that moved by more during the tests certainly
 _NAMED = 3
 
 
-def why_void(block: Run, logs: RunLogs, rules: tuple[str, ...]) -> tuple[str, str] | None:
-    """The first of the rules that makes a collected block void, and why; None: it counts."""
-    found = outcomes(logs)
+def why_void(
+    block: Run, logs: RunLogs, rules: tuple[str, ...], found: pd.DataFrame | None = None
+) -> tuple[str, str] | None:
+    """The first of the rules that makes a collected block void, and why; None: it counts.
+
+    Args:
+        found: What became of its clients, where somebody knows it already.
+    """
+    found = outcomes(logs) if found is None else found
     for rule in rules:
         why = next(_RULES[rule](block, logs, found), "")
         if why:

@@ -8,7 +8,7 @@ it by that name; there is no list to add it to. Parsers do not import each other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,6 +121,8 @@ class Format:
             and nothing else, whatever the bytes.
         takes_zone: `parse` has a parameter `zone`, of times that were printed without one; False
             when the format has none such.
+        parse_many: The same as `parse` for many small logs, each with its path, when that is faster
+            than one by one; may raise as soon as one of them is none that it can read.
         parse_file: The same for a large file by its path, without loading it; gives None where
             the file is not as plain as that takes. None when the format has no such way.
     """
@@ -130,6 +132,7 @@ class Format:
     sniff: Callable[[bytes], bool]
     parse: Callable[..., Reading]
     takes_zone: bool = False
+    parse_many: Callable[[Sequence[tuple[bytes, Path]]], Sequence[Reading]] | None = None
     parse_file: Callable[[Path], Reading | None] | None = None
 
 

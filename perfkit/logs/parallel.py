@@ -18,7 +18,7 @@ from pathlib import Path
 
 from perfkit.errors import LogError
 from perfkit.logs import parser_errors
-from perfkit.logs.cache import Cache
+from perfkit.logs.cache import SMALLEST_BYTES, Cache
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.registry import (
     formats,
@@ -87,8 +87,8 @@ def read_one(path: Path, format_name: str | None, cache: Cache | None = None) ->
     return reading
 
 
-def _choose(format_name: str | None, data: bytes, path: Path) -> Format:
-    return get_format(format_name) if format_name else recognise(data, path)
+def _choose(format_name: str | None, data: bytes, path: Path, likely: str = "") -> Format:
+    return get_format(format_name) if format_name else recognise(data, path, likely)
 
 
 def _by(
@@ -124,7 +124,7 @@ def in_chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
     size, chunk = 0, list[Task]()
     for path, format_name in tasks:
         chunk.append((path, format_name))
-        size += path.stat().st_size if path.is_file() else 0
+        size += _size_of(path)
         if size >= _CHUNK_BYTES or len(chunk) == _CHUNK_FILES:
             yield size, chunk
             size, chunk = 0, []
@@ -132,15 +132,36 @@ def in_chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
         yield size, chunk
 
 
+def _size_of(path: Path) -> int:
+    """Bytes of a file; 0 of one that is not there."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _read_chunk(
     chunk: list[Task], cache: Cache | None, _states: Sequence[State] = ()
 ) -> list[Reading | LogError]:
-    """Read the logs of a chunk; the states only tell this call from others."""
-    return [_read_or_refuse(path, format_name, cache) for path, format_name in chunk]
+    """Read the logs of a chunk, small ones of one format together.
 
-
-def _read_or_refuse(path: Path, format_name: str | None, cache: Cache | None) -> Reading | LogError:
-    try:
-        return read_one(path, format_name, cache)
-    except LogError as exc:
-        return exc
+    Args:
+        _states: Only tell this call from others.
+    """
+    kept_from = SMALLEST_BYTES if cache is None else cache.smallest_bytes
+    found: dict[int, Reading | LogError] = {}
+    small: dict[str, list[tuple[int, bytes, Path]]] = {}
+    likely: dict[str, str] = {}  # what a log of such a name was before
+    for place, (path, format_name) in enumerate(chunk):
+        try:
+            data = load(path) if _size_of(path) < kept_from else b""
+            if not 0 < len(data) < kept_from:  # a small one may be large when unpacked
+                found[place] = read_one(path, format_name, cache)
+                continue
+            chosen = _choose(format_name, data, path, likely.get(path.name, ""))
+        except LogError as exc:
+            found[place] = exc
+        else:
+            likely[path.name] = chosen.name
+            small.setdefault(chosen.name, []).append((place, data, path))
+    for name, logs in small.items():
+        read = parser_errors.parse_many(get_format(name), [(data, path) for _, data, path in logs])
+        found |= zip([place for place, _, _ in logs], read, strict=True)
+    return [found[place] for place in range(len(chunk))]

@@ -98,7 +98,6 @@ def unpack(data: bytes, path: Path) -> bytes:
 
 def parse_unloaded(path: Path, format_name: str | None) -> Reading | None:
     """Read a large plain log without loading it, if its format can; None when it cannot."""
-    able = [known for known in formats().values() if known.parse_file]
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < _WORTH_NOT_LOADING:
@@ -106,22 +105,27 @@ def parse_unloaded(path: Path, format_name: str | None) -> Reading | None:
             head = file.read(SNIFF_BYTES)
     except OSError:  # whoever loads it says what is wrong
         return None
-    for candidate in able:
+    for candidate in (known for known in formats().values() if known.parse_file):
         with contextlib.suppress(ReaderError):  # whoever loads it meets the same
             if format_name in (candidate.name, None) and parser_errors.knows(candidate, head, path):
                 return parser_errors.parse_file(candidate, path)
     return None
 
 
-def recognise(data: bytes, path: Path) -> Format:
+def recognise(data: bytes, path: Path, likely: str = "") -> Format:
     """The format of a cleaned log.
+
+    Args:
+        likely: The format to ask first, by name. At most one says that a log is its own, so which is
+            asked first changes nothing but the time.
 
     Raises:
         TruncatedError: it is empty. UnknownFormatError: no reader knows it; those that broke on
             it are named.
     """
     head, broken = data[:SNIFF_BYTES], ""
-    for candidate in formats().values():
+    ordered = sorted(formats().values(), key=lambda it: it.name != likely) if likely else ()
+    for candidate in ordered or formats().values():
         try:
             if parser_errors.knows(candidate, head, path):
                 return candidate

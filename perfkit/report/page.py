@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from perfkit.analysis import segments as windows
 from perfkit.analysis.outcomes import outcomes
+from perfkit.analysis.segments import Windowed
 from perfkit.analysis.stats import Summary, summarise
 from perfkit.logs.reader import read_run
 from perfkit.logs.run_logs import Finding, RunLogs
@@ -27,6 +28,8 @@ from perfkit.report.tables import ReportTable, cleaned, in_terminal
 from perfkit.runs.folder import Run, write_atomic
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from perfkit.report.plots import Plot
 
 Phases = Sequence[tuple[str, float]]
@@ -40,11 +43,13 @@ class Report:
     """A run's report, made but not written.
 
     Attributes:
+        outcomes: What became of each client in each test, see `perfkit.analysis.outcomes`.
         tables: Tables in the order of the page, by name.
     """
 
     run: Run
     logs: RunLogs
+    outcomes: pd.DataFrame
     segments: tuple[Segment, ...]
     summary: Summary
     tables: dict[str, ReportTable]
@@ -98,21 +103,20 @@ def compose(
     phases: Phases = (),
     unfinished: str = "",
     with_plots: bool = True,
-    logs: RunLogs | None = None,
+    known: Windowed | None = None,
 ) -> Report:
     """Read a run's logs and make its tables and plots; writes segments.json if there is none.
 
     Args:
         phases: (name, seconds) of each phase, for the table of phases.
         unfinished: Why logs may be missing, for the first of the warnings; empty: none should be.
-        logs: The run's, where somebody has read them already.
+        known: The run's, where somebody has read its logs already.
 
     Raises:
         RunError: the run measured nothing. SegmentError: its segments.json is damaged.
     """
-    logs = logs or read_run(run)
-    found = outcomes(logs)
-    chosen = windows.current(run, logs, found)
+    known = known or _read(run)
+    logs, found, chosen = known.logs, known.outcomes, known.windows
     summary = summarise(logs, chosen, found)
     if unfinished:
         warning = Finding("run", f"not finished, logs may be missing: {unfinished}")
@@ -121,11 +125,18 @@ def compose(
     return Report(
         run=run,
         logs=logs,
+        outcomes=found,
         segments=tuple(chosen),
         summary=summary,
         tables={table.name: cleaned(table) for table in tables},
         plots=_drawn(logs, chosen, summary) if with_plots else (),
     )
+
+
+def _read(run: Run) -> Windowed:
+    logs = read_run(run)
+    found = outcomes(logs)
+    return Windowed(logs, found, windows.current(run, logs, found))
 
 
 def _drawn(logs: RunLogs, chosen: Sequence[Segment], summary: Summary) -> tuple[Plot, ...]:
@@ -141,7 +152,7 @@ def render(
     phases: Phases = (),
     unfinished: str = "",
     now: datetime | None = None,
-    logs: RunLogs | None = None,
+    known: Windowed | None = None,
 ) -> Report:
     """Make a run's report and write it: `report/` and `tables/` of the run folder.
 
@@ -149,12 +160,12 @@ def render(
         phases: (name, seconds) of each phase, for the table of phases.
         unfinished: Why logs may be missing, see `compose`.
         now: The moment printed on the page; the clock's if None.
-        logs: The run's, where somebody has read them already.
+        known: The run's, where somebody has read its logs already.
 
     Returns:
         The report; how its figures are made is in `methods.html` beside its page.
     """
-    report = compose(run, phases=phases, unfinished=unfinished, logs=logs)
+    report = compose(run, phases=phases, unfinished=unfinished, known=known)
     moment = now or datetime.now(UTC)
     export.write_all(run.report_dir, report.tables.values(), report.plots)
     write_frames(report)

@@ -12,6 +12,7 @@ from typing import Any
 
 from perfkit.errors import LogError, PerfkitError
 from perfkit.logs import reader
+from perfkit.logs.registry import get_format
 from perfkit.runs import campaign_folder, design
 from perfkit.runs.design import BASE
 from perfkit.runs.folder import Run
@@ -107,6 +108,8 @@ def _cipher(run: Run, server: str) -> str:
         if not path.is_file():
             continue
         try:
+            if get_format(reader.sniff(path)).kind != "vpn-clients":  # only a status has them
+                continue
             rows = reader.read(path).frame
         except LogError:  # the report names it
             continue

@@ -55,9 +55,10 @@ _UDP_TAIL = (
     rf"{_TAIL} +(?:(?P<jitter_ms>{NUMBER})|-?nan) ms "
     r"+(?P<lost>-?[0-9]{1,18})/ *(?P<sent>-?[0-9]{1,18}) "
 )
+OPTIONAL = (("jitter_s", "lost", "datagrams"), ("retransmits", "rtt_s"))  # only in some logs
 _NAMES = (
     *("line_no", "id", "mark", "start_s", "end_s", "size_bytes", "throughput_bps"),
-    *("jitter_s", "lost", "datagrams", "retransmits", "rtt_s"),  # only in some logs
+    *(name for names in OPTIONAL for name in names),
 )
 _SLICE_LINES = 20_000  # worth a thread, and small enough that what lies between takes little memory
 

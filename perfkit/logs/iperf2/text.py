@@ -11,6 +11,7 @@ Sizes are binary (1 MByte = 2^20 bytes), rates are SI, as iperf prints them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from perfkit.logs.iperf2.banner import (
     Banners,
     read_banners,
 )
-from perfkit.logs.iperf2.figures import SUM, Columns, read_figures
+from perfkit.logs.iperf2.figures import OPTIONAL, SUM, Columns, read_figures
 from perfkit.logs.iperf2.streams import number_streams, split_runs
 from perfkit.logs.line_prefix import find_prefix, read_processes
 from perfkit.logs.plausible import leave_impossible
@@ -66,12 +67,26 @@ def parse(data: bytes, path: Path) -> Reading:
     if not data or data.isspace():
         raise TruncatedError(path, "the log is empty: the test never wrote to it")
     lines = _take_apart(data)
-    if any(find_prefix(text, BEGIN) for _, text in lines.others):
-        return read_processes(data, path, BEGIN, lambda own, _: _to_reading(_take_apart(own), path))
-    return _to_reading(lines, path)
+    return _read(lines, data, path)
 
 
-FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse)
+def parse_many(logs: Sequence[tuple[bytes, Path]]) -> list[Reading]:
+    """Read many small logs: the lines with figures of all of them are taken apart at once.
+
+    Raises:
+        TruncatedError: one of the files is empty.
+    """
+    whole = [data for data, _ in logs if data.endswith(b"\n") and not data.isspace()]
+    taken = iter(_take_apart_many(whole))
+    return [
+        _read(next(taken), data, path)
+        if data.endswith(b"\n") and not data.isspace()
+        else parse(data, path)
+        for data, path in logs
+    ]
+
+
+FORMAT = Format(name="iperf2", kind="traffic", sniff=sniff, parse=parse, parse_many=parse_many)
 
 
 @dataclass(slots=True)
@@ -84,6 +99,12 @@ class _Lines:
     backwards: list[tuple[int, bytes]]
     is_cut: bool
     texts: pa.LargeBinaryArray
+
+
+def _read(lines: _Lines, data: bytes, path: Path) -> Reading:
+    if any(find_prefix(text, BEGIN) for _, text in lines.others):
+        return read_processes(data, path, BEGIN, lambda own, _: _to_reading(_take_apart(own), path))
+    return _to_reading(lines, path)
 
 
 def _to_reading(lines: _Lines, path: Path) -> Reading:
@@ -116,6 +137,32 @@ def _take_apart(data: bytes) -> _Lines:
     """The lines with figures as columns, and the others as text."""
     texts = split_lines(data)
     columns, line_nos = read_figures(texts)
+    return _sorted(texts, columns, line_nos, ends_whole=data.endswith(b"\n"))
+
+
+def _take_apart_many(logs: Sequence[bytes]) -> Iterator[_Lines]:
+    """The same of each of many logs that end with a line feed."""
+    if not logs:
+        return
+    texts = split_lines(b"".join(logs))
+    columns, line_nos = read_figures(texts)
+    ends = np.cumsum([data.count(b"\n") for data in logs])
+    rows = np.searchsorted(line_nos, ends, side="right")
+    borders = zip(
+        [0, *ends.tolist()], ends.tolist(), [0, *rows.tolist()], rows.tolist(), strict=False
+    )
+    for begin, end, first, after in borders:
+        own = {name: values[first:after] for name, values in columns.items()}
+        for names in OPTIONAL:
+            there = [name for name in names if name in own]
+            if not any(np.isfinite(own[name]).any() for name in there):  # another log has them
+                own = {name: values for name, values in own.items() if name not in there}
+        yield _sorted(texts[begin:end], own, line_nos[first:after] - begin, ends_whole=True)
+
+
+def _sorted(
+    texts: pa.LargeBinaryArray, columns: Columns, line_nos: NDArray[np.int64], *, ends_whole: bool
+) -> _Lines:
     is_data = np.zeros(len(texts), dtype=bool)
     is_data[line_nos - 1] = True
     others = np.flatnonzero(~is_data)
@@ -131,7 +178,7 @@ def _take_apart(data: bytes) -> _Lines:
             zip((others + 1).tolist(), texts.take(pa.array(others)).to_pylist(), strict=True)
         ),
         backwards=[(number, texts[number - 1].as_py()) for number in backwards],
-        is_cut=not data.endswith(b"\n") and not bool(is_data[-1]),
+        is_cut=not ends_whole and not bool(is_data[-1]),
         texts=texts,
     )
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pandas as pd
 import pytest
 
 from perfkit.errors import LogError, TruncatedError
-from perfkit.logs import parallel
+from perfkit.logs import parallel, registry
 from perfkit.logs.format import Reading
+from perfkit.logs.iperf2.text import parse_many
 from perfkit.logs.reader import read, read_many, read_run
+from perfkit.logs.registry import formats
 from perfkit.testing.runs import make_run
 
 DATA = Path(__file__).parents[2] / "data"
@@ -78,6 +81,28 @@ def test_any_executor_reads_what_one_at_a_time_reads(executor: Executor, paths: 
         else:
             pd.testing.assert_frame_equal(one.frame, read(path).frame, check_exact=True)
     assert [type(one) for one in found if isinstance(one, LogError)] == [TruncatedError, LogError]
+
+
+def test_small_logs_of_a_format_are_read_together_and_each_as_if_alone(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {path: read(path) for path in paths if path.parent == DATA / "iperf2"}
+    known = formats()
+    together: list[int] = []
+
+    def read_together(logs: Sequence[tuple[bytes, Path]]) -> list[Reading]:
+        together.append(len(logs))
+        return parse_many(logs)
+
+    mine = {**known, "iperf2": replace(known["iperf2"], parse_many=read_together)}
+    monkeypatch.setattr(registry, "formats", lambda: mine)
+    found = read_many(paths)
+    assert together == [len(alone)]
+    for path, one in zip(paths, found, strict=True):
+        if path in alone:
+            assert isinstance(one, Reading)
+            pd.testing.assert_frame_equal(one.frame, alone[path].frame, check_exact=True)
+            assert replace(one, frame=alone[path].frame) == alone[path]
 
 
 def test_any_executor_reads_a_run(executor: Executor, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from perfkit.cli.app import main
 from perfkit.errors import LogError, ReaderError, UnknownFormatError
 from perfkit.logs import registry
 from perfkit.logs.format import Format, Reading
-from perfkit.logs.reader import read, read_run
+from perfkit.logs.reader import read, read_many, read_run
 from perfkit.report.page import compose
 from perfkit.testing.runs import make_run
 
@@ -89,6 +89,27 @@ def test_what_a_reader_may_raise_is_left_as_it_is(
     with pytest.raises(LogError, match="cheese") as caught:
         read(log)
     assert type(caught.value) is LogError
+
+
+@pytest.mark.parametrize(
+    "together", [no_such_column, lambda _: [], lambda logs: [None] * len(logs)]
+)
+def test_a_reader_that_breaks_on_many_logs_at_once_reads_them_one_by_one(
+    together: Callable[..., Any], give: Callable[[Format], None], tmp_path: Path
+) -> None:
+    def parse(data: bytes, path: Path) -> Reading:
+        if b"cheese" in data:
+            raise LogError(path, "made of cheese")
+        return replace(read(SOUND), path=path)
+
+    give(replace(MINE, parse=parse, parse_many=together))
+    paths = [tmp_path / name for name in ("a.log", "b.log", "c.log")]
+    for path, text in zip(paths, ("mine 1\n", "mine cheese\n", "mine 3\n"), strict=True):
+        path.write_text(text)
+    first, refused, last = read_many(paths)
+    assert (first.path, last.path) == (paths[0], paths[2])
+    assert isinstance(refused, LogError)
+    assert str(refused) == f"{paths[1]}: made of cheese"
 
 
 def test_the_command_names_the_reader_and_reads_the_other_logs(
