@@ -21,6 +21,8 @@ _SSHD_LINES = (
     "PermitRootLogin prohibit-password",
     "AuthenticationMethods publickey",
     "UsePAM no",
+    # OpenSSL's assembler code: 1.7 ms of a processor less for a connection than sshd's own curve25519.
+    "KexAlgorithms ecdh-sha2-nistp256",
     "UseDNS no",
     "PrintMotd no",
     "X11Forwarding no",
