@@ -59,7 +59,7 @@ else dnf install -y $dnf
 fi
 """
 PACKED: dict[tuple[object, ...], bytes] = {}
-FOLDERS = ("bin", "logs", "tests", "vpn")
+FOLDERS = ("bin", "logs", "slots", "steps", "tests", "vpn")
 
 
 @task

@@ -40,7 +40,9 @@ def has_stamp(remote: Remote, sha: str) -> bool:
 
 def stamp_script(host: Host, sha: str) -> str:
     """Shell text that says the step is done."""
-    return f"mkdir -p {quote(f'{host.workdir}/steps')} && cat {_BOOT_ID} >{_path(host, sha)}"
+    steps = quote(f"{host.workdir}/steps")
+    made = f"{{ [ -d {steps} ] || mkdir -p {steps}; }}"
+    return f'{made} && read -r boot <{_BOOT_ID} && echo "$boot" >{_path(host, sha)}'
 
 
 def _path(host: Host, sha: str) -> str:

@@ -22,13 +22,13 @@ while read -r name value _; do
 done </proc/meminfo
 [ -r /etc/os-release ] && . /etc/os-release
 case $PRETTY_NAME in *[\"\\]*) PRETTY_NAME=unknown ;; esac
-version() {
-    set -- $(command -v "$1" >/dev/null && "$@" 2>&1)
+first_version() {
     while [ $# -gt 0 ]; do
         case $1 in [0-9]*[!0-9.]*) ;; [0-9]*) echo "$1" && return ;; esac
         shift
     done
 }
+version() { first_version $(command -v "$1" >/dev/null && "$@" 2>&1); }
 set +f
 links=
 for device in /sys/class/net/*/device; do # a real card; what a virtual one says is no limit
@@ -53,12 +53,19 @@ echo "$facts" >facts.json && echo "$facts"
 
 
 def collect_facts(
-    remote: Remote, *, vpn_version: Sequence[str] = (), checks: str = "", then: str = ":"
+    remote: Remote,
+    *,
+    vpn_version: Sequence[str] = (),
+    is_started: bool = False,
+    checks: str = "",
+    then: str = ":",
 ) -> dict[str, Any]:
     """Ask a host what it is, in one command; also leaves the answer in its `logs/facts.json`.
 
     Args:
         vpn_version: Command that prints the version of the run's VPN; empty: it has none.
+        is_started: The VPN was started just now: where its `start` has said the version of its process,
+            no program is started once more to say it.
         checks: Shell text, run in the workdir, that prints a line for each thing that lacks.
         then: Shell text that the same command runs afterwards, if nothing lacks.
 
@@ -73,18 +80,23 @@ def collect_facts(
         HostError: what the host lacks, all of it; or as `Remote.run`.
     """
     asked = f"version {join(vpn_version)}" if vpn_version else ":"
+    if is_started:
+        asked = (
+            f"case $carrier in ('process: '*[0-9]*) first_version $carrier ;; (*) {asked} ;; esac"
+        )
     carrier = f"{FOLDER}/{IMPLEMENTATION}"
     script = _SCRIPT.replace("VPN_VERSION", asked).replace("CARRIER", carrier)
     logs = quote(f"{remote.host.workdir}/logs")
     checked = f"""
 cd ..
-lacks=$({{
-:
+lacks=$(
 {checks}
-}} | sed 's/^/lacks /')
-if [ -n "$lacks" ]; then echo "$lacks"; exit; fi
+)
+if [ -n "$lacks" ]; then printf '%s\\n' "$lacks" | sed 's/^/lacks /'; exit; fi
 {then}"""
-    result = remote.run_script(f"mkdir -p {logs} && cd {logs} || exit\n{script}\n{checked}")
+    result = remote.run_script(
+        f"[ -d {logs} ] || mkdir -p {logs}\ncd {logs} || exit\n{script}\n{checked}"
+    )
     lines = result.stdout.splitlines()
     if lacking := [line for line in lines[1:] if line.startswith("lacks ")]:
         found = "; ".join(line.removeprefix("lacks ") for line in lacking)

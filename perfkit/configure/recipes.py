@@ -82,7 +82,9 @@ def configure(  # noqa: PLR0913 -- the phase with all its choices, by keyword
         if not (known and has_stamp(remote, stamp)):
             do_recipe(remote, tasks[host.role], run.id, bundle)
             then, lacks = stamp_script(host, stamp), (checks or {}).get(host.role, "")
-            collect_facts(remote, vpn_version=version, checks=lacks, then=then)
+            collect_facts(
+                remote, vpn_version=version, is_started=bool(vpn), checks=lacks, then=then
+            )
             remote.connection.log.write(f"recipe {RECIPES[host.role]}: done")
 
     return run_on_hosts(

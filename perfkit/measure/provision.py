@@ -87,12 +87,11 @@ def provision(
     there: dict[str, str] = {}
     lacking = []
     for line in remote.run_script(script).stdout.splitlines():
-        kind, _, text = line.partition(" ")
-        if kind == "has":
-            digest, _, name = text.partition("  ")
+        if line.startswith("lacks "):
+            lacking.append(one_line(line.removeprefix("lacks "), 200))
+        else:  # as sha256sum prints it
+            digest, _, name = line.partition("  ")
             there[name] = digest
-        elif kind == "lacks":
-            lacking.append(one_line(text, 200))
     if lacking:
         raise HostError(remote.host.name, f"not ready: {'; '.join(lacking)}")
     for name, source in files.items():
@@ -126,14 +125,15 @@ def _check_script(host: Host, names: Sequence[str], more_checks: str, *, watched
     return f"""
 umask 022
 cd {quote(host.workdir)} 2>/dev/null || {{ mkdir -p {quote(host.workdir)} && cd {quote(host.workdir)}; }} || exit
-mkdir -p bin tests slots logs
+[ -d bin ] && [ -d tests ] && [ -d slots ] && [ -d logs ] || mkdir -p bin tests slots logs
 {clean}set --
 for file in {" ".join(names)}; do
     [ ! -x "$file" ] || set -- "$@" "$file"
 done
-[ $# -eq 0 ] || sha256sum "$@" | sed 's/^/has /'
-{{
+[ $# -eq 0 ] || sha256sum "$@"
+lacks=$(
 {chr(10).join(checks)}
 {more_checks}
-}} | sed 's/^/lacks /'
+)
+[ -z "$lacks" ] || printf '%s\\n' "$lacks" | sed 's/^/lacks /'
 """

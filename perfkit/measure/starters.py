@@ -243,9 +243,12 @@ def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:
     All hosts do this at once, maybe on the same processors: the shell writes what it can by itself.
     """
     lines = ["set -eu", f"cd {shlex.quote(host.workdir)}"]
-    lines += ["[ -d slots ] && [ -d logs ] || mkdir -p slots logs", "bin/run-slot stop"]
+    lines.append("[ -d slots ] && [ -d logs ] || mkdir -p slots logs")
     left = ["slots/*.order", "slots/*.start", *(f"logs/{slot.name}.*" for slot in timetable.slots)]
-    lines.append(f"rm -f {' '.join(left)}")
+    remove = f"rm -f {' '.join(left)}"
+    # Orders first: a run-slot that is just being started, and has no .waiter yet, finds none.
+    lines += [remove, "for it in slots/*.waiter; do", '[ -e "$it" ] || continue']
+    lines += ["bin/run-slot stop", remove, "break", "done"]
     for slot in timetable.slots_of(host.role):
         for number, name in enumerate(order_names(slot, host.role), start=1):
             values = order(

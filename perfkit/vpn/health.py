@@ -53,8 +53,9 @@ ends=ENDS
 tick=0
 while [ $tick -lt TICKS ]; do
     if has_device; then
-        address=$(ip FAMILY -o addr show dev DEVICE scope global |
-            sed -n 's/.* inet6* \([0-9a-f.:]*\).*/\1/p')
+        address=$(ip FAMILY -o addr show dev DEVICE scope global)
+        case $address in *" inet"*) address=${address#* inet* } ;; *) address= ;; esac
+        address=${address%%[!0-9a-f.:]*}
         case $(ip FAMILY route get PEER 2>/dev/null) in *"dev "DEVICE* | local*) route=yes ;; esac
         if [ "$address" ] && [ "$route" ]; then
             ping -n -q -c 1 -W 1 PEER >/dev/null 2>&1 && ping=yes && break

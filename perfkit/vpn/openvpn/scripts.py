@@ -12,9 +12,11 @@ from perfkit.vpn.base import IMPLEMENTATION
 
 _START = r"""#!/bin/sh
 # Start OpenVPN in the background, unless it runs already.
-pid=$(cat openvpn.pid 2>/dev/null) && grep -qs ROLE.conf "/proc/$pid/cmdline" && exit 0
-touch ../logs/openvpn.log ../logs/openvpn-status.log  # the user's to read, whoever writes them
-rm -f openvpn.pid  # what is written there from now on is about this start
+if [ -e openvpn.pid ]; then
+    read -r pid <openvpn.pid && grep -qs ROLE.conf "/proc/$pid/cmdline" && exit 0
+    rm -f openvpn.pid  # what is written there from now on is about this start
+fi
+true >>../logs/openvpn.log >>../logs/openvpn-status.log  # the user's to read, whoever writes them
 # A test that restarts OpenVPN loses no line from before; the first of two log options counts.
 set -- ${PERFKIT_VPN_DIR:+--log-append ../logs/openvpn.log}
 PATH=$PATH:/usr/sbin:/sbin
@@ -25,8 +27,14 @@ if said=$(BINARY --cd "$PWD" "$@" --config ROLE.conf --daemon 2>&1); then
         tries=$((tries + 1))
     done
     # Whether the kernel carries the packets (DCO): OpenVPN says it where it does not, and why.
-    version=$(sed -n '/.*OpenVPN \([0-9][0-9.]*[0-9]\) .*/{s//\1/p;q;};10q' ../logs/openvpn.log)
-    why=$(sed -n '/data channel offload/{s/.*Note: //;s/["\\]//g;s/\(.\{150\}\).*/\1/;p;q;}' ../logs/openvpn.log)
+    said=$(sed -n '1,10s/.*OpenVPN \([0-9][0-9.]*[0-9]\) .*/version \1/p
+/data channel offload/{s/.*Note: //;s/["\\]//g;s/\(.\{150\}\).*/\1/;s/^/why /p;}' ../logs/openvpn.log)
+    version= why=
+    while read -r what text; do
+        case $what in version) version=${version:-$text} ;; why) why=${why:-$text} ;; esac
+    done <<END
+$said
+END
     how="process: OpenVPN $version without DCO${why:+ ($why)}"
     if [ -z "$why" ] && grep -q '\[DCO\]' ../logs/openvpn.log && ! grep -q '^[[:space:]]*disable-dco' ROLE.conf
     then how="kernel: DCO of OpenVPN $version"

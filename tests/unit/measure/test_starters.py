@@ -109,12 +109,26 @@ def test_a_cron_t0_is_a_full_minute_that_fires_at_least_half_a_minute_ahead(
 def test_arming_writes_orders_and_starts_one_waiter(machine: Machine) -> None:
     told = machine.run(EpochStarter().arm_script(machine.host(), TIMETABLE))
     assert told.strip().isdigit()
-    assert machine.read("calls") == "stop\n"
+    assert machine.read("calls") == ""
     assert machine.read("detached") == "bin/run-slot slots/01-a.order slots/02-b.order\n"
     order = dict(line.split("=") for line in machine.read("slots/02-b.order").splitlines())
     assert order["test"] == "b"
     assert order["role"] == "client"
     assert order["start_ns"] == "4000000016000000000"
+
+
+@pytest.mark.parametrize("starter", [EpochStarter(), CRON])
+def test_arming_ends_what_waits_of_an_earlier_attempt_and_removes_what_it_left(
+    machine: Machine, starter: Starter
+) -> None:
+    machine.run(starter.arm_script(machine.host(), TIMETABLE))
+    for name in ("slots/4711.waiter", "slots/4712.waiter", "slots/09-old.order", "logs/01-a.log"):
+        (machine.root / name).touch()
+    machine.run(starter.arm_script(machine.host(), TIMETABLE))
+    assert machine.read("calls").splitlines().count("stop") == 1
+    assert not (machine.root / "slots/09-old.order").exists()
+    assert not (machine.root / "logs/01-a.log").exists()
+    assert (machine.root / "slots/01-a.order").exists()
 
 
 @pytest.mark.parametrize("starter", [EpochStarter(), CRON])
