@@ -196,11 +196,16 @@ def _server_row(
     return row
 
 
-def _tunnel_bytes(logs: RunLogs, column: str, until_s: float) -> float:
+def _tunnel_bytes(
+    logs: RunLogs, column: str, until_s: float, *, in_whole_ticks: bool = False
+) -> float:
     """Bytes at the server's tunnel device up to a moment; NaN where nobody watched it.
 
     From the last start of its VPN on, where its log has one: a test may start it anew, and then the
     VPN's own counters begin again.
+
+    Args:
+        in_whole_ticks: Without the tick in which the moment lies, whose bytes may all be later ones.
     """
     monitor = logs.monitor[(logs.monitor["host"] == logs.server).to_numpy(dtype=bool)]
     if column not in monitor or not np.isfinite(until_s):
@@ -209,6 +214,8 @@ def _tunnel_bytes(logs: RunLogs, column: str, until_s: float) -> float:
     # The status falls into a tick: a whole one more or less is a fifth of a test of five seconds.
     since_s = _last_start_s(logs)
     seconds = np.clip(np.minimum(end, until_s) - np.maximum(begin, since_s), 0.0, None)
+    if in_whole_ticks:
+        seconds = np.where(end <= until_s, seconds, 0.0)
     return float(np.nansum(monitor[column] * seconds) / bytes_to_bits(1.0))
 
 
@@ -247,10 +254,12 @@ def _findings(
     unknown = len(_occurrences(strangers, COUNTED["tls_errors"]))
     if unknown:
         texts.append(f"{unknown} TLS errors of peers that are no client of this run")
-    ratio, size = server["recv_ratio"], server["tunnel_in_bytes"]
-    if isinstance(ratio, float) and ratio < _LEAST_RATIO and float(str(size)) > _LEAST_BYTES:
+    received, status_s = float(str(server["recv_bytes"])), float(str(server["status_s"]))
+    column = f"net_{logs.vpn_record.device}_recv_bps"
+    inside = _tunnel_bytes(logs, column, status_s, in_whole_ticks=True)
+    if inside > _LEAST_BYTES and received / inside < _LEAST_RATIO:
         texts.append(
-            f"{logs.vpn_record.title} says it received {ratio:.2f} times what came out of its tunnel device: clients "
+            f"{logs.vpn_record.title} says it received {received / inside:.2f} times what came out of its tunnel device: clients "
             "connected anew and their counters began again, or a counter is wrong"
         )
     title = logs.vpn_record.title

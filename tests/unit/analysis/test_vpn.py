@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from perfkit.analysis.counters import spans
 from perfkit.analysis.rates import whole_intervals
 from perfkit.analysis.server_load import server_load
 from perfkit.analysis.vpn import VpnSummary, summarise_vpn
@@ -103,6 +104,19 @@ def test_a_client_that_is_gone_at_the_end_is_named(captured: RunLogs) -> None:
     texts = [finding.text for finding in found.findings]
     assert "not connected in the server's last status: client-002" in texts
     assert any("times what came out of its tunnel device" in text for text in texts)
+
+
+def test_a_load_that_begins_in_the_second_of_the_status_is_no_wrong_counter(
+    captured: RunLogs,
+) -> None:
+    status_s = float(captured.vpn.clients["t_s"].max())
+    _, end = spans(captured.monitor)
+    rates = captured.monitor["net_tun0_recv_bps"].to_numpy(copy=True)
+    rates[np.flatnonzero(end > status_s)[0]] = 1e12
+    monitor = captured.monitor.assign(net_tun0_recv_bps=rates)
+    found = summary_of(replace(captured, monitor=monitor))
+    assert float(found.server["recv_ratio"].iloc[0]) < 0.1
+    assert found.findings == ()
 
 
 def test_without_a_status_nobody_is_called_absent(captured: RunLogs) -> None:
