@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 import pytest
 from local_runs import LocalRun
 from memory_provider import MemoryProvider
+from paper_machines import PaperMachines
 
 from perfkit.campaign import limits, links
 from perfkit.campaign import session as sessions
-from perfkit.errors import ConfigError, HostError, LaunchError
-from perfkit.fleet.packed.machines import Machines
+from perfkit.errors import ConfigError, LaunchError
 from perfkit.fleet.packed.provider import PackedProvider
-from perfkit.fleet.provider import HostRequest, LaunchRequest, UnaskedHost
+from perfkit.fleet.provider import LaunchRequest, UnaskedHost
 from perfkit.fleet.silent_hosts import describe
 from perfkit.model import Host, Role
 from perfkit.settings import parameters as settings
-from perfkit.ssh.remote import RemotePool
 
 CLIENTS = [f"client-{number:03d}" for number in range(1, 6)]
 
@@ -57,57 +54,14 @@ class Lab(MemoryProvider):
         return Host(name=name, role=role, address=f"192.0.2.{number}", host_key="k", machine=name)
 
 
-class Hands(Machines):
-    """Makes hosts on paper; machines named in `broken` answer nothing."""
-
-    def __init__(self, *broken: str, is_heard: bool = True) -> None:
-        self.broken, self.is_heard = broken, is_heard
-        self.prepared: list[str] = []
-        self.ways: dict[str, str] = {}
-        self.made: dict[str, list[str]] = {}
-
-    def prepare(self, pool: RemotePool, machine: Host, run_id: str) -> None:
-        if machine.machine in self.broken:
-            raise HostError(machine.machine, "connection refused")
-        self.prepared.append(machine.machine)
-
-    def route(
-        self, pool: RemotePool, server: Host, run_id: str, ways: Mapping[IPv4Network, str]
-    ) -> None:
-        assert server.machine == "lab-0"
-        self.ways |= {str(prefix): way for prefix, way in ways.items()}
-
-    def launch(
-        self,
-        pool: RemotePool,
-        machine: Host,
-        request: LaunchRequest,
-        hosts: Sequence[HostRequest],
-        more: Mapping[str, Any],
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        assert more["peers"] == ["192.0.2.0"]
-        names = [host.name for host in hosts]
-        self.made[machine.machine] = names
-        subnet = IPv4Network(more["subnet"])
-        return {name: str(subnet[n]) for n, name in enumerate(names, 2)}, {}
-
-    def pings(self, pool: RemotePool, server: Host, address: str) -> bool:
-        return self.is_heard
-
-    def list_hosts(self, machines: Sequence[Host], run_id: str) -> dict[str, Any]:
-        return {
-            it.name: dict.fromkeys(self.made.get(it.machine, []), "10.64.0.2") for it in machines
-        }
-
-
-def packed(hands: Hands, n_clients: int = 5) -> PackedProvider:
+def packed(hands: PaperMachines, n_clients: int = 5) -> PackedProvider:
     return PackedProvider(Lab(), per_machine=2, n_clients=n_clients, machines=hands)
 
 
 def test_clients_fill_one_machine_after_the_other_each_with_a_prefix_of_its_own(
     tmp_path: Path,
 ) -> None:
-    hands = Hands()
+    hands = PaperMachines()
     provider = packed(hands)
     run = LocalRun(tmp_path)
     hosts = provider.launch(run.request("server", *CLIENTS))
@@ -126,6 +80,7 @@ def test_clients_fill_one_machine_after_the_other_each_with_a_prefix_of_its_own(
         "10.64.16.0/20": "192.0.2.2",
         "10.64.32.0/20": "192.0.2.3",
     }
+    assert (hands.peers, hands.routed) == ([["192.0.2.0"]] * 3, {"lab-0"})
     assert {host.name for host in provider.hosts(run.run_id)} == {"server", *CLIENTS}
     assert provider.traits.per_machine == 2
 
@@ -133,7 +88,7 @@ def test_clients_fill_one_machine_after_the_other_each_with_a_prefix_of_its_own(
 def test_a_machine_is_made_ready_once_however_many_batches_its_clients_come_in(
     tmp_path: Path,
 ) -> None:
-    hands = Hands()
+    hands = PaperMachines()
     provider, run = packed(hands), LocalRun(tmp_path)
     provider.launch(run.request("server", *CLIENTS[:1]))
     (host,) = provider.launch(run.request("client-002", token="second"))
@@ -150,7 +105,7 @@ def test_clients_of_a_machine_that_fails_are_missing_with_its_name_as_the_reason
         said[fields["name"]] = fields["reason"]
 
     request = replace(LocalRun(tmp_path).request("server", *CLIENTS), record=record)
-    hosts = packed(Hands("lab-2")).launch(request)
+    hosts = packed(PaperMachines("lab-2")).launch(request)
     assert [host.name for host in hosts] == ["server", "client-001", "client-002", "client-005"]
     reason = "machine lab-2: connection refused"
     assert said == {"client-003": reason, "client-004": reason}
@@ -158,7 +113,7 @@ def test_clients_of_a_machine_that_fails_are_missing_with_its_name_as_the_reason
 
 def test_clients_of_a_machine_that_is_gone_are_missed_and_no_others(tmp_path: Path) -> None:
     lab, run, said = Lab(), LocalRun(tmp_path), dict[str, str]()
-    provider = PackedProvider(lab, per_machine=2, n_clients=4, machines=Hands())
+    provider = PackedProvider(lab, per_machine=2, n_clients=4, machines=PaperMachines())
     provider.launch(run.request("server", *CLIENTS[:4]))
     lab.there = [host for host in lab.there if host.name != "machine-002"]
     lab.is_full = True
@@ -172,7 +127,7 @@ def test_clients_of_a_machine_that_is_gone_are_missed_and_no_others(tmp_path: Pa
 
 
 def test_hosts_that_the_server_does_not_reach_are_no_hosts(tmp_path: Path) -> None:
-    provider, run = packed(Hands(is_heard=False)), LocalRun(tmp_path)
+    provider, run = packed(PaperMachines(is_heard=False)), LocalRun(tmp_path)
     assert [it.name for it in provider.launch(run.request("server"))] == ["server"]
     with pytest.raises(LaunchError, match=r"lab-1: the server does not reach.*iptables -S FORWARD"):
         provider.launch(run.request("client-001", token="second"))
@@ -180,12 +135,12 @@ def test_hosts_that_the_server_does_not_reach_are_no_hosts(tmp_path: Path) -> No
 
 def test_clients_without_a_server_are_not_made(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="has no server, so its clients would have no way"):
-        packed(Hands()).launch(LocalRun(tmp_path).request("client-001"))
+        packed(PaperMachines()).launch(LocalRun(tmp_path).request("client-001"))
 
 
 def test_a_client_by_another_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="attic: packed hosts are called client-001"):
-        packed(Hands()).launch(LocalRun(tmp_path).request("server", "attic"))
+        packed(PaperMachines()).launch(LocalRun(tmp_path).request("server", "attic"))
 
 
 def test_hosts_that_can_carry_none_of_their_own_are_refused_before_launch() -> None:
@@ -210,7 +165,7 @@ def test_what_packed_hosts_cannot_have_is_refused_by_name(more: dict[str, str], 
 def test_packed_hosts_cannot_have_links() -> None:
     chosen = settings.load({"provider": "static", "per_machine": 20, "link": "10mbit"})
     with pytest.raises(ConfigError, match=r"link.*no links are built yet.*or per_machine"):
-        links.require(chosen, packed(Hands()))
+        links.require(chosen, packed(PaperMachines()))
 
 
 def test_one_client_on_each_machine_is_no_packing() -> None:
