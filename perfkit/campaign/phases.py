@@ -95,14 +95,12 @@ __all__ = [
     "start",
 ]
 
-NEED_FILES_ONLY = {"check", "compare", "find_run", "report", "save_baseline", "segment"}
-
 
 if not TYPE_CHECKING:  # mypy would take every name for one of this module
 
     def __getattr__(name: str) -> Any:
         """The phases that need files only: loaded, and pandas with them, when one is first called."""
-        if name in NEED_FILES_ONLY:
+        if name in __all__:  # and not defined or imported here
             from perfkit.campaign import offline  # noqa: PLC0415 -- loads pandas and the readers
 
             return getattr(offline, name)
