@@ -6,11 +6,13 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from perfkit.model import Host, Role
-from perfkit.vpn.base import get_vpn
+from perfkit.vpn.base import Vpn, get_vpn
 from perfkit.vpn.health import health_script, parse_health
 
 VPN = get_vpn("openvpn", Path(__file__).parents[3] / "resources")
@@ -118,6 +120,35 @@ def test_a_host_whose_openvpn_has_ended_is_not_waited_for(
 def test_strangers_that_a_server_refused_say_nothing_of_the_server(tmp_path: Path) -> None:
     log = f"{STAMP}192.0.2.66:4000 VERIFY ERROR: depth=0\n{STAMP}Exiting due to fatal error\n"
     assert "VERIFY" not in script_of(tmp_path, Role.SERVER, log, is_running=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "address"),
+    [
+        ("7: lo    inet 10.8.0.4/24 scope global lo\\       valid_lft forever", "10.8.0.4"),
+        ("7: lo    inet 10.8.0.6 peer 10.8.0.5/32 scope global lo", "10.8.0.6"),
+        ("7: lo    inet 10.8.0.4/24 scope global lo\n7: lo    inet 10.9.0.4/24 lo", "10.8.0.4"),
+        ("7: lo    inet6 fd70:6572:666b::4/64 scope global \\ valid_lft", "fd70:6572:666b::4"),
+        ("", ""),
+    ],
+)
+def test_the_address_of_a_tunnel_is_read_from_what_ip_prints(
+    tmp_path: Path, line: str, address: str
+) -> None:
+    route = "case $* in *route*) echo 'x dev lo src y' ;; *) cat answer ;; esac"
+    (tmp_path / "answer").write_text(line)
+    for name, does in (("ip", route), ("ping", ":")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    traits = replace(VPN.traits, devices=dict.fromkeys(Role, "lo"))  # which every machine has
+    vpn = SimpleNamespace(traits=traits, last_words=VPN.last_words)
+    script = health_script(cast(Vpn, vpn), replace(CLIENT, workdir=str(tmp_path)), 1, "192.0.2.1")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=tmp_path, env={"PATH": path}, capture_output=True, check=True
+    )
+    said = done.stdout.decode().splitlines()
+    assert said[:3] == [f"address={address}", "route=yes", f"ping={'yes' if address else ''}"]
 
 
 def test_a_tunnel_of_ipv6_is_asked_for_its_address_of_that() -> None:
