@@ -7,6 +7,7 @@ times (`time_t`) are preferred.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
@@ -30,6 +31,7 @@ _MOST_MINUTES = 24 * 60 - 1  # what Python takes for a zone
 _LATEST_YEAR = 2261  # what int64 nanoseconds can hold
 
 
+@functools.lru_cache(maxsize=4096)  # many lines of a log have the same second
 def read_moment(
     text: str, microseconds: int = 0, *, zone: tzinfo = UTC, fold: int = 0
 ) -> pd.Timestamp | None:

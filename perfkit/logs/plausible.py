@@ -141,6 +141,8 @@ def _twice(frame: pd.DataFrame) -> NDArray[np.bool_]:
     first = np.full(int(stream.max(initial=-1)) + 1, -1)
     first[stream[known[::-1]]] = known[::-1]  # what is written last stays
     numbers = np.flatnonzero(first >= 0)
+    if len(numbers) < 2:
+        return out
     ports = frame["local_port"].to_numpy() * 65536 + frame["peer_port"].to_numpy()
     if len(np.unique(ports[first[numbers]])) == len(numbers):  # as a rule, and seen at once
         return out

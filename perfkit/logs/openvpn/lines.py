@@ -8,7 +8,7 @@ feed after them, so they stand before the next line's stamp or, without stamps, 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from perfkit.logs.fields import split_end_point
@@ -85,7 +85,7 @@ def take_apart(line: str, idents: Container[tuple[str, str]] = ()) -> Line:
     """The parts of a line.
 
     Args:
-        idents: Hosts and idents that stand without a process's number, see `find_idents`.
+        idents: Hosts and idents that stand without a process's number, see `take_lines_apart`.
     """
     found, place, own_place = Line(line), 0, 0
     for _ in range(_PARTS):
@@ -133,14 +133,20 @@ def is_openvpns(ident: str) -> bool:
     return any(name in ident.lower() for name in _OUR_IDENTS)
 
 
-def find_idents(lines: Iterable[str]) -> set[tuple[str, str]]:
+def take_lines_apart(texts: Sequence[str]) -> list[Line]:
+    """The parts of each line of a log; what stands in front is told by all of them."""
+    lines = [take_apart(text) for text in texts]
+    idents = _find_idents(lines)
+    return [take_apart(text, idents) for text in texts] if idents else lines
+
+
+def _find_idents(lines: Iterable[Line]) -> set[tuple[str, str]]:
     """Hosts and idents that stand in front without a process's number, by what comes after them.
 
     `vpn north: TLS: Initial packet` has one; `TLS Error: TLS handshake failed` has none.
     """
     found, none = set[tuple[str, str]](), set[tuple[str, str]]()
-    for line in lines:
-        parts = take_apart(line)
+    for parts in lines:
         bare = _IDENT_WITHOUT_PID.match(parts.text) if parts.others and not parts.ident else None
         if bare:
             client = CLIENT.match(parts.text[:256])

@@ -28,10 +28,9 @@ from perfkit.logs.local_times import LOCAL_TIME, read_moment
 from perfkit.logs.openvpn.lines import (
     CLIENT,
     Line,
-    find_idents,
     is_openvpns,
     says_openvpn,
-    take_apart,
+    take_lines_apart,
     without_marks,
 )
 
@@ -55,8 +54,8 @@ EVENTS: dict[str, str] = {
     r"connect to \S+ failed|Connection reset, restarting",
     "start": r"OpenVPN 2\.\S+ \S+ \[",
 }  # the first that fits; specific ones come first
-_EVENT = re.compile("|".join(f"(?P<e{n}>{words})" for n, words in enumerate(EVENTS.values())))
-_NAMES = list(EVENTS)
+_EVENT = re.compile("|".join(EVENTS.values()))
+_EVENTS = [(name, re.compile(words)) for name, words in EVENTS.items()]
 
 _NAMED = re.compile(r"\[(?P<name>[^\]]{1,128})\] (?:Peer Connection Initiated|Inactivity timeout)")
 _PEER = re.compile(r"(?:with|from|to) (?P<end>(?:\[AF_INET6?\])?[0-9a-fA-F:.\[\]]{2,60})")
@@ -98,9 +97,7 @@ class _Found:
 def sniff(head: bytes) -> bool:
     """Whether one of the first lines says what only OpenVPN says, whatever stands before it."""
     lines = head.decode("utf-8", "replace").split("\n")[:_LOOKED_AT]
-    idents = find_idents(lines)
-    for line in lines:
-        parts = take_apart(line, idents)
+    for parts in take_lines_apart(lines):
         text = parts.text if parts.own else without_marks(parts.text, (), _EVENT)
         if says_openvpn(text, or_many=parts.own is not None or not parts.ahead):
             return True
@@ -124,8 +121,7 @@ def parse(data: bytes, path: Path, *, zone: tzinfo | None = None) -> Reading:
     if not data.strip():
         raise TruncatedError(path, "the log is empty: OpenVPN never wrote to it")
     texts = data.decode("utf-8", "replace").split("\n")
-    idents = find_idents(texts)
-    lines = [take_apart(text, idents) for text in texts]
+    lines = take_lines_apart(texts)
     found = _Found(zone=zone, idents=_idents(lines))
     found.needs_own = any(line.own for line in lines[:_LOOKED_AT])
     found.needs_others = not found.needs_own and any(line.others for line in lines[:_LOOKED_AT])
@@ -189,16 +185,28 @@ def _read_line(printed: str, line: Line, line_no: int, found: _Found) -> None:
     if not is_read:
         found.unparsed.add(line_no, printed)
         return
-    event = _EVENT.search(text)
-    if event:
+    if name := _find_event(text):
         who = _who(text)
         found.names.add(who["common_name"])
-        name = _NAMES[int(str(event.lastgroup)[1:])]
         found.rows.append({"t_utc": moment, "event": name, "line_no": line_no, **who})
     else:
         found.ordinary += 1
     if _WARNING.search(text, 0, 300):
         found.messages.append(str(_who(text)["text"])[:200])
+
+
+def _find_event(text: str) -> str:
+    """What a message tells, by its first words that tell any; empty: nothing.
+
+    Words that begin at the same place: by the order of `EVENTS`. Looked for one by one, which takes a
+    third of the time of one expression for all.
+    """
+    found = [
+        (match.start(), place)
+        for place, (_, words) in enumerate(_EVENTS)
+        if (match := words.search(text))
+    ]
+    return _EVENTS[min(found)[1]][0] if found else ""
 
 
 def _moment(line: Line, found: _Found) -> tuple[bool, pd.Timestamp | None]:

@@ -211,3 +211,20 @@ def test_damage_gives_a_checked_frame_or_a_log_error(name: str) -> None:
         except LogError:
             continue
         frames.check(reading.frame, reading.kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        ("SIGTERM[soft,TLS Error: handshake] received, process exiting", "exit"),
+        ("TLS Error: SIGTERM[soft] received, process exiting", "tls-error"),
+        ("read UDPv4 [ECONNREFUSED]: TLS key negotiation failed", "network-error"),
+        ("TLS Error: TLS key negotiation failed to occur within 60 seconds", "tls-error"),
+        ("TLS Auth Error: TLS Error", "auth-failed"),
+    ],
+)
+def test_a_message_that_tells_two_things_is_an_event_of_what_it_says_first(
+    text: str, event: str
+) -> None:
+    reading = log.parse(f"2026-11-22 13:16:01 {text}\n".encode(), Path("a.log"))
+    assert list(reading.frame["event"].astype("str")) == [event]
