@@ -78,6 +78,25 @@ def test_a_file_larger_than_the_limit_is_not_loaded(tmp_path: Path) -> None:
         untrusted.read_file(path, 4)
 
 
+def test_a_large_file_takes_its_own_size_in_memory_and_not_twice_that(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * (5 * 2**20))
+    tracemalloc.start()
+    try:
+        data = untrusted.read_file(path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert data == b"x" * (5 * 2**20)
+    assert peak_bytes < 1.5 * len(data)
+
+
+def test_a_file_whose_size_is_not_known_is_read_to_its_end() -> None:
+    path = Path("/proc/version")
+    assert path.stat().st_size == 0
+    assert untrusted.read_file(path) == path.read_bytes()
+
+
 JSON_ATTACKS: dict[str, tuple[str | bytes, str]] = {
     "deep arrays": ("[" * 100_000, "nested deeper"),
     "deep and closed": ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested deeper"),
