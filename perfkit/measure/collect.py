@@ -111,13 +111,13 @@ def collect(
 def small_logs_of(run: Run, pool: RemotePool) -> Callable[[Host], None]:
     """What fetches a host's logs ahead of `collect`, if they are small, while others still run.
 
-    `collect` checks what is here and fetches, or names, what is not; so nothing is said here. A host
-    with much to fetch has its time there.
+    `collect` checks what is here and fetches, or names, what is not; so nothing is said here, and no
+    trouble of this machine's disk is a host's failure. A host with much to fetch has its time there.
     """
     archive = _Archive(run, {})
 
     def fetch(host: Host) -> None:
-        with contextlib.suppress(HostError, RunError):
+        with contextlib.suppress(HostError, RunError, OSError):
             _fetch(pool.get(host), archive, most_bytes=SMALL_BYTES)
 
     return fetch

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from perfkit.errors import LostError, RunError
+from perfkit.measure.collect import small_logs_of
 from perfkit.measure.options import Hooks, Options
 from perfkit.measure.plan import Addresses, plan, timetable_dict
 from perfkit.measure.runner import Measurement
@@ -98,6 +99,17 @@ def test_only_of_a_host_that_did_its_tests_are_the_logs_said_to_be_whole(
     work.hooks = replace(work.hooks, on_over=lambda host: heard.append(host.name))
     work.finish(Timetable(slots=slots, t0_utc_s=0.0, addresses=ADDRESSES))
     assert heard == told
+
+
+def test_a_folder_that_is_gone_here_does_not_fail_a_host_whose_logs_were_to_come_ahead(
+    tmp_path: Path,
+) -> None:
+    listing = f"{'0' * 64}  ./01-a.log\nsize 5 01-a.log\n"
+    remote = Mock(host=CLIENT, run_script=Mock(return_value=Mock(stdout=listing)))
+    run = Run(tmp_path / "removed")
+    small_logs_of(run, Mock(RemotePool, get=Mock(return_value=remote)))(CLIENT)
+    remote.run_script.assert_called_once()
+    remote.get.assert_not_called()
 
 
 def measurement(folder: Path, slots: Sequence[Slot], pool: Mock | None = None) -> Measurement:
