@@ -34,7 +34,7 @@ from perfkit.untrusted import FILE_BYTES as FILE_LIMIT_BYTES
 
 HOST_LIMIT_BYTES = 2**30
 FILES_LIMIT = 1000  # of one host
-SMALL_BYTES = 10**6  # of one host: a slow line brings them in seconds
+SMALL_BYTES = 200_000  # of one host: a slow line brings them in seconds
 MOST_NAMES_TOLD = 5
 READ_ONLY = 0o400
 SNAPSHOT = "collected"

@@ -37,7 +37,8 @@ ABOUT_TICKS = (
 )
 WINDOWS_METHOD = (
     "By the clients' recorded starts and ends: steady from the last start to the first end, outer from "
-    "the first start to the last end; latest start: after the planned one. Clock bound: half the round "
+    "the first start to the last end; latest start: after the planned one. Clients with connect_first connect "
+    "before their test, and start when they are to send. Clock bound: half the round "
     "trip in which a host's offset to the controller was measured, the largest; what lies between two "
     "hosts' moments is known within twice that"
 )

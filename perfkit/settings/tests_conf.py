@@ -18,6 +18,7 @@ SHORTEST_OF_CONNECTED_S = 30.0  # of tests in which clients connect
 SHORTEST_LATENCY_S = 6.0
 
 RATE_VARIABLE = b"PERFKIT_RATE_BPS"
+SEND_AT_VARIABLE = b"PERFKIT_SEND_AT"
 
 
 class TestConf(ini.Section):
@@ -74,7 +75,7 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
     server_script = scripts_dir / f"{name}.server"
     if has_server := os.path.lexists(server_script):
         shebang.check(server_script, source=where)
-    return TestSpec(
+    test = TestSpec(
         name=name,
         script=script,
         server_script=server_script if has_server else None,
@@ -90,6 +91,22 @@ def _test_spec(source: str, name: str, keys: dict[str, str], scripts_dir: Path) 
         connect_first=checked.connect_first,
         in_all=checked.in_all,
     )
+    check_connect_first(where, test)
+    return test
+
+
+def check_connect_first(where: str, test: TestSpec) -> None:
+    """Refuse to start a script ahead of its test that does not know when to send.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    if test.connect_first and SEND_AT_VARIABLE not in test.script.read_bytes():
+        problem = (
+            f"{test.script.name} does not read $PERFKIT_SEND_AT: it would send before its test"
+        )
+        remedy = "have the script wait until then, or leave connect_first out"
+        raise ConfigError(where, "connect_first", "yes", problem, remedy)
 
 
 def check_kind(where: str, checked: TestConf) -> None:

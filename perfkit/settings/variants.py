@@ -36,7 +36,12 @@ from perfkit.settings.crossing import Crossed
 from perfkit.settings.ip_versions import IP_KEYS, parse_ip_version
 from perfkit.settings.parameters import Settings
 from perfkit.settings.secrets import refuse_secrets
-from perfkit.settings.tests_conf import TestConf, check_kind, refuse_unread_rate
+from perfkit.settings.tests_conf import (
+    TestConf,
+    check_connect_first,
+    check_kind,
+    refuse_unread_rate,
+)
 
 NAME = "variants"  # of the file, and of the folder of a run's copies beside it
 _OF_TESTS = (
@@ -98,12 +103,17 @@ def applied(settings: Settings, variant: Variant) -> Settings:
 
     Args:
         settings: As loaded, of no variant.
+
+    Raises:
+        ConfigError: a replaced script would send before its test.
     """
     resources_dir = settings.resources_dir
     if variant.resources:  # each file there replaces one
         files = dict(_files(resources_dir)) | dict(_files(variant.resources))
         resources_dir = _linked(tuple(files.items()))
     tests = tuple(_with_parameters(_moved(test, resources_dir), variant) for test in settings.tests)
+    for test in tests:
+        check_connect_first(section(variant), test)
     return replace(settings, tests=tests, resources_dir=resources_dir, variant=variant)
 
 

@@ -89,6 +89,26 @@ def test_udp_at_a_rate_sends_that_rate_in_packets_of_the_size_asked(tmp_path: Pa
     assert "Sending 100 byte datagrams, IPG target: 1562.50 us" in said
 
 
+@pytest.mark.parametrize(
+    ("name", "waits"), [("tunnel-tcp", True), ("direct-tcp", True), ("tunnel-tcp-down", False)]
+)
+def test_a_client_that_connects_first_sends_nothing_before_it_is_told_to(
+    tmp_path: Path, name: str, waits: bool
+) -> None:
+    """One that cannot hold back its server does not connect before."""
+    require(shutil.which("iperf"), "iperf is not installed")
+    port, send_at_s = free_port(), float(int(time.time()) + 2)
+    with serving(name, port, "tcp"):
+        status, reading = run(
+            name, port, tmp_path, PERFKIT_SEND_AT=f"{send_at_s:.9f}", PERFKIT_DURATION_S="1"
+        )
+    assert status == 0
+    assert reading.frame["size_bytes"].sum() > 0
+    began = reading.frame["connected_utc"].dropna().unique()
+    assert [moment.timestamp() >= send_at_s for moment in began] == [True]
+    assert ("Client traffic to start" in (tmp_path / f"01-{name}.log").read_text()) == waits
+
+
 def test_a_latency_test_has_round_trips_without_and_with_load(tmp_path: Path) -> None:
     require(shutil.which("irtt") and shutil.which("iperf"), "irtt or iperf is not installed")
     port = free_port()

@@ -225,7 +225,7 @@ def test_levels_whose_variants_could_not_be_named_are_refused() -> None:
 
 def test_a_rate_that_no_script_looks_at_is_refused(project: Path) -> None:
     script = project / "resources/tests/direct-tcp"
-    script.write_text('#!/bin/sh\nexec iperf -c "$1"\n')
+    script.write_text('#!/bin/sh\nexec iperf -c "$1" --txstart-time "$PERFKIT_SEND_AT"\n')
     for rate in ("1mbit", "1mbit,2mbit"):
         with pytest.raises(ConfigError, match=r"no script of direct-tcp reads \$PERFKIT_RATE_BPS"):
             parameters.load({"rate": rate, "tests": "direct-tcp"})

@@ -132,6 +132,11 @@ def test_a_flag_given_as_text_means_what_it_says(project: Path, text: str, meant
         ("tests", "[direct-tcp]\nkind = latency\nduration = 5\n", "give 6 seconds or more"),
         ("tests", "[direct-tcp]\nkind = latnecy\nduration = 30\n", "kind"),
         ("tests", "[direct-tcp]\nkind = pps\nduration = 5\npacket_bytes = 8\n", "packet_bytes"),
+        (
+            "tests",
+            "[direct-tcp]\nduration = 5\nconnect_first = yes\n",
+            "direct-tcp does not read $PERFKIT_SEND_AT: it would send before its test",
+        ),
         ("tests", "", "no test in it"),
         ("tests", "[direct-tcp\n", "compare it with tests.conf.sample"),
         ("ssh", "[shh]\nuser = root\n", "did you mean 'ssh'?"),

@@ -28,12 +28,15 @@ def write(project: Path, text: str, names: str = "x") -> Settings:
     return parameters.load({"variants": names})
 
 
+TUNED = "#!/bin/sh\n: after $PERFKIT_SEND_AT\necho tuned\n"
+
+
 def replacing(project: Path, *names: str, mode: int = 0o755) -> Path:
     """A folder beside variants.conf that replaces files."""
     folder = project / "config/tuned"
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("#!/bin/sh\necho tuned\n")
+        (folder / name).write_text(TUNED)
         (folder / name).chmod(mode)
     return folder
 
@@ -163,14 +166,24 @@ def test_a_variants_settings_have_its_values_and_its_files_and_else_ours(project
     assert variants.applied(settings, BASE_VARIANT) == settings
 
 
+def test_a_replaced_script_that_would_send_before_its_test_is_refused(project: Path) -> None:
+    folder = replacing(project, "tests/tunnel-tcp")
+    (folder / "tests/tunnel-tcp").write_text("#!/bin/sh\niperf -c $2\n")
+    settings = write(project, "[x]\nresources = tuned\n")
+    (variant,) = variants.load(settings)
+    with pytest.raises(ConfigError, match=r"variants\.conf \[x\].*does not read \$PERFKIT_SEND_AT"):
+        variants.applied(settings, variant)
+
+
 def test_a_file_edited_after_a_variant_was_applied_counts(project: Path) -> None:
     folder = replacing(project, "tests/tunnel-tcp")
     settings = write(project, "[x]\nresources = tuned\n")
     (variant,) = variants.load(settings)
     variants.applied(settings, variant)
-    (folder / "tests/tunnel-tcp").write_text("#!/bin/sh\necho edited\n")
+    edited = TUNED.replace("tuned", "edited")
+    (folder / "tests/tunnel-tcp").write_text(edited)
     script = variants.applied(settings, variant).tests[1].script
-    assert script.read_text() == "#!/bin/sh\necho edited\n"
+    assert script.read_text() == edited
 
 
 def test_what_a_run_keeps_gives_the_same_variants_when_the_users_files_are_gone(
@@ -197,7 +210,7 @@ def test_what_a_run_keeps_gives_the_same_variants_when_the_users_files_are_gone(
     again = variants.load(of_run)
     assert variants.changes(of_run) == before
     script = variants.applied(of_run, again[1]).tests[1].script
-    assert script.read_text() == "#!/bin/sh\necho tuned\n"
+    assert script.read_text() == TUNED
 
 
 def test_base_alone_leaves_no_copy(project: Path, tmp_path: Path) -> None:
