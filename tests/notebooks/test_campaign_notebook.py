@@ -90,7 +90,9 @@ def test_hosts_without_privilege_run_what_needs_no_tunnel_and_say_so(project: Pa
 def test_tests_that_no_client_did_fail_the_notebook_after_its_report_and_are_not_run_again(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (project / "resources" / "tests" / "direct-tcp").write_text("#!/bin/sh\nexit 3\n")
+    (project / "resources" / "tests" / "direct-tcp").write_text(
+        "#!/bin/sh\n: $PERFKIT_SEND_AT\nexit 3\n"
+    )
     chosen = {"tests": "direct-tcp", "isolation": "loopback", "name": "failing"}
     done = papermill(project, clients=2, duration_s=1, on_shortfall="go", **chosen)
     assert done.returncode != 0
