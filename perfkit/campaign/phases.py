@@ -237,6 +237,7 @@ def configure(session: Session) -> StageResult:
                 session, HostState.CONFIGURED, only_failures=tunnel is not None
             ),
         )
+        shortfall.judge(session, setup)
         if session.vpn is not None and tunnel is not None:
             setup = tunnel_gate.with_tunnels(
                 session,

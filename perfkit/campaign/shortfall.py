@@ -85,14 +85,14 @@ def judge(session: OpenRun, result: StageResult) -> None:
     # Those that are still on their way count: a launch need not be waited for.
     clients = [r for r in session.inventory.records() if r.role is Role.CLIENT]
     left = [record for record in clients if record.name not in ended]
-    server_failed = "server" in failed
+    server_failed = "server" in ended
     if not server_failed and len(left) >= chosen.clients_needed:
         return
-    what = (
-        "the server failed"
-        if server_failed
-        else f"{len(left)} of {chosen.most_clients} clients are left, {chosen.clients_needed} needed"
-    )
+    what = f"{len(left)} of {chosen.most_clients} clients are left, {chosen.clients_needed} needed"
+    if server_failed:
+        what = "the server failed"
+        if "server" not in {host_result.host for host_result in result.failed}:
+            what += f": {session.inventory.get_record('server').reason}"
     raise StageError(
         f"{result.stage}: {what} (on_shortfall = {chosen.on_shortfall})\n{result}", result.results
     )

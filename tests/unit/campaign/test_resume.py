@@ -14,7 +14,7 @@ from perfkit.campaign import session as sessions
 from perfkit.campaign.session import Session
 from perfkit.errors import RunError, StageError
 from perfkit.fleet.launch import batch_token
-from perfkit.model import HostState, Role, StageResult
+from perfkit.model import HostResult, HostState, Role, StageResult
 from perfkit.runs import journal, progress
 from perfkit.runs.folder import Run, list_runs
 from perfkit.settings import parameters as settings
@@ -259,6 +259,19 @@ def test_when_the_logs_are_here_missing_hosts_are_no_shortfall(provider: MemoryP
         for kind, fields in COLLECTED:
             session.journal.append(kind, **fields)
         shortfall.judge(session, StageResult(stage="launch"))
+
+
+def test_a_server_that_was_never_reached_ends_the_run_with_its_own_reason(
+    provider: MemoryProvider,
+) -> None:
+    with begin() as session:
+        launched(session)
+        session.inventory.move("server", HostState.FAILED, reason="UnreachableError: no answer")
+        lost = [HostResult(host=f"client-00{n}", ok=False, reason="no ping") for n in (1, 2)]
+        with pytest.raises(
+            StageError, match="configure: the server failed: UnreachableError: no a"
+        ):
+            shortfall.judge(session, StageResult(stage="configure", results=lost))
 
 
 def test_phases_that_were_done_are_told_and_not_done_again(provider: MemoryProvider) -> None:
