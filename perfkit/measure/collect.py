@@ -320,7 +320,7 @@ def _parts(folder: Path) -> str:
 
 
 def _listing_script(host: Host) -> str:
-    """Copy the logs aside; print `<sha256>  ./<name>` and then `size <bytes> <name>` of each copy."""
+    """Copy the logs aside; print `size <bytes> <name>` and `<sha256>  ./<name>` of each copy."""
     return f"""
 set -eu
 cd {quote(host.workdir)}
@@ -329,8 +329,7 @@ mkdir {SNAPSHOT}
 [ -d logs ] || exit 0
 find logs -maxdepth 1 -type f ! -name '.*' ! -name '*.part' -exec cp -p -t {SNAPSHOT} -- {{}} +
 cd {SNAPSHOT}
-find . -type f -exec sha256sum -- {{}} +
-find . -type f -printf 'size %s %f\\n'
+find . -type f -printf 'size %s %f\\n' -exec sha256sum -- {{}} +
 """
 
 
