@@ -13,7 +13,8 @@ from typing import Any
 
 from perfkit.fleet.provider import HostRequest, LaunchRequest, get_provider
 from perfkit.measure.options import Hooks, Options
-from perfkit.measure.plan import Addresses, Pacing
+from perfkit.measure.pacing import Pacing
+from perfkit.measure.plan import Addresses
 from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import EpochStarter
 from perfkit.model import Host, Role, Slot, StageResult, TestSpec

@@ -204,7 +204,7 @@ class CampaignRun:
                     measuring.measure(
                         block,
                         note=lambda text: self.view.note(claim, text),
-                        idle_s=void_rules.IDLE_S,
+                        idle_s=void_rules.IDLE_S + background_load.BEFORE_S,
                         keep_logs=_kept_logs(block),
                     )
             if "collect" not in done:

@@ -16,7 +16,7 @@ from pathlib import Path
 from perfkit.campaign.vpn_choice import all_vpns
 from perfkit.errors import ConfigError
 from perfkit.fleet.provider import Provider
-from perfkit.measure.plan import servers_for
+from perfkit.measure.plan import server_ports, servers_for
 from perfkit.model import NetworkPath, Slot, TestKind, TestSpec
 from perfkit.settings.capacity import trial_bounds
 from perfkit.settings.parameters import Settings
@@ -152,8 +152,7 @@ def of_packed_machines(chosen: Settings) -> tuple[str, ...]:
 
 def ports_of(tests: Iterable[TestSpec], clients: int) -> set[int]:
     """Where the run's own server listens in these tests."""
-    own = [test for test in tests if test.server is None]
-    return {test.port + more for test in own for more in range(servers_for(test, clients))}
+    return {port for test in tests for port in server_ports(test, clients)}
 
 
 def require_servers(tests: Iterable[TestSpec], clients: int) -> None:

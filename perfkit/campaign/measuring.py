@@ -13,7 +13,8 @@ from perfkit.campaign import links, shortfall
 from perfkit.campaign.open_run import OpenRun
 from perfkit.measure import collect as collecting
 from perfkit.measure.options import Hooks, MeasureProgress, Options
-from perfkit.measure.plan import Addresses, pacing_for
+from perfkit.measure.pacing import pacing_for
+from perfkit.measure.plan import Addresses
 from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import Starter, get_starter
 from perfkit.model import HostResult, HostState, StageResult

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perfkit.measure.plan import direct_grace_for, grace_for, plan
+from perfkit.measure.pacing import direct_grace_for, grace_for
+from perfkit.measure.plan import plan
 from perfkit.model import Slot
 from perfkit.settings.parameters import Settings
 

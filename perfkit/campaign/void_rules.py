@@ -15,11 +15,10 @@ from perfkit.analysis.answers.frame import to_records
 from perfkit.analysis.outcomes import outcomes
 from perfkit.analysis.slot_figures import prepare
 from perfkit.logs.run_logs import RunLogs, SlotPlan
-from perfkit.measure.plan import SERVER_LEAD_S
 from perfkit.runs.folder import Run
 from perfkit.units import format_some
 
-IDLE_S = 5.0  # before each block in which nothing is started
+IDLE_S = 5.0  # before each block in which nothing but its servers is started
 MOST_BUSY_PCT = background_load.NOTABLE_PCT  # of the server, in that time
 CLOCK_S = 0.1  # a clock that moved by more during the tests certainly
 _NAMED = 3
@@ -107,7 +106,7 @@ def idle_busy_pct(logs: RunLogs) -> tuple[float, int]:
     Returns:
         As `perfkit.analysis.background_load.median_busy_pct`.
     """
-    over_s = min(slot.start_s - slot.connect_s for slot in logs.slots) - SERVER_LEAD_S
+    over_s = min(slot.start_s - slot.connect_s for slot in logs.slots) - background_load.BEFORE_S
     return background_load.median_busy_pct(
         logs, lambda begin, end: (begin >= over_s - IDLE_S) & (end <= over_s)
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from perfkit.measure.plan import Pacing
+from perfkit.measure.pacing import Pacing
 from perfkit.model import Host, HostResult, Role, StageResult
 
 
@@ -42,7 +42,7 @@ class Options:
         max_clock_error_s: A host whose clock is certainly further off is not armed.
         pacing: How sharply these hosts can start.
         pass_deadline_s: A pass over the hosts takes no longer; who is not done by then failed.
-        idle_s: So long nothing is begun between the last order and the first program.
+        idle_s: Between the last order and the first client; nothing but servers is begun meanwhile.
         keep_logs: The only logs of earlier tests that stay on a host; None: all do.
     """
 

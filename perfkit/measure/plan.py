@@ -3,6 +3,7 @@
 A slot is [start_s, end_s) from T0. Between two slots lies a gap, because a test is more than its
 traffic: clients may connect before the slot, its server script starts `SERVER_LEAD_S` before that,
 and clients have the slot's grace after it, the server script a little more, before they are ended.
+A server script on another port than that of the test before starts while that one still ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perfkit.errors import ScheduleError
+from perfkit.measure.pacing import ALONE, Pacing, connect_s_for, connected_grace_for
 from perfkit.model import Host, NetworkPath, Role, Slot, TestKind, TestSpec
 from perfkit.units import NS_PER_S, format_duration, minutes_to_s
 
@@ -28,81 +30,10 @@ SERVER_LEAVES_S = 0.5  # its port, before the next slot's server comes
 # and 550 connections that nobody closed then took another 1.1 s.
 SLOW_LEAVE_S = 4.0
 
-SERVER_LATE_S = 1.5  # of its lead; the rest is for its program to open its port
-
 CRONTAB_BEGIN = "# perfkit: begin"
 CRONTAB_END = "# perfkit: end"
 
 _PLAIN = re.compile(r"[A-Za-z0-9:][A-Za-z0-9._:%-]*")
-
-
-def grace_for(clients: int) -> float:
-    """Seconds that the slowest client may need to end after its time is over.
-
-    A sender stops by its clock and then waits until what it has sent arrived. The more clients
-    share a tunnel, the longer: 100 of them on a saturated one needed up to 9 s, hence with
-    reserve 0.12 s a client, within 4 s and one minute. Those that connect before their time need less
-    (100 of them 4 to 5 s, 1,000 at most 6.3 s): see `connected_grace_for`.
-    """
-    return min(60.0, 4.0 + 0.12 * clients)
-
-
-def connected_grace_for(clients: int) -> float:
-    """The same of tests whose clients connect first: none of them begins, and ends, late.
-
-    What is lost of their traffic is sent again after 1, 2, 4 and maybe 8 s. One that needs longer is
-    ended, and counts where it sent its whole time.
-    """
-    return min(grace_for(clients), 9.0 + 0.02 * clients)
-
-
-def direct_grace_for(clients: int) -> float:
-    """The same of tests beside the tunnel between hosts of one machine, which nothing slows down.
-
-    No VPN's process is a queue there: the last of 100 unlimited senders on two processors ended
-    0.4 to 1.4 s after its time, of 1,000 after 3.2 s. The rest is a reserve for a busy machine.
-    """
-    return min(grace_for(clients), 4.0 + 0.008 * clients)
-
-
-def connect_s_for(clients: int) -> float:
-    """Seconds before a slot in which its clients start and connect, where the test has them do so.
-
-    Connections that are made when others send already wait for them: of 1,000 clients through a
-    tunnel a tenth connected 36 s late, since each lost packet of theirs is sent again after 1, 3, 7, 15
-    and 31 s. Before, all were connected 0.2 s after their start, and the last had started after 1.7 s.
-    """
-    return 0.5 + 0.005 * clients
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
-    """How sharply the hosts can start.
-
-    Attributes:
-        late_s: A client that starts later than this after its instant failed.
-        spread_s: The hosts get ready for the instant at different moments of so long a time.
-    """
-
-    late_s: float = 0.5
-    spread_s: float = 1.0
-
-    def late_of(self, role: Role) -> float:
-        """Seconds that a host of this role may be late; servers begin early to have a reserve."""
-        return SERVER_LATE_S if role is Role.SERVER else self.late_s
-
-
-def pacing_for(clients: int, *, shared_cpu: bool) -> Pacing:
-    """What a fleet of this size can keep.
-
-    Getting ready costs some ten processes a host, starting three or four. Hosts that share a few
-    processors do that in turn: 1,000 on two cores got ready in 20 s without delaying anybody,
-    and the last started 1.7 s after the first. What they are late stands in the tables as the
-    start spread, and the steady window begins with the last of them.
-    """
-    if not shared_cpu:
-        return Pacing()
-    return Pacing(late_s=1.0 + 0.005 * clients, spread_s=max(1.0, 0.02 * clients))
 
 
 def servers_for(test: TestSpec, clients: int) -> int:
@@ -110,6 +41,12 @@ def servers_for(test: TestSpec, clients: int) -> int:
     if test.clients_per_server is None or test.server_script is None or test.server is not None:
         return 1
     return max(1, math.ceil(clients / test.clients_per_server))
+
+
+def server_ports(test: TestSpec, clients: int) -> frozenset[int]:
+    """Where a test's script listens on the run's own server."""
+    own = range(servers_for(test, clients)) if test.server is None else ()
+    return frozenset(test.port + more for more in own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +76,9 @@ class _Fleet:
         """Least time from the end of a test to the start of the next."""
         is_slow = test.kind is TestKind.TCP_BOTH or servers_for(test, self.clients) > 1
         leaves_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S + (SLOW_LEAVE_S if is_slow else 0.0)
-        return self.grace_s_of(test) + leaves_s + SERVER_LEAD_S + self.connect_s_of(following)
+        must_wait = server_ports(test, self.clients) & server_ports(following, self.clients)
+        lead_s = SERVER_LEAD_S if must_wait else 0.0
+        return self.grace_s_of(test) + leaves_s + lead_s + self.connect_s_of(following)
 
 
 def plan(
@@ -157,7 +96,7 @@ def plan(
     Args:
         tests: As they stand in tests.conf.
         clients: That take part.
-        grace_s: Time after a slot in which its clients may still end; see `grace_for`.
+        grace_s: Time after a slot in which its clients may still end; see `perfkit.measure.pacing.grace_for`.
         direct_grace_s: The same of tests beside the tunnel to the run's own server; None: as the
             others.
 
@@ -268,6 +207,12 @@ def runs_on(slot: Slot, role: Role) -> bool:
     return programs_on(slot, role) > 0
 
 
+def over_s(slot: Slot, role: Role) -> float:
+    """When a slot's script is ended on a host of this role at the latest, and has left, from T0."""
+    more_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S if role is Role.SERVER else 0.0
+    return slot.end_s + slot.grace_s + more_s
+
+
 def order_names(slot: Slot, role: Role) -> tuple[str, ...]:
     """Names of a host's orders for a slot: `01-a`, and on the server `01-a.2` and so on."""
     numbers = range(1, programs_on(slot, role) + 1)
@@ -281,7 +226,7 @@ def order(
     t0_utc_s: float,
     starter: str,
     addresses: Addresses,
-    pacing: Pacing = Pacing(),
+    pacing: Pacing = ALONE,
     number: int = 1,
 ) -> Mapping[str, str]:
     """What `run-slot` on one host must know about one slot: the lines of its .order file.

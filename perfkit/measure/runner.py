@@ -41,7 +41,7 @@ from perfkit.ssh.remote import RemotePool
 from perfkit.ssh.workers import run_on_hosts
 from perfkit.units import NS_PER_S
 
-ARM_RESERVE_S = 2.0
+ARM_RESERVE_S = 1.5
 POLL_S = 0.5
 WAIT_ON_HOST_S = 5.0  # in one command; shorter than a silence after which a host is asked for life
 MONITOR_SPARE_S = 600  # the monitor ends by itself if nobody stops it
@@ -249,10 +249,9 @@ class Measurement:
         """
         took_s = [self.results[host.name].elapsed_s for host in self.alive]
         pass_s = sum(took_s) / self.options.threads + 2 * min(max(took_s), 10.0)
-        reserve_s = max(ARM_RESERVE_S, self.options.idle_s - ARM_MARGIN_S)
-        first_s = min((begin_s(slot, Role.SERVER) for slot in self.slots), default=-SERVER_LEAD_S)
-        lead_s = ARM_MARGIN_S + reserve_s + pass_s - min(first_s, 0.0)
-        return self.starter.first_t0_s(self.hooks.now() + lead_s)
+        waits_s = max(ARM_RESERVE_S + ARM_MARGIN_S + SERVER_LEAD_S, self.options.idle_s)
+        first_s = min((begin_s(slot, Role.CLIENT) for slot in self.slots), default=0.0)
+        return self.starter.first_t0_s(self.hooks.now() + pass_s + waits_s - min(first_s, 0.0))
 
     def wait(self, timetable: Timetable) -> None:
         """Report progress until the last slot is over."""
@@ -277,7 +276,7 @@ class Measurement:
         def finish_host(host: Host) -> None:
             remote = self.pool.get(host)
             names = record_names(timetable.slots_of(host.role), host.role)
-            disarm = self.starter.disarm_script(host)
+            disarm = self.starter.disarm_script(host, is_over=True)
 
             def ask() -> Outcome:
                 wait_s = min(WAIT_ON_HOST_S, max(0.0, give_up_s - self.hooks.now()))

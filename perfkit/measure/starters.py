@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from perfkit.errors import ConfigError, did_you_mean
+from perfkit.measure.pacing import Pacing
 from perfkit.measure.plan import (
     CRONTAB_BEGIN,
     CRONTAB_END,
     Addresses,
-    Pacing,
     begin_s,
     crontab,
     order,
     order_names,
+    over_s,
     programs_on,
     runs_on,
 )
@@ -103,8 +104,12 @@ class Starter(Protocol):
         still meanwhile has been given up, and must not start when it goes on.
         """
 
-    def disarm_script(self, host: Host) -> str:
-        """Shell text that ends all that `arm_script` started; harmless when nothing is."""
+    def disarm_script(self, host: Host, *, is_over: bool = False) -> str:
+        """Shell text that ends all that `arm_script` started; harmless when nothing is.
+
+        Args:
+            is_over: The records of all orders are there.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +129,18 @@ class EpochStarter:
     def arm_script(self, host: Host, timetable: Timetable) -> str:
         """Write the orders and start the waiter in a session of its own.
 
-        On a server that runs several programs in a slot each has a waiter.
+        On a server that runs several programs at a time each has a waiter.
         """
-        slots = timetable.slots_of(host.role)
-        each = [order_names(slot, host.role) for slot in slots]
-        waiters = [
-            " ".join(f"slots/{names[number]}.order" for names in each if number < len(names))
-            for number in range(max(map(len, each), default=0))
-        ]
         start = [
             f"setsid bin/run-slot {orders} </dev/null >>slots/run-slot.log 2>&1 &"
-            for orders in waiters
+            for names in in_turn(timetable.slots_of(host.role), host.role)
+            for orders in [" ".join(f"slots/{name}.order" for name in names)]
         ] or [":"]
         return "\n".join([_write_orders(host, timetable, self.name), *start, "date +%s%N", ""])
 
-    def disarm_script(self, host: Host) -> str:
-        """End the waiter and the test it runs."""
-        return f"{_enter(host)}\n{_END_SLOTS}\n"
+    def disarm_script(self, host: Host, *, is_over: bool = False) -> str:
+        """End the waiters and the tests they run; after its last record a waiter ends by itself."""
+        return ":" if is_over else f"{_enter(host)}\n{_END_SLOTS}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +205,13 @@ done
             ]
         )
 
-    def disarm_script(self, host: Host) -> str:
+    def disarm_script(self, host: Host, *, is_over: bool = False) -> str:
         """Take our lines out of the crontab, leave the others, and end what has started."""
         return f"""
 {_enter(host)}
 {_OTHERS} >slots/crontab.new
 if [ -s slots/crontab.new ]; then crontab slots/crontab.new; else crontab -r 2>/dev/null || :; fi
-{_END_SLOTS}
+{"" if is_over else _END_SLOTS}
 """
 
 
@@ -235,6 +235,23 @@ def get_starter(name: str, cron_settings: Mapping[str, str]) -> Starter:
         return CronStarter(shell=cron_settings["shell"], path=cron_settings["path"])
     known = ("epoch", "cron")
     raise ConfigError("parameters", "starter", name, "no such starter", did_you_mean(name, known))
+
+
+def in_turn(slots: Sequence[Slot], role: Role) -> list[list[str]]:
+    """Names of a host's orders, by the waiter that starts them one after the other: as few as can be."""
+    lists: list[list[str]] = []
+    busy_until_s: list[float] = []
+    for slot in slots:
+        free_from_s = begin_s(slot, role) + 1e-6  # sums of seconds differ in their last digits
+        for name in order_names(slot, role):
+            free = (place for place, s in enumerate(busy_until_s) if s <= free_from_s)
+            place = next(free, len(lists))
+            if place == len(lists):
+                lists.append([])
+                busy_until_s.append(0.0)
+            lists[place].append(name)
+            busy_until_s[place] = over_s(slot, role)
+    return lists
 
 
 def _write_orders(host: Host, timetable: Timetable, starter: str) -> str:

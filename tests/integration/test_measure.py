@@ -21,7 +21,8 @@ from perfkit.errors import RunError, StageError
 from perfkit.measure.clocks import measure_clock
 from perfkit.measure.collect import collect
 from perfkit.measure.options import MeasureProgress
-from perfkit.measure.plan import Addresses, Pacing, fires_utc, plan
+from perfkit.measure.pacing import Pacing
+from perfkit.measure.plan import Addresses, fires_utc, plan
 from perfkit.measure.provision import files_for, provision
 from perfkit.measure.runner import Measurement
 from perfkit.measure.starters import CronStarter, Timetable

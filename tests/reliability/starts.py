@@ -30,7 +30,8 @@ from perfkit.logs.run_logs import Clock
 from perfkit.measure import runner
 from perfkit.measure.collect import collect
 from perfkit.measure.options import Hooks, Options
-from perfkit.measure.plan import grace_for, pacing_for, plan
+from perfkit.measure.pacing import grace_for, pacing_for
+from perfkit.measure.plan import plan
 from perfkit.measure.runner import Measurement
 from perfkit.model import Host, HostResult, Role, Slot, StageResult
 from perfkit.runs.folder import write_json

@@ -8,7 +8,7 @@ import pytest
 from small_project import make_small_project
 
 from perfkit.campaign.planned_slots import slots_of
-from perfkit.measure.plan import direct_grace_for, grace_for
+from perfkit.measure.pacing import direct_grace_for, grace_for
 from perfkit.settings import parameters as settings
 
 TESTS_CONF = "[direct-tcp]\nduration = 10\n\n[tunnel-tcp]\nduration = 10\npath = tunnel\n"

@@ -23,7 +23,7 @@ def block(tmp_path: Path) -> Run:
 
 def busy_before(logs: RunLogs, busy_pct: float) -> RunLogs:
     """Something took so much of the server's processors, until the first test began."""
-    before = logs.monitor["t_s"] <= logs.slots[0].start_s - 2
+    before = logs.monitor["t_s"] <= logs.slots[0].start_s - 1
     busy = logs.monitor["cpu_busy_pct"].where(~before, busy_pct)
     return replace(logs, monitor=logs.monitor.assign(cpu_busy_pct=busy))
 
@@ -107,7 +107,7 @@ def test_a_host_that_is_being_taken_back_makes_a_block_void(block: Run) -> None:
 def test_the_idle_control_is_over_before_clients_connect(block: Run) -> None:
     logs = read_run(block)
     early = replace(logs, slots=tuple(replace(slot, connect_s=2.0) for slot in logs.slots))
-    connecting = early.monitor["t_s"] > early.slots[0].start_s - 4
+    connecting = early.monitor["t_s"] > early.slots[0].start_s - 3
     busy = early.monitor["cpu_busy_pct"].mask(connecting, 100.0)
     loaded = replace(early, monitor=early.monitor.assign(cpu_busy_pct=busy))
     assert idle_busy_pct(loaded)[0] < 5

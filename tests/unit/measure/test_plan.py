@@ -17,26 +17,31 @@ from hypothesis import strategies as st
 
 from perfkit.errors import ScheduleError
 from perfkit.logs.run_logs import slot_from
-from perfkit.measure.plan import (
-    SERVER_LEAD_S,
-    SERVER_OUTLASTS_S,
-    SLOW_LEAVE_S,
-    Addresses,
+from perfkit.measure.pacing import (
     Pacing,
     connect_s_for,
     connected_grace_for,
-    crontab,
     direct_grace_for,
-    fires_utc,
     grace_for,
+    pacing_for,
+)
+from perfkit.measure.plan import (
+    SERVER_LEAD_S,
+    SERVER_LEAVES_S,
+    SERVER_OUTLASTS_S,
+    SLOW_LEAVE_S,
+    Addresses,
+    begin_s,
+    crontab,
+    fires_utc,
     order,
     order_names,
-    pacing_for,
+    over_s,
     plan,
     runs_on,
     timetable_dict,
 )
-from perfkit.measure.starters import Timetable
+from perfkit.measure.starters import Timetable, in_turn
 from perfkit.model import Host, NetworkPath, Role, Slot, TestKind, TestSpec
 
 CLIENT = Host(name="client-001", role=Role.CLIENT, address="10.0.0.2", host_key="k")
@@ -122,11 +127,15 @@ def test_only_a_test_beside_the_tunnel_is_followed_sooner_and_not_one_of_a_serve
     slots = plan(tests, grace_s=16, direct_grace_s=6)
     assert [slot.grace_s for slot in slots] == [6, 16, 16, 6]
     gaps_s = [after.start_s - before.end_s for before, after in itertools.pairwise(slots)]
-    assert gaps_s == [pytest.approx(grace_s + 3) for grace_s in (6, 16, 16)]
+    leads_s = (SERVER_LEAD_S, 0.0, 0.0)  # a server elsewhere is not started
+    assert gaps_s == [
+        pytest.approx(grace_s + 1 + lead_s)
+        for grace_s, lead_s in zip((6, 16, 16), leads_s, strict=True)
+    ]
 
 
 def test_beside_the_tunnel_nobody_gets_more_time_to_end_than_in_it() -> None:
-    assert all(4 < direct_grace_for(n) <= grace_for(n) for n in (1, 10, 100, 1000, 4000))
+    assert all(3 < direct_grace_for(n) <= grace_for(n) for n in (1, 10, 100, 1000, 4000))
     assert direct_grace_for(100) < grace_for(100) / 2
 
 
@@ -236,6 +245,69 @@ def test_the_test_after_one_both_ways_waits_longer_for_its_server_to_leave() -> 
     both = replace(spec("a"), kind=TestKind.TCP_BOTH)
     (_, after_one), (_, after_both) = (plan([first, spec("b")]) for first in (spec("a"), both))
     assert after_both.start_s == after_one.start_s + SLOW_LEAVE_S
+
+
+@pytest.mark.parametrize(
+    ("following", "lead_s"),
+    [
+        (spec("b"), SERVER_LEAD_S),
+        (replace(spec("b"), port=5004), 0.0),
+        (
+            replace(spec("b"), port=5003),
+            SERVER_LEAD_S,
+        ),  # the third program of the first test is there
+        (replace(spec("b"), port=4999, clients_per_server=2), SERVER_LEAD_S),
+        (spec("b", server="192.0.2.1"), 0.0),
+    ],
+)
+def test_only_a_server_on_the_same_port_waits_until_the_one_before_has_left(
+    following: TestSpec, lead_s: float
+) -> None:
+    first, second = plan(
+        [replace(spec("a"), clients_per_server=2), replace(following, connect_first=True)],
+        clients=5,
+        grace_s=9,
+    )
+    others_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S + SLOW_LEAVE_S + connect_s_for(5)
+    assert second.start_s - first.end_s == pytest.approx(9 + others_s + lead_s)
+    leaving, coming = orders_of(first), orders_of(second)
+    assert int(coming[0]["start_ns"]) > int(leaving[1]["limit_ns"])  # no client before it has left
+    if lead_s:
+        assert int(coming[1]["start_ns"]) > int(leaving[1]["limit_ns"])
+
+
+@given(
+    ports=st.lists(st.integers(5001, 5006), min_size=2, max_size=6),
+    clients=st.integers(1, 12),
+    duration_s=st.floats(1, 60),
+)
+def test_no_two_programs_of_the_server_are_ever_on_one_port_and_no_waiter_has_two_at_a_time(
+    ports: list[int], clients: int, duration_s: float
+) -> None:
+    tests = [
+        replace(spec(f"t{n}", duration_s=duration_s), port=port, clients_per_server=4 + n)
+        for n, port in enumerate(ports)
+    ]
+    slots = plan(tests, clients=clients, grace_s=grace_for(clients))
+    busy: dict[str, float] = {}  # until when each port is taken
+    for slot in slots:
+        for number in range(1, slot.servers + 1):
+            of_server = order(
+                slot, SERVER, t0_utc_s=100.0, starter="epoch", addresses=ADDRESSES, number=number
+            )
+            assert int(of_server["start_ns"]) / 1e9 > busy.get(of_server["port"], 0.0)
+            busy[of_server["port"]] = int(of_server["limit_ns"]) / 1e9
+    spans = {
+        name: (begin_s(slot, Role.SERVER), over_s(slot, Role.SERVER))
+        for slot in slots
+        for name in order_names(slot, Role.SERVER)
+    }
+    waiters = in_turn(slots, Role.SERVER)
+    assert sorted(name for each in waiters for name in each) == sorted(spans)
+    for each in waiters:
+        for before, after in itertools.pairwise(each):
+            assert spans[before][1] <= spans[after][0] + 1e-5
+    assert len(in_turn(slots, Role.CLIENT)) == 1
 
 
 def test_one_server_serves_all_where_nothing_else_is_written_or_none_is_ours() -> None:

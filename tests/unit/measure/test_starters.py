@@ -162,6 +162,21 @@ def test_a_server_with_several_programs_in_a_slot_has_a_waiter_for_each(machine:
     assert ports == [["5001"], ["5002"]]
 
 
+def test_a_server_whose_next_program_comes_before_the_last_one_leaves_has_two_waiters(
+    machine: Machine,
+) -> None:
+    first = TIMETABLE.slots[0]
+    served = replace(first, test=replace(first.test, port=5101))
+    near = replace(served, name="02-b", start_s=first.end_s + first.grace_s + 1.0)
+    later = replace(first, name="03-c", start_s=near.end_s + near.grace_s + 1.0)
+    table = replace(TIMETABLE, slots=(first, near, later))
+    machine.run(EpochStarter().arm_script(machine.host(Role.SERVER), table))
+    assert sorted(machine.read("detached").splitlines()) == [
+        "bin/run-slot slots/01-a.order slots/03-c.order",
+        "bin/run-slot slots/02-b.order",
+    ]
+
+
 def test_a_server_gets_orders_only_for_tests_with_a_server_script(machine: Machine) -> None:
     machine.run(EpochStarter().arm_script(machine.host(Role.SERVER), TIMETABLE))
     assert machine.read("detached") == "bin/run-slot slots/01-a.order\n"
