@@ -6,6 +6,8 @@ Rates over a common window may be added; averages over each stream's own time ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -220,11 +222,23 @@ def bytes_in(
     intervals: pd.DataFrame, begins_s: NDArray[np.float64], ends_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Bytes of all streams together in each span [begin, end)."""
-    begin, end = intervals["t_start_s"].to_numpy(), intervals["t_end_s"].to_numpy()
+    return _bytes_in(_columns_of(intervals), begins_s, ends_s)
+
+
+def _columns_of(intervals: pd.DataFrame) -> list[NDArray[np.float64]]:
+    return [intervals[name].to_numpy() for name in ("t_start_s", "t_end_s", "size_bytes")]
+
+
+def _bytes_in(
+    columns: Sequence[NDArray[np.float64]],
+    begins_s: NDArray[np.float64],
+    ends_s: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    begin, end, size = columns
     usable = end - begin > _EDGE_S
     if not usable.any():
         return np.zeros(len(begins_s))
-    rate = intervals["size_bytes"].to_numpy()[usable] / (end - begin)[usable]
+    rate = size[usable] / (end - begin)[usable]
     moments = np.concatenate([begin[usable], end[usable]])
     order = np.argsort(moments, kind="stable")
     # The sum of all streams' rates is a staircase; its integral is read off at the borders.
@@ -235,10 +249,26 @@ def bytes_in(
     return np.asarray(inside)
 
 
-def per_second_bps(intervals: pd.DataFrame, window: Window) -> NDArray[np.float64]:
-    """Total rate in each whole second of the window, in bit/s; the last part of one is left out."""
+def per_second_bps(
+    intervals: pd.DataFrame, window: Window, hosts: Sequence[str]
+) -> NDArray[np.float64]:
+    """Rate of each host in each whole second of the window, in bit/s; the last part of one is left out.
+
+    Returns:
+        Shape (hosts, seconds); 0 of a host without intervals.
+    """
     begins = window.start_s + np.arange(float(int(window.length_s)))
-    return bytes_to_bits(1.0) * bytes_in(intervals, begins, begins + 1.0)
+    codes, names = pd.factorize(intervals["host"])
+    order = np.argsort(codes, kind="stable")
+    columns = [values[order] for values in _columns_of(intervals)]
+    borders = np.searchsorted(codes[order], np.arange(len(names) + 1)).tolist()
+    spans = {str(name): slice(*span) for name, span in zip(names, pairwise(borders), strict=True)}
+    bps = np.zeros((len(hosts), len(begins)))
+    for row, host in zip(bps, hosts, strict=True):
+        if host in spans:
+            own = [values[spans[host]] for values in columns]
+            row[:] = bytes_to_bits(1.0) * _bytes_in(own, begins, begins + 1.0)
+    return bps
 
 
 def jain_index(values: NDArray[np.float64]) -> float:

@@ -105,16 +105,10 @@ class Prepared:
         alike, and nobody has seen that. None of a direction of which nobody says what arrived.
         """
         intervals = self.intervals_of(way)
-        seconds = rates.per_second_bps(intervals.iloc[:0], window)
         is_known = not intervals.empty or way is both_ways.Way.ANY
         if self.is_void or not self.has_goodput or not self.is_fine or not is_known:
             return np.zeros((len(self.counted), 0))
-        own = dict(tuple(intervals.groupby("host", observed=True)))
-        rows = [
-            rates.per_second_bps(own[name], window) if name in own else seconds
-            for name in self.counted
-        ]
-        return np.array(rows).reshape(len(self.counted), len(seconds))
+        return rates.per_second_bps(intervals, window, self.counted)
 
     def figures(self, window: Window) -> dict[str, float]:
         """Goodput, its distribution over clients, and the server's load over a window."""

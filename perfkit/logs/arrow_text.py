@@ -69,3 +69,25 @@ def take_text(values: Sequence[str], positions: NDArray[np.int64]) -> pd.Categor
     places: dict[str, int] = {}
     codes = np.array([places.setdefault(text, len(places)) for text in (*values, "")])
     return to_categories(codes[positions], tuple(places))
+
+
+def codes_of(column: pd.Series[Any]) -> NDArray[Any]:
+    """The number that stands for each row's text, see `to_categories`; without a copy."""
+    codes: NDArray[Any] = column.array.codes
+    return codes
+
+
+def frame_of(columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Columns that are nobody else's as a frame, without copying them.
+
+    Frames with the same names share the index of their names and what finds a name in it: to make
+    these takes longer than all else of a small frame.
+    """
+    frame = pd.DataFrame(dict(enumerate(columns.values())), copy=False)
+    frame.columns = _index_of(tuple(columns))
+    return frame
+
+
+@functools.lru_cache(maxsize=256)
+def _index_of(names: tuple[str, ...]) -> pd.Index[str]:
+    return pd.Index(list(names))

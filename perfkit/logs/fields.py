@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from perfkit.logs.arrow_text import text_categories
+from perfkit.logs.arrow_text import frame_of, text_categories
 from perfkit.logs.frames import get_columns
 from perfkit.units import NS_PER_S
 
@@ -86,4 +86,4 @@ def to_frame(rows: Sequence[Mapping[str, Any]], kind: str) -> pd.DataFrame:
                 columns[column.name] = np.array(values, dtype=np.int64)
             case _:
                 columns[column.name] = np.array(values, dtype=np.float64)
-    return pd.DataFrame(columns)
+    return frame_of(columns)

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from perfkit.errors import FrameError, did_you_mean
 
@@ -381,9 +382,13 @@ def _joined(frames: Sequence[pd.DataFrame], name: str) -> Any:
         return pd.concat(parts, ignore_index=True) if len(parts) < 8 else _stacked(parts)
     places: dict[str, int] = {}
     codes = []
+    known: dict[int, NDArray[np.int64]] = {}  # by the categories, which many logs share
     for part in (part.array for part in parts):
-        new = [places.setdefault(text, len(places)) for text in part.categories]
-        codes.append(np.array([*new, -1])[part.codes])
+        own = known.get(id(part.categories))
+        if own is None:
+            new = [places.setdefault(text, len(places)) for text in part.categories]
+            own = known[id(part.categories)] = np.array([*new, -1])
+        codes.append(own[part.codes])
     return pd.Categorical.from_codes(np.concatenate(codes), categories=pd.Index(list(places)))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from perfkit.logs.arrow_text import codes_of
 from perfkit.logs.format import SAMPLES_KEPT, UnparsedLines
 from perfkit.logs.frames import SIDES
 from perfkit.logs.traffic import GROUP, INTERVAL
@@ -105,13 +106,13 @@ def _judge(frame: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 def _overlapping(frame: pd.DataFrame, out: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Rows of a stream that begin well before an earlier one of their kind has ended."""
     overlaps = np.zeros(len(frame), dtype=bool)
-    stream, kind = frame["stream"].to_numpy(), frame["kind"].cat.codes.to_numpy()
+    stream, kind = frame["stream"].to_numpy(), codes_of(frame["kind"])
     rows = np.flatnonzero((stream >= 0) & (kind < GROUP) & ~out)
     if not len(rows):
         return overlaps
-    marked = [str(name).startswith("*") for name in frame["stream_id"].cat.categories]
-    backwards = np.array(marked)[frame["stream_id"].cat.codes.to_numpy()] if any(marked) else 0
-    side = frame["side"].cat.codes.to_numpy()
+    marked = [str(name).startswith("*") for name in frame["stream_id"].array.categories]
+    backwards = np.array(marked)[codes_of(frame["stream_id"])] if any(marked) else 0
+    side = codes_of(frame["side"])
     group = (((stream * len(SIDES) + side) * 2 + backwards) * 2 + (kind == INTERVAL))[rows]
     if group.max() < 2**16:  # which numpy sorts three times as fast
         group = group.astype(np.uint16)

@@ -191,15 +191,15 @@ class RunReader:
                 self.messages[slot.name, name] = reading.messages[-1]
             if self._keep_samples(reading, slot, name):
                 continue
-            assumed += slot_traffic.lacks_side(reading.frame)
             names.append(name)
             found.append(slot_traffic.with_sides(reading, of_server=False))
+            assumed += found[-1] is not reading.frame
         sent = slot_traffic.of_clients(slot.name, names, found)
         received = []
         for reading in self._server_logs(slot):
             if not self._keep_samples(reading, slot, self.server):
-                assumed += slot_traffic.lacks_side(reading.frame)
                 received.append(slot_traffic.with_sides(reading, of_server=True))
+                assumed += received[-1] is not reading.frame
         if received:
             told = self._received(slot, slot_traffic.of_all_servers(received), sent)
             sent = frames.concat([sent, told], "run-traffic")

@@ -48,7 +48,7 @@ def checked(reading: Reading) -> Reading:
 
 def lacks_side(frame: pd.DataFrame) -> bool:
     """Whether a log leaves open who counted some of its rows."""
-    return bool((frame["side"] == SIDES[UNKNOWN]).any())
+    return bool((frame["side"].array == SIDES[UNKNOWN]).any())
 
 
 def with_sides(reading: Reading, *, of_server: bool) -> pd.DataFrame:

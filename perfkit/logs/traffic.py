@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from perfkit.logs.arrow_text import take_text, text_categories, to_categories
+from perfkit.logs.arrow_text import codes_of, take_text, text_categories, to_categories
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES, concat
 from perfkit.units import BINARY_PREFIXES, SI_PREFIXES, bytes_to_bits
 
@@ -154,7 +154,7 @@ def describe_streams(frame: pd.DataFrame) -> list[str]:
     marked = np.zeros((3, stream.max(initial=-1) + 2), dtype=bool)
     marked[0, stream] = True
     marked[1, stream[frame["peer_port"].to_numpy() == 0]] = True
-    marked[2, stream[frame["kind"].cat.codes.to_numpy() == SUMMARY]] = True
+    marked[2, stream[codes_of(frame["kind"]) == SUMMARY]] = True
     count, nameless, ended = np.count_nonzero(marked[:, :-1], axis=1).tolist()
     notes = []
     if nameless:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from perfkit.errors import TruncatedError
-from perfkit.logs.arrow_text import split_lines, take_text, to_categories
+from perfkit.logs.arrow_text import frame_of, split_lines, take_text, to_categories
 from perfkit.logs.format import Format, Reading
 from perfkit.logs.frames import KINDS_OF_LINE, SIDES
 from perfkit.logs.iperf2.banner import (
@@ -110,8 +110,7 @@ def _read(lines: _Lines, data: bytes, path: Path) -> Reading:
 def _to_reading(lines: _Lines, path: Path) -> Reading:
     """What one process printed."""
     found = read_banners(lines.others)
-    # The columns are nobody else's.
-    frame = pd.DataFrame(_columns(lines, found), copy=False)
+    frame = frame_of(_columns(lines, found))
     for backward in lines.backwards:
         found.unparsed.add(*backward)
     possible, said = leave_impossible(

@@ -60,9 +60,19 @@ def test_the_sum_over_hosts_and_the_integral_over_time_agree(
 
 def test_rates_of_unaligned_streams_are_added_only_where_they_overlap() -> None:
     # Two streams of 80 bit/s, five seconds apart: each averages 80, together 160 only half the time.
-    frame = intervals(("a", 5, 15, 100), ("b", 10, 20, 100))
-    per_second = rates.per_second_bps(frame, W)
+    frame = intervals(("a", 5, 15, 100), ("a", 10, 20, 100))
+    (per_second,) = rates.per_second_bps(frame, W, ["a"])
     assert per_second.tolist() == pytest.approx([160.0] * 5 + [80.0] * 5)
+
+
+def test_each_host_has_a_row_of_its_own_in_the_order_asked_for() -> None:
+    rows = [("b", 10, 15, 100), ("a", 5, 15, 100), ("b", 14, 20, 60), ("a", 12, 16, 32)]
+    frame = intervals(*rows).astype({"host": "category"})
+    of_all = rates.per_second_bps(frame, W, ["a", "silent", "b"])
+    alone = [rates.per_second_bps(frame[frame["host"] == host], W, [host])[0] for host in "ab"]
+    assert of_all[[0, 2]].tolist() == [it.tolist() for it in alone]
+    assert of_all[0].tolist() == pytest.approx([80.0, 80.0, 144.0, 144.0, 144.0, 64.0, 0, 0, 0, 0])
+    assert not of_all[1].any()
 
 
 def test_jains_index_is_one_over_n_when_one_takes_all_and_keeps_clients_at_zero() -> None:
