@@ -5,7 +5,9 @@ The commands are in the modules beside this one, a module for each group of them
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -85,6 +87,8 @@ class Tutorial(click.Group):
 def main() -> None:
     """Entry point of the `perfkit` command; a terminated command ends like an interrupted one."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Looking for garbage in what ends with the process took 0.2 s after a report, 0.4 s after a large one.
+    atexit.register(gc.freeze)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
