@@ -6,6 +6,7 @@ phase, is decided by the caller.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +23,18 @@ from perfkit.runs import progress
 
 
 def measure(
-    session: OpenRun, *, note: Callable[[str], None] = lambda _text: None, **more: Any
+    session: OpenRun,
+    *,
+    note: Callable[[str], None] = lambda _text: None,
+    meanwhile: Callable[[], None] = lambda: None,
+    **more: Any,
 ) -> StageResult:
     """Run every test, or go on with the tests of a process that died after hosts had their orders.
 
     Args:
         note: Told about once a second how far the tests are.
+        meanwhile: Called once, when all tests are over and a quarter of the hosts have said how theirs
+            went; returns at once.
         more: More `Options`.
 
     Raises:
@@ -36,11 +43,14 @@ def measure(
     armed = session.progress().armed
     states = (HostState.ARMED,) if armed else (HostState.CONFIGURED, HostState.ARMED)
     passes = {"arm": HostState.ARMED, "finish": HostState.DONE}
+    hosts, ended = session.inventory.hosts(*states), itertools.count(1)
 
     def on_result(name: str, result: HostResult) -> None:
         shortfall.on_result(
             session, passes.get(name, HostState.ARMED), only_failures=name == "ready"
         )(result)
+        if name == "finish" and next(ended) == (len(hosts) + 3) // 4:
+            meanwhile()
 
     def record(kind: str, **fields: Any) -> None:
         session.journal.append(kind, **fields)
@@ -53,7 +63,7 @@ def measure(
 
         work = Measurement(
             run=session.run,
-            hosts=session.inventory.hosts(*states),
+            hosts=hosts,
             slots=session.slots,
             pool=session.pool,
             starter=starter_of(session),

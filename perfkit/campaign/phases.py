@@ -29,7 +29,7 @@ first interrupt, and the stop button, let the block under way end.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,7 @@ from perfkit.campaign import (
 )
 from perfkit.campaign import session as sessions
 from perfkit.campaign.planned_slots import slots_of
+from perfkit.campaign.report_loader import ReportLoader
 from perfkit.campaign.session import Session
 from perfkit.campaign.shortfall import conclude
 from perfkit.campaign.vpn_choice import vpns_of
@@ -260,7 +261,7 @@ def _pinned(session: Session) -> Iterator[Host]:
         yield host
 
 
-def measure(session: Session) -> StageResult:
+def measure(session: Session, *, meanwhile: Callable[[], None] = lambda: None) -> StageResult:
     """Run every test on all configured hosts, each at the exact instant the timetable says.
 
     Writes timetable.json and the clock offsets. A run is measured once: called again, this
@@ -270,6 +271,10 @@ def measure(session: Session) -> StageResult:
 
     Of a campaign: runs the blocks that are missing, until its design, its budget or a person ends
     it. Each is collected at once, in a run folder of its own.
+
+    Args:
+        meanwhile: Begins what may be done while the last hosts of a single run end their tests, and
+            returns at once.
 
     Raises:
         RunError: the hosts were released before.
@@ -287,7 +292,7 @@ def measure(session: Session) -> StageResult:
     if session.is_campaign:
         return _measure_blocks(session)
     with _watched(session, "measure") as watch, spot_notices.watched(session):
-        result = measuring.measure(session, note=watch.note)
+        result = measuring.measure(session, note=watch.note, meanwhile=meanwhile)
     return shortfall.with_earlier(session, result, HostState.DONE)
 
 
@@ -358,10 +363,11 @@ def run_all(session: Session) -> Report | Answer:
         ReleaseError: the report is written, but something could not be released.
     """
     broken: StageError | None = None
+    loader = ReportLoader()
     try:
         launch(session)
         configure(session)
-        measure(session)
+        measure(session, meanwhile=loader.begin)
         collect(session)
     except StageError as exc:
         from perfkit.analysis.campaign_cells import finished_blocks  # noqa: PLC0415 -- loads pandas
@@ -374,6 +380,7 @@ def run_all(session: Session) -> Report | Answer:
             click.echo(f"the hosts of {session.run.id} go on, they hold its logs; {session.spared}")
         elif (released := release(session)).leaked:
             click.echo(released)
+    loader.wait()
     from perfkit.campaign.offline import segment_and_report  # noqa: PLC0415 -- loads pandas
 
     executor = session.settings.parameters.executor
