@@ -49,7 +49,12 @@ class CommandResult:
 
 
 def wrap(
-    script: str, *, limit_s: float, env: Mapping[str, str] | None = None, has_stdin: bool = False
+    script: str,
+    *,
+    limit_s: float,
+    env: Mapping[str, str] | None = None,
+    has_stdin: bool = False,
+    is_program: bool = False,
 ) -> str:
     """Render a POSIX sh script as the one command line given to the remote login shell.
 
@@ -57,6 +62,10 @@ def wrap(
     became of the connection; its input is at end of file, unless it is given one. `exit $?` keeps the login shell as a
     parent, so a script that dies of a signal still yields a status (128 + signal): a command
     without any status then always means a lost connection.
+
+    Args:
+        is_program: It is a program and its arguments, quoted: `timeout` starts that without another
+            shell, which is a program less.
 
     Raises:
         ValueError: a name in `env` is not a variable's name, or the limit is not positive.
@@ -69,8 +78,9 @@ def wrap(
     variables = {**ENVIRONMENT, **(env or {})}
     # The login shell's own assignments: `env` would be one more program for every command.
     assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
-    words = ["timeout", "-k", str(KILL_AFTER_S), f"{limit_s:.3f}", "sh", "-c", script]
-    return f"{assignments} {shlex.join(words)}{'' if has_stdin else ' </dev/null'}; exit $?"
+    command = script if is_program else shlex.join(["sh", "-c", script])
+    limited = f"timeout -k {KILL_AFTER_S} {limit_s:.3f} {command}"
+    return f"{assignments} {limited}{'' if has_stdin else ' </dev/null'}; exit $?"
 
 
 def for_any_shell(command: str) -> str:

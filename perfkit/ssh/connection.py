@@ -281,12 +281,14 @@ class Connection:
         limit_s: float,
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
+        is_program: bool = False,
     ) -> CommandResult:
         """Run a POSIX sh script to its end and return what it did, whatever its exit status.
 
         Args:
             stdin: Its input. With one, the script runs under any login shell, and is given up when
                 it prints more than `CAPTURE_BYTES`.
+            is_program: See `perfkit.ssh.commands.wrap`.
 
         Raises:
             LostError: the connection went away, or the host did not answer.
@@ -295,7 +297,8 @@ class Connection:
             HostError: with `stdin`, it printed too much.
         """
         env = {**self._tag, **(env or {})}
-        command = wrap(script, limit_s=limit_s, env=env, has_stdin=stdin is not None)
+        has_stdin = stdin is not None
+        command = wrap(script, limit_s=limit_s, env=env, has_stdin=has_stdin, is_program=is_program)
         most_bytes = None
         if stdin is not None:
             command, most_bytes = for_any_shell(command), CAPTURE_BYTES

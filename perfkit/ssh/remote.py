@@ -94,14 +94,15 @@ class Remote:
         """Run one program with its arguments, quoted for the remote shell.
 
         Args:
-            argv: Program and arguments; nothing in them is interpreted.
+            argv: Program and arguments; nothing in them is interpreted. No word of the shell's own:
+                `run_script` runs those.
             timeout_s: Limit; None = `Access.command_timeout_s`.
             check: Raise when the exit status is not 0.
 
         Raises:
             CommandError, CommandTimeoutError, PromptError, LostError: as in the module's text.
         """
-        return self.run_script(join(argv), timeout_s=timeout_s, check=check)
+        return self._execute(join(argv), timeout_s, check=check, is_program=True)
 
     def run_script(
         self,
@@ -112,8 +113,13 @@ class Remote:
         env: Mapping[str, str] | None = None,
     ) -> CommandResult:
         """Run POSIX sh text as `run` does; `env` is added to its environment, quoted."""
+        return self._execute(script, timeout_s, check=check, env=env)
+
+    def _execute(
+        self, script: str, timeout_s: float | None, *, check: bool, **how: Any
+    ) -> CommandResult:
         limit_s = self.access.command_timeout_s if timeout_s is None else timeout_s
-        result = self.connection.execute(script, limit_s=limit_s, env=env)
+        result = self.connection.execute(script, limit_s=limit_s, **how)
         if check and result.exit_status != 0:
             raise failed(result)
         return result

@@ -37,7 +37,7 @@ def by_perfkit(fleet: Fleet) -> None:
             for name, content in FILES.items():
                 remote.put(content, f"/root/{name}", mode=0o644)
             for command in COMMANDS:
-                remote.run_script(command)
+                remote.run(command.split())
 
         stage = run_on_hosts("bench", fleet.hosts, work, threads=AT_ONCE, deadline_s=60.0)
     assert stage.failed == (), stage

@@ -71,6 +71,32 @@ def test_a_command_killed_by_a_signal_still_has_a_status() -> None:
     assert run_locally(wrap("kill -9 $$", limit_s=5)).returncode == 137
 
 
+@given(argv=st.lists(WORDS, max_size=3))
+def test_a_program_gets_its_arguments_as_they_are_without_another_shell(argv: list[str]) -> None:
+    line = wrap(shlex.join(["printf", "<%s>", *argv]), limit_s=5, is_program=True)
+    words = shlex.split(line.removesuffix(" </dev/null; exit $?"))
+    assert words[-len(argv) - 6 :] == ["timeout", "-k", "1", "5.000", "printf", "<%s>", *argv]
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "kill -9 $$"], 137),
+        (["no-such-program"], 127),
+        (["/"], 126),
+        (["cat"], 0),  # at the end of its input at once
+        (["sleep", "9"], 124),
+    ],
+)
+def test_a_programs_status_is_that_of_a_script_with_it(argv: list[str], status: int) -> None:
+    of_program, of_script = (
+        run_locally(wrap(shlex.join(argv), limit_s=0.5, is_program=is_program))
+        for is_program in (True, False)
+    )
+    assert of_program.returncode == of_script.returncode == status
+
+
 def test_a_command_is_killed_at_its_limit_with_all_its_children() -> None:
     nap = f"sleep 61.{os.getpid()}"  # the same test may run elsewhere on this machine
     done = run_locally(wrap(f"trap '' TERM; ({nap} & {nap})", limit_s=0.2))
