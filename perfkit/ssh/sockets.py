@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from typing import Any
 
 # Unanswered data or probes for this long end the connection; shorter than the silence after which
@@ -16,13 +17,59 @@ DEAD_AFTER_MS = 8_000
 _PROBE_S = 3
 
 
-def open_socket(address: tuple[str, int], timeout_s: float) -> socket.socket:
+AHEAD_BYTES = 1 << 15  # the window of a file channel is not larger
+
+
+class FewCalls(socket.socket):
+    """A TCP socket whose reader and writer make few system calls.
+
+    Each gives the interpreter to another thread and waits until it is given back, which with many
+    connections takes longer than the call. paramiko reads the head and the rest of each packet; what
+    has come is taken at once here. Python asks whether a socket with a time limit is ready before
+    it reads or writes; here the kernel keeps the limit. One thread at a time may read.
+    """
+
+    _ahead = b""
+    _limit_s: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Have reading and writing raise TimeoutError after so many seconds; None: never."""
+        super().settimeout(None)
+        limit = struct.pack("@ll", int(value or 0), int((value or 0) % 1 * 1e6))
+        for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self.setsockopt(socket.SOL_SOCKET, name, limit)
+        self._limit_s = value
+
+    def gettimeout(self) -> float | None:
+        """The limit, seconds."""
+        return self._limit_s
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """At most so many bytes, as soon as there are any; none at the end."""
+        if not self._ahead:
+            try:
+                self._ahead = super().recv(max(bufsize, AHEAD_BYTES), flags)
+            except BlockingIOError as exc:
+                raise TimeoutError("timed out") from exc
+        data, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
+        return data
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Some of the bytes; how many."""
+        try:
+            return super().send(data, flags)
+        except BlockingIOError as exc:
+            raise TimeoutError("timed out") from exc
+
+
+def open_socket(address: tuple[str, int], timeout_s: float) -> FewCalls:
     """Connect to host and port; `timeout_s` stays on the socket.
 
     Raises:
         OSError: refused, unreachable, unknown name, or no answer in time.
     """
-    sock = socket.create_connection(address, timeout=timeout_s)
+    sock = FewCalls(fileno=socket.create_connection(address, timeout=timeout_s).detach())
+    sock.settimeout(timeout_s)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import select
+import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -13,6 +13,22 @@ from perfkit.ssh.host_log import HostLog, OutputLog
 NO_EXIT_STATUS = -1  # paramiko's: the channel closed without one
 LINGER_S = 1.0  # for output still on its way after the exit status
 READS_AT_ONCE = 64
+
+
+class _Arrival(threading.Event):
+    """Set when a stream has got something, or ended, until the one who reads both has looked.
+
+    For paramiko's buffers in place of the pipe that `Channel.fileno` makes: its writing and reading
+    are system calls, each of which gives the interpreter away.
+    """
+
+    def clear(self) -> None:
+        """A buffer that is empty says nothing about the other one."""
+
+    def take(self, timeout_s: float) -> None:
+        """Wait until it is set, and take that back."""
+        self.wait(timeout_s)
+        super().clear()
 
 
 class CommandStreams:
@@ -35,8 +51,9 @@ class CommandStreams:
     def run(self, limit_s: float, ask_for_life: Callable[[], None]) -> int | None:
         """The exit status; NO_EXIT_STATUS without one; None when a limit came first."""
         channel = self._channel
-        poller = select.poll()
-        poller.register(channel.fileno(), select.POLLIN)
+        arrival = _Arrival()
+        for buffer in (channel.in_buffer, channel.in_stderr_buffer):
+            buffer.set_event(arrival)
         give_up = monotonic() + limit_s
         heard = monotonic()
         while not self._is_over():
@@ -50,7 +67,7 @@ class CommandStreams:
             if channel.eof_received:  # nothing more to poll for: only the status is to come
                 channel.status_event.wait(wait_s)
             else:
-                poller.poll(wait_s * 1000)
+                arrival.take(wait_s)
             if self._drain():
                 heard = monotonic()
         self._drain()
