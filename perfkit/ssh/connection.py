@@ -296,12 +296,11 @@ class Connection:
             CommandTimeoutError: it was still running at its limit; it has been killed.
             HostError: with `stdin`, it printed too much.
         """
-        env = {**self._tag, **(env or {})}
-        has_stdin = stdin is not None
+        env, has_stdin = {**self._tag, **(env or {})}, stdin is not None
         command = wrap(script, limit_s=limit_s, env=env, has_stdin=has_stdin, is_program=is_program)
-        most_bytes = None
-        if stdin is not None:
-            command, most_bytes = for_any_shell(command), CAPTURE_BYTES
+        most_bytes = CAPTURE_BYTES if has_stdin else None
+        if has_stdin:
+            command = for_any_shell(command)
         self.log.write(*(f"$ {line}" for line in script.strip().splitlines()))
         with self.translated(f"running {shorten(script, 80)!r}"):
             started = 0.0
