@@ -1,4 +1,4 @@
-"""The TCP socket under a connection: its time limits, what it reads ahead, and being shut."""
+"""What is under a connection: a TCP socket, with its limits, or a way through a jump host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfkit.ssh.sockets import AHEAD_BYTES, FewCalls, open_socket, shut
+from perfkit.ssh.sockets import AHEAD_BYTES, FewCalls, Forwarded, open_socket, shut
 
 
 @pytest.fixture
@@ -83,3 +83,33 @@ def test_shutting_it_wakes_who_reads(pair: tuple[FewCalls, socket.socket]) -> No
     shut(ours)
     reader.join(20)
     assert read == [b""]
+
+
+class CutOff:
+    """A channel whose jump host has just died: paramiko cannot send the message that closes it."""
+
+    def __init__(self) -> None:
+        self.closings = 0
+
+    def recv(self, _n_bytes: int) -> bytes:
+        return b"SSH-2.0"
+
+    def close(self) -> None:
+        self.closings += 1
+        raise EOFError
+
+
+def test_closing_a_way_through_a_dead_jump_host_raises_nothing_in_the_thread_that_does_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    channel = CutOff()
+    way = Forwarded(channel)
+    assert way.recv(7) == b"SSH-2.0"
+    thread = threading.Thread(target=way.close)
+    thread.start()
+    thread.join()
+    shut(way)
+    assert raised == []
+    assert channel.closings == 2
