@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from perfkit.model import Host
@@ -36,14 +37,23 @@ def pin_hosts(known_hosts_path: Path, hosts: Iterable[Host]) -> None:
 
 def find_pin(known_hosts_path: Path, address: str, port: int) -> str | None:
     """The pinned key of an address, `ssh-ed25519 AAAA…`; None when there is none."""
-    wanted = pin_name(address, port)
-    return next((key for name, key in _read_pins(known_hosts_path) if name == wanted), None)
+    return _read_pins(known_hosts_path).get(pin_name(address, port))
 
 
-def _read_pins(path: Path) -> Iterable[tuple[str, str]]:
-    if not path.exists():
-        return
+def _read_pins(path: Path) -> Mapping[str, str]:
+    """Key by name, the first of each name; the file is parsed once as long as it is the same."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return {}
+    return _parse(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=4)
+def _parse(path: Path, *_state: int) -> Mapping[str, str]:
+    pins: dict[str, str] = {}
     for line in path.read_text().splitlines():
         name, _, key = line.partition(" ")
         if key and not line.startswith("#"):
-            yield name, key
+            pins.setdefault(name, key)
+    return pins

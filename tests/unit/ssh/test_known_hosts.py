@@ -54,3 +54,13 @@ def test_a_new_host_at_an_old_address_replaces_its_pin_and_no_other(tmp_path: Pa
 
 def test_a_file_that_is_not_there_pins_nobody(tmp_path: Path) -> None:
     assert find_pin(tmp_path / "none", "192.0.2.1", 22) is None
+
+
+def test_of_two_pins_the_first_counts_until_the_file_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    path.write_text("# ours\n192.0.2.1 ssh-ed25519 AAAA1\n192.0.2.1 ssh-ed25519 AAAA2\n")
+    assert find_pin(path, "192.0.2.1", 22) == "ssh-ed25519 AAAA1"
+    path.write_text("192.0.2.1 ssh-ed25519 AAAA3\n")
+    assert find_pin(path, "192.0.2.1", 22) == "ssh-ed25519 AAAA3"
+    path.unlink()
+    assert find_pin(path, "192.0.2.1", 22) is None
