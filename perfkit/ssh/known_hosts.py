@@ -25,14 +25,16 @@ def pin_hosts(known_hosts_path: Path, hosts: Iterable[Host]) -> None:
     thereby a host with a new pin, and the old host's key is refused from now on. Thread-safe.
     """
     with _pinning:
-        pins = dict(_read_pins(known_hosts_path))
+        known = _read_pins(known_hosts_path)
+        pins = dict(known)
         for host in hosts:
             for place in (host, host.jump):
                 if place is not None:
                     pin = " ".join(place.host_key.split()[:2])
                     pins[pin_name(place.address, place.port)] = pin
-        text = "".join(f"{name} {key}\n" for name, key in pins.items())
-        write_atomic(known_hosts_path, text.encode())
+        if pins != known or not known_hosts_path.exists():
+            text = "".join(f"{name} {key}\n" for name, key in pins.items())
+            write_atomic(known_hosts_path, text.encode())
 
 
 def find_pin(known_hosts_path: Path, address: str, port: int) -> str | None:

@@ -64,3 +64,14 @@ def test_of_two_pins_the_first_counts_until_the_file_is_changed(tmp_path: Path) 
     assert find_pin(path, "192.0.2.1", 22) == "ssh-ed25519 AAAA3"
     path.unlink()
     assert find_pin(path, "192.0.2.1", 22) is None
+
+
+def test_a_host_that_is_pinned_already_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "known_hosts"
+    pin_hosts(path, [])
+    assert path.read_text() == ""
+    one, other = host("a", "192.0.2.1"), host("b", "192.0.2.2")
+    pin_hosts(path, [one, other])
+    written = path.stat().st_ino
+    pin_hosts(path, [other])
+    assert path.stat().st_ino == written
