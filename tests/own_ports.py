@@ -25,5 +25,6 @@ def free_port() -> int:
 def use_own_port(project: Path) -> None:
     """Have the tests of a project on a port of their own: hosts on loopback share this machine's."""
     sample = (project / "config/tests.conf.sample").read_text()
-    text = re.sub(r"(?m)^\[.*\]$", rf"\g<0>\nport = {free_port()}", sample)
+    without = re.sub(r"(?m)^port = .*\n", "", sample)
+    text = re.sub(r"(?m)^\[.*\]$", rf"\g<0>\nport = {free_port()}", without)
     (project / "config/tests.conf").write_text(text)
