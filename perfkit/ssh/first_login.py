@@ -19,6 +19,7 @@ from time import monotonic
 
 from perfkit.errors import HostError, LostError, PerfkitError, UnreachableError
 from perfkit.model import Host
+from perfkit.retry import RetryPolicy
 from perfkit.ssh.keys import SshKey
 from perfkit.ssh.remote import Access, Remote
 
@@ -32,7 +33,7 @@ cloud-init status --wait >/dev/null; status=$?
 [ $status -eq 0 ] || [ $status -eq 2 ] || { cloud-init status --long >&2; exit 1; }
 """
 # Removed: keys of other kinds, which the image or cloud-init may have made and nobody has pinned.
-_TAKE_KEY = f"""\
+TAKE_KEY = f"""\
 set -e
 umask 077
 chown root: {NEW_KEY} {NEW_KEY}.pub
@@ -104,15 +105,24 @@ class FirstLogin:
             with contextlib.suppress(PerfkitError), self._connected(own, PATIENCE_S):
                 return own
             raise exc from exc.__cause__
-        with self._connected(own, PATIENCE_S):
-            return own
+        return self._await_own(own)
+
+    def _await_own(self, own: Host) -> Host:
+        """Wait until a host shows its own key: sshd takes a moment to load it, and shows the first till then."""
+        for _ in RetryPolicy().attempts(PATIENCE_S, first_s=0.1, longest_s=1.0):
+            try:
+                with self._connected(own, PATIENCE_S):
+                    return own
+            except UnreachableError as exc:  # a wrong key is final for a connection, not here
+                error = exc
+        raise error
 
     def _give(self, remote: Remote, key: SshKey) -> None:
         remote.put(key.private_openssh.encode(), NEW_KEY, mode=0o600)
         remote.put(f"{key.public_openssh}\n".encode(), f"{NEW_KEY}.pub", mode=0o644)
         sudo = "" if remote.host.user == "root" else "sudo -n "
         with contextlib.suppress(LostError):  # sshd may end this connection with the old key
-            remote.run_script(f"{sudo}sh -c {shlex.quote(_TAKE_KEY)}")
+            remote.run_script(f"{sudo}sh -c {shlex.quote(TAKE_KEY)}")
 
     @contextlib.contextmanager
     def _connected(self, host: Host, patience_s: float) -> Iterator[Remote]:

@@ -145,6 +145,19 @@ def test_a_fleet_above_the_caps_is_refused_unless_yes_is_said(project: Path, clo
     assert cloud.aws.sent("RunInstances") == []
 
 
+@pytest.mark.usefixtures("project", "cloud")
+def test_a_host_that_is_slow_to_show_its_own_key_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hup = 'kill -HUP "$(cat /run/sshd.pid)"'
+    late = first_login.TAKE_KEY.replace(hup, f"(sleep 1; {hup}) >/dev/null 2>&1 &")
+    assert late != first_login.TAKE_KEY
+    monkeypatch.setattr(first_login, "TAKE_KEY", late)
+    with phases.start(provider="ec2", clients=1, name="slow") as session, session.fleet:
+        launched = phases.launch(session, wait=True)
+    assert [result.host for result in launched.ok] == ["server", "client-001"]
+
+
 def test_a_run_that_is_under_way_is_renewed_on_its_hosts_and_in_its_tags(
     project: Path, cloud: Cloud
 ) -> None:
