@@ -68,7 +68,9 @@ import socket, time
 kept = [socket.create_connection(("127.0.0.1", 22)) for _ in range(3)]
 time.sleep(5)  # strangers who do not log in: sshd turns everybody else away meanwhile
 """
-LOCK_OUT = "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=/dev/null -F none"
+LOCK_OUT = (
+    "-o UserKnownHostsFile=/dev/null -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=4 -F none"
+)
 
 # `date` in front of the host's own; with -r it tells a file's time stamp, by the same wrong clock.
 WRONG_DATE_PATH = "/usr/local/bin/date"
