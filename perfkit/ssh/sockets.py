@@ -33,9 +33,10 @@ class FewCalls(socket.socket):
     _limit_s: float | None = None
 
     def settimeout(self, value: float | None) -> None:
-        """Have reading and writing raise TimeoutError after so many seconds; None: never."""
+        """Have reading and writing raise TimeoutError after so many seconds, 1 us at least; None: never."""
         super().settimeout(None)
-        limit = struct.pack("@ll", int(value or 0), int((value or 0) % 1 * 1e6))
+        limit_us = 0 if value is None else max(1, round(value * 1e6))  # 0 is no limit
+        limit = struct.pack("@ll", *divmod(limit_us, 10**6))
         for name in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self.setsockopt(socket.SOL_SOCKET, name, limit)
         self._limit_s = value

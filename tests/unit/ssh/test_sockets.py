@@ -65,6 +65,16 @@ def test_reading_and_writing_end_at_the_limit(pair: tuple[FewCalls, socket.socke
     assert ours.recv(9) == b"x"  # a limit that was met ends nothing
 
 
+@pytest.mark.parametrize("limit_s", [0, 1e-7, 0.02])
+def test_the_smallest_limit_is_one_too(
+    pair: tuple[FewCalls, socket.socket], limit_s: float
+) -> None:
+    ours, _ = pair
+    ours.settimeout(limit_s)
+    with pytest.raises(TimeoutError):
+        ours.recv(1)
+
+
 def test_without_a_limit_it_waits(pair: tuple[FewCalls, socket.socket]) -> None:
     ours, theirs = pair
     ours.settimeout(None)
