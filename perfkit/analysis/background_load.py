@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 NOTABLE_PCT = 25.0  # 100 clients on two processors between their tests: 8 (median)
 LEAST_TICKS = 3
-# Most hosts get ready in the last second before a test, and connections and processes end after it.
+# A few dozen hosts get ready in the last second before a test; connections and processes end after it.
 BEFORE_S, AFTER_S = 1.0, 3.0
 QUIET_S = 4.0  # before the first test, when all hosts have been told what to start and wait
 

@@ -238,7 +238,7 @@ def configure(session: Session) -> StageResult:
                 session, HostState.CONFIGURED, only_failures=tunnel is not None
             ),
         )
-        shortfall.judge(session, setup)
+        shortfall.judge(session, shortfall.with_earlier(session, setup, HostState.CONFIGURED))
         if session.vpn is not None and tunnel is not None:
             setup = tunnel_gate.with_tunnels(
                 session,
@@ -370,9 +370,11 @@ def run_all(session: Session) -> Report | Answer:
         measure(session, meanwhile=loader.begin)
         collect(session)
     except StageError as exc:
+        if not session.is_campaign:
+            raise
         from perfkit.analysis.campaign_cells import finished_blocks  # noqa: PLC0415 -- loads pandas
 
-        if not (session.is_campaign and finished_blocks(session.run)):
+        if not finished_blocks(session.run):
             raise
         broken = exc
     finally:

@@ -72,12 +72,14 @@ def judged(session: OpenRun, result: StageResult) -> StageResult:
 def judge(session: OpenRun, result: StageResult) -> None:
     """Go on with the hosts that are left, or not, as `on_shortfall` says.
 
-    When the logs are here or the hosts released, all of this was decided long ago.
+    When all hosts had their orders, the logs are here or the hosts released, all of this was decided
+    long ago: what was lost since stands in the logs, which must come home.
 
     Raises:
         StageError: not; with every host's result.
     """
-    if not session.is_up or "collect" in session.progress().done:
+    progress = session.progress()
+    if not session.is_up or progress.armed or "collect" in progress.done:
         return
     chosen = session.settings.parameters
     failed = {r.host for r in result.failed} | session.gone

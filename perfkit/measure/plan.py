@@ -74,8 +74,7 @@ class _Fleet:
 
     def gap_s(self, test: TestSpec, following: TestSpec) -> float:
         """Least time from the end of a test to the start of the next."""
-        is_slow = test.kind is TestKind.TCP_BOTH or servers_for(test, self.clients) > 1
-        leaves_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S + (SLOW_LEAVE_S if is_slow else 0.0)
+        leaves_s = _leaves_s(test, servers_for(test, self.clients))
         must_wait = server_ports(test, self.clients) & server_ports(following, self.clients)
         lead_s = SERVER_LEAD_S if must_wait else 0.0
         return self.grace_s_of(test) + leaves_s + lead_s + self.connect_s_of(following)
@@ -209,8 +208,14 @@ def runs_on(slot: Slot, role: Role) -> bool:
 
 def over_s(slot: Slot, role: Role) -> float:
     """When a slot's script is ended on a host of this role at the latest, and has left, from T0."""
-    more_s = SERVER_OUTLASTS_S + SERVER_LEAVES_S if role is Role.SERVER else 0.0
+    more_s = _leaves_s(slot.test, slot.servers) if role is Role.SERVER else 0.0
     return slot.end_s + slot.grace_s + more_s
+
+
+def _leaves_s(test: TestSpec, servers: int) -> float:
+    """How long after the last client a test's server may be there."""
+    is_slow = test.kind is TestKind.TCP_BOTH or servers > 1
+    return SERVER_OUTLASTS_S + SERVER_LEAVES_S + (SLOW_LEAVE_S if is_slow else 0.0)
 
 
 def order_names(slot: Slot, role: Role) -> tuple[str, ...]:

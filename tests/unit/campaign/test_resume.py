@@ -274,6 +274,25 @@ def test_a_server_that_was_never_reached_ends_the_run_with_its_own_reason(
             shortfall.judge(session, StageResult(stage="configure", results=lost))
 
 
+@pytest.mark.parametrize("lost", ["server", "client-001"])
+def test_hosts_lost_in_their_tests_are_no_shortfall_of_a_run_that_is_taken_up(
+    provider: MemoryProvider, lost: str
+) -> None:
+    with begin() as session:
+        launched(session)
+        run = session.run
+        for kind, fields in [done("launch"), done("configure"), ("armed", {"t0_utc_s": 1.0})]:
+            session.journal.append(kind, **fields)
+        for record in session.inventory.records():
+            session.inventory.move(record.name, HostState.CONFIGURED)
+        session.inventory.move(lost, HostState.FAILED, reason="01-a ended before its slot was over")
+        session.inventory.move("client-002", HostState.FAILED, reason="01-a was not started")
+    with sessions.attach(run.root.parent, run.id) as session:  # they have the logs still
+        assert len(phases.launch(session).failed) == 2
+        assert len(phases.configure(session).results) == 3
+    assert len(provider.there) == 3
+
+
 def test_phases_that_were_done_are_told_and_not_done_again(provider: MemoryProvider) -> None:
     with begin() as session:
         launched(session)

@@ -310,6 +310,18 @@ def test_no_two_programs_of_the_server_are_ever_on_one_port_and_no_waiter_has_tw
     assert len(in_turn(slots, Role.CLIENT)) == 1
 
 
+@pytest.mark.parametrize(("kind", "most"), [(TestKind.TCP_BOTH, None), (TestKind.TCP, 2)])
+def test_a_server_that_is_slow_to_leave_keeps_no_other_one_from_starting(
+    kind: TestKind, most: int | None
+) -> None:
+    slow = replace(spec("a"), kind=kind, clients_per_server=most)
+    following = replace(spec("b"), port=5101)
+    apart = plan([slow, following], clients=3)
+    assert in_turn(apart, Role.SERVER)[-1] == ["02-b"]
+    alone = plan([slow, spec("b")], clients=3)
+    assert in_turn(alone, Role.SERVER)[0] == ["01-a", "02-b"]
+
+
 def test_one_server_serves_all_where_nothing_else_is_written_or_none_is_ours() -> None:
     foreign, serverless = spec("b", server="x"), spec("c", serves=False)
     limited = [replace(it, clients_per_server=2) for it in (foreign, serverless)]
