@@ -37,7 +37,7 @@ def direct_grace_for(clients: int) -> float:
     """The same of tests beside the tunnel between hosts of one machine, which nothing slows down.
 
     No VPN's process is a queue there: the last of 100 unlimited senders on two processors ended
-    0.4 to 1.4 s after its time, of 1,000 after 3.2 s. The rest is a reserve for a busy machine.
+    0.2 to 1.4 s after its time, of 1,000 after 3.2 to 6.0 s. The rest is a reserve for a busy machine.
     """
     return min(grace_for(clients), 3.0 + 0.005 * clients)
 
@@ -75,10 +75,10 @@ ALONE = Pacing()  # hosts that share no processors
 def pacing_for(clients: int, *, shared_cpu: bool) -> Pacing:
     """What a fleet of this size can keep.
 
-    Getting ready costs some ten processes a host, starting three or four. Hosts that share a few
-    processors do that in turn: 1,000 on two cores got ready in 20 s without delaying anybody,
-    and the last started 1.7 s after the first. What they are late stands in the tables as the
-    start spread, and the steady window begins with the last of them.
+    Getting ready starts five programs a host. Hosts that share a few processors do that in turn:
+    1,000 on two cores got ready in 20 s without delaying anybody, and the last started 1.7 s after
+    the first. What they are late stands in the tables as the start spread, and the steady window
+    begins with the last of them.
     """
     if not shared_cpu:
         return ALONE
